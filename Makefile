@@ -1,0 +1,36 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: each creates .venv where it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := logs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: setup demo test test-slow lint clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev,tensorboard,wandb]"
+	touch $@
+
+demo: setup
+	$(BIN)/python train.py experiment=dan data=synthetic scale=tiny trainer=cpu paths.run_dir=$(RUN)/dan
+	$(BIN)/python train.py experiment=emma data=synthetic scale=tiny trainer=cpu paths.run_dir=$(RUN)/emma \
+	  model.network.dan.weights=$(RUN)/dan/weights/dan.pth
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

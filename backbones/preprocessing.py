@@ -1,0 +1,68 @@
+"""What a network wants its images to look like. It belongs to the weights, not to the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Size and normalisation with which weights were trained; the defaults are ImageNet's.
+
+    Attributes:
+        mean: per RGB channel, of values in [0, 1].
+        std: per RGB channel, of values in [0, 1].
+        image_size: side of the square input in pixels.
+        interpolation: of the resize to ``image_size``; down-scaling is antialiased.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    image_size: int = 224
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(f"interpolation={self.interpolation!r}: choose one of {get_args(Interpolation)}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean={self.mean}, std={self.std}: three values each, std above 0")
+
+    def at(self, image_size: int, interpolation: Interpolation | None = None) -> Preprocessing:
+        """The same for a network of this input size and, unless None, another interpolation."""
+        return replace(self, image_size=image_size, interpolation=interpolation or self.interpolation)
+
+
+IMAGENET = Preprocessing()
+
+
+class Normalize(nn.Module):
+    """Turns pixels into what the weights expect, on the device.
+
+    Mean and standard deviation are buffers, so that a checkpoint carries them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessing: Preprocessing = IMAGENET) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(image / 255 - mean) / std``.
+
+        Args:
+            image: (B, 3, H, W) uint8, or float in 0..255.
+
+        Returns:
+            (B, 3, H, W) float32.
+        """
+        # in place on one copy: a third faster on CPUs than a broadcast multiply-add into a new tensor
+        return image.to(torch.float32, copy=True).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)

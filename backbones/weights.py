@@ -1,0 +1,226 @@
+"""Loading published weights: safely, completely, or not at all.
+
+Every weight argument of the framework is one of: a name in ``backbones.registry``, the path of a local file,
+``timm:NAME`` for a pretrained model of timm, or the explicit word ``random``. Whatever does not fit the network is an
+error that lists the keys; nothing is left at its initial value in silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import timm
+import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
+from backbones.registry import REGISTRY, Kind, WeightsEntry
+from backbones.state import WeightsError, file_sha256, load_state, some
+
+__all__ = [
+    "IMAGENET",
+    "Normalize",
+    "Preprocessing",
+    "WeightsError",
+    "file_sha256",
+    "load_state",
+    "load_weights",
+    "same_preprocessing",
+]
+
+_log = logging.getLogger(__name__)
+
+_KINDS: dict[Kind, str] = {
+    "vit": "a ViT encoder (MAE or timm names)",
+    "dan": "a DAN (names features.*, cat_head*.*, fc.*, bn.*)",
+    "resnet18": "a ResNet-18 trunk (torchvision or timm names)",
+}
+_MAE_DECODER = ("decoder_", "mask_token")
+_RESNET_STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+# First key prefix that a file has tells what it is.
+_SIGNS = (
+    ("cat_head", "a DAN"),
+    ("visual.", "a CLIP model"),
+    ("cnn.", "a whole EMMA model of its authors"),
+    ("decoder_blocks.", "a masked autoencoder"),
+    ("blocks.0.attn.", "a ViT"),
+    ("layer1.0.", "a ResNet"),
+    ("features.0.", "a VGG, a MobileNet or the like"),
+)
+
+
+def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[str, ...] = ()) -> Preprocessing:
+    """Puts weights into a network, all of them or none.
+
+    Args:
+        network: changed in place. For ``resnet18`` it is DAN's trunk, ``DAN.features``.
+        weights: registry name, path, ``timm:NAME``, or ``random`` (which warns and leaves the network as it is).
+        kind: what the network is; decides how published names are mapped.
+        head: prefixes of the entries that are replaced: not read from the file, left as initialised in the network.
+
+    Returns:
+        How the images must be prepared. A plain file does not tell; ImageNet's values are taken for it.
+
+    Raises:
+        WeightsError: not found, unsafe, or any key missing, unexpected or of another shape.
+    """
+    if weights == "random":
+        warnings.warn(f"weights=random: {_KINDS[kind]} starts untrained", UserWarning, stacklevel=2)
+        return IMAGENET
+    state, source, preprocessing = _read(weights, kind)
+    published = list(state)
+    state = _rename(state, kind, source)
+    if kind == "vit":
+        _resize_position_embedding(state, network)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
+    _check(network, state, head, published, f"weights {source}", kind)
+    network.load_state_dict(state, strict=False)  # what is missing now is the replaced head
+    return preprocessing
+
+
+class _Prepared(Protocol):
+    preprocessing: Preprocessing
+
+
+def same_preprocessing(*networks: _Prepared) -> Preprocessing:
+    """The preprocessing that networks share when they are given the same images; mean and std are each one's own.
+
+    Returns:
+        That of the first network.
+
+    Raises:
+        WeightsError: the networks want another size or interpolation than the first.
+    """
+    wanted = {(n.preprocessing.image_size, n.preprocessing.interpolation): type(n).__name__ for n in networks}
+    if len(wanted) > 1:
+        each = ", ".join(f"{name} {size} px {interpolation}" for (size, interpolation), name in wanted.items())
+        raise WeightsError(
+            f"these networks see the same images but want different ones: {each}. Give them the same "
+            "image_size, and set the interpolation of one of them"
+        )
+    return networks[0].preprocessing
+
+
+def _read(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessing]:
+    """State dict, its name in messages, and the preprocessing."""
+    if weights.startswith("timm:"):
+        return _read_timm(weights, kind)
+    if weights in REGISTRY:
+        entry = REGISTRY[weights]
+        if entry.kind != kind:
+            raise WeightsError(f"weights {weights} are those of {_KINDS[entry.kind]}, not of {_KINDS[kind]}")
+        path = _local_file(weights, entry)
+        return load_state(path), f"{weights} ({path})", entry.preprocessing
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        names = ", ".join(name for name, entry in REGISTRY.items() if entry.kind == kind)
+        raise WeightsError(
+            f"weights {weights!r}: neither an existing file nor a known name. Give the path of a checkpoint, one of "
+            f"{names}, timm:NAME, or the word random"
+        )
+    return load_state(path), str(path), IMAGENET
+
+
+def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessing]:
+    if kind == "dan":
+        raise WeightsError(f"weights {weights}: timm has no DAN; give a DAN checkpoint")
+    try:
+        model = timm.create_model(weights.removeprefix("timm:"), pretrained=True)
+    except Exception as error:  # the hub's and its HTTP client's errors share no base class
+        raise WeightsError(
+            f"weights {weights}: timm could not provide them ({type(error).__name__}: {error}). Check the name with "
+            "timm.list_pretrained() and the network connection, or download the file and give its path"
+        ) from error
+    cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg")  # noqa: B009 (typed as a module otherwise)
+    preprocessing = Preprocessing(tuple(cfg["mean"]), tuple(cfg["std"]), cfg["input_size"][-1], cfg["interpolation"])
+    return model.state_dict(), weights, preprocessing
+
+
+def _local_file(name: str, entry: WeightsEntry) -> Path:
+    """The file of a registry entry, downloaded where that is possible, checked against its hash."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / entry.file
+    by_hand = f"get the file from {entry.page} (licence: {entry.licence}) and save it as {path}, or give its path"
+    if not path.is_file():
+        if entry.url is None:
+            raise WeightsError(f"weights {name}: no direct download is known; {by_hand}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _log.info("downloading %s (licence: %s) to %s", entry.url, entry.licence, path)
+        try:
+            torch.hub.download_url_to_file(entry.url, str(path))
+        except OSError as error:
+            raise WeightsError(f"weights {name}: could not download {entry.url} ({error}); {by_hand}") from error
+    if entry.sha256 is not None and file_sha256(path) != entry.sha256:
+        raise WeightsError(f"weights {name}: {path} has another SHA-256 than {entry.sha256}; delete it and {by_hand}")
+    if entry.md5_prefix is not None:
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        if not md5.startswith(entry.md5_prefix):
+            raise WeightsError(
+                f"weights {name}: {path} has MD5 {md5}, not {entry.md5_prefix}...; delete it and {by_hand}"
+            )
+    return path
+
+
+def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tensor]:
+    """Maps published names to the network's, dropping what is known to belong to another part."""
+    if kind == "vit":
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(_MAE_DECODER)}
+        if "fc_norm.weight" in state and "norm.weight" not in state:
+            _log.warning("%s was fine-tuned with mean pooling: its class token was not trained to be read", source)
+            state = {re.sub(r"^fc_norm\.", "norm.", name): tensor for name, tensor in state.items()}
+    if kind == "resnet18":
+        split = {name: name.partition(".") for name in state if not name.startswith("fc.")}
+        state = {
+            _RESNET_STAGES.get(first, first) + dot + rest: state[name] for name, (first, dot, rest) in split.items()
+        }
+    return state
+
+
+def _resize_position_embedding(state: dict[str, Tensor], network: nn.Module) -> None:
+    """Fits a square grid of position embeddings to the network's (bicubic, antialiased), class token kept."""
+    published, own = state.get("pos_embed"), network.state_dict().get("pos_embed")
+    if published is None or own is None or published.ndim != 3 or published.shape[1] == own.shape[1]:
+        return
+    sides = [math.isqrt(tokens.shape[1] - 1) for tokens in (published, own)]
+    if any(side**2 + 1 != tokens.shape[1] for side, tokens in zip(sides, (published, own), strict=True)):
+        return  # no class token or not square: reported as mis-shaped
+    _log.info("position embeddings resized from %d x %d to %d x %d patches", sides[0], sides[0], sides[1], sides[1])
+    state["pos_embed"] = resample_abs_pos_embed(
+        published, new_size=[sides[1]] * 2, old_size=[sides[0]] * 2, num_prefix_tokens=1
+    )
+
+
+def _check(
+    network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...], published: list[str], source: str, kind: Kind
+) -> None:
+    """Raises one WeightsError for everything that does not fit."""
+    own = network.state_dict()
+    problems = {
+        "missing": [name for name in own if name not in state and not name.startswith(head)],
+        "unexpected": [name for name in state if name not in own],
+        "mis-shaped": [
+            f"{name} is {tuple(state[name].shape)}, should be {tuple(own[name].shape)}"
+            for name in own
+            if name in state and state[name].shape != own[name].shape
+        ],
+    }
+    if not any(problems.values()):
+        return
+    guess = next((what for sign, what in _SIGNS if any(n.startswith(sign) for n in published)), "an unknown network")
+    raise WeightsError(
+        "\n".join(
+            [
+                f"{source}: does not fit {_KINDS[kind]}; it looks like {guess}. Give weights of that network, or set "
+                "its sizes (width, depth, patch, classes) to those of the file",
+                *(f"  {what} ({len(names)}): {some(names)}" for what, names in problems.items() if names),
+            ]
+        )
+    )

@@ -1,0 +1,115 @@
+"""Images per second and core from JPEG bytes to the normalised float32 batch, ours against reference/input_pipeline.py.
+
+    python -m benchmarks.input_pipeline [--images FOLDER] [--json FILE]
+
+All CPU time is counted, on one thread: decoding, augmentation, collating, and the normalisation, which training does on
+the device. The two take turns, and the medians over the rounds are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.preprocessing import Normalize
+from benchmarks.reference import input_pipeline as reference
+from datamodules.annotations import unlabelled
+from datamodules.faces import FaceDataset, Sample, decode_image
+from datamodules.transforms import TrainTransform
+
+Load = Callable[[Sequence[bytes], int], Tensor]
+
+
+def ours(image_size: int, count: int) -> Load:
+    """Return our pipeline: uint8 batches as the data module makes them, then the networks' own normalisation."""
+    transform, normalize = TrainTransform(image_size=image_size, seed=0), Normalize()
+    frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
+    dataset = FaceDataset(frames, [None] * count, transform)
+
+    def load(files: Sequence[bytes], epoch: int) -> Tensor:
+        images = [transform(decode_image(data), epoch=epoch, row=row) for row, data in enumerate(files)]
+        batch = dataset.collate([Sample(row, image) for row, image in enumerate(images)])
+        result: Tensor = normalize(batch["image"])
+        return result
+
+    return load
+
+
+def theirs(image_size: int) -> Load:
+    """Return the reference pipeline."""
+    transform = reference.train_transform(image_size)
+    return lambda files, epoch: reference.load_batch(files, transform)
+
+
+def faces(folder: Path | None, count: int) -> list[bytes]:
+    """Return the contents of JPEG files: up to ``count`` of the folder's, spread over it, or generated ones of 112 px.
+
+    Raises:
+        FileNotFoundError: the folder holds no .jpg file.
+    """
+    if folder is not None:
+        paths = sorted(folder.rglob("*.jpg"))
+        if not paths:
+            raise FileNotFoundError(f"no .jpg file below {folder}. Set --images to a folder of face crops.")
+        return [path.read_bytes() for path in paths[:: max(1, len(paths) // count)][:count]]
+    generator = np.random.default_rng(0)
+    files = []
+    for _ in range(count):  # as smooth as faces: noise would make decoding look dearer than it is
+        coarse = generator.integers(40, 220, (14, 14, 3), dtype=np.uint8)
+        image = cv2.resize(coarse, (112, 112), interpolation=cv2.INTER_CUBIC)
+        files.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+    return files
+
+
+def measure(loads: dict[str, Load], files: Sequence[bytes], batch_size: int, rounds: int) -> dict[str, list[float]]:
+    """Return images per second of CPU time of each pipeline in each of ``rounds`` interleaved rounds."""
+    rates: dict[str, list[float]] = {name: [] for name in loads}
+    for epoch in range(rounds + 1):
+        for name, load in loads.items():
+            start = time.process_time()
+            for first in range(0, len(files), batch_size):
+                load(files[first : first + batch_size], epoch)
+            if epoch:  # the first round warms up
+                rates[name].append(len(files) / (time.process_time() - start))
+    return rates
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=Path, help="folder of JPEG face crops; generated ones where left out")
+    parser.add_argument("--count", type=int, default=500, help="images per round")
+    parser.add_argument("--size", type=int, default=224, help="side of the network's input, px")
+    parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+    files = faces(options.images, options.count)
+    pipelines = {"ours": ours(options.size, options.batch), "reference": theirs(options.size)}
+    rates = measure(pipelines, files, options.batch, options.rounds)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(f"{len(files)} JPEG files → {options.size} px, {options.rounds} rounds, one thread")
+    print(f"{'pipeline':<12}{'images/s/core':>14}{'lowest':>9}{'highest':>9}")
+    for name, values in rates.items():
+        print(f"{name:<12}{medians[name]:>14.0f}{min(values):>9.0f}{max(values):>9.0f}")
+    ratio = medians["ours"] / medians["reference"]
+    print(f"ratio {ratio:.2f}")
+    if options.json:
+        figures = {"images_per_second_per_core": medians, "ratio": ratio, "rounds": rates, "size": options.size}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""DAN as a LightningModule: the prior that EMMA freezes, trained on AffectNet-like faces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from backbones.preprocessing import Normalize
+from dan.network import DAN
+from datamodules.labels import AFFECTNET_EXPRESSIONS, Batch
+from evaluators.metrics import AffectScores, Predictions
+from losses.attention import AffinityLoss, partition_loss
+from losses.partial import expression_loss
+from training.module import AffectModule
+
+
+class DANModule(AffectModule):
+    """Trains DAN (Wen et al. 2021, https://github.com/yaoing/DAN): cross entropy + affinity + partition loss.
+
+    Labels and outputs are in AffectNet's own order.
+
+    Args:
+        network: the network.
+        lr: Adam's learning rate.
+        lr_decay: factor per epoch.
+        affinity_weight: of the affinity loss, whose class centres are learned.
+        partition_weight: of the partition loss.
+        compile: run the network through ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        network: DAN,
+        *,
+        lr: float = 1e-4,
+        lr_decay: float = 0.6,
+        affinity_weight: float = 1.0,
+        partition_weight: float = 1.0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(AffectScores(tasks=("expression",), expressions=AFFECTNET_EXPRESSIONS), network.preprocessing)
+        self.network = network
+        self.normalize = Normalize(network.preprocessing)
+        self.affinity = AffinityLoss(network.num_classes, network.num_features)
+        self.lr, self.lr_decay = lr, lr_decay
+        self.affinity_weight, self.partition_weight = affinity_weight, partition_weight
+        if compile:
+            network.compile()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        logits, feature_map, heads = self.network(self.normalize(batch["image"]))
+        losses = {
+            "expression": expression_loss(logits, batch["expression"]),
+            "affinity": self.affinity(feature_map, batch["expression"]),
+            "partition": partition_loss(heads),
+        }
+        total: Tensor = (
+            losses["expression"]
+            + self.affinity_weight * losses["affinity"]
+            + self.partition_weight * losses["partition"]
+        )
+        self.log_losses(total, losses, len(logits))
+        return total
+
+    def predict(self, batch: Batch) -> Predictions:
+        logits, _, _ = self.network(self.normalize(batch["image"]))
+        return Predictions(expression=logits.softmax(dim=1))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.lr_decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def exports(self) -> dict[str, dict[str, Any]]:
+        return {"dan.pth": {"model_state_dict": self.network.state_dict()}}

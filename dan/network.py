@@ -1,0 +1,176 @@
+"""DAN, the distract-your-attention network (Wen et al. 2021, arXiv:2109.07270).
+
+Written from the paper and the published checkpoints' names, which it keeps: ``features.*``, ``cat_head<k>.*``,
+``fc.*``, ``bn.*``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from timm.models.resnet import BasicBlock
+from torch import Tensor, nn
+
+from backbones.preprocessing import IMAGENET, Interpolation
+from backbones.weights import load_weights
+
+
+class DAN(nn.Module):
+    """ResNet-18 trunk, several cross-attention heads, one classifier on their sum.
+
+    Args:
+        num_classes: outputs.
+        num_heads: attention heads.
+        width: channels of the trunk's first stage, a multiple of 2; 64 is ResNet-18. Features have 8 x ``width``.
+        image_size: side in pixels of the images that it will be given, at least 32.
+        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
+        weights_for: ``all``: the weights are a whole DAN's; ``trunk``: a ResNet-18's, from which to train a DAN.
+        interpolation: of the resize to ``image_size``; None: that of the weights.
+
+    Attributes:
+        num_features: channels C of the feature map and of each head.
+        preprocessing: how its images must be prepared.
+
+    Raises:
+        ValueError: a size out of range, or an unknown ``weights_for``.
+        WeightsError: weights that cannot be had or do not fit.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 8,
+        num_heads: int = 4,
+        width: int = 64,
+        image_size: int = 224,
+        weights: str | None = None,
+        weights_for: Literal["all", "trunk"] = "all",
+        interpolation: Interpolation | None = None,
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or num_classes < 1 or width < 2 or width % 2 or image_size < 32:
+            raise ValueError(
+                f"DAN(num_classes={num_classes}, num_heads={num_heads}, width={width}, image_size={image_size}): "
+                "at least one class and head, an even width, images of 32 pixels or more"
+            )
+        if weights_for not in ("all", "trunk"):
+            raise ValueError(f"DAN weights_for={weights_for!r}: choose 'all' or 'trunk'")
+        channels = 8 * width
+        self.num_classes, self.num_heads, self.num_features = num_classes, num_heads, channels
+        self.features = _trunk(width)
+        for index in range(num_heads):
+            self.add_module(f"cat_head{index}", CrossAttentionHead(channels))
+        self.fc = nn.Linear(channels, num_classes)
+        self.bn = nn.BatchNorm1d(num_classes)
+        self.apply(_initialise)
+        preprocessing = IMAGENET
+        if weights is not None and weights_for == "trunk":
+            preprocessing = load_weights(self.features, weights, kind="resnet18")
+        elif weights is not None:
+            preprocessing = load_weights(self, weights, kind="dan")
+        self.preprocessing = preprocessing.at(image_size, interpolation)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, and what the two attention losses need.
+
+        Args:
+            x: (B, 3, H, W) normalised images, any size from 32 pixels.
+
+        Returns:
+            Logits (B, num_classes); trunk feature map (B, C, H / 32, W / 32); heads (B, num_heads, C), after the
+            log-softmax over the heads.
+        """
+        feature_map = self.features(x)
+        heads = torch.stack([self.get_submodule(f"cat_head{k}")(feature_map) for k in range(self.num_heads)], dim=1)
+        if self.num_heads > 1:  # over a single head it would be 0 everywhere
+            heads = heads.log_softmax(dim=1)
+        return self.bn(self.fc(heads.sum(dim=1))), feature_map, heads
+
+
+class CrossAttentionHead(nn.Module):
+    """Spatial attention on the feature map, then channel attention on its pooled result."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.sa = SpatialAttention(channels)
+        self.ca = ChannelAttention(channels)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C)."""
+        pooled = self.sa(feature_map).mean(dim=(2, 3))
+        weighted: Tensor = pooled * self.ca(pooled)
+        return weighted
+
+
+class SpatialAttention(nn.Module):
+    """Weighs each position by one map, from convolutions of three shapes on half the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.conv1x1 = _convolution(channels, inner, (1, 1))
+        self.conv_3x3 = _convolution(inner, channels, (3, 3))
+        self.conv_1x3 = _convolution(inner, channels, (1, 3))
+        self.conv_3x1 = _convolution(inner, channels, (3, 1))
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """(B, C, h, w), the same shape out."""
+        reduced = self.conv1x1(feature_map)
+        seen = (self.conv_3x3(reduced) + self.conv_1x3(reduced) + self.conv_3x1(reduced)).relu()
+        weighted: Tensor = feature_map * seen.sum(dim=1, keepdim=True)
+        return weighted
+
+
+class ChannelAttention(nn.Module):
+    """A gate in (0, 1) for each channel, through a bottleneck of a sixteenth of the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 16
+        self.attention = nn.Sequential(
+            nn.Linear(channels, inner), nn.BatchNorm1d(inner), nn.ReLU(), nn.Linear(inner, channels), nn.Sigmoid()
+        )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, C), the same shape out."""
+        gate: Tensor = self.attention(pooled)
+        return gate
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: tuple[int, int]) -> nn.Sequential:
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, padding=padding), nn.BatchNorm2d(channels_out))
+
+
+def _trunk(width: int) -> nn.Sequential:
+    """ResNet-18 up to its last feature map, numbered as the published checkpoints number it."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+    ]
+    channels_in = width
+    for stage in range(4):
+        channels = width * 2**stage
+        stride = 1 if stage == 0 else 2
+        shortcut = None
+        if stage > 0:
+            shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+            )
+        layers.append(
+            nn.Sequential(BasicBlock(channels_in, channels, stride, shortcut), BasicBlock(channels, channels))
+        )
+        channels_in = channels
+    return nn.Sequential(*layers)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Kaiming-normal convolutions for ReLU, small linear layers, for training from scratch."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.001)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

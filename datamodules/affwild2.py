@@ -1,0 +1,151 @@
+"""Data module of the s-Aff-Wild2 multi-task challenge (ABAW3, 4, 7 and 11)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Final, Unpack
+
+from datamodules.annotations import Frames, read_mtl, read_mtl_list
+from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.transforms import TrainTransform
+
+ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
+    "train": ("training_set_annotations.txt", "train_set.txt"),
+    "val": ("validation_set_annotations.txt", "validation_set.txt"),
+}
+"""Names of the label files, as of ABAW4 and later and as of ABAW3; the first that exists is read."""
+
+
+class MTLDataModule(FaceDataModule):
+    """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
+
+    Args:
+        root: folder with label files and images, or several: an image is taken from the first that has it.
+        train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
+        val_annotations: likewise, of the validation split.
+        test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder below each root.
+        resize_ratio: see ``TrainTransform``, also for the six below.
+        flip: probability of the horizontal flip.
+        jitter_probability: probability of the colour jitter.
+        brightness: strength of the jitter.
+        contrast: strength of the jitter.
+        saturation: strength of the jitter.
+        hue: strength of the jitter.
+        **options: see ``FaceDataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        *,
+        train_annotations: str | None = None,
+        val_annotations: str | None = None,
+        test_list: str | None = None,
+        test_root: str | list[str] | None = None,
+        images: str = "cropped_aligned",
+        resize_ratio: float = 1.04,
+        flip: float = 0.5,
+        jitter_probability: float = 0.2,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.root = root
+        self.annotations: dict[Split, str | None] = {
+            "train": train_annotations,
+            "val": val_annotations,
+            "test": test_list,
+        }
+        self.test_root = test_root
+        self.images = images
+        self.augmentation = {
+            "resize_ratio": resize_ratio,
+            "flip": flip,
+            "jitter_probability": jitter_probability,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+        }
+
+    def train_transform(self) -> TrainTransform:
+        """Return the augmentation of EMMA and CoTEX."""
+        return TrainTransform(
+            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
+        )
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """Read a label file or the test list, and find the images.
+
+        Raises:
+            FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
+            AnnotationError: the label file is faulty.
+        """
+        key, root = "data.root", self.root
+        if split == "test" and self.test_root:
+            key, root = "data.test_root", self.test_root
+        roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
+        for folder in roots:
+            if not folder.is_dir():
+                raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+        path = self._label_file(split, roots)
+        frames = read_mtl_list(path) if split == "test" else read_mtl(path)
+        paths = find_images([folder / self.images for folder in roots], frames)
+        if not any(paths):
+            looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
+            raise FileNotFoundError(
+                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. "
+                f"Set {key} to the folder, or folders, above the images, and data.images to the image folder's name."
+            )
+        return frames, paths
+
+    def _label_file(self, split: Split, roots: list[Path]) -> Path:
+        """Return the first label file that exists of those that may be meant."""
+        key = "data.test_list" if split == "test" else f"data.{split}_annotations"
+        given = self.annotations[split]
+        names = (given,) if given else ANNOTATIONS.get(split, ())
+        if not names:
+            raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
+        candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
+        for path in candidates:
+            if path.is_file():
+                return path
+        looked = ", ".join(dict.fromkeys(map(str, candidates)))
+        raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
+
+
+def find_images(folders: list[Path], frames: Frames) -> list[Path | None]:
+    """Find each frame's image below the first of ``folders`` that has it.
+
+    Each video's folder is listed once: asking for every image by itself takes minutes on a network disk.
+
+    Args:
+        folders: image folders, which hold ``<video>/<frame>.jpg``.
+        frames: the frames to look for.
+
+    Returns:
+        One path per row, None where no folder has the image.
+    """
+    rows_of = defaultdict(list)
+    for row, video in enumerate(frames.video):
+        rows_of[video].append(row)
+    paths: list[Path | None] = [None] * len(frames)
+    for video, rows in rows_of.items():
+        for folder in reversed(folders):  # so that the first one has the last word
+            parent = folder / video
+            try:
+                names = set(os.listdir(parent))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # another root has it, or no face was found in the whole video
+            for row in rows:
+                name = frames.image[row].rpartition("/")[2]
+                if name in names:
+                    paths[row] = parent / name
+    return paths

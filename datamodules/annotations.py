@@ -1,0 +1,262 @@
+"""Label files and test lists of the s-Aff-Wild2 multi-task challenge.
+
+A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
+with 5 names (the organisers' files) or with 16 (edited by some teams), so fields are read by position. A missing value
+is written −5 (valence/arousal) or −1 (expression, action unit), with or without decimals: compared as numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
+HEADER_SIZES: Final = (5, len(FIELDS))
+EXPECTED: Final = (
+    *("a number from -1 to 1, or -5 where it is missing",) * 2,
+    f"a whole number from 0 to {len(EXPRESSIONS) - 1}, or -1 where it is missing",
+    *("0 or 1, or -1 where it is missing",) * len(AU_NAMES),
+)
+
+
+class AnnotationError(ValueError):
+    """A label file or list that cannot be read; the message names the file, the line and the mend."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Listed frames and their labels, one entry per row of the list, in its order, duplicates included.
+
+    Attributes:
+        video: name of the face folder, N entries.
+        frame: (N,) frame number, from the image name.
+        image: path below the image folder as the list has it, e.g. ``video1/00001.jpg``.
+        valence_arousal: (N, 2) in [−1, 1]; both NaN where either is missing.
+        expression: (N,) class index, −1 where missing.
+        action_units: (N, 12) 0 or 1, NaN where missing, value by value.
+        files: name of each label file that was read → its sha256.
+    """
+
+    video: list[str]
+    frame: IntArray
+    image: list[str]
+    valence_arousal: FloatArray
+    expression: IntArray
+    action_units: FloatArray
+    files: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def has_label(self) -> BoolArray:
+        """(N,) true where at least one value of one task is labelled."""
+        known_units = ~np.isnan(self.action_units)
+        labelled: BoolArray = ~np.isnan(self.valence_arousal[:, 0]) | (self.expression >= 0) | known_units.any(axis=1)
+        return labelled
+
+    def select(self, index: IntArray) -> Frames:
+        """Return the rows of ``index`` (integers), in that order."""
+        return Frames(
+            video=[self.video[i] for i in index],
+            frame=self.frame[index],
+            image=[self.image[i] for i in index],
+            valence_arousal=self.valence_arousal[index],
+            expression=self.expression[index],
+            action_units=self.action_units[index],
+            files=self.files,
+        )
+
+    def positive_weights(self) -> FloatArray:
+        """Return (12,) negatives per positive of each action unit: ``pos_weight`` of a balanced BCE.
+
+        Raises:
+            AnnotationError: an action unit has no positive row, so that its weight would be infinite.
+        """
+        positives = np.nansum(self.action_units, axis=0)
+        negatives = np.sum(self.action_units == 0, axis=0)
+        absent = [name for name, count in zip(AU_NAMES, positives, strict=True) if count == 0]
+        if absent:
+            raise AnnotationError(
+                f"{', '.join(self.files)}: no positive row of {', '.join(absent)}, so its weight cannot be computed "
+                "from the training labels. Give the twelve weights as numbers, or do without."
+            )
+        weights: FloatArray = (negatives / positives).astype(np.float32)
+        return weights
+
+
+def unlabelled(image: list[str], video: list[str], frame: IntArray, files: dict[str, str]) -> Frames:
+    """Return frames of which no label is known; see ``Frames`` for the arguments."""
+    return Frames(
+        video=video,
+        frame=frame,
+        image=image,
+        valence_arousal=np.full((len(image), 2), np.nan, dtype=np.float32),
+        expression=np.full(len(image), MISSING_CLASS, dtype=np.int64),
+        action_units=np.full((len(image), len(AU_NAMES)), np.nan, dtype=np.float32),
+        files=files,
+    )
+
+
+def read_mtl(path: Path) -> Frames:
+    """Read a label file of the multi-task challenge.
+
+    CRLF, one trailing comma and blank lines at the end are accepted; anything else but 16 fields is an error.
+
+    Args:
+        path: the label file.
+
+    Returns:
+        Its rows, duplicates and rows without any label included.
+
+    Raises:
+        AnnotationError: naming file and line, what was found there and how to mend it.
+        OSError: the file cannot be read.
+    """
+    header, rows, digest = _read_lines(path)
+    names = header.split(",")
+    if len(names) not in HEADER_SIZES:
+        raise AnnotationError(
+            f"{path}:1: the header has {len(names)} names where 5 (image,valence,arousal,expression,aus) or "
+            f"{len(FIELDS)} are expected. Is this a label file of the multi-task challenge?"
+        )
+    values = _parse(rows)
+    if values is None:
+        raise _first_fault(path, rows)
+
+    image = [row.partition(",")[0].strip() for row in rows]
+    video, frame = _split_names(path, image)
+    valence_arousal, units = values[:, :2], values[:, 3:]
+    missing = (valence_arousal == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True)
+    return Frames(
+        video=video,
+        frame=frame,
+        image=image,
+        valence_arousal=np.where(missing, np.nan, valence_arousal).astype(np.float32),
+        expression=values[:, 2].astype(np.int64),
+        action_units=np.where(units == MISSING_CLASS, np.nan, units).astype(np.float32),
+        files={path.name: digest},
+    )
+
+
+def read_mtl_list(path: Path) -> Frames:
+    """Read a test list: the first field of each row is the image, whatever follows is ignored.
+
+    Args:
+        path: the list, with one header line.
+
+    Returns:
+        Its rows in order, duplicates included, all labels missing.
+
+    Raises:
+        AnnotationError: naming file and line, what was found there and how to mend it.
+        OSError: the file cannot be read.
+    """
+    _, rows, digest = _read_lines(path)
+    image = [row.partition(",")[0].strip() for row in rows]
+    video, frame = _split_names(path, image)
+    return unlabelled(image, video, frame, {path.name: digest})
+
+
+def _read_lines(path: Path) -> tuple[str, list[str], str]:
+    """Return header, rows (both without line end and one trailing comma) and the file's sha256."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not a text file ({error}). Is this the right file?") from error
+    lines = [line.removesuffix("\r").removesuffix(",") for line in text.rstrip().split("\n")]
+    if lines == [""]:
+        raise AnnotationError(f"{path}: the file is empty. Copy it again from the challenge's archive.")
+    if "/" in lines[0].partition(",")[0]:
+        raise AnnotationError(
+            f"{path}:1: the header is missing, the first line is already a row ({lines[0][:60]!r}). "
+            "Put 'image,valence,arousal,expression,aus' above it, or its frame would be lost."
+        )
+    if len(lines) == 1:
+        raise AnnotationError(f"{path}: no row after the header, so the split is empty. Is the file complete?")
+    return lines[0], lines[1:], hashlib.sha256(content).hexdigest()
+
+
+def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
+    """Return video names and (N,) frame numbers of ``<video>/<frame>.jpg``."""
+    video, frame = [], np.empty(len(image), dtype=np.int64)
+    for i, name in enumerate(image):
+        folder, _, file = name.rpartition("/")
+        stem = file.rpartition(".")[0]
+        if not (folder and stem.isascii() and stem.isdigit()):
+            raise AnnotationError(
+                f"{path}:{i + 2}: the image is {name!r}, expected <video>/<frame number>.jpg, e.g. video1/00001.jpg. "
+                "Correct the line."
+            )
+        video.append(folder)
+        frame[i] = int(stem)
+    return video, frame
+
+
+def _parse(rows: list[str]) -> npt.NDArray[np.float64] | None:
+    """Return the (N, 15) values of rows, or None where any row is faulty."""
+    if any(row.count(",") != len(FIELDS) - 1 for row in rows):
+        return None
+    texts = ",".join([row.partition(",")[2] for row in rows]).split(",")
+    try:
+        values = np.fromiter(map(float, texts), dtype=np.float64, count=len(texts)).reshape(len(rows), -1)
+    except ValueError:
+        return None
+    return values if _allowed(values).all() else None
+
+
+def _allowed(values: npt.NDArray[np.float64]) -> BoolArray:
+    """Return (N, 15) true where a value is one that its column may have; NaN never is."""
+    valence_arousal, expression, units = values[:, :2], values[:, 2:3], values[:, 3:]
+    allowed: BoolArray = np.concatenate(
+        (
+            (np.abs(valence_arousal) <= 1) | (valence_arousal == MISSING_VALENCE_AROUSAL),
+            (expression >= MISSING_CLASS) & (expression < len(EXPRESSIONS)) & (expression == np.floor(expression)),
+            np.isin(units, (MISSING_CLASS, 0, 1)),
+        ),
+        axis=1,
+    )
+    return allowed
+
+
+def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
+    """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
+    first, end = 0, len(rows)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if _parse(rows[first:middle]) is None:
+            end = middle
+        else:
+            first = middle
+    where, fields = f"{path}:{first + 2}", rows[first].split(",")
+    if len(fields) != len(FIELDS):
+        return AnnotationError(
+            f"{where}: {len(fields)} fields where {len(FIELDS)} are expected (image, valence, …, {FIELDS[-1]}): "
+            f"{rows[first][:60]!r}. Correct or remove the line."
+        )
+    values = np.array([[_number(text) for text in fields[1:]]])
+    column = int(np.argmin(_allowed(values)[0]))
+    return AnnotationError(
+        f"{where}: {FIELDS[column + 1]} is {fields[column + 1].strip()!r}, expected {EXPECTED[column]}. "
+        "Correct or remove the line."
+    )
+
+
+def _number(text: str) -> float:
+    """Return the number, or NaN, which no column allows, where ``text`` is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

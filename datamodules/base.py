@@ -1,0 +1,224 @@
+"""What the data modules share: which rows each split loads, the data loaders, and the count of skipped images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, Required, TypedDict
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules.annotations import AnnotationError, Frames, IntArray
+from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample
+from datamodules.labels import EXPRESSIONS, Batch
+from datamodules.transforms import EvalTransform, Interpolation, Transform
+
+Split = Literal["train", "val", "test"]
+
+_log = logging.getLogger(__name__)
+_STAGES: Final[dict[str, tuple[Split, ...]]] = {"fit": ("train", "val"), "validate": ("val",)}
+
+
+class LoaderOptions(TypedDict, total=False):
+    """The keywords of ``FaceDataModule``, which its subclasses hand on."""
+
+    image_size: Required[int]
+    batch_size: Required[int]
+    interpolation: Interpolation
+    seed: int
+    num_workers: int
+    on_unreadable: OnUnreadable
+    drop_last: bool
+    pin_memory: bool
+    eval_batch_size: int | None
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Base of the data modules; a subclass says what a split holds (``read_split``) and how it is augmented.
+
+    Training loads the rows that have a label and an image, duplicates included. Validation and prediction give every
+    row of the list, in its order; rows whose image is missing or unreadable come in ``Batch["unreadable"]``.
+
+    Args:
+        image_size: side of the images in a batch, px.
+        batch_size: rows per training batch and process.
+        interpolation: how images are enlarged; it belongs to the weights that the network starts from.
+        seed: with epoch and row, decides order and augmentation.
+        num_workers: loader processes; it changes nothing but the speed.
+        on_unreadable: what training does at an unreadable image: "error", or "skip" to leave it out and count it.
+        drop_last: whether training drops the last batch where that is smaller.
+        pin_memory: see ``torch.utils.data.DataLoader``.
+        eval_batch_size: rows per batch of validation and prediction; as ``batch_size`` where None.
+
+    Attributes:
+        root: folder or folders of the data.
+        expressions: the class names that ``Batch["expression"]`` numbers.
+        predict_split: the split of ``predict_dataloader``.
+        skipped_rows: rows that training skipped so far because their image is unreadable.
+    """
+
+    root: str | list[str]
+    expressions: tuple[str, ...] = EXPRESSIONS
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        batch_size: int,
+        interpolation: Interpolation = "bilinear",
+        seed: int = 0,
+        num_workers: int = 0,
+        on_unreadable: OnUnreadable = "error",
+        drop_last: bool = True,
+        pin_memory: bool = False,
+        eval_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if on_unreadable not in ("error", "skip"):
+            raise ValueError(f"data.on_unreadable is {on_unreadable!r}, expected error or skip")
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.interpolation = interpolation
+        self.seed = seed
+        self.num_workers = num_workers
+        self.on_unreadable = on_unreadable
+        self.drop_last = drop_last
+        self.pin_memory = pin_memory
+        self.eval_batch_size = eval_batch_size or batch_size
+        self.predict_split: Split = "val"
+        self.skipped_rows: set[int] = set()
+        self._splits: dict[Split, tuple[Frames, list[Path | None]]] = {}
+        self._train_rows: IntArray | None = None
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """Read a split's list from disk; return it with the image file of each row, None where there is none."""
+        raise NotImplementedError
+
+    def train_transform(self) -> Transform:
+        """Return the augmentation of training."""
+        raise NotImplementedError
+
+    def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
+        """Return the probability of each of these training rows, or None to use each once per epoch."""
+        return None
+
+    def frames(self, split: Split) -> Frames:
+        """Return the list of a split, all rows, which ``Batch["row"]`` indexes; read from disk at the first call."""
+        return self._split(split)[0]
+
+    @property
+    def train_rows(self) -> IntArray:
+        """Rows of the training list that have a label and an image.
+
+        Raises:
+            AnnotationError: there is none.
+        """
+        if self._train_rows is None:
+            frames, images = self._split("train")
+            labelled, found = frames.has_label, np.array([path is not None for path in images])
+            rows = np.flatnonzero(labelled & found)
+            if not len(rows):
+                raise AnnotationError(
+                    f"none of the {len(frames)} rows of {', '.join(frames.files) or 'the training split'} has both a "
+                    "label and an image, so the training split is empty. Is this the file with labels?"
+                )
+            _log.info(
+                "training: %d of %d rows; %d without any label and %d labelled ones without an image are left out",
+                len(rows), len(frames), np.sum(~labelled), np.sum(labelled & ~found),
+            )  # fmt: skip
+            self._train_rows = rows
+        return self._train_rows
+
+    def setup(self, stage: str) -> None:
+        """Read the lists that a stage needs, so that their errors come before anything is built."""
+        for split in _STAGES.get(stage, (self.predict_split,)):
+            self._split(split)
+            if split == "train":
+                self._check_batches(len(self.train_rows))
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return this process's training batches."""
+        return self._dataloader_factory("train", training=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Return this process's share of the validation list."""
+        return self._dataloader_factory("val", training=False)
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """Return this process's share of the list of ``predict_split``."""
+        return self._dataloader_factory(self.predict_split, training=False)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Count the images that training skips: here, because workers cannot hand a count back."""
+        if self.trainer is not None and self.trainer.training:
+            frames = self.frames("train")
+            for row in set(batch["unreadable"].tolist()) - self.skipped_rows:
+                self.skipped_rows.add(row)
+                _log.warning(
+                    "training skips an unreadable image: %s (%d so far)", frames.image[row], len(self.skipped_rows)
+                )
+        return batch
+
+    def _split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        if split not in self._splits:
+            frames, images = self.read_split(split)
+            absent = images.count(None)
+            if absent:
+                _log.info("%s: %d of %d listed frames have no image", split, absent, len(frames))
+            self._splits[split] = frames, images
+        return self._splits[split]
+
+    def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
+        frames, images = self._split(split)
+        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        if training:
+            rows, transform = self.train_rows, self.train_transform()
+            weights = self.sampling_weights(frames.select(rows))
+        else:
+            rows, weights = np.arange(len(frames)), None
+            transform = EvalTransform(image_size=self.image_size, interpolation=self.interpolation)
+        dataset = FaceDataset(frames, images, transform, self.on_unreadable if training else "skip")
+        return _LateDataLoader(
+            dataset,
+            batch_size=self.batch_size if training else self.eval_batch_size,
+            sampler=RowSampler(
+                rows, training=training, seed=self.seed, rank=rank, world_size=world_size, weights=weights
+            ),
+            drop_last=training and self.drop_last,
+            collate_fn=dataset.collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_use_one_thread,
+            generator=torch.Generator(),  # or each loader draws from the global one, as often as it has workers
+        )
+
+    def _check_batches(self, rows: int) -> None:
+        world_size = 1 if self.trainer is None else self.trainer.world_size
+        if rows // world_size < (self.batch_size if self.drop_last else 1):
+            raise AnnotationError(
+                f"{rows} training rows over {world_size} process(es) do not fill one batch of {self.batch_size}, so an "
+                "epoch would have no step. Lower data.batch_size, or set data.drop_last=false."
+            )
+
+
+class _LateDataLoader(DataLoader[Sample]):
+    """Starts fetching at the first batch.
+
+    Lightning 2.6.6 makes the iterator of a resumed run before it calls ``set_epoch``; workers that fetch ahead from
+    that moment would load the first resumed epoch in the order of epoch 0.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from super().__iter__()
+
+
+def _use_one_thread(worker: int) -> None:
+    # OpenCV's pool does not survive a fork, and as many pools as workers would fight for the cores
+    cv2.setNumThreads(0)

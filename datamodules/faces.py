@@ -1,0 +1,187 @@
+"""Faces on disk to batches: decoding, the dataset, and the sampler through which the epoch reaches the transforms.
+
+The sampler yields (epoch, row) pairs, so that the epoch travels with the index into whichever worker loads the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset, DistributedSampler
+
+from datamodules.annotations import Frames, IntArray
+from datamodules.labels import Batch
+from datamodules.transforms import Image, Transform
+
+OnUnreadable = Literal["error", "skip"]
+
+
+class UnreadableImageError(RuntimeError):
+    """An image that is missing, truncated or not an image."""
+
+
+class Sample(NamedTuple):
+    """One loaded row: its number and its transformed image, or None where that is missing or unreadable."""
+
+    row: int
+    image: Image | None
+
+
+def decode_image(data: bytes) -> Image:
+    """Decode an image file's content.
+
+    Args:
+        data: content of a JPEG file, or of another that OpenCV reads.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnreadableImageError: the content is empty, truncated or no image; the message says which.
+    """
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise UnreadableImageError(f"OpenCV cannot decode it ({error})") from error
+    if image is None:  # for a truncated JPEG too, since OpenCV 4.11
+        raise UnreadableImageError("truncated, or not an image")
+    return image.astype(np.uint8, copy=False)
+
+
+def read_image(path: Path) -> Image:
+    """Read an image file; see ``decode_image``.
+
+    Raises:
+        UnreadableImageError: the file is missing or cannot be decoded; the message names it.
+    """
+    try:
+        return decode_image(path.read_bytes())
+    except (OSError, UnreadableImageError) as error:
+        raise UnreadableImageError(f"{path}: {error}") from error
+
+
+class FaceDataset(Dataset[Sample]):
+    """Listed frames and their images, indexed by (epoch, row).
+
+    Args:
+        frames: the split's list.
+        images: image file of each row, None where there is none.
+        transform: applied to each image.
+        on_unreadable: "error" raises where an image is missing or unreadable; "skip" leaves it out and gives its row in
+            ``Batch["unreadable"]``.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        images: Sequence[Path | None],
+        transform: Transform,
+        on_unreadable: OnUnreadable = "error",
+    ) -> None:
+        self.frames = frames
+        self.images = images
+        self.transform = transform
+        self.on_unreadable = on_unreadable
+        self._valence_arousal = torch.from_numpy(frames.valence_arousal)
+        self._expression = torch.from_numpy(frames.expression)
+        self._action_units = torch.from_numpy(frames.action_units)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: tuple[int, int]) -> Sample:
+        """Load one row.
+
+        Args:
+            index: epoch and row, as ``RowSampler`` gives them.
+
+        Raises:
+            UnreadableImageError: ``on_unreadable`` is "error" and the image is missing or unreadable.
+        """
+        epoch, row = index
+        path = self.images[row]
+        try:
+            if path is None:
+                raise UnreadableImageError(f"{self.frames.image[row]}: there is no such image")
+            image = read_image(path)
+        except UnreadableImageError as error:
+            if self.on_unreadable == "skip":
+                return Sample(row, None)
+            raise UnreadableImageError(
+                f"{error}. Replace the file, or set data.on_unreadable=skip to leave out such images and count them."
+            ) from error
+        return Sample(row, self.transform(image, epoch=epoch, row=row))
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Put samples into a batch, with the labels of their rows."""
+        loaded = [(row, image) for row, image in samples if image is not None]
+        size = self.transform.image_size
+        images = np.empty((len(loaded), 3, size, size), dtype=np.uint8)
+        for target, (_, image) in zip(images, loaded, strict=True):
+            target[:] = image.transpose(2, 0, 1)
+        rows = torch.tensor([row for row, _ in loaded], dtype=torch.int64)
+        return Batch(
+            image=torch.from_numpy(images),
+            valence_arousal=self._valence_arousal[rows],
+            expression=self._expression[rows],
+            action_units=self._action_units[rows],
+            row=rows,
+            unreadable=torch.tensor([row for row, image in samples if image is None], dtype=torch.int64),
+        )
+
+
+class RowSampler(DistributedSampler[tuple[int, int]]):
+    """Yields (epoch, row) of the rows that this process loads.
+
+    It is a DistributedSampler so that Lightning leaves it alone; any other it would wrap in one of its own, which
+    shards a second time and pads evaluation with repeated rows.
+
+    Args:
+        rows: (N,) row numbers to draw from.
+        training: shuffled by (seed, epoch), and the tail dropped so that every process gets as many; otherwise in
+            order, each row exactly once over all processes, of which some may get one row fewer.
+        seed: with the epoch, decides the order.
+        rank: this process.
+        world_size: number of processes.
+        weights: (N,) probabilities; in training, N rows are drawn with replacement. None: each row once.
+    """
+
+    def __init__(
+        self,
+        rows: IntArray,
+        *,
+        training: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__(rows, world_size, rank, shuffle=training, seed=seed)  # type: ignore[arg-type]
+        self.rows = rows
+        self.training = training
+        self.weights = weights
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rows, epoch = self.rows, self.epoch
+        if self.training:
+            generator = np.random.default_rng([self.seed, epoch])
+            if self.weights is None:
+                rows = generator.permutation(rows)
+            else:
+                rows = generator.choice(rows, size=len(rows), p=self.weights)
+        # In training the rows after the last full round over the processes are dropped; the slice ends before them.
+        for row in rows[self.rank :: self.num_replicas][: len(self)]:
+            yield epoch, int(row)
+
+    def __len__(self) -> int:
+        if self.training:
+            return len(self.rows) // self.num_replicas
+        return len(range(self.rank, len(self.rows), self.num_replicas))

@@ -1,0 +1,70 @@
+"""Names and order of every label that the framework knows.
+
+Nothing else in the repository spells a class name or an index: expressions, action units and the class
+orders in which published weights come are looked up here.
+
+Sources: the ABAW4 annotation files (expressions 0-7 and the twelve action units, in file order) and
+AffectNet's own numbering (Mollahosseini et al. 2017, http://mohammadmahoor.com/affectnet/).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXPRESSIONS: Final = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
+"""The eight ABAW expressions; the index is the number in the annotation files."""
+
+LSD_EXPRESSIONS: Final = EXPRESSIONS[1:7]
+"""The six expressions of the ABAW4 learning-from-synthetic-data challenge, in its order."""
+
+ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
+"""FACS numbers of the twelve scored action units, in file order."""
+
+AU_NAMES: Final = tuple(f"au{unit}" for unit in ACTION_UNITS)
+"""Column names of the twelve action units."""
+
+AFFECTNET_EXPRESSIONS: Final = (
+    "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
+)  # fmt: skip
+"""AffectNet's own numbering: the order of DAN's outputs and of AffectNet's class folders 0-7."""
+
+AFFECTNET_ALPHABETICAL: Final = tuple(sorted(AFFECTNET_EXPRESSIONS))
+"""AffectNet's eight classes in alphabetical order: the order of EmotiEffNet's outputs."""
+
+MISSING_VALENCE_AROUSAL: Final = -5.0
+"""What annotation files write where valence or arousal is not annotated."""
+
+MISSING_CLASS: Final = -1
+"""What annotation files write where an expression or an action unit is not annotated."""
+
+
+class Batch(TypedDict):
+    """B faces with their labels, as every datamodule makes them and every method takes them.
+
+    ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
+    """
+
+    image: Tensor  # (B, 3, H, W) uint8, RGB
+    valence_arousal: Tensor  # (B, 2) float32, NaN = missing
+    expression: Tensor  # (B,) int64, -1 = missing
+    action_units: Tensor  # (B, 12) float32, NaN = missing
+    row: Tensor  # (B,) int64, index into the split's frame list
+    unreadable: Tensor  # (U,) int64, likewise
+
+
+def affectnet_columns(order: tuple[str, ...] = AFFECTNET_EXPRESSIONS) -> tuple[int | None, ...]:
+    """For each ABAW expression, its position in ``order``, or None where AffectNet has no counterpart.
+
+    Contempt has no place among the ABAW expressions and Other has none in AffectNet: the pair is left
+    unmatched here, and rules that equate them say so themselves.
+
+    Args:
+        order: class order of an AffectNet network's outputs.
+
+    Returns:
+        Eight entries in the order of ``EXPRESSIONS``.
+    """
+    return tuple(order.index(name) if name in order else None for name in EXPRESSIONS)

@@ -1,0 +1,185 @@
+"""Image transforms: uint8 RGB in, uint8 RGB of the network's size out. The only file that knows albumentations.
+
+Every random draw is a pure function of (seed, epoch, row). albumentations 2.0.8 keeps its own generators, which every
+DataLoader worker would copy and no seeding from outside reaches; here one pair of generators is shared by all steps and
+set anew before each image, which is much cheaper than building new ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Sequence
+from typing import Any, Final, Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version on import
+import albumentations as A  # type: ignore[import-untyped]
+
+Image = npt.NDArray[np.uint8]
+Interpolation = Literal["bilinear", "bicubic"]
+
+_FLAGS: Final = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_PCG64_INCREMENT: Final = 0xDA3E39CB94B95BDB  # any odd number: it names the stream, the state comes from the row
+_IMAGENET_MEAN_COLOUR: Final = (124, 116, 104)
+
+
+class Transform(Protocol):
+    """What a dataset asks of a transform."""
+
+    image_size: int
+
+    def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
+        """Return the (image_size, image_size, 3) uint8 picture that epoch ``epoch`` sees of row ``row``."""
+        ...
+
+
+class _Pipeline:
+    """albumentations steps whose randomness is a pure function of (seed, epoch, row)."""
+
+    def __init__(self, steps: Sequence[A.BasicTransform], *, image_size: int, seed: int) -> None:
+        self.image_size = image_size
+        self.seed = seed
+        self._numpy = np.random.Generator(np.random.PCG64(seed))
+        self._python = random.Random(seed)
+        self._steps = A.Compose(list(steps))
+        self._steps.set_random_state(self._numpy, self._python)
+
+    def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
+        """Transform one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, of any size.
+            epoch: epoch number, so that epochs differ.
+            row: row number in the split's list, so that rows differ.
+
+        Returns:
+            (image_size, image_size, 3) uint8 RGB.
+        """
+        key = hashlib.blake2b(f"{self.seed},{epoch},{row}".encode(), digest_size=24).digest()
+        self._python.seed(int.from_bytes(key[:8], "little"))
+        self._numpy.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": int.from_bytes(key[8:], "little"), "inc": _PCG64_INCREMENT},
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        result: Image = self._steps(image=image)["image"]
+        return result
+
+
+class TrainTransform(_Pipeline):
+    """Augmentation of EMMA and CoTEX: colour jitter, horizontal flip, resize a little larger, random crop.
+
+    Jitter and flip work on the face as it is stored (112 px), where they are cheaper than after enlarging.
+
+    Args:
+        image_size: side of the result, px.
+        resize_ratio: the image is resized to int(image_size · resize_ratio) before the crop; at least 1.
+        flip: probability of the horizontal flip.
+        jitter_probability: probability of the colour jitter.
+        brightness: factor drawn from [1 − brightness, 1 + brightness]; so are ``contrast`` and ``saturation``.
+        contrast: see ``brightness``.
+        saturation: see ``brightness``.
+        hue: hue shift drawn from [−hue, hue], as a fraction of the colour circle.
+        interpolation: how images are enlarged; shrinking averages areas, so that it does not alias.
+        seed: with epoch and row, decides every draw.
+
+    Raises:
+        ValueError: a resize ratio below 1, or an unknown interpolation.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        resize_ratio: float = 1.04,
+        flip: float = 0.5,
+        jitter_probability: float = 0.2,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        interpolation: Interpolation = "bilinear",
+        seed: int = 0,
+    ) -> None:
+        if resize_ratio < 1:
+            raise ValueError(
+                f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1"
+            )
+        super().__init__(
+            [
+                A.ColorJitter(brightness, contrast, saturation, hue, p=jitter_probability),
+                A.HorizontalFlip(p=flip),
+                _resize(int(image_size * resize_ratio), interpolation),
+                A.RandomCrop(image_size, image_size),
+            ],
+            image_size=image_size,
+            seed=seed,
+        )
+
+
+class DANTransform(_Pipeline):
+    """Augmentation of DAN (github.com/yaoing/DAN): resize, flip, affine with p = 0.7, random erasing.
+
+    Args:
+        image_size: side of the result, px.
+        flip: probability of the horizontal flip.
+        affine: probability of the affine transform (to 20°, scale 0.8–1, shift to 0.2 of the side; black outside).
+        erase: probability of erasing one rectangle (2–33 % of the area, aspect 0.3–3.3) to ImageNet's mean colour,
+            which is 0 once normalised, as in the published code.
+        interpolation: how images are enlarged.
+        seed: with epoch and row, decides every draw.
+
+    Raises:
+        ValueError: an unknown interpolation.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        flip: float = 0.5,
+        affine: float = 0.7,
+        erase: float = 0.5,
+        interpolation: Interpolation = "bilinear",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            [
+                _resize(image_size, interpolation),
+                A.HorizontalFlip(p=flip),
+                A.Affine(
+                    rotate=(-20, 20), scale=(0.8, 1.0), translate_percent=(-0.2, 0.2), keep_ratio=True, fill=0, p=affine
+                ),
+                A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=_IMAGENET_MEAN_COLOUR, p=erase),
+            ],
+            image_size=image_size,
+            seed=seed,
+        )
+
+
+class EvalTransform(_Pipeline):
+    """Resize straight to the network's size; nothing is drawn.
+
+    Args:
+        image_size: side of the result, px.
+        interpolation: how images are enlarged.
+
+    Raises:
+        ValueError: an unknown interpolation.
+    """
+
+    def __init__(self, *, image_size: int, interpolation: Interpolation = "bilinear") -> None:
+        super().__init__([_resize(image_size, interpolation)], image_size=image_size, seed=0)
+
+
+def _resize(size: int, interpolation: str) -> Any:
+    """Return the step that resizes to ``size`` x ``size``, averaging areas where that shrinks the image."""
+    if interpolation not in _FLAGS:
+        raise ValueError(f"interpolation is {interpolation!r}, expected one of {', '.join(_FLAGS)}")
+    return A.Resize(size, size, interpolation=_FLAGS[interpolation], area_for_downscale="image")

@@ -1,0 +1,110 @@
+"""EMMA's network: a ViT for expressions and action units, a frozen DAN beside it, and a small head for valence/arousal.
+
+Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model with Facial Prior", section 3.2.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from backbones.preprocessing import Normalize
+from backbones.vit import ViT
+from dan.network import DAN
+from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, affectnet_columns
+
+
+class EMMAOutput(NamedTuple):
+    """Raw scores: ``expression`` (B, 8) and ``action_units`` (B, 12) logits, ``valence_arousal`` (B, 2) unbounded."""
+
+    expression: Tensor
+    action_units: Tensor
+    valence_arousal: Tensor
+
+
+class EMMA(nn.Module):
+    """ViT + frozen DAN + valence/arousal head (paper figure 1); every ablation of Table 5 is an argument.
+
+    Args:
+        vit: the backbone that is trained.
+        dan: the frozen prior, in AffectNet's class order; None is the row "ViT" of Table 5, where the ViT's own
+            head gives valence and arousal as well.
+        head_hidden: width of the hidden layer of the ViT's head (512 in the published code); None for one Linear.
+        va_hidden: width of the hidden layer of the valence/arousal head (256); None for one Linear.
+        stop_gradient: keep the gradient of the valence/arousal loss from the 28 scores (the paper); False is what
+            the published code does.
+        expression_scores: ``vit`` or, for the row "EXP(p1 + p2)" of Table 5, ``vit+dan``: DAN's scores in ABAW's
+            order are added before the expression loss; Contempt is left out and Other gets 0.
+
+    Raises:
+        ValueError: ``vit+dan`` without a DAN, or a DAN without eight classes.
+    """
+
+    def __init__(
+        self,
+        vit: ViT,
+        dan: DAN | None,
+        *,
+        head_hidden: int | None = 512,
+        va_hidden: int | None = 256,
+        stop_gradient: bool = True,
+        expression_scores: Literal["vit", "vit+dan"] = "vit",
+    ) -> None:
+        super().__init__()
+        if dan is None and expression_scores == "vit+dan":
+            raise ValueError(
+                "expression_scores=vit+dan needs a DAN: give model.network.dan or use expression_scores=vit"
+            )
+        self.stop_gradient = stop_gradient
+        self.expression_scores = expression_scores
+        self.vit = vit
+        self.vit_normalize = Normalize(vit.preprocessing)
+        scores = len(EXPRESSIONS) + len(ACTION_UNITS)
+        self.head = _perceptron(vit.num_features, head_hidden, scores if dan is not None else scores + 2)
+        self.dan = dan
+        if dan is not None:
+            if dan.num_classes != len(AFFECTNET_EXPRESSIONS):
+                raise ValueError(f"EMMA's DAN has {len(AFFECTNET_EXPRESSIONS)} classes, this one has {dan.num_classes}")
+            self.dan_normalize = Normalize(dan.preprocessing)
+            self.va_head = _perceptron(len(AFFECTNET_EXPRESSIONS) + scores, va_hidden, 2)
+            dan.requires_grad_(False)
+            dan.eval()
+
+    def train(self, mode: bool = True) -> EMMA:
+        """Sets the training mode of everything but the DAN, whose BatchNorm statistics must not move."""
+        super().train(mode)
+        if self.dan is not None:
+            self.dan.eval()
+        return self
+
+    def forward(self, image: Tensor) -> EMMAOutput:
+        """Scores of a batch of faces.
+
+        Args:
+            image: (B, 3, H, W), uint8 or 0..255.
+        """
+        scores = self.head(self.vit(self.vit_normalize(image)))
+        expression, units = scores[:, : len(EXPRESSIONS)], scores[:, len(EXPRESSIONS) :]
+        if self.dan is None:
+            return EMMAOutput(expression, units[:, : len(ACTION_UNITS)], units[:, len(ACTION_UNITS) :])
+        with torch.no_grad():
+            prior, _, _ = self.dan(self.dan_normalize(image))
+        features = torch.cat([prior, scores], dim=1)
+        valence_arousal = self.va_head(features.detach() if self.stop_gradient else features)
+        if self.expression_scores == "vit+dan":
+            expression = expression + _in_abaw_order(prior)
+        return EMMAOutput(expression, units, valence_arousal)
+
+
+def _in_abaw_order(prior: Tensor) -> Tensor:
+    """AffectNet scores (B, 8) in the order of the ABAW expressions; those without a counterpart are 0."""
+    zero = torch.zeros_like(prior[:, 0])
+    return torch.stack([zero if column is None else prior[:, column] for column in affectnet_columns()], dim=1)
+
+
+def _perceptron(inputs: int, hidden: int | None, outputs: int) -> nn.Module:
+    if hidden is None:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))

@@ -1,0 +1,81 @@
+"""Scores a checkpoint or prediction tables: ``python evaluate.py checkpoint=…|predictions=[…] data=…``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from backbones.preprocessing import IMAGENET
+from backbones.weights import file_sha256
+from evaluators.blending import average
+from evaluators.predictions import read_table, write_table
+from evaluators.submission import write_submission
+from training.assembly import absolute_data, build_data, build_trainer
+from training.checkpoints import load_module
+from training.config import ConfigError, check_command_line, resolve
+from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
+from training.scoring import predict_table, report
+
+
+def evaluate(config: DictConfig) -> None:
+    """Makes the table of a checkpoint, or averages tables, then scores it and writes what was asked for."""
+    tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
+    if (config.checkpoint is None) == (not tables):
+        raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
+    if "_target_" not in config.data:
+        config.data, config.render = _data_of_run(Path(config.checkpoint or tables[0]), config.data.root)
+    config.paths.run_dir = str(run_folder(config))
+    plain = resolve(config)
+    plain["data"] = absolute_data(plain["data"])
+    folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
+    if is_first_process():
+        check_run_folder(folder)
+        write_provenance(folder, plain)
+    if plain["checkpoint"] is not None:
+        module = load_module(Path(plain["checkpoint"]))
+        data = build_data(plain["data"], plain["render"], module.preprocessing, module.scores.expressions)
+        trainer = build_trainer(plain["trainer"], folder)
+        made_by = {"checkpoint": plain["checkpoint"], "checkpoint_sha256": file_sha256(plain["checkpoint"])}
+        path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
+        if not trainer.is_global_zero:
+            return
+    else:
+        table = average([read_table(file) for file in tables])
+        data = build_data(plain["data"], plain["render"], IMAGENET, table.expressions)
+        path = folder / "predictions" / f"{split}.parquet"
+        write_table(table, path)
+    report(path, data.frames(split), folder, **plain["postprocess"])
+    if plain["submission"] is not None:
+        write_submission(read_table(path), plain["submission"], **plain["postprocess"])
+        print(f"submission: {plain['submission']}")
+
+
+def _data_of_run(source: Path, root: str | None) -> tuple[Any, Any]:
+    """The nodes data and render of the run that made a file; ``root`` names a copy of the data elsewhere."""
+    stored = source.parent.parent / "config.yaml"
+    if not stored.is_file():
+        raise ConfigError(
+            [f"{stored} does not exist, so the data is unknown: give data=… data.root=…"], "the command line"
+        )
+    run = OmegaConf.load(stored)
+    if root is None:
+        return run.data, run.render
+    run.data.root = root
+    return run.data, None
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Runs one evaluation that Hydra composed."""
+    with clear_errors():
+        evaluate(config)
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        check_command_line("evaluate", sys.argv[1:])
+        main()

@@ -1,0 +1,141 @@
+"""What a predictor gets that never looks at a face: the numbers that a model must stand above.
+
+It knows label frequencies only. Valence and arousal are then a constant, whose CCC is 0. Guessing a class with
+frequency q where the truth has p gives an expected F1 of about 2 p q / (p + q). Over the expressions the mean of these
+is largest for q = p ("random draws"; it is 1 / classes), and for an action unit it is largest for q = 1 ("always
+positive"; 2 p / (1 + p)): no other use of the frequencies does better in P_MTL.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datamodules.labels import ACTION_UNITS, EXPRESSIONS
+from evaluators.metrics import AffectScores, Labels, Scores
+from evaluators.table import LabelArrays
+
+VARIANTS: Final = ("majority", "random draws", "always positive")
+DRAWS: Final = 20
+"""Random predictors are scored this many times and averaged, so that no lucky draw becomes the reference."""
+
+
+def frequency_baselines(train: LabelArrays, validation: LabelArrays, *, seed: int = 0) -> dict[str, Scores]:
+    """Scores on ``validation`` of predictors that know only the label frequencies of ``train``.
+
+    All of them predict the training mean of valence and of arousal. The variants differ in the rest:
+
+    * ``majority``: the most frequent expression; a unit is positive where at least half of its training labels are.
+    * ``random draws``: expression and units drawn by their training frequencies.
+    * ``always positive``: expression drawn by its training frequencies; every unit positive. The strongest in P_MTL.
+
+    What has no training label at all is predicted as 0, by equal expression frequencies, or at one half.
+
+    Args:
+        train: labels whose frequencies are known.
+        validation: labels that are predicted.
+        seed: of the random draws; scores are means over ``DRAWS`` of them.
+
+    Returns:
+        Scores by variant, in the order of ``VARIANTS``.
+    """
+    frequencies = _frequencies(train.expression)
+    if np.isnan(frequencies).any():
+        frequencies = np.full(len(EXPRESSIONS), 1 / len(EXPRESSIONS))
+    positive = np.nan_to_num(_means(train.action_units), nan=0.5)
+    affect = np.nan_to_num(_means(train.valence_arousal), nan=0.0)
+    # A stream of its own: labels drawn elsewhere from the same bare seed would be guessed right.
+    random = np.random.default_rng([seed, zlib.crc32(b"chance")])
+    rows = len(validation.expression)
+    units = (rows, len(ACTION_UNITS))
+    runs: dict[str, list[Scores]] = {variant: [] for variant in VARIANTS}
+    majority = np.full(rows, frequencies.argmax())
+    runs["majority"].append(_score(affect, majority, np.broadcast_to(positive >= 0.5, units), validation))
+    for _ in range(DRAWS):
+        drawn = random.choice(len(frequencies), size=rows, p=frequencies)
+        runs["random draws"].append(_score(affect, drawn, random.random(units) < positive, validation))
+        runs["always positive"].append(_score(affect, drawn, np.ones(units, dtype=bool), validation))
+    return {variant: _mean_scores(scores) for variant, scores in runs.items()}
+
+
+def frequency_baseline(train: LabelArrays, validation: LabelArrays, *, seed: int = 0) -> Scores:
+    """Scores of the strongest of ``frequency_baselines`` by ``SCORE``: P_MTL, or the sum of the parts with labels."""
+    return max(frequency_baselines(train, validation, seed=seed).values(), key=lambda scores: scores["SCORE"] or 0.0)
+
+
+def chance(labels: LabelArrays) -> Scores:
+    """The most that frequencies alone can be expected to give on these labels, in closed form.
+
+    They are the frequencies of these very labels, so this is slightly above any ``frequency_baseline``. Accuracies are
+    those of the majority class (macro accuracy is 1 / classes for every guess); F1 rows are those of the predictor that
+    is best for their mean: random draws for expressions, always positive for units.
+    """
+    frequencies, positive = _frequencies(labels.expression), _means(labels.action_units)
+    f1_units = 2 * positive / (1 + positive)
+    valid = (~np.isnan(labels.action_units)).sum(axis=0)
+    affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0
+    expression = None if np.isnan(frequencies).any() else 1 / len(EXPRESSIONS)
+    units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
+    hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
+    parts = [part for part in (affect, expression, units) if part is not None]
+    return {
+        "P_MTL": sum(parts) if len(parts) == 3 else None,
+        "P_VA": affect,
+        "CCC_V": affect,
+        "CCC_A": affect,
+        "P_EXPR": expression,
+        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(EXPRESSIONS, frequencies, strict=True)},
+        "ACC_EXPR": _known(frequencies.max()),
+        "MACRO_ACC_EXPR": expression,
+        "P_AU": units,
+        **{f"F1_AU{unit}": _known(value) for unit, value in zip(ACTION_UNITS, f1_units, strict=True)},
+        "ACC_AU": float(hits.sum() / valid.sum()) if valid.any() else None,
+        "SCORE": sum(parts) if parts else None,
+    }
+
+
+def _frequencies(expression: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(8,) shares of the expressions among the valid labels; NaN without any."""
+    counts = np.bincount(expression[expression >= 0], minlength=len(EXPRESSIONS))
+    return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
+
+
+def _means(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Column means over the valid (not NaN) values; NaN for a column without any."""
+    count = (~np.isnan(values)).sum(axis=0)
+    total = np.nansum(values.astype(np.float64), axis=0)
+    means: NDArray[np.float64] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return means
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: LabelArrays) -> Scores:
+    scores = AffectScores()
+    predictions: Any = {
+        "valence_arousal": torch.from_numpy(affect).expand(len(expression), 2),
+        "expression": torch.eye(len(EXPRESSIONS))[torch.from_numpy(expression)],
+        "action_units": torch.from_numpy(units.astype(np.float32)),
+    }
+    targets = Labels(
+        valence_arousal=torch.from_numpy(labels.valence_arousal),
+        expression=torch.from_numpy(labels.expression),
+        action_units=torch.from_numpy(labels.action_units),
+    )
+    scores.update(predictions, targets)
+    return scores.compute()
+
+
+def _mean_scores(runs: list[Scores]) -> Scores:
+    """Mean of each score over runs on the same labels, so a score is None in all of them or in none."""
+    means: Scores = {}
+    for name in runs[0]:
+        values = [value for run in runs if (value := run[name]) is not None]
+        means[name] = float(np.mean(values)) if values else None
+    return means

@@ -1,0 +1,169 @@
+"""The figures of a run's report, each as SVG text. matplotlib is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluators.metrics import Scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE: Final = "#3b6ea8"
+ORANGE: Final = "#d9822b"
+GREY: Final = "#c9d0d8"
+INK: Final = "#2b3440"
+COLOURS: Final = (BLUE, ORANGE, "#3f9b6b", "#b04a5a", "#7a5ea8", "#8a6d4b", "#4aa3b0", "#7d8590")
+CURVES: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU", "score")
+"""Validation scores that are drawn as curves; the per-class ones would hide them."""
+
+
+class Svg:
+    """Holds the SVG text of a figure once its ``drawing`` block is left."""
+
+    text = ""
+
+
+@contextmanager
+def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
+    """A matplotlib figure of the given inches, turned into SVG at the end; no global state, no display."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style: Any = {
+        "font.size": 9,
+        "font.family": "sans-serif",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": GREY,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "svg.hashsalt": "report",  # the same run gives the same bytes
+    }
+    with mpl.rc_context(style):
+        figure, svg = Figure(figsize=(width, height), layout="constrained"), Svg()
+        yield figure, svg
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        svg.text = buffer.getvalue()
+
+
+def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> str | None:
+    """F1 per expression and per action unit, the reference as a mark on each bar; None without such scores."""
+    kinds = (("Expressions", "F1_EXPR_"), ("Action units", "F1_AU"))
+    panels = [(title, _starting(scores, prefix), prefix) for title, prefix in kinds]
+    panels = [panel for panel in panels if any(value is not None for value in panel[1].values())]
+    if not panels:
+        return None
+    rows = max(len(values) for _, values, _ in panels)
+    with _drawing(4.6 * len(panels), 0.5 + 0.26 * rows) as (figure, svg):
+        for axes, (title, values, prefix) in zip(_row(figure, len(panels)), panels, strict=True):
+            names = [name.removeprefix("F1_EXPR_").removeprefix("F1_") for name in values]
+            axes.barh(names, [value or 0.0 for value in values.values()], color=BLUE, height=0.7)
+            marks = _starting(reference or {}, prefix)
+            for position, name in enumerate(values):
+                value, mark = values[name], marks.get(name)
+                text = "no labels" if value is None else f"{value:.2f}"
+                axes.text(max(value or 0.0, mark or 0.0) + 0.02, position, text, va="center", fontsize=8)
+                if mark is not None:
+                    axes.plot([mark, mark], [position - 0.42, position + 0.42], color=ORANGE, linewidth=2)
+            if marks:
+                axes.plot([], [], color=ORANGE, linewidth=2, label=reference_name)
+                axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.06))
+            axes.set(title=title, xlim=(0, 1.1), ylim=(len(values) - 0.4, -0.6), xticks=np.linspace(0, 1, 6))
+            axes.tick_params(length=0)
+            axes.grid(axis="x", color=GREY, linewidth=0.4)
+            axes.set_axisbelow(True)
+    return svg.text
+
+
+def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
+    """Losses, validation scores and learning rates against the step; None where nothing was logged."""
+    names = list(dict.fromkeys(name for record in records for name in record if name not in ("step", "epoch")))
+    groups = {
+        "Loss": [name for name in names if "loss" in name.lower()],
+        "Validation scores": [name for name in names if name.startswith("val/") and name[4:] in CURVES],
+        "Learning rate": [name for name in names if name.lower().startswith("lr")],
+    }
+    series = {}
+    for title, of in groups.items():
+        lines = [line for name in of if (line := (name, *_series(records, name)))[1]]
+        if any(name == "val/P_MTL" for name, *_ in lines):  # then val/score is the same curve
+            lines = [line for line in lines if line[0] != "val/score"]
+        if lines:
+            series[title] = lines
+    if not series:
+        return None
+    with _drawing(3.5 * len(series), 3.1) as (figure, svg):
+        for axes, (title, lines) in zip(_row(figure, len(series)), series.items(), strict=True):
+            few = len(lines) <= len(COLOURS)
+            for index, (name, steps, values) in enumerate(lines):
+                style = {"color": COLOURS[index], "label": name} if few else {"color": BLUE, "alpha": 0.5}
+                marker = "o" if len(steps) < 40 else None
+                axes.plot(steps, values, linewidth=1.4, marker=marker, markersize=2.5, **style)
+            if few:
+                axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+            axes.set(title=title if few else f"{title} ({len(lines)} groups)", xlabel="step")
+            axes.grid(color=GREY, linewidth=0.4)
+    return svg.text
+
+
+def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
+    """Rows are labels, columns predictions; colour is the share within the row, the numbers are counts."""
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    with _drawing(4.6, 4.2) as (figure, svg):
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(confusion):
+            colour = "white" if shares[row, column] > 0.55 else INK
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="predicted", ylabel="label")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    return svg.text
+
+
+def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:
+    """Predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by log count."""
+    with _drawing(7.6, 3.7) as (figure, svg):
+        for column, (axes, name) in enumerate(zip(_row(figure, 2), ("Valence", "Arousal"), strict=True)):
+            axes.hexbin(
+                label[:, column], prediction[:, column],
+                gridsize=36, extent=(-1, 1, -1, 1), bins="log", mincnt=1, cmap="Blues", vmin=0.5, linewidths=0.1,
+            )  # fmt: skip
+            axes.plot([-1, 1], [-1, 1], color=ORANGE, linewidth=1, linestyle="--")
+            ccc = scores.get(f"CCC_{name[0]}")
+            title = name if ccc is None else f"{name}, CCC {ccc:.3f}"
+            axes.set(title=title, xlabel="label", ylabel="predicted", xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
+            axes.set(xticks=np.linspace(-1, 1, 5), yticks=np.linspace(-1, 1, 5))
+    return svg.text
+
+
+def _row(figure: Figure, columns: int) -> list[Axes]:
+    return list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def _starting(scores: Scores, prefix: str) -> Scores:
+    return {name: value for name, value in scores.items() if name.startswith(prefix)}
+
+
+def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """Steps and values of the finite numbers logged under a name."""
+    points = [(record.get("step", index), record[name]) for index, record in enumerate(records) if name in record]
+    points = [(step, value) for step, value in points if isinstance(value, int | float) and math.isfinite(value)]
+    return [step for step, _ in points], [value for _, value in points]

@@ -1,0 +1,223 @@
+"""From the predictions of one or many processes to one table, and from a table to its scores.
+
+Every process writes its rows with ``PartWriter``; ``merge_parts`` on rank 0 makes the table (``evaluators.table``).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.labels import EXPRESSIONS
+from evaluators.metrics import AffectScores, Labels, Predictions, Scores
+from evaluators.table import (
+    FloatArray,
+    FrameList,
+    IntArray,
+    LabelledFrames,
+    Table,
+    TableError,
+    check_range,
+    check_same_list,
+    column_names,
+    from_columns,
+    known_columns,
+    open_parquet,
+    read_table,
+    some_rows,
+    to_columns,
+    write_parquet,
+    write_table,
+)
+from evaluators.thresholds import Thresholds
+
+__all__ = [
+    "PartWriter",
+    "Table",
+    "TableError",
+    "check_same_list",
+    "merge_parts",
+    "read_table",
+    "score_table",
+    "write_table",
+]
+
+
+class PartWriter:
+    """Collects the predictions of one process and writes them as its part of a table.
+
+    Args:
+        folder: where the table will be; parts go to ``<folder>/.parts``.
+        rank: number of this process.
+        expressions: class names of the expression scores, in label order.
+    """
+
+    def __init__(self, folder: str | Path, rank: int = 0, *, expressions: Sequence[str] = EXPRESSIONS) -> None:
+        self.path = _part_path(folder, rank)
+        self.expressions = tuple(expressions)
+        self._rows: list[IntArray] = []
+        self._values: dict[str, list[FloatArray]] = {}
+        self._unreadable: list[IntArray] = []
+
+    def add(self, rows: Tensor, predictions: Predictions, unreadable: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            rows: (B,) row numbers in the split's list.
+            predictions: of these rows, at least one.
+            unreadable: (U,) further rows, whose image could not be read.
+
+        Raises:
+            TableError: a prediction is not finite or out of range, has other columns, or tasks come and go.
+        """
+        if unreadable is not None:
+            self._unreadable.append(_array(unreadable, np.int64))
+        numbers = _array(rows, np.int64)
+        if not len(numbers):
+            return
+        values = {key: _array(value, np.float32) for key, value in predictions.items() if isinstance(value, Tensor)}
+        if self._values and set(values) != set(self._values):
+            raise TableError(f"predictions change from {sorted(self._values)} to {sorted(values)} between batches")
+        for key, value in values.items():
+            expected = (len(numbers), len(column_names(key, self.expressions)))
+            if value.shape != expected:
+                raise TableError(f"{key}: predictions have shape {value.shape}, expected {expected}")
+            bad = ~np.isfinite(value).all(axis=1)
+            if bad.any():
+                raise TableError(f"{key}: not finite in {some_rows(numbers[bad])}; the network has diverged")
+            check_range(key, value, self.path.name)
+            self._values.setdefault(key, []).append(value)
+        self._rows.append(numbers)
+
+    def finish(self) -> Path:
+        """Write the part, beside its name first: a part that exists is complete. Every process must call this."""
+        rows, unreadable = _concatenate(self._rows), _concatenate(self._unreadable)
+        columns = {"row": pa.array(np.concatenate([rows, unreadable]))}
+        for key, batches in self._values.items():
+            values = np.concatenate(batches)
+            nulls = np.full((len(unreadable), values.shape[1]), np.nan, dtype=np.float32)
+            columns |= to_columns(key, np.concatenate([values, nulls]), self.expressions)
+        write_parquet(pa.table(columns), self.path)
+        return self.path
+
+
+def merge_parts(
+    folder: str | Path,
+    frames: FrameList,
+    destination: str | Path,
+    metadata: Mapping[str, Any],
+    *,
+    world_size: int | None = None,
+) -> Path:
+    """Put the parts of all processes together into one table; call it on rank 0, after all have finished.
+
+    Args:
+        folder: the folder that the part writers were given.
+        frames: the split's list, whose rows 0..N-1 must each be there once.
+        destination: the table to write; replaced as a whole or not at all.
+        metadata: what made the table (experiment, checkpoint_sha256, split, renderer_version ...), JSON values. Schema
+            version and label-file hashes are added here.
+        world_size: how many processes wrote. Parts of other ranks, left by an earlier run that was killed, are then
+            ignored; without it, every part in the folder counts.
+
+    Returns:
+        ``destination``.
+
+    Raises:
+        TableError: a part is missing, a row is missing, there twice or not in the list, or parts hold different tasks.
+    """
+    parts = _parts_folder(folder)
+    paths = sorted(parts.glob("part-*.parquet"))
+    if world_size is not None:
+        paths = [_part_path(folder, rank) for rank in range(world_size)]
+    tables = {path: open_parquet(path) for path in paths}
+    if not tables:
+        raise TableError(f"{parts}: no part to merge; run the prediction first")
+    rows = np.concatenate([table["row"].to_numpy() for table in tables.values()])
+    _check_rows(rows, len(frames.frame), parts)
+    # A process that met only unreadable images does not know the columns: its rows become nulls.
+    having = {path: set(table.column_names) for path, table in tables.items() if len(table.column_names) > 1}
+    if not having:
+        raise TableError(f"{parts}: none of the {len(rows)} images could be read; check the data root")
+    expressions, keys = known_columns(sorted(set.union(*having.values())), str(parts))
+    predictions = {}
+    for key in keys:
+        wanted = column_names(key, expressions)
+        for path, present in having.items():
+            if not present.issuperset(wanted):
+                raise TableError(f"{path}: no {key}, which other parts have; delete {parts} and predict again")
+        values = np.concatenate([from_columns(table, wanted, str(path)) for path, table in tables.items()])
+        predictions[key] = np.empty_like(values)
+        predictions[key][rows] = values
+    made = {**metadata, "label_files": dict(frames.files)}
+    write_table(
+        Table(frames.video, frames.frame, frames.image, predictions, expressions, made, str(destination)), destination
+    )
+    shutil.rmtree(parts)
+    return Path(destination)
+
+
+def score_table(
+    table: Table, frames: LabelledFrames, *, au_thresholds: Thresholds = 0.5, expression_score: str = "P_EXPR"
+) -> Scores:
+    """Scores of a table by the very metrics that training uses; null rows are left out.
+
+    ``evaluators.missing.fill_nulls`` first gives the score over every listed frame instead.
+
+    Raises:
+        TableError: the table is not of this list.
+    """
+    check_same_list([table, frames])
+    scores = AffectScores(
+        table.tasks,
+        expressions=table.expressions,
+        expression_score=expression_score,
+        au_thresholds=au_thresholds,
+        sync_on_compute=False,  # the table is whole, and only rank 0 scores it
+    )
+    keep = ~table.null
+    predictions: Any = {task: torch.from_numpy(table.predictions[task][keep]) for task in table.tasks}
+    labels = Labels(
+        valence_arousal=torch.from_numpy(frames.valence_arousal[keep]),
+        expression=torch.from_numpy(frames.expression[keep]),
+        action_units=torch.from_numpy(frames.action_units[keep]),
+    )
+    scores.update(predictions, labels)
+    return scores.compute()
+
+
+def _parts_folder(folder: str | Path) -> Path:
+    return Path(folder) / ".parts"
+
+
+def _part_path(folder: str | Path, rank: int) -> Path:
+    return _parts_folder(folder) / f"part-{rank:05d}.parquet"
+
+
+def _array(values: Tensor, dtype: type[Any]) -> NDArray[Any]:
+    # float() first: NumPy has no bfloat16.
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy().astype(dtype)
+
+
+def _concatenate(arrays: list[IntArray]) -> IntArray:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+
+def _check_rows(rows: IntArray, length: int, folder: Path) -> None:
+    mend = f"delete {folder} and predict again"
+    outside = rows[(rows < 0) | (rows >= length)]
+    if len(outside):
+        raise TableError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {mend}")
+    counts = np.bincount(rows, minlength=length)
+    for problem, wrong in (("missing", counts == 0), ("there more than once", counts > 1)):
+        if wrong.any():
+            raise TableError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {mend}")

@@ -1,0 +1,245 @@
+"""Scores as text, as JSON, and as one self-contained HTML page per run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from evaluators import figures
+from evaluators.metrics import ExpressionScores, Scores
+from evaluators.predictions import score_table
+from evaluators.table import LabelledFrames, Table, read_table
+
+NO_LABELS: Final = "no labels"
+"""What stands for a score without a valid label, in the printed table and in scores.json."""
+
+MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
+"""The scores that the page shows large."""
+
+BESIDE: Final = (*MAIN, "ACC_EXPR", "MACRO_ACC_EXPR", "ACC_AU")
+"""The scores of references that the printed table repeats."""
+
+
+def format_table(scores: Scores, references: Mapping[str, Scores] | None = None) -> str:
+    """The final table: lines that read ``NAME value``, four decimals, ``no labels`` where there is no valid label.
+
+    Args:
+        scores: in the order of printing.
+        references: scores to stand beside, chance for example: their main scores follow in lines that begin with the
+            reference's name and a colon, so that a line beginning with a score's name is always the model's.
+    """
+    width = max((len(name) for name in scores), default=0)
+    lines = [f"{name:<{width}} {_text(value)}" for name, value in scores.items()]
+    for reference, values in (references or {}).items():
+        known = [name for name in BESIDE if name in scores and values.get(name) is not None]
+        lines += [f"{reference}: {name} {_text(values[name])}" for name in known]
+    return "\n".join(lines)
+
+
+def write_scores(scores: Scores, path: str | Path) -> None:
+    """Write scores as one JSON object of the same names; ``"no labels"`` stands for None."""
+    content = {name: NO_LABELS if value is None else value for name, value in scores.items()}
+    _write(Path(path), json.dumps(content, indent=2) + "\n")
+
+
+def read_scores(path: str | Path) -> Scores:
+    """Read what ``write_scores`` wrote."""
+    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {name: None if value == NO_LABELS else float(value) for name, value in content.items()}
+
+
+def write_report(
+    run_dir: str | Path,
+    *,
+    frames: LabelledFrames | None = None,
+    split: str = "val",
+    references: Mapping[str, Scores] | None = None,
+) -> Path:
+    """Write ``report.html`` of a run: one file without external assets, from what the run folder holds.
+
+    Scores (scores.json), training curves (metrics.jsonl), configuration (config.yaml) and what made the predictions
+    (predictions/<split>.parquet); with ``frames`` also the confusion matrix and the valence and arousal plots. What is
+    not there, and tasks without labels, are left out.
+
+    Args:
+        run_dir: the run folder.
+        frames: frames and labels of the split.
+        split: which prediction table.
+        references: scores to show beside the model's, by name; the first is marked in the bars.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        FileNotFoundError: no such run folder.
+        ValueError: a broken line of metrics.jsonl other than the last, or a table of another list than ``frames``.
+    """
+    run = Path(run_dir)
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run}: no such run folder")
+    table_path = run / "predictions" / f"{split}.parquet"
+    table = read_table(table_path) if table_path.is_file() else None
+    scores = read_scores(run / "scores.json") if (run / "scores.json").is_file() else {}
+    named = dict(references or {})
+    reference_name, reference = next(iter(named.items()), ("", None))
+    sections = [
+        _figure("Training", figures.training_curves(read_records(run / "metrics.jsonl"))),
+        _figure("F1 per class", figures.f1_bars(scores, reference, reference_name)),
+        *(_label_figures(table, frames) if table is not None and frames is not None else []),
+        _score_section(scores, named),
+        _config_section(run / "config.yaml"),
+    ]
+    body = "\n".join([_header(run, table), _tiles(scores, named), *sections])
+    path = run / "report.html"
+    _write(path, _PAGE.replace("{title}", escape(_name(run))).replace("{body}", body))
+    return path
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The objects of a metrics.jsonl, one per line; none if there is no file.
+
+    Raises:
+        ValueError: a line is not JSON. The last one may be cut off, as a killed run leaves it.
+    """
+    if not path.is_file():
+        return []
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
+    return records
+
+
+def _label_figures(table: Table, frames: LabelledFrames) -> list[str]:
+    """The figures that need labels, of the tasks that have some; null rows are left out as in the scores."""
+    scores = score_table(table, frames)
+    keep, parts = ~table.null, []
+    if scores.get("CCC_V") is not None:
+        valid = keep & ~np.isnan(frames.valence_arousal).any(axis=1)
+        prediction = table.predictions["valence_arousal"][valid]
+        svg = figures.valence_arousal(prediction, frames.valence_arousal[valid], scores)
+        parts.append(_figure("Valence and arousal, predicted against labelled", svg))
+    if scores.get("ACC_EXPR") is not None:
+        metric = ExpressionScores(len(table.expressions))
+        prediction = table.predictions["expression"][keep]
+        metric.update(torch.from_numpy(prediction), torch.from_numpy(frames.expression[keep]))
+        svg = figures.confusion_matrix(metric.confusion.numpy(), table.expressions)
+        parts.append(_figure("Confusion of expressions", svg))
+    return parts
+
+
+def _header(run: Path, table: Table | None) -> str:
+    facts = []
+    if table is not None:
+        facts = [f"{len(table)} frames of {len(set(table.video))} videos"]
+        facts += [f"{nulls} without a readable image"] if (nulls := int(table.null.sum())) else []
+        facts += [
+            f"{name.replace('_', ' ')} {str(value)[:12] if 'sha256' in name else value}"
+            for name, value in table.metadata.items()
+            if isinstance(value, str | int | float) and name != "schema_version"
+        ]
+    return f"<h1>{escape(_name(run))}</h1>\n<p class=facts>{escape(' · '.join(facts))}</p>"
+
+
+def _tiles(scores: Scores, references: Mapping[str, Scores]) -> str:
+    tiles = []
+    for name in MAIN:
+        if name in scores:
+            beside = "".join(
+                f"<small>{escape(reference)} {_text(values[name])}</small>"
+                for reference, values in references.items()
+                if values.get(name) is not None
+            )
+            tiles.append(f"<div class=tile><span>{name}</span><b>{_text(scores[name])}</b>{beside}</div>")
+    return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else "<p>No scores yet.</p>"
+
+
+def _score_section(scores: Scores, references: Mapping[str, Scores]) -> str:
+    if not scores:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", "model", *references))
+    tables: list[str] = []
+    for name, value in scores.items():
+        cells = [_text(value), *(_text(of[name]) if name in of else "" for of in references.values())]
+        if not tables or name in ("P_EXPR", "P_LSD", "P_AU"):  # one table per task, side by side
+            tables.append(f"<tr>{head}</tr>")
+        tables[-1] += f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    content = "".join(f"<table>{rows}</table>" for rows in tables)
+    return f"<section><h2>All scores</h2><div class=tables>{content}</div></section>"
+
+
+def _config_section(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    content = escape(path.read_text(encoding="utf-8"))
+    return f"<section><details><summary>config.yaml</summary><pre>{content}</pre></details></section>"
+
+
+def _figure(title: str, svg: str | None) -> str:
+    """A figure as an image of its own: ids of several SVGs cannot clash, and none can run a script."""
+    if svg is None:
+        return ""
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<section><h2>{title}</h2><img alt="{title}" src="data:image/svg+xml;base64,{data}"></section>'
+
+
+def _name(run: Path) -> str:
+    return "/".join(run.resolve().parts[-2:])
+
+
+def _text(value: float | None) -> str:
+    return NO_LABELS if value is None else f"{value:.4f}"
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.writing")
+    beside.write_text(content, encoding="utf-8")
+    os.replace(beside, path)
+
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #2b3440; background: #f5f7f9; margin: 0 auto; max-width: 1080px;
+  padding: 28px 24px 60px; }
+h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 15px; margin: 0 0 8px; }
+.facts { color: #66717e; margin: 4px 0 20px; }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; }
+.tile { background: #fff; border: 1px solid #e1e6eb; border-radius: 8px; padding: 10px 18px;
+  min-width: 110px; flex: 1; }
+.tile span, .tile small { display: block; color: #66717e; font-size: 13px; }
+.tile b { font-size: 26px; font-variant-numeric: tabular-nums; white-space: nowrap; }
+section { background: #fff; border: 1px solid #e1e6eb; border-radius: 8px; padding: 14px 18px; margin-top: 14px; }
+img { max-width: 100%; display: block; margin: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
+.tables { display: flex; flex-wrap: wrap; gap: 8px 48px; align-items: flex-start; }
+th, td { padding: 1px 16px 1px 0; text-align: right; }
+tr th:first-child { text-align: left; font-weight: normal; }
+tr:nth-child(even) { background: #f5f7f9; }
+summary { cursor: pointer; font-weight: bold; }
+pre { overflow-x: auto; font-size: 13px; }
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

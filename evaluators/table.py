@@ -1,0 +1,286 @@
+"""The prediction table: one row per row of a split's frame list, in its order, duplicates included.
+
+A table is a Parquet file with the columns ``row``, ``video``, ``frame``, ``image``, then float32 predictions of the
+tasks that the model has: ``valence``, ``arousal`` in [-1, 1], ``expr_<name>`` and ``au<k>`` probabilities, and optional
+``logit_expr_<name>``, ``logit_au<k>``. A row whose image could not be read is there with nulls (in memory: NaN). The
+file's metadata holds one JSON object under ``prediction_table``: schema version, label-file hashes, what made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from datamodules.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
+from evaluators.metrics import TASKS
+
+SCHEMA_VERSION: Final = 1
+METADATA_KEY: Final = b"prediction_table"
+IDENTITY: Final = ("row", "video", "frame", "image")
+
+FloatArray: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+class TableError(ValueError):
+    """A prediction table, or a part of one, that cannot be used; the message names the file and the mend."""
+
+
+class LabelArrays(Protocol):
+    """Labels of N rows: valence_arousal (N, 2) NaN = missing, expression (N,) -1, action_units (N, 12) NaN."""
+
+    @property
+    def valence_arousal(self) -> FloatArray: ...  # noqa: D102
+    @property
+    def expression(self) -> IntArray: ...  # noqa: D102
+    @property
+    def action_units(self) -> FloatArray: ...  # noqa: D102
+
+
+class FrameList(Protocol):
+    """Which frames a split lists, in order; ``files`` maps label-file names to their sha256."""
+
+    @property
+    def video(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def frame(self) -> IntArray: ...  # noqa: D102
+    @property
+    def image(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def files(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+class LabelledFrames(FrameList, LabelArrays, Protocol):
+    """A frame list with its labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A prediction table in memory.
+
+    Attributes:
+        video: name of the video, per row.
+        frame: (N,) frame number within the video.
+        image: image path as the list has it.
+        predictions: float32 arrays by the keys of ``Predictions``; NaN where the file has nulls.
+        expressions: class names of the expression columns, in label order.
+        metadata: what made the table.
+        source: name of the table in messages, usually its path.
+    """
+
+    video: Sequence[str]
+    frame: IntArray
+    image: Sequence[str]
+    predictions: Mapping[str, FloatArray]
+    expressions: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Label-file names to sha256, as recorded when the table was made."""
+        files: Mapping[str, str] = self.metadata.get("label_files", {})
+        return files
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the table has predictions of."""
+        return tuple(task for task in TASKS if task in self.predictions)
+
+    @property
+    def null(self) -> NDArray[np.bool_]:
+        """(N,) rows without a prediction: their image is missing or unreadable."""
+        missing = np.zeros(len(self), dtype=bool)
+        for values in self.predictions.values():
+            missing |= np.isnan(values).any(axis=1)
+        return missing
+
+
+def column_names(key: str, expressions: Sequence[str] = EXPRESSIONS) -> list[str]:
+    """Column names of one entry of ``Predictions``."""
+    return {
+        "valence_arousal": ["valence", "arousal"],
+        "expression": [f"expr_{name}" for name in expressions],
+        "action_units": list(AU_NAMES),
+        "logits_expression": [f"logit_expr_{name}" for name in expressions],
+        "logits_action_units": [f"logit_{name}" for name in AU_NAMES],
+    }[key]
+
+
+PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
+"""The keys of ``Predictions`` in the order of the columns."""
+
+
+def write_table(table: Table, destination: str | Path) -> None:
+    """Write a table; the file appears as a whole or not at all."""
+    columns = {
+        "row": pa.array(np.arange(len(table), dtype=np.int64)),
+        "video": pa.array(list(table.video), type=pa.string()),
+        "frame": pa.array(np.asarray(table.frame, dtype=np.int64)),
+        "image": pa.array(list(table.image), type=pa.string()),
+    }
+    for key in PREDICTION_KEYS:
+        if key in table.predictions:
+            columns |= to_columns(key, table.predictions[key], table.expressions)
+    metadata = {**table.metadata, "schema_version": SCHEMA_VERSION}
+    write_parquet(pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)}), Path(destination))
+
+
+def read_table(path: str | Path) -> Table:
+    """Read a table and check it.
+
+    Raises:
+        TableError: no such file, not Parquet, not a prediction table, another schema version, a column is missing,
+            rows are not 0..N-1, a value is NaN or outside its range.
+    """
+    content = open_parquet(Path(path))
+    raw = (content.schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise TableError(f"{path}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework")
+    metadata = json.loads(raw)
+    version = metadata.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise TableError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
+    missing = [name for name in IDENTITY if name not in content.column_names]
+    if missing:
+        raise TableError(f"{path}: no column {', '.join(missing)}")
+    if not np.array_equal(content["row"].to_numpy(), np.arange(len(content))):
+        raise TableError(f"{path}: column row is not 0..{len(content) - 1} in order")
+    expressions, keys = known_columns(content.column_names, str(path))
+    predictions = {key: from_columns(content, column_names(key, expressions), str(path)) for key in keys}
+    for key, values in predictions.items():
+        check_range(key, values, str(path))
+    return Table(
+        video=content["video"].to_pylist(),
+        frame=content["frame"].to_numpy(),
+        image=content["image"].to_pylist(),
+        predictions=predictions,
+        expressions=expressions,
+        metadata=metadata,
+        source=str(path),
+    )
+
+
+def check_same_list(tables: Sequence[FrameList], names: Sequence[str] | None = None) -> None:
+    """Refuse tables, or tables and frame lists, that do not list the same frames in the same order.
+
+    Args:
+        tables: tables or frame lists.
+        names: what to call them; by default a table's source and "the frame list".
+
+    Raises:
+        TableError: other label-file hashes (where both know theirs), another length, another video or frame in a row.
+    """
+    called = names or [getattr(table, "source", "the frame list") for table in tables]
+    first, first_name = tables[0], called[0]
+    for other, name in zip(tables[1:], called[1:], strict=True):
+        pair = f"{first_name} and {name} are of different lists"
+        if len(first.frame) != len(other.frame):
+            raise TableError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
+        differs = np.asarray(first.frame) != np.asarray(other.frame)
+        differs |= np.asarray(first.video, dtype=object) != np.asarray(other.video, dtype=object)
+        if differs.any():
+            row = int(differs.argmax())
+            a, b = (f"{one.video[row]} frame {one.frame[row]}" for one in (first, other))
+            raise TableError(f"{pair}: row {row} is {a} in one, {b} in the other; use tables of one split")
+        if first.files and other.files and sorted(first.files.values()) != sorted(other.files.values()):
+            raise TableError(
+                f"{pair}: same frames, but the label files {', '.join(sorted({*first.files, *other.files}))} differ in "
+                "content (sha256); predict again on the present files"
+            )
+
+
+def check_range(key: str, values: FloatArray, source: str) -> None:
+    """Refuse probabilities outside [0, 1] (logits, say) and valence or arousal outside [-1, 1]; NaN passes.
+
+    Raises:
+        TableError: naming ``source``, the prediction and its range.
+    """
+    if key in TASKS:
+        low = -1.0 if key == "valence_arousal" else 0.0
+        if ((values < low - 1e-6) | (values > 1 + 1e-6)).any():  # float32 means may exceed 1 by a rounding
+            raise TableError(f"{source}: {key} has values outside [{low:g}, 1]; clamp, softmax or sigmoid it first")
+
+
+def some_rows(rows: Iterable[int]) -> str:
+    """A readable list of row numbers."""
+    listed = list(rows)
+    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return f"row {', '.join(str(row) for row in listed[:10])}{more}"
+
+
+def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], list[str]]:
+    """Which expression list the columns are of, and which keys of ``Predictions`` are there, each complete."""
+    present = set(names)
+    plain = {name.removeprefix("logit_") for name in present}
+    classes = {name.removeprefix("expr_") for name in plain if name.startswith("expr_")}
+    known = [list_ for list_ in (EXPRESSIONS, LSD_EXPRESSIONS, AFFECTNET_EXPRESSIONS) if set(list_) == classes]
+    if classes and not known:
+        raise TableError(f"{source}: the expression columns {sorted(classes)} are none of the known class lists")
+    expressions = tuple(known[0]) if known else EXPRESSIONS
+    keys = []
+    for key in PREDICTION_KEYS:
+        missing = [name for name in column_names(key, expressions) if name not in present]
+        if not missing:
+            keys.append(key)
+        elif len(missing) < len(column_names(key, expressions)):
+            raise TableError(f"{source}: no column {', '.join(missing)}")
+    if not set(keys) & set(TASKS):
+        raise TableError(f"{source}: no prediction columns (valence, arousal, expr_<name> or au<k>)")
+    return expressions, keys
+
+
+def to_columns(key: str, values: FloatArray, expressions: Sequence[str]) -> dict[str, Any]:
+    """Arrow columns of one entry of ``Predictions``, null where ``values`` (N, columns) is NaN."""
+    names = column_names(key, expressions)
+    return {name: pa.array(column, mask=np.isnan(column)) for name, column in zip(names, values.T, strict=True)}
+
+
+def from_columns(table: Any, names: Sequence[str], source: str) -> FloatArray:
+    """(N, len(names)) float32, NaN for nulls and where the table has no such column.
+
+    Raises:
+        TableError: a column holds NaN.
+    """
+    result = np.full((len(table), len(names)), np.nan, dtype=np.float32)
+    for index, name in enumerate(names):
+        if name not in table.column_names:
+            continue
+        result[:, index] = table[name].to_numpy()
+        if np.isnan(result[:, index]).sum() != table[name].null_count:
+            raise TableError(f"{source}: column {name} holds NaN; a missing prediction must be null")
+    return result
+
+
+def open_parquet(path: Path) -> Any:
+    """A Parquet file as an Arrow table.
+
+    Raises:
+        TableError: no such file, or not Parquet.
+    """
+    if not path.is_file():
+        raise TableError(f"{path}: no such prediction table")
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def write_parquet(table: Any, path: Path) -> None:
+    """Write an Arrow table beside ``path`` and rename it: the file appears as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.writing")
+    pq.write_table(table, beside)
+    os.replace(beside, path)

@@ -1,0 +1,62 @@
+"""The two losses that DAN adds to its cross entropy (Wen et al. 2021, arXiv:2109.07270)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from losses.precision import divide, full_precision
+
+
+class AffinityLoss(nn.Module):
+    """Pulls each trunk feature towards its class centre, and the centres apart.
+
+    The squared distance to the own class's centre, divided by the summed variance of the centres. The centres are
+    parameters: give them to the optimiser.
+
+    Args:
+        num_classes: at least 2, or the centres have no variance.
+        features: length C of the pooled feature.
+    """
+
+    def __init__(self, num_classes: int, features: int) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"AffinityLoss needs at least 2 classes, not {num_classes}")
+        self.centers = nn.Parameter(torch.randn(num_classes, features))
+
+    def forward(self, feature_map: Tensor, target: Tensor) -> Tensor:
+        """Mean over the labelled rows.
+
+        Args:
+            feature_map: (B, C, h, w) of the trunk.
+            target: (B,) int64 class index, -1 where missing.
+
+        Returns:
+            Scalar, float32 or better; exactly 0 without a label.
+        """
+        pooled = full_precision(feature_map).mean(dim=(2, 3))
+        centers = full_precision(self.centers)
+        valid = target >= 0
+        distance = (pooled - centers[target.clamp(min=0)]).square().sum(dim=1)
+        spread = centers.var(dim=0).sum()  # n - 1, as published
+        return divide(torch.where(valid, distance, 0).sum(), valid.sum()) / spread
+
+
+def partition_loss(heads: Tensor) -> Tensor:
+    """``log(1 + K / variance)``: small when the K attention heads look at different things.
+
+    Args:
+        heads: (B, K, C), the log-softmax over the heads that ``dan.network.DAN`` returns. It needs no label.
+
+    Returns:
+        Scalar, float32 or better; the variance (n - 1, as published) is over the heads, its mean over the rest.
+        Exactly 0 for one head or an empty batch, which have no variance.
+    """
+    heads = full_precision(heads)
+    count = heads.shape[1]
+    if count < 2 or heads.shape[0] == 0:
+        return heads.sum() * 0
+    variance = heads.var(dim=1).mean()
+    # Identical heads have no variance: the clamp gives them a large finite loss.
+    return torch.log1p(count / variance.clamp(min=torch.finfo(heads.dtype).eps))

@@ -1,0 +1,48 @@
+"""Concordance correlation loss for valence and arousal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from losses.precision import divide, full_precision
+
+_REFERENCE_EPSILON = 1e-4
+
+
+def ccc_loss(pred: Tensor, target: Tensor, *, reference: bool = False) -> Tensor:
+    """Sum over the columns of ``1 - CCC``, the concordance correlation over the batch's labelled rows.
+
+    The EMMA paper prints ``1 - (CCC_A + CCC_V)`` (equation 4); its code computes the sum of both ``1 - CCC``, which
+    has the same gradient and is what we report. The CCC is 0 where its denominator is, that is for a single row
+    or constants that agree.
+
+    Args:
+        pred: (N, 2) valence and arousal, any float type, not clamped.
+        target: (N, 2) in [-1, 1], NaN where missing; each column has its own missing rows.
+        reference: the published code's form instead: standard deviations with n - 1, 1e-4 added to both
+            denominators (github.com/JackYFL/EMMA_CoTEX_ABAW4, utils/loss.py).
+
+    Returns:
+        Scalar, float32 (float64 for float64 input). A column without a label adds exactly 0.
+    """
+    pred, target = full_precision(pred), full_precision(target)
+    valid = ~torch.isnan(target)
+    count = valid.sum(dim=0).to(pred.dtype)
+    x = torch.where(valid, pred, 0)
+    y = torch.where(valid, target, 0).to(pred.dtype)
+    mean_x, mean_y = divide(x.sum(dim=0), count), divide(y.sum(dim=0), count)
+    x, y = torch.where(valid, x - mean_x, 0), torch.where(valid, y - mean_y, 0)
+    xx, yy, xy = (x * x).sum(dim=0), (y * y).sum(dim=0), (x * y).sum(dim=0)
+    bias = (mean_x - mean_y).square()
+    ccc = _reference_ccc(xx, yy, xy, bias, count) if reference else divide(2 * xy, xx + yy + count * bias)
+    return torch.where(count > 0, 1 - ccc, 0).sum()
+
+
+def _reference_ccc(xx: Tensor, yy: Tensor, xy: Tensor, bias: Tensor, count: Tensor) -> Tensor:
+    """The published code's CCC from centred sums of squares; zero and with zero gradient for a single row."""
+    tiny = torch.finfo(xx.dtype).tiny  # the square root's gradient at 0 would be infinite
+    norm_x, norm_y = xx.clamp(min=tiny).sqrt(), yy.clamp(min=tiny).sqrt()
+    rho = xy / (norm_x * norm_y + _REFERENCE_EPSILON)
+    freedom = (count - 1).clamp(min=1)
+    return 2 * rho * norm_x * norm_y / freedom / ((xx + yy) / freedom + bias + _REFERENCE_EPSILON)

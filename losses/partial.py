@@ -1,0 +1,70 @@
+"""Losses of the two classification tasks, for batches in which labels are missing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from losses.precision import divide, full_precision
+
+
+def au_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    pos_weight: Tensor | None = None,
+    reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
+) -> Tensor:
+    """Binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
+
+    Args:
+        logits: (B, U).
+        target: (B, U) 0 or 1, NaN where missing.
+        pos_weight: (U,) factor of each unit's positive term, usually negatives / positives of the training labels.
+        reduction: ``mean_valid`` divides the sum by the number of labelled values, ``sum_batch`` by the batch size B
+            (the published code).
+
+    Returns:
+        Scalar, float32 or better; exactly 0 without a label.
+
+    Raises:
+        ValueError: unknown reduction.
+    """
+    logits = full_precision(logits)
+    valid = ~torch.isnan(target)
+    truth = torch.where(valid, target, 0).to(logits.dtype)
+    weight = None if pos_weight is None else pos_weight.to(logits)
+    values = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight, reduction="none")
+    total = torch.where(valid, values, 0).sum()
+    if reduction == "mean_valid":
+        return divide(total, valid.sum())
+    if reduction == "sum_batch":
+        return total / max(len(logits), 1)
+    raise ValueError(f"au_loss reduction={reduction!r}: choose 'mean_valid' or 'sum_batch'")
+
+
+def expression_loss(
+    logits: Tensor, target: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross entropy over the labelled rows (EMMA paper, equation 3).
+
+    Args:
+        logits: (B, C).
+        target: (B,) int64 class index, -1 where missing.
+        weight: (C,) factor of each class; the mean is then the weighted one, as in ``torch.nn.CrossEntropyLoss``.
+        label_smoothing: probability mass in [0, 1) spread evenly over the classes.
+
+    Returns:
+        Scalar, float32 or better; exactly 0 without a label.
+    """
+    logits = full_precision(logits)
+    weight = None if weight is None else weight.to(logits)
+    total = F.cross_entropy(
+        logits, target, weight=weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing
+    )
+    valid = target >= 0
+    count = valid.sum() if weight is None else torch.where(valid, weight[target.clamp(min=0)], 0).sum()
+    return divide(total, count)

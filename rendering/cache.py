@@ -1,0 +1,26 @@
+"""Rendered data sets that are drawn once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Final
+
+from rendering import RENDERER_VERSION
+from rendering.dataset import render_affectnet, render_mtl
+
+LAYOUTS: Final = {"mtl": render_mtl, "affectnet": render_affectnet}
+
+
+def rendered(cache: Path, *, layout: str, workers: int, **parameters: int) -> Path:
+    """The folder of a rendered data set, drawn now unless the cache has it.
+
+    Args:
+        cache: folder of the rendered data sets; the name of each holds the renderer's version and its parameters.
+        layout: ``mtl`` or ``affectnet``.
+        workers: processes; it changes nothing but the time.
+        parameters: of ``render_mtl`` or ``render_affectnet``.
+    """
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
+    return LAYOUTS[layout](cache / f"{layout}-v{RENDERER_VERSION}-{digest}", workers=workers, **parameters)

@@ -1,0 +1,222 @@
+"""Writers of the real layouts: s-Aff-Wild2 MTL (formats of the ABAW4 files) and AffectNet's class folders.
+
+A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then tells
+with what it was rendered. ``state.parquet`` keeps what was rendered, row by row, for the oracle.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import cv2
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from rich.progress import track
+
+from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL
+from rendering import RENDERER_VERSION, video
+from rendering.affect import annotate, valence_arousal
+from rendering.face import render
+from rendering.units import RENDERED_UNITS
+
+Row = dict[str, Any]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+HEADER: Final = "image,valence,arousal,expression,aus"
+_SPLITS: Final = {video.TRAIN: "train", video.VALIDATION: "validation"}
+_FILES: Final = {video.TRAIN: "training_set_annotations.txt", video.VALIDATION: "validation_set_annotations.txt"}
+_VALENCE_AROUSAL: Final = {video.TRAIN: 103_917 / 142_333, video.VALIDATION: 1.0}
+_ACTION_UNITS: Final = {video.TRAIN: 103_316 / 142_333, video.VALIDATION: 1.0}
+_EXPRESSION: Final = {video.TRAIN: 90_645 / 142_333, video.VALIDATION: 15_440 / 26_876}
+_DUPLICATES: Final = 1_112 / 169_209
+_NO_CROP: Final = 0.003
+_NOISY_FOLDER: Final = 0.05  # AffectNet faces that show another expression than their folder says
+
+
+def render_mtl(
+    root: Path, *, seed: int, train_videos: int, val_videos: int, frames_per_video: int, workers: int
+) -> Path:
+    """Render an s-Aff-Wild2 MTL data set: one person per video, none in both splits.
+
+    Args:
+        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
+        seed: of every random draw.
+        train_videos: number of training videos.
+        val_videos: number of validation videos.
+        frames_per_video: listed frames per video, before duplicates.
+        workers: processes; changes nothing but the time.
+
+    Returns:
+        ``root``, holding ``cropped_aligned/<video>/%05d.jpg``, the two annotation files and ``state.parquet``.
+
+    Raises:
+        ValueError: ``root`` is there, but not with these parameters.
+    """
+    parameters: Row = {
+        "layout": "mtl",
+        "seed": seed,
+        "train_videos": train_videos,
+        "val_videos": val_videos,
+        "frames_per_video": frames_per_video,
+    }
+    if _is_complete(root, parameters):
+        return root
+    tasks = [(video.TRAIN, index) for index in range(train_videos)]
+    tasks += [(video.VALIDATION, index) for index in range(val_videos)]
+    with _writing(root, parameters) as folder:
+        job = partial(_write_video, folder / "cropped_aligned", seed, frames_per_video)
+        rows = [row for part in _map(job, tasks, workers, f"rendering {root.name}") for row in part]
+        for stream, name in _FILES.items():
+            lines = [row["line"] for row in rows if row["split"] == _SPLITS[stream]]
+            (folder / name).write_text("\n".join([HEADER, *lines]) + "\n")
+        pq.write_table(pa.Table.from_pylist(rows).drop_columns(["line"]), folder / "state.parquet")
+    return root
+
+
+def render_affectnet(root: Path, *, seed: int, train_faces: int, val_faces: int, workers: int) -> Path:
+    """Render AffectNet's class folders ``train/<0-7>/*.jpg`` and ``val/<0-7>/*.jpg``, one face per person.
+
+    No person of any ``render_mtl`` data set, whatever its seed, is among them. The classes are balanced.
+
+    Args:
+        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
+        seed: of every random draw.
+        train_faces: number of training faces.
+        val_faces: number of validation faces.
+        workers: processes; changes nothing but the time.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        ValueError: ``root`` is there, but not with these parameters.
+    """
+    parameters: Row = {"layout": "affectnet", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
+    if _is_complete(root, parameters):
+        return root
+    tasks = [(video.AFFECTNET_TRAIN, index) for index in range(train_faces)]
+    tasks += [(video.AFFECTNET_VALIDATION, index) for index in range(val_faces)]
+    with _writing(root, parameters) as folder:
+        for split in ("train", "val"):
+            for number in range(len(AFFECTNET_EXPRESSIONS)):
+                (folder / split / str(number)).mkdir(parents=True)
+        rows = list(_map(partial(_write_portrait, folder, seed), tasks, workers, f"rendering {root.name}"))
+        pq.write_table(pa.Table.from_pylist(rows), folder / "state.parquet")
+    return root
+
+
+def _is_complete(root: Path, parameters: Row) -> bool:
+    """Whether ``root`` holds the data set that is asked for."""
+    if not root.exists():
+        return False
+    wanted = {"renderer_version": RENDERER_VERSION, **parameters}
+    manifest = root / "rendering.json"
+    found = json.loads(manifest.read_text()) if manifest.is_file() else None
+    if found != wanted:
+        has = f"was rendered with {found}" if found else "holds something that was not rendered (no rendering.json)"
+        raise ValueError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
+    return True
+
+
+@contextmanager
+def _writing(root: Path, parameters: Row) -> Iterator[Path]:
+    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        yield folder
+        manifest = {"renderer_version": RENDERER_VERSION, **parameters}
+        (folder / "rendering.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        folder.chmod(0o755)
+        try:
+            os.rename(folder, root)
+        except OSError:
+            if not _is_complete(root, parameters):  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _map(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:
+    """Results of ``job`` in the order of ``tasks``, with a progress bar."""
+    if workers <= 1:
+        cv2.setNumThreads(0)
+        yield from track(map(job, tasks), description=title, total=len(tasks))
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process that runs torch threads may hang
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+        chunk = max(1, min(16, len(tasks) // (4 * workers)))
+        yield from track(pool.map(job, tasks, chunksize=chunk), description=title, total=len(tasks))
+
+
+def _encode(picture: np.ndarray[Any, np.dtype[np.uint8]], quality: int, path: Path) -> None:
+    """Write a BGR picture as JPEG."""
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError(f"{path}: OpenCV could not encode the picture")
+    path.write_bytes(data.tobytes())
+
+
+def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) -> list[Row]:
+    """Render, annotate and write one video.
+
+    Returns:
+        One row per line of the annotation file, with the line itself and the rendered state.
+    """
+    stream, index = task
+    drawn = video.draw_video(seed, stream, index, frames)
+    name = f"{_SPLITS[stream]}-{index:04d}"
+    folder = images / name
+    folder.mkdir(parents=True)
+    rng = video.generator(seed, stream, index, video.LISTING)
+    annotators = video.generator(seed, stream, index, video.ANNOTATORS)
+    stronger = drawn.units.max(axis=1)
+    affect, expression, present = annotate(annotators, stronger, drawn.expression, drawn.frames)
+    spread = video.spread(seed, stream, index)[-2:]
+    has_affect, has_units = spread[0] < _VALENCE_AROUSAL[stream], spread[1] < _ACTION_UNITS[stream]
+    # a row without any label is not listed: videos that miss both others have their expression annotated
+    neither = (1 - _VALENCE_AROUSAL[stream]) * (1 - _ACTION_UNITS[stream])
+    share = (_EXPRESSION[stream] - neither) / (1 - neither) if has_affect or has_units else 1.0
+    truth = valence_arousal(stronger, drawn.expression)
+    rows: list[Row] = []
+    for t, frame in enumerate(drawn.frames.tolist()):
+        draws = rng.random(3)
+        if draws[0] >= _NO_CROP:
+            picture = render(drawn.person, drawn.moments[t], drawn.background)
+            _encode(picture, drawn.quality, folder / f"{frame:05d}.jpg")
+        numbers = [f"{value:.4f}" if has_affect else f"{MISSING_VALENCE_AROUSAL:.1f}" for value in affect[t]]
+        numbers.append(str(expression[t] if draws[1] < share else MISSING_CLASS))
+        numbers += [str(value if has_units else MISSING_CLASS) for value in present[t]]
+        image = f"{name}/{frame:05d}.jpg"
+        row: Row = {"split": _SPLITS[stream], "image": image, "line": ",".join([image, *numbers])}
+        row |= {"valence": float(truth[t, 0]), "arousal": float(truth[t, 1])}
+        row |= {f"expr_{label}": float(value) for label, value in zip(EXPRESSIONS, drawn.expression[t], strict=True)}
+        for side, values in zip(("left", "right"), drawn.units[t], strict=True):
+            row |= {f"au{unit}_{side}": float(value) for unit, value in zip(RENDERED_UNITS, values, strict=True)}
+        rows += [row] * (2 if draws[2] < _DUPLICATES else 1)
+    return rows
+
+
+def _write_portrait(root: Path, seed: int, task: tuple[int, int]) -> Row:
+    """Render and write one AffectNet face."""
+    stream, index = task
+    rng = video.generator(seed, stream, index, video.LISTING)
+    number = index % len(AFFECTNET_EXPRESSIONS)
+    shown = AFFECTNET_EXPRESSIONS[int(rng.integers(8)) if rng.random() < _NOISY_FOLDER else number]
+    drawn = video.draw_portrait(seed, stream, index, shown)
+    split = "train" if stream == video.AFFECTNET_TRAIN else "val"
+    image = f"{split}/{number}/{index:06d}.jpg"
+    _encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
+    return {"split": split, "image": image, "shown": shown}

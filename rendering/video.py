@@ -1,0 +1,225 @@
+"""What happens in one video: episodes of expressions, and the smooth motion of head, gaze, light and camera.
+
+Every draw is a function of (seed, stream, video) or (seed, stream, video, frame): how many processes render changes
+nothing, and a video does not depend on how many others there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.labels import EXPRESSIONS
+from rendering.affect import confusion, draw_apex
+from rendering.face import Camera, Light, Moment, draw_background
+from rendering.identity import Identity, draw_identity
+from rendering.sketch import SIZE, Image, Pose
+from rendering.units import COLUMN
+
+Array = NDArray[np.float64]
+Generator = np.random.Generator
+
+TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION = range(4)
+"""Streams of random numbers. An identity is drawn from (seed, stream, index), so no two streams share one."""
+
+EXPRESSION_COUNTS: Final = {
+    TRAIN: (23976, 4555, 3168, 3122, 18135, 7609, 5228, 24852),
+    VALIDATION: (1886, 487, 565, 1254, 3751, 1893, 1003, 4601),
+}
+"""Annotated rows per expression in the ABAW4 MTL files (training, validation)."""
+
+_EPISODES: Final = (0.12, 0.3, 0.33, 0.25)  # chance of 1, 2, 3 and 4 episodes in a video
+_PERSON, _SCENE, _EPISODE, _MOTION, _FRAME, ANNOTATORS, LISTING = range(7)  # purposes of a generator
+_ROOTS: Final = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
+
+
+def generator(seed: int, stream: int, index: int, purpose: int, part: int = 0) -> Generator:
+    """Random numbers for one purpose in one video (or face); ``part`` tells episodes or frames apart."""
+    return np.random.default_rng((seed, stream, index, purpose, part))
+
+
+def spread(seed: int, stream: int, index: int) -> Array:
+    """Low-discrepancy numbers of a video, (6,) in [0, 1).
+
+    A few hundred videos are too few for independent draws to come near the published frequencies. Richtmyer's
+    sequence, multiples of the square roots of primes modulo 1, spreads consecutive videos evenly over the cube.
+    """
+    start = np.random.default_rng((seed, stream)).random(len(_ROOTS))
+    return np.asarray((start + index * _ROOTS) % 1.0)
+
+
+def draw_person(seed: int, stream: int, index: int) -> Identity:
+    """The person of one video (or of one AffectNet face)."""
+    return draw_identity(generator(seed, stream, index, _PERSON))
+
+
+@dataclass(frozen=True)
+class Video:
+    """Rendered state of one video.
+
+    Attributes:
+        person: who is seen.
+        background: picture behind the person.
+        frames: (T,) frame numbers, sparse and increasing from 1 as in the MTL set.
+        units: (T, 2, 16) intensities, left and right half of the face, columns as in ``RENDERED_UNITS``.
+        expression: (T, 8) weights of the expressions that blend into one another, each row summing to 1.
+        moments: T frames ready to be drawn.
+        quality: JPEG quality 1..100.
+    """
+
+    person: Identity
+    background: Image
+    frames: NDArray[np.int64]
+    units: Array
+    expression: Array
+    moments: list[Moment]
+    quality: int
+
+
+def _smooth(rng: Generator, frames: NDArray[np.int64], columns: int) -> Array:
+    """Smooth motion with unit variance: (T, columns), three slow waves of 40 to 260 frames each."""
+    period = rng.uniform(40, 260, (3, columns))
+    phase = rng.uniform(0, 2 * np.pi, (3, columns))
+    waves = np.sin(2 * np.pi * frames[:, None, None] / period + phase)
+    return np.asarray(waves.sum(axis=1) * np.sqrt(2 / 3))
+
+
+def draw_light(rng: Generator) -> Light:
+    """Draw a light: from any side, above more often than below, warm or cold, hard or soft."""
+    across, up = rng.uniform(-1.1, 1.1), rng.normal(-0.35, 0.35)
+    direction = np.array([np.sin(across), up, max(np.cos(across), 0.35)])
+    direction /= np.linalg.norm(direction)
+    hardness = rng.uniform(0.35, 0.85)
+    exposure = rng.normal(1.03, 0.11)
+    warmth = rng.normal(0.0, 0.07)
+    key = exposure * hardness * np.array([1 - warmth, 1.0, 1 + warmth])
+    cool = rng.normal(0.0, 0.05)
+    ambient = exposure * (1 - 0.85 * hardness) * np.array([1 + cool, 1.0, 1 - cool])
+    x, y, z = direction.tolist()
+    return Light((x, y, z), tuple(key.tolist()), tuple(ambient.tolist()), float(rng.uniform(0.0, 0.22)))
+
+
+def _episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Draw what the person expresses.
+
+    Returns:
+        Intensities (T, 2, 16) and weights of the expressions (T, 8).
+    """
+    rng = generator(seed, stream, index, _EPISODE)
+    slots = spread(seed, stream, index)
+    count = int(rng.choice(4, p=_EPISODES)) + 1
+    shares = np.linalg.solve(confusion().T, EXPRESSION_COUNTS[stream])  # of what is shown, for these to be annotated
+    kinds = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], slots[:count], side="right")
+    length = float(frames[-1])
+    share = rng.dirichlet(np.full(count, 6.0))
+    ends = np.cumsum(share)[:-1] * length
+    ramp = rng.uniform(6.0, 14.0, count - 1)  # frames from one expression to the next
+    rise = 1.0 / (1.0 + np.exp(-4.0 * (frames[:, None] - ends) / ramp))
+    weight = np.concatenate([np.ones((len(frames), 1)), rise], axis=1)
+    weight[:, :-1] *= 1.0 - rise
+    weight /= weight.sum(axis=1, keepdims=True)
+    units = np.zeros((len(frames), 2, 16))
+    expression = np.zeros((len(frames), len(EXPRESSIONS)))
+    for part, kind in enumerate(kinds):
+        own = generator(seed, stream, index, _EPISODE, part + 1)
+        apex = draw_apex(own, EXPRESSIONS[kind])
+        swell = 0.9 + 0.1 * _smooth(own, frames, 16)[:, None, :] / np.sqrt(6.0) * 1.5
+        units += weight[:, part, None, None] * apex * swell
+        expression[:, kind] += weight[:, part]
+    talk = generator(seed, stream, index, _EPISODE, 9)
+    if talk.random() < 0.6:  # lips that speak open and close faster than an expression comes and goes
+        beat = 0.82 + 0.18 * np.sin(frames * talk.uniform(0.5, 1.4) + talk.uniform(0, 6.28))
+        units[:, :, [COLUMN[25], COLUMN[26]]] *= beat[:, None, None]
+    return np.clip(units, 0.0, 1.0), expression
+
+
+def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], units: Array) -> list[Moment]:
+    """Head, gaze, light and camera of every frame."""
+    rng = generator(seed, stream, index, _MOTION)
+    moving = _smooth(rng, frames, 12)
+    turn = rng.normal(0, (0.17, 0.09, 0.05)) + moving[:, :3] * rng.uniform(0.3, 1.0) * (0.14, 0.08, 0.06)
+    turn = np.clip(turn, (-0.5, -0.28, -0.16), (0.5, 0.28, 0.16))
+    place = rng.normal(0, (1.6, 1.8, 0.045)) + moving[:, 3:6] * (1.3, 1.3, 0.02)
+    look = rng.normal(0, (0.9, 0.3)) + moving[:, 6:8] * (1.1, 0.45)
+    slide = 4.0 * moving[:, 8:10]
+    light = draw_light(rng)
+    blur, noise = rng.uniform(0.0, 0.95), rng.uniform(0.5, 5.0)
+    moments = []
+    for t, frame in enumerate(frames.tolist()):
+        own = generator(seed, stream, index, _FRAME, frame)
+        jitter = own.normal(0, (0.9, 0.9, 0.012, 0.02))
+        moments.append(
+            Moment(
+                units=units[t],
+                pose=Pose(
+                    yaw=float(turn[t, 0]),
+                    pitch=float(turn[t, 1]),
+                    roll=float(turn[t, 2] + jitter[3]),
+                    shift=(float(place[t, 0] + jitter[0]), float(place[t, 1] + jitter[1])),
+                    scale=float(1.0 + place[t, 2] + jitter[2]),
+                ),
+                gaze=(float(np.clip(look[t, 0], -2.6, 2.6)), float(np.clip(look[t, 1], -1.2, 1.2))),
+                blink=float(own.uniform(0.3, 1.0)) if own.random() < 0.04 else 0.0,
+                light=light,
+                camera=Camera(blur, noise, (int(own.integers(SIZE)), int(own.integers(SIZE)))),
+                drift=(float(np.clip(slide[t, 0], -15, 15)), float(np.clip(slide[t, 1], -15, 15))),
+            )
+        )
+    return moments
+
+
+def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
+    """Draw everything about one video but its pixels.
+
+    Args:
+        seed: of the data set.
+        stream: ``TRAIN`` or ``VALIDATION``.
+        index: number of the video in its split.
+        frames: number of frames.
+
+    Returns:
+        The video.
+    """
+    scene = generator(seed, stream, index, _SCENE)
+    gaps = scene.choice((4, 5, 6, 7, 8, 9), frames)
+    numbers = np.cumsum(gaps).astype(np.int64)
+    numbers += 1 - numbers[0]
+    units, expression = _episodes(seed, stream, index, numbers)
+    return Video(
+        person=draw_person(seed, stream, index),
+        background=draw_background(scene),
+        frames=numbers,
+        units=units,
+        expression=expression,
+        moments=_moments(seed, stream, index, numbers, units),
+        quality=int(scene.integers(62, 96)),
+    )
+
+
+def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
+    """Draw one AffectNet face: a video of a single frame with a strong expression.
+
+    Args:
+        seed: of the data set.
+        stream: ``AFFECTNET_TRAIN`` or ``AFFECTNET_VALIDATION``.
+        index: number of the face in its split.
+        expression: one of ``AFFECTNET_EXPRESSIONS``.
+
+    Returns:
+        A video with T = 1 whose ``expression`` weights are all zero (contempt is none of the eight).
+    """
+    scene = generator(seed, stream, index, _SCENE)
+    numbers = np.ones(1, np.int64)
+    units = draw_apex(generator(seed, stream, index, _EPISODE), expression, least=0.5)[None]
+    return Video(
+        person=draw_person(seed, stream, index),
+        background=draw_background(scene),
+        frames=numbers,
+        units=units,
+        expression=np.zeros((1, len(EXPRESSIONS))),
+        moments=_moments(seed, stream, index, numbers, units),
+        quality=int(scene.integers(62, 96)),
+    )

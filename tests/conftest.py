@@ -1,0 +1,65 @@
+"""Rendered faces and small runs that several tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from rendering.dataset import render_affectnet, render_mtl
+from training.config import CONFIG_DIR
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses both cores
+
+SMALL = [
+    "scale=tiny",
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "scale.image_size=32",
+    "scale.vit.width=32",
+    "scale.vit.depth=2",
+    "scale.vit.heads=2",
+    "scale.dan.width=4",
+    "data.batch_size=16",
+    "trainer.max_epochs=2",
+    "callbacks.progress=null",
+]
+"""Overrides that make a run a matter of seconds."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered s-Aff-Wild2 folder, with an odd number of validation rows."""
+    root = tmp_path_factory.mktemp("faces") / "mtl"
+    return render_mtl(root, seed=1, train_videos=6, val_videos=3, frames_per_video=11, workers=1)
+
+
+@pytest.fixture(scope="session")
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered AffectNet class folders."""
+    return render_affectnet(
+        tmp_path_factory.mktemp("faces") / "affectnet", seed=1, train_faces=48, val_faces=16, workers=1
+    )
+
+
+@pytest.fixture
+def compose_run(faces: Path, tmp_path: Path) -> Callable[..., DictConfig]:
+    """Composes a small run of train.py on the rendered faces, in ``tmp_path/run``."""
+
+    def compose_(*overrides: str) -> DictConfig:
+        common = ["data=affwild2_mtl", f"data.root={faces}", *SMALL, f"paths.run_dir={tmp_path}/run"]
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose("train", overrides=[*common, *overrides])
+
+    return compose_

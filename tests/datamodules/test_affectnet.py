@@ -1,0 +1,88 @@
+"""AffectNet's class folders: order, numbering, balanced draws, errors."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.affectnet import AffectNetDataModule
+from datamodules.annotations import AnnotationError
+from datamodules.labels import Batch
+from tests.datamodules.conftest import truncate, write_picture
+
+COUNTS = (20, 5, 1, 1, 1, 2, 1, 1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split, factor in (("train", 1), ("val", 0)):
+        for number, count in enumerate(COUNTS):
+            for i in range(count if factor else 1):
+                write_picture(tmp_path / split / str(number) / f"{i:03d}.jpg", 100 * number + i, size=48)
+    (tmp_path / "train/0/notes.txt").write_text("not a picture")
+    return tmp_path
+
+
+def all_rows(data: AffectNetDataModule, epoch: int) -> list[Batch]:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    return list(loader)
+
+
+def test_folders_are_the_labels_in_affectnets_numbering(root: Path) -> None:
+    data = AffectNetDataModule(str(root), image_size=32, batch_size=8)
+    data.setup("fit")
+    frames = data.frames("train")
+    assert np.bincount(frames.expression).tolist() == list(COUNTS)
+    assert frames.image[:2] == ["0/000.jpg", "0/001.jpg"]
+    assert frames.image[20] == "1/000.jpg"
+    (batch,) = data.val_dataloader()
+    assert batch["expression"].tolist() == [*range(8)]
+    assert batch["image"].shape == (8, 3, 32, 32)
+    assert torch.isnan(batch["action_units"]).all()
+
+
+def test_balanced_draws_are_pure_in_seed_and_epoch(root: Path) -> None:
+    data = AffectNetDataModule(str(root), image_size=32, batch_size=32)
+    drawn = [all_rows(data, epoch)[0]["row"].tolist() for epoch in range(60)]
+    assert (
+        drawn[3]
+        == all_rows(AffectNetDataModule(str(root), image_size=32, batch_size=32, num_workers=1), 3)[0]["row"].tolist()
+    )
+    assert len({tuple(rows) for rows in drawn}) == 60
+    shares = np.bincount(data.frames("train").expression[np.concatenate(drawn)]) / (60 * 32)
+    assert shares == pytest.approx(np.full(8, 1 / 8), abs=0.03)
+    plain = AffectNetDataModule(str(root), image_size=32, batch_size=32, balanced=False)
+    assert sorted(all_rows(plain, 0)[0]["row"].tolist()) == [*range(32)]
+
+
+def test_augmentation_of_a_row_drawn_twice_is_one_draw(root: Path) -> None:
+    """A repeated row is augmented alike within an epoch: the draw is a function of (seed, epoch, row)."""
+    data = AffectNetDataModule(str(root), image_size=32, batch_size=32)
+    (batch,) = all_rows(data, 0)
+    rows = batch["row"].tolist()
+    repeated = next(row for row in rows if rows.count(row) > 1)
+    first, second = [i for i, row in enumerate(rows) if row == repeated][:2]
+    assert torch.equal(batch["image"][first], batch["image"][second])
+
+
+def test_errors_name_folder_and_setting(root: Path) -> None:
+    def data() -> AffectNetDataModule:
+        return AffectNetDataModule(str(root), image_size=32, batch_size=8)
+
+    truncate(root / "val/3/000.jpg")
+    (batch,) = data().val_dataloader()
+    assert (batch["row"].tolist(), batch["unreadable"].tolist()) == ([0, 1, 2, 4, 5, 6, 7], [3])
+    shutil.rmtree(root / "train/6")
+    with pytest.raises(
+        FileNotFoundError, match=r"train/6\. Set data\.root .*train/0 \(neutral\) to train/7 \(contempt\)"
+    ):
+        data().setup("fit")
+    for path in root.glob("val/*/*"):
+        path.unlink()
+    with pytest.raises(AnnotationError, match="val split is empty"):
+        data().setup("validate")

@@ -1,0 +1,166 @@
+"""Decoding, the dataset's handling of bad images, and the sampler's shares."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from datamodules.annotations import Frames, unlabelled
+from datamodules.faces import FaceDataset, RowSampler, UnreadableImageError, decode_image, read_image
+from datamodules.transforms import EvalTransform
+from tests.datamodules.conftest import truncate, write_picture
+
+REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
+
+
+def jpeg(**options: object) -> bytes:
+    """A JPEG of Pillow's, 40 x 30, whose left half is red."""
+    pixels = np.zeros((30, 40, 3), dtype=np.uint8)
+    pixels[:, :20, 0] = 255
+    pixels[:, 20:] = np.random.default_rng(0).integers(0, 256, (30, 20, 3))
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=95, **options)
+    return stream.getvalue()
+
+
+def with_thumbnail(data: bytes) -> bytes:
+    """Put a complete JPEG into a header segment, as cameras do."""
+    thumbnail = jpeg()
+    return data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_decodes_rgb_as_pillow_does_and_refuses_every_truncation(options: dict) -> None:
+    for data in (jpeg(**options), with_thumbnail(jpeg(**options))):
+        wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+        for tail in (b"", b"\0" * 7, b"\r\n", b"some camera's own bytes"):
+            image = decode_image(data + tail)
+            assert image.dtype == np.uint8
+            assert np.abs(image.astype(int) - wanted).mean() < 2
+            assert image[15, 5, 0] > 240
+            assert image[15, 5, 2] < 15
+        for length in range(0, len(data) - 1, 7):
+            with pytest.raises(UnreadableImageError):
+                decode_image(data[:length])
+
+
+def test_other_formats_and_non_images(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 9), (10, 20, 30)).save(stream, "PNG")
+    np.testing.assert_array_equal(decode_image(stream.getvalue()), np.full((9, 8, 3), (10, 20, 30), dtype=np.uint8))
+    with pytest.raises(UnreadableImageError, match="not an image"):
+        decode_image(b"<html>not found</html>")
+    with pytest.raises(UnreadableImageError, match="empty"):
+        decode_image(b"")
+    with pytest.raises(UnreadableImageError, match=r"gone\.jpg"):
+        read_image(tmp_path / "gone.jpg")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared photographs are not here")
+def test_every_shared_photograph_is_readable() -> None:
+    files = sorted(REAL.glob("cropped_aligned/*/*.jpg"))
+    assert len(files) == 2000
+    assert all(read_image(file).shape == (112, 112, 3) for file in files)
+
+
+def labelled(count: int) -> Frames:
+    """Frames whose labels tell their row."""
+    frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
+    frames.expression[:] = np.arange(count) % 8
+    frames.valence_arousal[:, 0] = np.arange(count) / 100
+    frames.action_units[:, 3] = np.arange(count) % 2
+    return frames
+
+
+def test_collated_images_and_labels_belong_to_their_rows(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.jpg" for i in range(6)]
+    for i, path in enumerate(paths):
+        write_picture(path, i, size=32)
+    truncate(paths[4])
+    frames = labelled(6)
+    dataset = FaceDataset(frames, [*paths[:2], None, *paths[3:]], EvalTransform(image_size=32), on_unreadable="skip")
+    batch = dataset.collate([dataset[0, row] for row in (5, 2, 0, 4, 3, 0)])
+    assert batch["row"].tolist() == [5, 0, 3, 0]
+    assert batch["unreadable"].tolist() == [2, 4]
+    assert batch["image"].shape == (4, 3, 32, 32)
+    assert batch["image"].dtype == torch.uint8
+    assert batch["image"].is_contiguous()
+    for image, row in zip(batch["image"], batch["row"].tolist(), strict=True):
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), read_image(paths[row]))
+    for key, labels in (
+        ("valence_arousal", frames.valence_arousal),
+        ("expression", frames.expression),
+        ("action_units", frames.action_units),
+    ):
+        np.testing.assert_array_equal(batch[key].numpy(), labels[[5, 0, 3, 0]])  # type: ignore[literal-required]
+    nothing = dataset.collate([dataset[0, 2], dataset[0, 4]])
+    assert nothing["image"].shape == (0, 3, 32, 32)
+    assert nothing["action_units"].shape == (0, 12)
+    assert nothing["row"].dtype == torch.int64
+    assert nothing["unreadable"].tolist() == [2, 4]
+
+
+def test_unreadable_images_raise_where_they_are_not_skipped(tmp_path: Path) -> None:
+    write_picture(tmp_path / "v.jpg", 0)
+    truncate(tmp_path / "v.jpg")
+    dataset = FaceDataset(labelled(2), [tmp_path / "v.jpg", None], EvalTransform(image_size=32))
+    with pytest.raises(UnreadableImageError, match=r"v\.jpg: truncated, or not an image.*on_unreadable=skip"):
+        dataset[0, 0]
+    with pytest.raises(UnreadableImageError, match=r"v/1\.jpg: there is no such image"):
+        dataset[0, 1]
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 3), st.booleans())
+def test_shares(count: int, world_size: int, epoch: int, weighted: bool) -> None:
+    rows = np.arange(count) * 3
+    weights = np.full(count, 1 / count) if weighted else None
+
+    def share(rank: int, training: bool) -> list[tuple[int, int]]:
+        sampler = RowSampler(
+            rows, training=training, seed=1, rank=rank, world_size=world_size, weights=weights if training else None
+        )
+        sampler.set_epoch(epoch)
+        pairs = list(sampler)
+        assert len(pairs) == len(sampler)
+        assert {number for number, _ in pairs} <= {epoch}
+        return pairs
+
+    training = [share(rank, True) for rank in range(world_size)]
+    assert {len(pairs) for pairs in training} == {count // world_size}
+    drawn = [row for pairs in training for _, row in pairs]
+    assert set(drawn) <= set(rows.tolist())
+    if not weighted:
+        assert len(set(drawn)) == len(drawn)
+    evaluation = [[row for _, row in share(rank, False)] for rank in range(world_size)]
+    assert sorted(row for part in evaluation for row in part) == rows.tolist()
+    for rank, part in enumerate(evaluation):
+        assert part == rows[rank::world_size].tolist()
+
+
+def test_order_depends_on_seed_and_epoch_and_not_on_the_world_size() -> None:
+    def order(seed: int, epoch: int, world_size: int = 1) -> list[int]:
+        samplers = [
+            RowSampler(np.arange(100), training=True, seed=seed, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        return [row for rows in zip(*samplers, strict=True) for _, row in rows]
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) == order(0, 0, world_size=4)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9  # seed + epoch would give 5
+
+
+def test_weighted_draws_follow_the_weights() -> None:
+    weights = np.repeat([0.8 / 500, 0.2 / 1500], [500, 1500])
+    rows = [row for _, row in RowSampler(np.arange(2000), training=True, seed=0, weights=weights)]
+    assert len(rows) == 2000
+    assert np.mean(np.array(rows) < 500) == pytest.approx(0.8, abs=0.036)

@@ -1,0 +1,147 @@
+"""Transforms: pure in (seed, epoch, row), the recipe's sizes and draws, resizing against independent references."""
+
+from __future__ import annotations
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.transforms import DANTransform, EvalTransform, TrainTransform
+
+PLAIN = {"flip": 0.0, "jitter_probability": 0.0}
+
+
+def picture(number: int = 0, size: int = 112) -> np.ndarray:
+    coarse = np.random.default_rng(number).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("kind", [TrainTransform, DANTransform])
+def test_a_draw_depends_on_seed_epoch_and_row_alone(kind: type) -> None:
+    image = picture()
+    transform = kind(image_size=64, seed=3)
+    before = {(epoch, row): transform(image, epoch=epoch, row=row) for epoch in range(3) for row in range(12)}
+    for key in reversed(before):  # another order, another object, a pickled one (as spawned workers get it)
+        epoch, row = key
+        for other in (transform, kind(image_size=64, seed=3), pickle.loads(pickle.dumps(transform))):
+            np.testing.assert_array_equal(other(image, epoch=epoch, row=row), before[key])
+    for first, second in [(0, 1), (1, 2), (0, 2)]:
+        assert any((before[first, row] != before[second, row]).any() for row in range(12))
+    assert len({before[0, row].tobytes() for row in range(12)}) > 6
+    other_seed = kind(image_size=64, seed=4)
+    assert any((other_seed(image, epoch=0, row=row) != before[0, row]).any() for row in range(12))
+
+
+def test_global_random_state_is_neither_used_nor_moved() -> None:
+    image, transform = picture(), TrainTransform(image_size=64, seed=0, jitter_probability=1.0)
+    np.random.seed(0)
+    first = transform(image, epoch=0, row=0)
+    state = np.random.get_state()[1].copy()
+    np.random.seed(1)
+    np.testing.assert_array_equal(transform(image, epoch=0, row=0), first)
+    np.random.seed(0)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.02, 1.04])
+def test_crops_are_windows_of_the_resized_image_and_reach_every_offset(ratio: float) -> None:
+    """Codes each pixel's position in its colour, so the window can be read off the crop."""
+    size = 224
+    resized = int(size * ratio)
+    y, x = np.mgrid[0:resized, 0:resized]
+    coded = np.stack([y, x, np.full_like(x, 7)], axis=2).astype(np.uint8)
+    transform = TrainTransform(image_size=size, resize_ratio=ratio, seed=0, **PLAIN)
+    offsets = set()
+    for row in range(200):
+        crop = transform(coded, epoch=0, row=row)
+        top, left = (int(value) for value in crop[0, 0, :2])
+        np.testing.assert_array_equal(crop, coded[top : top + size, left : left + size])
+        offsets.add((top, left))
+    for axis in range(2):
+        assert {offset[axis] for offset in offsets} == set(range(resized - size + 1))
+
+
+def test_flip_and_jitter_come_with_their_probability() -> None:
+    image = picture(size=32)
+    flips = TrainTransform(image_size=32, resize_ratio=1.0, jitter_probability=0.0, seed=1)
+    flipped = [(flips(image, epoch=0, row=row) == image[:, ::-1]).all() for row in range(2000)]
+    kept = [(flips(image, epoch=0, row=row) == image).all() for row in range(2000)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert np.mean(flipped) == pytest.approx(0.5, abs=0.045)  # four standard deviations
+    jitters = TrainTransform(image_size=32, resize_ratio=1.0, flip=0.0, seed=1)
+    changed = [(jitters(image, epoch=0, row=row) != image).any() for row in range(2000)]
+    assert np.mean(changed) == pytest.approx(0.2, abs=0.036)
+
+
+def test_jitter_strengths_are_what_is_asked_for() -> None:
+    grey = np.full((16, 16, 3), 100, dtype=np.uint8)
+    options = {"contrast": 0.0, "saturation": 0.0, "hue": 0.0, "jitter_probability": 1.0, "resize_ratio": 1.0}
+    transform = TrainTransform(image_size=16, brightness=0.4, seed=0, **options)
+    levels = [int(transform(grey, epoch=0, row=row)[0, 0, 0]) for row in range(500)]
+    assert 59 <= min(levels) <= 63
+    assert 137 <= max(levels) <= 141
+    still = TrainTransform(image_size=16, brightness=0.0, flip=0.0, seed=0, **options)
+    np.testing.assert_array_equal(still(picture(size=16), epoch=0, row=0), picture(size=16))
+    red = np.zeros((16, 16, 3), dtype=np.uint8)
+    red[..., 0] = 200
+    hue = TrainTransform(image_size=16, seed=0, **{**options, "hue": 0.1, "brightness": 0.0})
+    results = np.array([hue(red, epoch=0, row=row)[0, 0] for row in range(200)])
+    assert (results[:, 0] == 200).all()  # 36 degrees at most: red stays the strongest
+    assert results[:, 1].max() in range(100, 125)  # 200 * 36/60
+    assert results[:, 2].max() in range(100, 125)
+
+
+@pytest.mark.parametrize(("interpolation", "filter_", "tolerance"), [("bilinear", 2, 1), ("bicubic", 3, 12)])
+def test_enlarging_agrees_with_pillow(interpolation: str, filter_: int, tolerance: int) -> None:
+    """Pillow's cubic kernel has a = −0.5, OpenCV's −0.75, hence its tolerance."""
+    image = picture()
+    ours = EvalTransform(image_size=224, interpolation=interpolation)(image, epoch=0, row=0)
+    theirs = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling(filter_)))
+    assert np.abs(ours.astype(int) - theirs).max() <= tolerance
+    assert ours.dtype == np.uint8
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_shrinking_averages_areas(interpolation: str) -> None:
+    """Stripes of one pixel turn grey; a resize without antialiasing keeps some of them."""
+    stripes = np.zeros((112, 112, 3), dtype=np.uint8)
+    stripes[::2] = 255
+    for size in (28, 64, 66):
+        result = EvalTransform(image_size=size, interpolation=interpolation)(stripes, epoch=0, row=0)
+        weights = np.zeros((size, 112))  # the overlap of each new pixel with each old one
+        edges = np.arange(113) * size / 112
+        for i in range(size):
+            weights[i] = np.clip(np.minimum(edges[1:], i + 1) - np.maximum(edges[:-1], i), 0, None)
+        assert np.abs(result[:, 0, 0] - weights @ stripes[:, 0, 0]).max() <= 1
+    train = TrainTransform(image_size=48, interpolation=interpolation, seed=0, **PLAIN)(stripes, epoch=0, row=0)
+    assert train.min() > 40
+    assert train.max() < 215
+
+
+def test_evaluation_keeps_an_image_of_the_right_size() -> None:
+    image = picture(size=64)
+    np.testing.assert_array_equal(EvalTransform(image_size=64)(image, epoch=5, row=5), image)
+
+
+def test_dan_augmentation_moves_and_erases_as_asked() -> None:
+    white = np.full((100, 100, 3), 255, dtype=np.uint8)
+    affine = DANTransform(image_size=100, flip=0.0, erase=0.0, seed=0)
+    covered = np.array([(affine(white, epoch=0, row=row) > 0).mean() for row in range(1000)])
+    assert (covered < 1).mean() == pytest.approx(0.7, abs=0.06)
+    assert covered.min() > 0.8**2 * 0.7**2  # smallest scale, largest shift in both directions, and some for the turn
+    assert covered.min() < 0.6
+    erase = DANTransform(image_size=100, flip=0.0, affine=0.0, seed=0)
+    erased = np.array([(erase(white, epoch=0, row=row) == (124, 116, 104)).all(axis=2).mean() for row in range(1000)])
+    assert (erased > 0).mean() == pytest.approx(0.5, abs=0.065)
+    assert erased[erased > 0].min() > 0.015
+    assert erased.max() < 0.34
+
+
+def test_wrong_options_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"resize_ratio is 0\.9"):
+        TrainTransform(image_size=64, resize_ratio=0.9)
+    with pytest.raises(ValueError, match="interpolation is 'nearest', expected one of bilinear, bicubic"):
+        EvalTransform(image_size=64, interpolation="nearest")  # type: ignore[arg-type]

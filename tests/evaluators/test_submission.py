@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from evaluators.missing import fill_nulls
+from evaluators.submission import write_submission
+from evaluators.table import Table, TableError
+from evaluators.thresholds import PUBLISHED
+
+
+def make_table(rows, *, tasks=("valence_arousal", "expression", "action_units")):
+    """A table from (video, frame, value or None); the value decides every prediction."""
+    values = np.array([np.nan if value is None else value for _, _, value in rows], dtype=np.float32)[:, None]
+    expression = np.where(
+        np.isnan(values), values, np.eye(8, dtype=np.float32)[(np.nan_to_num(values[:, 0]) * 8).astype(int) % 8]
+    )
+    predictions = {
+        "valence_arousal": np.concatenate([values, -values], axis=1),
+        "expression": expression,
+        "action_units": np.repeat(values, 12, axis=1),
+    }
+    return Table(
+        video=[video for video, _, _ in rows],
+        frame=np.array([frame for _, frame, _ in rows]),
+        image=[f"{video}/{frame:05d}.jpg" for video, frame, _ in rows],
+        predictions={task: predictions[task] for task in tasks},
+        expressions=("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other"),
+        metadata={},
+        source="test.parquet",
+    )
+
+
+def test_nulls_are_filled_from_the_same_video_in_time():
+    table = make_table([
+        ("a", 1, None), ("a", 10, 0.2), ("a", 12, None), ("a", 19, None), ("a", 20, 0.8), ("a", 90, None),
+        ("b", 13, 0.5), ("b", 14, None),
+    ])  # fmt: skip
+    filled, count = fill_nulls(table)
+    assert count == 5
+    valence = filled.predictions["valence_arousal"]
+    np.testing.assert_allclose(valence[:, 0], [0.2, 0.2, 0.32, 0.74, 0.8, 0.8, 0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(valence[:, 1], -valence[:, 0])
+    np.testing.assert_allclose(filled.predictions["action_units"][:, 3], [0.2, 0.2, 0.2, 0.8, 0.8, 0.8, 0.5, 0.5])
+    assert filled.predictions["expression"].argmax(axis=1).tolist() == [1, 1, 1, 6, 6, 6, 4, 4]
+    assert not filled.null.any()
+    assert table.null.sum() == 5  # the original is not changed
+
+
+def test_ties_duplicates_and_unordered_rows():
+    table = make_table([("a", 30, 0.75), ("a", 20, None), ("a", 10, 0.25), ("a", 20, None), ("a", 10, 0.25)])
+    filled, count = fill_nulls(table)
+    assert count == 2
+    np.testing.assert_allclose(filled.predictions["valence_arousal"][:, 0], [0.75, 0.5, 0.25, 0.5, 0.25])
+    np.testing.assert_allclose(filled.predictions["action_units"][:, 0], [0.75, 0.25, 0.25, 0.25, 0.25])
+
+
+def test_nothing_to_fill():
+    table = make_table([("a", 1, 0.5)])
+    assert fill_nulls(table) == (table, 0)
+
+
+def test_a_video_without_any_prediction_is_an_error(tmp_path):
+    table = make_table([("a", 1, 0.5), ("empty", 1, None), ("empty", 2, None)])
+    with pytest.raises(TableError, match=r"video 'empty' has no prediction at all \(row 1, 2\)"):
+        write_submission(table, tmp_path / "out.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_follows_the_list_row_by_row(tmp_path, caplog):
+    table = make_table([("b", 7, 0.51), ("a", 8, 0.125), ("a", 8, 0.125), ("a", 21, None)])
+    with caplog.at_level(logging.WARNING):
+        assert write_submission(table, tmp_path / "sub" / "out.txt") == 1
+    assert "1 of 4 rows" in caplog.text
+    on, off = ",".join("1" * 12), ",".join("0" * 12)
+    assert (tmp_path / "sub" / "out.txt").read_bytes().decode() == (
+        "image,valence,arousal,expression,aus\n"
+        f"b/00007.jpg,0.5100,-0.5100,4,{on}\n"
+        f"a/00008.jpg,0.1250,-0.1250,1,{off}\n"
+        f"a/00008.jpg,0.1250,-0.1250,1,{off}\n"
+        f"a/00021.jpg,0.1250,-0.1250,1,{off}\n"
+    )
+
+
+def test_thresholds_and_clipping(tmp_path):
+    table = make_table([("a", 1, 0.5)])
+    table.predictions["action_units"][0] = PUBLISHED
+    table.predictions["valence_arousal"][0] = [1.3, -1.3]
+    write_submission(table, tmp_path / "out.txt", au_thresholds="published")
+    fields = (tmp_path / "out.txt").read_text().splitlines()[1].split(",")
+    assert fields[1:3] == ["1.0000", "-1.0000"]
+    assert fields[4:] == ["1"] * 12  # equal to the threshold is positive
+
+
+def test_a_missing_task_is_an_error(tmp_path):
+    table = make_table([("a", 1, 0.5)], tasks=("expression", "action_units"))
+    with pytest.raises(TableError, match=r"test\.parquet: no predictions of valence_arousal"):
+        write_submission(table, tmp_path / "out.txt")

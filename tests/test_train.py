@@ -1,0 +1,277 @@
+"""Runs of train.py and evaluate.py as a user starts them, on small networks and few faces."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from omegaconf import DictConfig
+
+from evaluators.report import read_scores
+from tests.conftest import SMALL
+from train import train
+from training.assembly import build_module
+from training.checkpoints import CheckpointError, load_module
+from training.config import CONFIG_DIR, resolve, stored_config
+from training.run import RunFolderError
+
+REPOSITORY = CONFIG_DIR.parent
+Compose = Callable[..., DictConfig]
+
+
+def command(script: str, *arguments: str, cwd: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs an entry point in its own process; both streams in ``stdout``."""
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / script), *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+
+
+def scores_of(folder: Path) -> dict[str, float]:
+    return {name: value for name, value in read_scores(folder / "scores.json").items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished EMMA run whose DAN came from a file that is gone afterwards."""
+    folder = tmp_path_factory.mktemp("emma")
+    weights = folder / "dan.pth"
+    from dan.network import DAN
+
+    torch.manual_seed(3)
+    torch.save({"model_state_dict": DAN(width=4, image_size=32).state_dict()}, weights)
+    done = command(
+        "train.py", "experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *SMALL,
+        f"model.network.dan.weights={weights}", f"paths.run_dir={folder}/run", "logger=csv",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    weights.rename(folder / "dan_moved.pth")
+    return folder / "run"
+
+
+def test_the_run_folder_holds_what_was_promised(run: Path) -> None:
+    expected = "config.yaml environment.json metrics.jsonl scores.json report.html checkpoints/best.ckpt checkpoints/last.ckpt"
+    for name in [*expected.split(), "predictions/val.parquet", "csv/metrics.csv"]:
+        assert (run / name).is_file(), name
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["network"]["vit"]["width"] == 32
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert len(next(iter(environment["weights"].values()))) == 64
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert any("val/score" in line for line in logged)
+    assert any("train/loss" in line for line in logged)
+
+
+def test_scores_of_the_table_are_those_of_the_best_epoch(run: Path) -> None:
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max((line for line in logged if "val/score" in line), key=lambda line: line["val/score"])
+    scores = scores_of(run)
+    assert scores["P_MTL"] == pytest.approx(best["val/score"], abs=1e-6)
+    for name, value in scores.items():
+        if name != "SCORE":
+            assert value == pytest.approx(best[f"val/{name}"], abs=1e-6), name
+
+
+def test_the_dan_is_bit_identical_after_training(run: Path) -> None:
+    before = torch.load(run.parent / "dan_moved.pth", weights_only=True)["model_state_dict"]
+    after = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in before.items():
+        assert torch.equal(value, after[f"network.dan.{name}"]), name
+
+
+def test_a_checkpoint_is_rebuilt_without_any_file_beside_it(run: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(run / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
+    module = load_module(Path(alone)).eval()
+    stored = torch.load(alone, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, stored[name]) for name, value in module.state_dict().items())
+    assert module.preprocessing.image_size == 32
+
+
+def test_evaluate_from_another_folder_reproduces_the_scores(run: Path, tmp_path: Path) -> None:
+    done = command("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", "paths.run_dir=again", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    again, first = scores_of(tmp_path / "again"), scores_of(run)
+    assert again.keys() == first.keys()
+    for name, value in first.items():
+        assert again[name] == pytest.approx(value, abs=1e-6), name
+    assert any(line.split() == ["P_MTL", f"{first['P_MTL']:.4f}"] for line in done.stdout.splitlines())
+
+
+def test_evaluate_averages_tables_and_writes_a_submission(run: Path, tmp_path: Path) -> None:
+    table = run / "predictions" / "val.parquet"
+    done = command(
+        "evaluate.py", f"predictions=[{table},{table}]", f"paths.run_dir={tmp_path}/mean",
+        f"submission={tmp_path}/submission.txt",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    for name, value in scores_of(run).items():
+        assert scores_of(tmp_path / "mean")[name] == pytest.approx(value, abs=1e-6), name
+    lines = (tmp_path / "submission.txt").read_text().splitlines()
+    assert lines[0] == "image,valence,arousal,expression,aus"
+    assert len(lines) == 1 + pq.read_metadata(table).num_rows
+    assert {len(line.split(",")) for line in lines[1:]} == {16}
+
+
+def test_two_processes_give_the_table_of_one(run: Path, faces: Path, tmp_path: Path) -> None:
+    checkpoint = f"checkpoint={run}/checkpoints/best.ckpt"
+    done = command(
+        "evaluate.py", checkpoint, "trainer=ddp", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false",
+        "trainer.devices=2",
+        f"paths.run_dir={tmp_path}/two",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    one, two = (pq.read_table(folder / "predictions" / "val.parquet") for folder in (run, tmp_path / "two"))
+    assert len(one) % 2 == 1
+    assert one.column_names == two.column_names
+    for name in one.column_names:
+        first, second = one[name].to_pylist(), two[name].to_pylist()
+        if name in ("row", "video", "frame", "image"):
+            assert first == second
+        else:
+            assert [v is None for v in first] == [v is None for v in second]
+            assert [v or 0 for v in second] == pytest.approx([v or 0 for v in first], abs=1e-6)
+    for name, value in scores_of(run).items():
+        assert scores_of(tmp_path / "two")[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_training_with_two_processes(faces: Path, tmp_path: Path) -> None:
+    done = command(
+        "train.py", "experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *SMALL, "trainer=ddp",
+        "trainer.accelerator=cpu", "trainer.sync_batchnorm=false",
+        "trainer.devices=2", "trainer.max_epochs=2", f"paths.output_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (folder,) = (tmp_path / "emma").iterdir()
+    logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = max(line["val/score"] for line in logged if "val/score" in line)
+    assert scores_of(folder)["P_MTL"] == pytest.approx(best, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_run_and_a_resumed_run_is_that_run(compose_run: Compose, tmp_path: Path) -> None:
+    train(compose_run("trainer.max_epochs=3"))
+    whole = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    # the same configuration, cut off after the first epoch as a kill would
+    stop = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: train/loss, "
+    stop += "stopping_threshold: 1e9, check_on_train_epoch_end: true}"
+    train(compose_run("trainer.max_epochs=3", f"paths.run_dir={tmp_path}/cut", stop))
+    stopped = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert stopped["epoch"] == 0
+    stored = yaml.safe_load((tmp_path / "cut" / "config.yaml").read_text())
+    del stored["callbacks"]["stop"]
+    (tmp_path / "cut" / "config.yaml").write_text(yaml.safe_dump(stored))
+    resumed = stored_config([f"ckpt_path={tmp_path}/cut/checkpoints/last.ckpt"])
+    assert resumed is not None
+    train(*resumed)
+    again = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path: Path) -> None:
+    forked = stored_config([f"fork_from={run}", f"paths.run_dir={tmp_path}/fork", "trainer.max_epochs=2"])
+    assert forked is not None
+    config, checkpoint = forked
+    config.trainer.limit_train_batches = 1
+    config.model.base_lr = 1e-30
+    config.model.min_lr = 0.0
+    config.model.va_lr = 0.0
+    config.logger = None
+    assert checkpoint is None
+    train(config)
+    before = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    after = torch.load(tmp_path / "fork" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("option", [
+    "model.au_pos_weight=published", "model.network.stop_gradient=false",
+    "model.network.dan=null", "model.network.expression_scores=vit+dan", "model.reference_ccc=true",
+    "model.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task",
+    "postprocess.au_thresholds=published",
+])  # fmt: skip
+def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) -> None:
+    score = train(compose_run(option, "trainer.max_epochs=2", "trainer.limit_train_batches=2"))
+    assert score == pytest.approx(scores_of(tmp_path / "run")["SCORE"], abs=1e-6) or "threshold" in option
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")))
+def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path) -> None:
+    sizes = {"emma": ["render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"],
+             "dan": ["render.train_faces=32", "render.val_faces=16"]}[experiment]  # fmt: skip
+    done = command(
+        "train.py", f"experiment={experiment}", "data=synthetic", *SMALL, *sizes, "render.workers=1", "debug=fast",
+        f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}/logs",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (folder,) = (tmp_path / "logs" / experiment).iterdir()
+    assert (folder / "scores.json").is_file()
+    assert (experiment == "dan") == (folder / "weights" / "dan.pth").is_file()
+
+
+def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("x")
+    with pytest.raises(RunFolderError, match="not empty.*ckpt_path="):
+        train(compose_run())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
+
+
+def test_errors_end_in_one_message_and_leave_no_run_folder(tmp_path: Path) -> None:
+    done = command(
+        "train.py", "experiment=emma", "data=affwild2_mtl", f"data.root={tmp_path}/nowhere", "scale=tiny",
+        f"paths.run_dir={tmp_path}/run",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert f"no such folder: {tmp_path}/nowhere" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_key_ends_in_one_message() -> None:
+    done = command("train.py", "experiment=emma", "data.rot=x", "scale=tiny", "trainer.max_epoch=3")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert "2 errors in the command line" in done.stdout
+
+
+def test_files_that_are_not_our_checkpoints_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_module(tmp_path / "nothing.ckpt")
+    torch.save({"model": {}}, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this framework"):
+        load_module(tmp_path / "weights.pth")
+    whole = (run / "checkpoints" / "best.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_module(tmp_path / "cut.ckpt")
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["model_config"]["_target_"] = "os.system"
+    torch.save(checkpoint, tmp_path / "trap.ckpt")
+    with pytest.raises(CheckpointError, match="cannot build"):
+        load_module(tmp_path / "trap.ckpt")
+
+
+def test_a_weights_file_of_another_model_is_refused_before_anything_is_written(run: Path, compose_run: Compose, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="DAN"):
+        train(compose_run(f"model.network.vit.weights={run.parent}/dan_moved.pth"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_module_config_is_plain(compose_run: Compose) -> None:
+    module = build_module(resolve(compose_run())["model"])
+    assert json.loads(json.dumps(module.model_config)) == module.model_config

@@ -1,0 +1,108 @@
+"""What the command line may say, and what it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from training.config import (
+    CONFIG_DIR,
+    MODEL_TARGETS,
+    ConfigError,
+    build,
+    check_command_line,
+    check_targets,
+    resolve,
+    stored_config,
+)
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def test_all_misspelt_keys_are_told_at_once_with_suggestions() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_command_line("train", ["data.roots=x", "trainer.max_epoch=3", "seed=1", "model.network.head_hiden=3"])
+    message = str(caught.value)
+    assert message.startswith("3 errors")
+    for expected in ("'data.roots'", "data.root", "trainer.max_epochs", "model.network.head_hidden"):
+        assert expected in message
+
+
+def test_unknown_options_and_malformed_arguments_are_told_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_command_line("train", ["scale=tinny", "nonsense"])
+    assert "did you mean tiny" in str(caught.value)
+    assert "'nonsense' is not of the form key=value" in str(caught.value)
+
+
+@pytest.mark.parametrize("config", ["train", "evaluate"])
+def test_a_correct_command_line_passes(config: str) -> None:
+    check_command_line(config, ["data=synthetic", "data.root=/x", "paths.run_dir=/y", "-m", "hydra/launcher=basic"])
+
+
+def test_sweeps_pass() -> None:
+    check_command_line("train", ["seed=0,1,2", "scale=tiny,paper", "--multirun"])
+
+
+def test_scale_paper_asks_for_its_weights_and_data_asks_for_its_root() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(composed())
+    message = str(caught.value)
+    for key in ("data.root", "model.network.vit.weights", "model.network.dan.weights"):
+        assert f"{key} is not set" in message
+
+
+def test_every_wrong_key_and_value_in_a_target_is_told_with_its_key() -> None:
+    config = composed("scale=tiny", "data.root=/x", "+model.network.depht=3", "model.base_lr=fast", "+data.rooot=1")
+    with pytest.raises(ConfigError) as caught:
+        resolve(config)
+    message = str(caught.value)
+    assert "model.network.depht" in message
+    assert "model.base_lr is 'fast', but must be float" in message
+    assert "data.rooot" in message
+
+
+def test_targets_outside_the_allow_list_are_not_built(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    node = {"_target_": "pathlib.Path.touch", "self": str(trap)}
+    with pytest.raises(ConfigError, match="not among the things that may be built"):
+        build(node)
+    with pytest.raises(ConfigError, match="not among"):
+        check_targets({"a": [{"b": node}]}, MODEL_TARGETS)
+    assert not trap.exists()
+
+
+def test_errors_of_what_is_built_come_without_wrapping() -> None:
+    with pytest.raises(ValueError, match="not a multiple of patch_size"):
+        build({"_target_": "backbones.vit.build_vit", "image_size": 65, "patch_size": 16, "weights": None})
+
+
+def test_stored_config_takes_single_keys_only(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "last.ckpt").touch()
+    (run / "config.yaml").write_text(
+        "name: emma\nseed: 0\nckpt_path: null\nfork_from: null\npaths: {run_dir: x, output_dir: logs}\n"
+    )
+    resumed = stored_config([f"ckpt_path={run}/checkpoints/last.ckpt", "seed=3"])
+    assert resumed is not None
+    config, checkpoint = resumed
+    assert (config.seed, config.paths.run_dir) == (3, str(run))
+    assert checkpoint == run / "checkpoints" / "last.ckpt"
+    forked = stored_config([f"fork_from={run}"])
+    assert forked is not None
+    assert forked[1] is None
+    assert forked[0].paths.run_dir.startswith("logs/emma/")
+    assert stored_config(["seed=3", "ckpt_path=null"]) is None
+    with pytest.raises(ConfigError, match="groups are fixed"):
+        stored_config([f"fork_from={run}", "scale=tiny"])
+    with pytest.raises(ConfigError, match="unknown key 'sed'"):
+        stored_config([f"fork_from={run}", "sed=1"])
+    with pytest.raises(ConfigError, match="there is no run"):
+        stored_config([f"fork_from={tmp_path}/nothing"])

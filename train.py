@@ -1,0 +1,100 @@
+"""Trains a method: ``python train.py experiment=emma data=affwild2_mtl data.root=…``; conf/train.yaml has the rest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from backbones.weights import file_sha256
+from training.assembly import absolute_data, build_data, build_module, build_trainer
+from training.checkpoints import load_state, read_checkpoint, save_atomically
+from training.config import ConfigError, check_command_line, resolve, stored_config
+from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
+from training.scoring import predict_table, report
+
+
+def train(config: DictConfig, resume: Path | None = None) -> float:
+    """One run, from the configuration to the report.
+
+    Args:
+        config: the composed or stored configuration.
+        resume: a checkpoint of the same run to go on from.
+
+    Returns:
+        ``val/score`` of the best checkpoint, for sweeps that search for it.
+    """
+    config.paths.run_dir = str(run_folder(config))
+    plain = resolve(config)
+    plain["data"] = absolute_data(plain["data"])
+    folder = Path(plain["paths"]["run_dir"])
+    fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
+
+    if not resume and is_first_process():
+        check_run_folder(folder)
+    pl.seed_everything(plain["seed"], workers=True, verbose=False)
+    module = build_module(plain["model"], initialise=not (resume or fork))
+    for checkpoint in filter(None, (resume, fork)):
+        load_state(module, read_checkpoint(checkpoint), checkpoint)
+    data = build_data(
+        plain["data"], plain["render"], module.preprocessing, module.scores.expressions, seed=plain["seed"]
+    )
+    data.setup("fit")
+    if is_first_process():
+        write_provenance(folder, plain)
+    trainer = build_trainer(
+        plain["trainer"], folder, seed=plain["seed"], callbacks=plain["callbacks"], logger=plain["logger"]
+    )
+    failed = True
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        best = best_checkpoint(trainer)
+        path = Path(best.best_model_path)
+        load_state(module, read_checkpoint(path), path)
+        made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
+        table = predict_table(trainer, module, data, split="val", folder=folder / "predictions", metadata=made_by)
+        if trainer.is_global_zero:
+            for name, content in module.exports().items():
+                save_atomically(content, folder / "weights" / name)
+            report(table, data.frames("val"), folder, **plain["postprocess"])
+        failed = False
+    finally:
+        finish_tracking(failed=failed)
+    assert best.best_model_score is not None
+    return float(best.best_model_score)
+
+
+def best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
+    """The callback that keeps the checkpoint with the best ``val/score``."""
+    return next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
+
+
+def _refuse_distributed_sweep(config: DictConfig) -> None:
+    """Every rank of a distributed job would start the whole sweep again."""
+    if str(config.trainer.devices) != "1" or config.trainer.num_nodes != 1:
+        raise ConfigError(["a sweep runs one device per job: give trainer.devices=1"], "the command line")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> float:
+    """Runs one job that Hydra composed."""
+    with clear_errors():
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            _refuse_distributed_sweep(config)
+        return train(config)
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        stored = stored_config(sys.argv[1:])
+        if stored is not None:
+            train(*stored)
+        else:
+            check_command_line("train", sys.argv[1:])
+            main()

@@ -1,0 +1,125 @@
+"""From a checked configuration to the objects of a run: data, module, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+
+from backbones.preprocessing import Preprocessing
+from training.callbacks import MetricsFile, PredictionParts, SeedEpochs
+from training.config import ConfigError, build
+from training.module import AffectModule
+
+if TYPE_CHECKING:
+    from datamodules.base import FaceDataModule
+
+
+def build_module(model: dict[str, Any], *, initialise: bool = True) -> AffectModule:
+    """Builds the method's module and keeps in it what rebuilds it from a checkpoint.
+
+    Args:
+        model: the node ``model``.
+        initialise: load the weights that it names; False where a checkpoint brings them.
+    """
+    bare = without_weights(model)
+    module: AffectModule = build(model if initialise else bare)
+    module.model_config = bare
+    return module
+
+
+def without_weights(config: Any) -> Any:
+    """A model configuration whose ``weights`` are None: a checkpoint brings them, no file is needed beside it."""
+    if isinstance(config, dict):
+        return {k: None if k.endswith("weights") else without_weights(v) for k, v in config.items()}
+    return [without_weights(item) for item in config] if isinstance(config, list) else config
+
+
+def absolute_data(data: dict[str, Any]) -> dict[str, Any]:
+    """The node ``data`` with absolute roots, so that a run folder's configuration holds from any folder."""
+    root = data["root"]
+    made = str(Path(root).expanduser().absolute()) if isinstance(root, str) else None
+    return {**data, "root": made or [str(Path(one).expanduser().absolute()) for one in root]}
+
+
+def build_data(
+    data: Mapping[str, Any],
+    render: Mapping[str, Any] | None,
+    preprocessing: Preprocessing,
+    expressions: Sequence[str],
+    *,
+    seed: int = 0,
+) -> FaceDataModule:
+    """Builds the datamodule in the preprocessing that the weights want; draws the faces where asked to.
+
+    Args:
+        data: the node ``data``.
+        render: the node ``render``, which makes the files that the datamodule reads, or nothing.
+        preprocessing: image size and interpolation.
+        expressions: the expression classes of the model.
+        seed: of augmentation and order.
+
+    Raises:
+        ConfigError: the data's expression classes are not the model's.
+    """
+    data = dict(data)
+    if render is not None:
+        data["root"] = str(build(render, cache=Path(data["root"])))
+    datamodule: FaceDataModule = build(
+        data,
+        image_size=preprocessing.image_size,
+        interpolation=preprocessing.interpolation,
+        seed=seed,
+    )
+    if tuple(datamodule.expressions) != tuple(expressions):
+        raise ConfigError(
+            [
+                f"data has the expression classes {', '.join(datamodule.expressions)}, but the model has "
+                f"{', '.join(expressions)}: choose data that fits the experiment"
+            ]
+        )
+    return datamodule
+
+
+def build_trainer(
+    trainer: Mapping[str, Any],
+    run_folder: Path,
+    *,
+    seed: int = 0,
+    callbacks: Mapping[str, Mapping[str, Any]] | None = None,
+    logger: Mapping[str, Any] | None = None,
+    **extra: Any,
+) -> pl.Trainer:
+    """Builds the Trainer, whose files all go to the run folder.
+
+    Args:
+        trainer: the node ``trainer``.
+        run_folder: must exist.
+        seed: of the run.
+        callbacks: the nodes under ``callbacks``; null ones are left out.
+        logger: the node ``logger``, or nothing.
+        extra: further arguments of the Trainer.
+    """
+    loggers: list[Logger] = [MetricsFile(run_folder)]
+    if logger:
+        loggers.append(build(logger))
+    made: list[Callback] = [PredictionParts(run_folder / "predictions"), SeedEpochs(seed)]
+    for node in filter(None, (callbacks or {}).values()):
+        if node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint":
+            made.append(build(node, dirpath=run_folder / "checkpoints"))
+        else:
+            made.append(build(node))
+    built: pl.Trainer = build(
+        trainer,
+        default_root_dir=run_folder,
+        logger=loggers,
+        callbacks=made,
+        # the datamodules shard by themselves: Lightning's sampler would score the padding twice
+        use_distributed_sampler=False,
+        **extra,
+    )
+    return built

@@ -1,0 +1,98 @@
+"""Callbacks and the logger that every run has."""
+
+from __future__ import annotations
+
+import json
+import math
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from datamodules.labels import Batch
+from evaluators.predictions import PartWriter
+from training.module import AffectModule
+
+
+class MetricsFile(Logger):
+    """Appends every logged value to ``metrics.jsonl``, one JSON object per call, whatever other logger there is.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.jsonl"
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> int:
+        return 0
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: ``config.yaml`` in the run folder has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        # JSON has no NaN: what is not a number is left out rather than written as something no reader takes
+        values = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+class PredictionParts(Callback):
+    """Writes what ``Trainer.predict`` yields to this rank's part of a prediction table.
+
+    Args:
+        folder: the folder of the tables.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.writer: PartWriter | None = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: AffectModule) -> None:  # type: ignore[override]
+        expressions = pl_module.scores.expressions
+        self.writer = PartWriter(self.folder, trainer.global_rank, expressions=expressions)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert self.writer is not None
+        self.writer.add(batch["row"], outputs, batch["unreadable"])
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self.writer is not None
+        self.writer.finish()
+
+
+class SeedEpochs(Callback):
+    """Seeds torch at the start of each epoch, so that a resumed run draws the same dropped paths as one that ran on.
+
+    Args:
+        seed: of the run; epoch and rank are mixed in.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))

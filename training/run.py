@@ -1,0 +1,129 @@
+"""Run folders: refuse to overwrite, and record what made the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from backbones.weights import WeightsError, file_sha256
+from evaluators.predictions import TableError
+from training.checkpoints import CheckpointError
+from training.config import ConfigError
+
+RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class RunFolderError(ValueError):
+    """The folder of a run cannot be used."""
+
+
+USER_ERRORS = (CheckpointError, ConfigError, FileNotFoundError, RunFolderError, TableError, WeightsError)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Ends the process with the message alone where a user can mend the error; anything else keeps its traceback."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        message = str(error)
+        # an error inside a loader process arrives with that process's traceback around it
+        if "Original Traceback" in message:
+            message = message.strip().splitlines()[-1].partition(": ")[2]
+        sys.exit(f"error: {message}")
+
+
+def is_first_process() -> bool:
+    """Whether this process is rank 0, before Lightning has started the others or the process group."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
+
+
+def run_folder(config: DictConfig) -> Path:
+    """Where this run writes; the same in every process of it.
+
+    The default name holds the time, on which processes that torchrun or SLURM started by themselves would not agree;
+    those that Lightning starts are told by the first through the environment.
+
+    Raises:
+        RunFolderError: the processes cannot agree on a folder.
+    """
+    unresolved = OmegaConf.to_container(config.paths, resolve=False)
+    assert isinstance(unresolved, dict)
+    timed = "${now" in str(unresolved["run_dir"])
+    if timed and not is_first_process() and RUN_FOLDER_VARIABLE in os.environ:
+        return Path(os.environ[RUN_FOLDER_VARIABLE])
+    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
+    if timed and processes > 1:
+        raise RunFolderError(f"{processes} processes need one folder to write to: give paths.run_dir=<folder>")
+    folder = Path(config.paths.run_dir).absolute()
+    os.environ[RUN_FOLDER_VARIABLE] = str(folder)
+    return folder
+
+
+def finish_tracking(*, failed: bool) -> None:
+    """Closes a Weights & Biases run, if one is open, so that a failed run is not left as running."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
+def check_run_folder(path: Path) -> None:
+    """Refuses a run folder that has something in it.
+
+    Raises:
+        RunFolderError: with the two ways out.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunFolderError(
+            f"the run folder {path} is not empty: give another paths.run_dir=…, or resume the run that is in it with "
+            f"ckpt_path={path}/checkpoints/last.ckpt"
+        )
+
+
+def write_provenance(path: Path, config: dict[str, Any]) -> None:
+    """Writes ``config.yaml`` (resolved) and ``environment.json`` (packages, git commit, hashes of weight files)."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    environment = {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": dict(sorted((d.metadata["Name"], d.version) for d in distributions())),
+        "weights": {str(file): file_sha256(file) for file in _weight_files(config)},
+    }
+    (path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+
+
+def _weight_files(node: Any) -> Iterator[Path]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if str(key).endswith("weights") and isinstance(value, str) and Path(value).is_file():
+                yield Path(value)
+            else:
+                yield from _weight_files(value)
+
+
+def git_state() -> dict[str, str | bool] | None:
+    """Commit of the code and whether it has uncommitted changes; None outside a git checkout."""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "uncommitted_changes": bool(changed)}
