@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -27,17 +26,18 @@ def evaluate(config: DictConfig) -> None:
     if (config.checkpoint is None) == (not tables):
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
     if "_target_" not in config.data:
-        config.data, config.render = _data_of_run(Path(config.checkpoint or tables[0]), config.data.root)
+        config.data, config.render = _data_of_run(Path(config.checkpoint or tables[0]), config.data)
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
     plain["data"] = absolute_data(plain["data"])
     folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
     if is_first_process():
         check_run_folder(folder)
-        write_provenance(folder, plain)
     if plain["checkpoint"] is not None:
         module = load_module(Path(plain["checkpoint"]))
         data = build_data(plain["data"], plain["render"], module.preprocessing, module.scores.expressions)
+        if is_first_process():
+            write_provenance(folder, plain)
         trainer = build_trainer(plain["trainer"], folder)
         made_by = {"checkpoint": plain["checkpoint"], "checkpoint_sha256": file_sha256(plain["checkpoint"])}
         path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
@@ -46,6 +46,8 @@ def evaluate(config: DictConfig) -> None:
     else:
         table = average([read_table(file) for file in tables])
         data = build_data(plain["data"], plain["render"], IMAGENET, table.expressions)
+        if is_first_process():
+            write_provenance(folder, plain)
         path = folder / "predictions" / f"{split}.parquet"
         write_table(table, path)
     report(path, data.frames(split), folder, **plain["postprocess"])
@@ -54,18 +56,19 @@ def evaluate(config: DictConfig) -> None:
         print(f"submission: {plain['submission']}")
 
 
-def _data_of_run(source: Path, root: str | None) -> tuple[Any, Any]:
-    """The nodes data and render of the run that made a file; ``root`` names a copy of the data elsewhere."""
+def _data_of_run(source: Path, changes: DictConfig) -> tuple[DictConfig, DictConfig | None]:
+    """The nodes data and render of the run that made a file, with the keys of ``data`` that were given."""
     stored = source.parent.parent / "config.yaml"
     if not stored.is_file():
         raise ConfigError(
             [f"{stored} does not exist, so the data is unknown: give data=… data.root=…"], "the command line"
         )
     run = OmegaConf.load(stored)
-    if root is None:
-        return run.data, run.render
-    run.data.root = root
-    return run.data, None
+    assert isinstance(run, DictConfig)
+    given = {key: value for key, value in changes.items() if value is not None}
+    data = OmegaConf.merge(run.data, given)
+    assert isinstance(data, DictConfig)
+    return data, None if "root" in given else run.render
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

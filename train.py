@@ -62,6 +62,8 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         if trainer.is_global_zero:
             for name, content in module.exports().items():
                 save_atomically(content, folder / "weights" / name)
+            if data.skipped_rows:
+                print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
             report(table, data.frames("val"), folder, **plain["postprocess"])
         failed = False
     finally:

@@ -64,6 +64,16 @@ class ViT(VisionTransformer):
         self.num_patches = (image_size // patch_size) ** 2
         self.preprocessing = IMAGENET.at(image_size)
 
+    @torch.no_grad()
+    def initialise_kernels(self, gain: float = 4.0) -> None:
+        """Makes the random patch kernels blind to brightness: zero mean, and larger by ``gain``.
+
+        Neighbouring pixels are so alike that a random kernel mostly answers to the mean of its patch, and the
+        LayerNorm after it then hides edges and corners for hundreds of steps. What it gains: emma/README.md.
+        """
+        kernel = self.patch_embed.proj.weight
+        kernel.sub_(kernel.mean(dim=(2, 3), keepdim=True)).mul_(gain)
+
     def forward_features(self, x: Tensor, keep: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Tokens after the last LayerNorm.
 
@@ -140,6 +150,8 @@ def build_vit(
     network = ViT(
         image_size=image_size, patch_size=patch_size, width=width, depth=depth, heads=heads, drop_path=drop_path
     )
+    if weights == "random":
+        network.initialise_kernels()
     preprocessing = IMAGENET if weights is None else load_weights(network, weights, kind="vit", head=("head.",))
     network.preprocessing = preprocessing.at(image_size, interpolation)
     return network

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from backbones.preprocessing import Normalize
+from benchmarks.machine import machine, print_machine
 from benchmarks.reference import input_pipeline as reference
 from datamodules.annotations import unlabelled
 from datamodules.faces import FaceDataset, Sample, decode_image
@@ -96,10 +97,12 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
+    facts = machine()
     files = faces(options.images, options.count)
     pipelines = {"ours": ours(options.size, options.batch), "reference": theirs(options.size)}
     rates = measure(pipelines, files, options.batch, options.rounds)
     medians = {name: statistics.median(values) for name, values in rates.items()}
+    print_machine(facts)
     print(f"{len(files)} JPEG files → {options.size} px, {options.rounds} rounds, one thread")
     print(f"{'pipeline':<12}{'images/s/core':>14}{'lowest':>9}{'highest':>9}")
     for name, values in rates.items():
@@ -108,7 +111,7 @@ def main() -> None:
     print(f"ratio {ratio:.2f}")
     if options.json:
         figures = {"images_per_second_per_core": medians, "ratio": ratio, "rounds": rates, "size": options.size}
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        options.json.write_text(json.dumps({**figures, "machine": facts}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

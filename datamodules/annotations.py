@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL
+from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, DataError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ EXPECTED: Final = (
 )
 
 
-class AnnotationError(ValueError):
+class AnnotationError(DataError):
     """A label file or list that cannot be read; the message names the file, the line and the mend."""
 
 
@@ -78,21 +78,25 @@ class Frames:
             files=self.files,
         )
 
+    def class_weights(self, classes: int = len(EXPRESSIONS)) -> FloatArray:
+        """Return (classes,) weights of a cross entropy in which every expression counts as much: n / (classes n_c).
+
+        An expression without a row gets 1: nothing can be learnt of it, and no weight would change that.
+        """
+        counts = np.bincount(self.expression[self.expression >= 0], minlength=classes).astype(np.float32)
+        weights = np.ones(classes, dtype=np.float32)
+        np.divide(counts.sum() / classes, counts, out=weights, where=counts > 0)
+        return weights
+
     def positive_weights(self) -> FloatArray:
         """Return (12,) negatives per positive of each action unit: ``pos_weight`` of a balanced BCE.
 
-        Raises:
-            AnnotationError: an action unit has no positive row, so that its weight would be infinite.
+        A unit without a positive row gets 1: nothing can be learnt of it, and no weight would change that.
         """
-        positives = np.nansum(self.action_units, axis=0)
-        negatives = np.sum(self.action_units == 0, axis=0)
-        absent = [name for name, count in zip(AU_NAMES, positives, strict=True) if count == 0]
-        if absent:
-            raise AnnotationError(
-                f"{', '.join(self.files)}: no positive row of {', '.join(absent)}, so its weight cannot be computed "
-                "from the training labels. Give the twelve weights as numbers, or do without."
-            )
-        weights: FloatArray = (negatives / positives).astype(np.float32)
+        positives = np.sum(self.action_units == 1, axis=0).astype(np.float32)
+        negatives = np.sum(self.action_units == 0, axis=0).astype(np.float32)
+        weights = np.ones(len(AU_NAMES), dtype=np.float32)
+        np.divide(negatives, positives, out=weights, where=positives > 0)
         return weights
 
 

@@ -16,13 +16,13 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler
 
 from datamodules.annotations import Frames, IntArray
-from datamodules.labels import Batch
+from datamodules.labels import Batch, DataError
 from datamodules.transforms import Image, Transform
 
 OnUnreadable = Literal["error", "skip"]
 
 
-class UnreadableImageError(RuntimeError):
+class UnreadableImageError(DataError):
     """An image that is missing, truncated or not an image."""
 
 

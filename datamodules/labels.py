@@ -41,6 +41,10 @@ MISSING_CLASS: Final = -1
 """What annotation files write where an expression or an action unit is not annotated."""
 
 
+class DataError(ValueError):
+    """Files of a data set that cannot be used; the message names the file, the line and the mend."""
+
+
 class Batch(TypedDict):
     """B faces with their labels, as every datamodule makes them and every method takes them.
 

@@ -39,6 +39,7 @@ class EMMAModule(AffectModule):
         epochs: length of the schedule.
         au_pos_weight: none (equation 2), ``published`` (the code) or ``train`` (negatives / positives of the
             training labels).
+        expression_weight: none (equation 3), or ``train``: every class of the training labels counts as much.
         au_reduction: mean over valid labels (equation 2) or sum over valid labels / batch size (the code).
         reference_ccc: the published code's CCC (n - 1 standard deviations and an epsilon).
         label_smoothing: of the expression loss.
@@ -49,6 +50,7 @@ class EMMAModule(AffectModule):
     """
 
     au_pos_weight: Tensor | None
+    expression_weight: Tensor | None
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class EMMAModule(AffectModule):
         warmup_epochs: float = 5,
         epochs: int = 30,
         au_pos_weight: Literal["none", "published", "train"] = "none",
+        expression_weight: Literal["none", "train"] = "none",
         au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
         reference_ccc: bool = False,
         label_smoothing: float = 0.0,
@@ -88,14 +91,20 @@ class EMMAModule(AffectModule):
         self.reference_ccc, self.label_smoothing = reference_ccc, label_smoothing
         published = torch.tensor(PUBLISHED_POS_WEIGHT) if au_pos_weight == "published" else None
         self.register_buffer("au_pos_weight", published, persistent=False)
+        self.expression_weighting = expression_weight
+        self.register_buffer("expression_weight", None, persistent=False)
         if compile:
             network.compile()
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.au_weighting == "train":
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            weights = data.frames("train").select(data.train_rows).positive_weights()
-            self.au_pos_weight = torch.as_tensor(weights, device=self.device)
+        if stage != "fit" or "train" not in (self.au_weighting, self.expression_weighting):
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        labels = data.frames("train").select(data.train_rows)
+        if self.au_weighting == "train":
+            self.au_pos_weight = torch.as_tensor(labels.positive_weights(), device=self.device)
+        if self.expression_weighting == "train":
+            self.expression_weight = torch.as_tensor(labels.class_weights(), device=self.device)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The three losses of equation 1 on one batch; each is 0 where its task has no valid label."""
@@ -104,7 +113,12 @@ class EMMAModule(AffectModule):
             "action_units": au_loss(
                 output.action_units, batch["action_units"], pos_weight=self.au_pos_weight, reduction=self.au_reduction
             ),
-            "expression": expression_loss(output.expression, batch["expression"], label_smoothing=self.label_smoothing),
+            "expression": expression_loss(
+                output.expression,
+                batch["expression"],
+                weight=self.expression_weight,
+                label_smoothing=self.label_smoothing,
+            ),
             "valence_arousal": ccc_loss(output.valence_arousal, batch["valence_arousal"], reference=self.reference_ccc),
         }
 

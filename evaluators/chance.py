@@ -9,6 +9,7 @@ positive"; 2 p / (1 + p)): no other use of the frequencies does better in P_MTL.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -67,12 +68,16 @@ def frequency_baseline(train: LabelArrays, validation: LabelArrays, *, seed: int
     return max(frequency_baselines(train, validation, seed=seed).values(), key=lambda scores: scores["SCORE"] or 0.0)
 
 
-def chance(labels: LabelArrays) -> Scores:
+def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
     """The most that frequencies alone can be expected to give on these labels, in closed form.
 
     They are the frequencies of these very labels, so this is slightly above any ``frequency_baseline``. Accuracies are
     those of the majority class (macro accuracy is 1 / classes for every guess); F1 rows are those of the predictor that
     is best for their mean: random draws for expressions, always positive for units.
+
+    Args:
+        labels: whose frequencies they are.
+        expressions: class names, in label order.
     """
     frequencies, positive = _frequencies(labels.expression), _means(labels.action_units)
     f1_units = 2 * positive / (1 + positive)
@@ -88,7 +93,7 @@ def chance(labels: LabelArrays) -> Scores:
         "CCC_V": affect,
         "CCC_A": affect,
         "P_EXPR": expression,
-        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(EXPRESSIONS, frequencies, strict=True)},
+        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, frequencies, strict=True)},
         "ACC_EXPR": _known(frequencies.max()),
         "MACRO_ACC_EXPR": expression,
         "P_AU": units,

@@ -2,5 +2,5 @@
 
 from typing import Final
 
-RENDERER_VERSION: Final = "1"
+RENDERER_VERSION: Final = "3"
 """Changes whenever the same seed would give other pixels or labels; part of the cache path and of every table."""

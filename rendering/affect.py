@@ -65,10 +65,10 @@ AU_THRESHOLD: Final = 0.3
 
 _AU_JITTER: Final = 0.04
 _AU_OVERLOOKED: Final = 0.07
-_AU_IMAGINED: Final = 0.005
+_AU_IMAGINED: Final = 0.007
 _DECISION: Final = 6.0  # how sharply an annotator decides between two expressions that blend into one another
-_VA_BIAS: Final = 0.1
-_VA_DRIFT: Final = 0.12
+_VA_BIAS: Final = 0.12
+_VA_DRIFT: Final = 0.14
 _VA_JITTER: Final = 0.07
 
 
@@ -130,7 +130,7 @@ def valence_arousal(units: Array, expression: Array) -> Array:
         - 0.35 * a[20] - 0.25 * a[23] - 0.2 * a[24] - 0.15 * a[14] * (1 - a[12]) - 0.1 * a[1] * a[4]
     )  # fmt: skip
     arousal = (
-        -0.08 + 0.2 * a[25] + 0.45 * a[26] + 0.5 * a[5] + 0.28 * a[20] + 0.2 * a[12] + 0.3 * a[4] * a[7]
+        -0.2 + 0.34 * a[25] + 0.55 * a[26] + 0.6 * a[5] + 0.3 * a[20] + 0.24 * a[12] + 0.3 * a[4] * a[7]
         + 0.2 * a[2] + 0.22 * a[9] + 0.12 * a[10] + 0.2 * a[23] - 0.35 * a[15] - 0.22 * a[1] * (1 - a[2]) * (1 - a[5])
     )  # fmt: skip
     state = expression @ np.array([_CIRCUMPLEX[name] for name in EXPRESSIONS])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_mtl
 
-LAYOUTS: Final = {"mtl": render_mtl, "affectnet": render_affectnet}
+LAYOUTS: Final[dict[str, Callable[..., Path]]] = {"mtl": render_mtl, "affectnet": render_affectnet}
 
 
 def rendered(cache: Path, *, layout: str, workers: int, **parameters: int) -> Path:

@@ -37,7 +37,7 @@ def _row(faces: list[Image], captions: list[str]) -> Image:
 
 def _plain(person: Identity, units: NDArray[np.float64]) -> Image:
     """A frontal, evenly lit face."""
-    return render(person, Moment(units=units), draw_background(np.random.default_rng(3)))
+    return render(person, Moment(units=units), np.full_like(draw_background(np.random.default_rng(0)), 165))
 
 
 def _identities() -> list[Image]:
@@ -73,6 +73,11 @@ def _expressions(person: Identity) -> Image:
     return _row(faces, list(AFFECTNET_EXPRESSIONS))
 
 
+def _changes(index: int) -> int:
+    """Number of different expressions in the frames that ``_trajectory`` shows."""
+    return len(set(video.draw_video(_SEED, video.VALIDATION, index, 24).expression[::3].argmax(axis=1).tolist()))
+
+
 def _trajectory(index: int) -> Image:
     seen = video.draw_video(_SEED, video.VALIDATION, index, 24)
     shown = range(0, 24, 3)
@@ -95,7 +100,8 @@ def contact_sheet() -> Image:
     for person in people:
         rows += _units(person)
         rows.append(_expressions(person))
-    rows += [_trajectory(index) for index in (1, 3)]
+    lively = sorted(range(60), key=_changes, reverse=True)
+    rows += [_trajectory(index) for index in lively[:2]]
     return np.vstack(rows)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rendering import features, head
 from rendering.identity import Identity
+from rendering.mouth import mouth
 from rendering.sketch import FLAT, SIZE, Image, Painting, Pose, Sketch
 from rendering.units import Units
 
@@ -106,7 +107,7 @@ def draw_face(person: Identity, moment: Moment) -> Sketch:
         features.eye(sketch, person, units, side, moment.gaze, moment.blink)
     head.beard(sketch, person, units)
     features.nose(sketch, person, units)
-    features.mouth(sketch, person, units)
+    mouth(sketch, person, units)
     for side in (-1, 1):
         features.brow(sketch, person, units, side)
     head.hair_front(sketch, person)
@@ -114,12 +115,8 @@ def draw_face(person: Identity, moment: Moment) -> Sketch:
     return sketch
 
 
-def _bgr(colour: tuple[float, float, float]) -> NDArray[np.float32]:
-    return np.array(colour, np.float32)
-
-
-def _shade(painting: Painting, moment: Moment) -> NDArray[np.float32]:
-    """Gain of every pixel, (112, 112, 3): Lambert's law on an ellipsoid with the drawn relief."""
+def _gain(painting: Painting, moment: Moment) -> NDArray[np.float32]:
+    """Gain of every pixel, (112, 112, 3): Lambert's law on an ellipsoid with the drawn relief; even light behind it."""
     light, pose = moment.light, moment.pose
     relief = cv2.GaussianBlur(painting.relief.astype(np.float32), (0, 0), 1.5) - FLAT
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=1 / 130)
@@ -131,9 +128,13 @@ def _shade(painting: Painting, moment: Moment) -> NDArray[np.float32]:
     length = np.sqrt(nx * nx + ny * ny + height * height)
     dx, dy, dz = light.direction
     facing = np.maximum((nx * dx + ny * dy + height * dz) / length, 0.0)
-    gain = facing[..., None] * _bgr(light.key) + _bgr(light.ambient)
-    gain = gain + (light.sheen * facing**14)[..., None]
-    return np.asarray(cv2.resize(gain, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
+    sheen = light.sheen * facing**14
+    mask = painting.mask * np.float32(1 / 255)
+    planes = []  # one by one: NumPy is slow at broadcasting over a last axis of three
+    for key, ambient in zip(light.key, light.ambient, strict=True):
+        lit = cv2.resize(key * facing + sheen, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        planes.append(ambient + 0.5 * key + mask * (lit - 0.5 * key))
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def render(person: Identity, moment: Moment, background: Image) -> Image:
@@ -150,11 +151,7 @@ def render(person: Identity, moment: Moment, background: Image) -> Image:
     x, y = (round(_MARGIN / 2 + value) for value in moment.drift)
     canvas = background[y : y + 2 * SIZE, x : x + 2 * SIZE].copy()
     painting = draw_face(person, moment).paint(canvas, moment.pose)
-    light = moment.light
-    behind = _bgr(light.ambient) + 0.5 * _bgr(light.key)
-    mask = (painting.mask * np.float32(1 / 255))[..., None]
-    gain = behind + mask * (_shade(painting, moment) - behind)
-    picture: NDArray[np.float32] = painting.colour * gain
+    picture: NDArray[np.float32] = painting.colour * _gain(painting, moment)
     camera = moment.camera
     if camera.blur > 0.2:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), camera.blur), np.float32)

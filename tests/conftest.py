@@ -29,6 +29,8 @@ SMALL = [
     "data.batch_size=16",
     "trainer.max_epochs=2",
     "callbacks.progress=null",
+    "scale.emma.au_pos_weight=none",
+    "scale.emma.expression_weight=none",
 ]
 """Overrides that make a run a matter of seconds."""
 

@@ -16,6 +16,7 @@ import torch
 import yaml
 from omegaconf import DictConfig
 
+from datamodules.labels import DataError
 from evaluators.report import read_scores
 from tests.conftest import SMALL
 from train import train
@@ -25,15 +26,18 @@ from training.config import CONFIG_DIR, resolve, stored_config
 from training.run import RunFolderError
 
 REPOSITORY = CONFIG_DIR.parent
+PHOTOGRAPHS = REPOSITORY / ".." / "shared" / "real_faces_small"
 Compose = Callable[..., DictConfig]
 
 
-def command(script: str, *arguments: str, cwd: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(
+    script: str, *arguments: str, cwd: Path = REPOSITORY, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs an entry point in its own process; both streams in ``stdout``."""
     return subprocess.run(
         [sys.executable, str(REPOSITORY / script), *arguments],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,7 +68,9 @@ def run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_run_folder_holds_what_was_promised(run: Path) -> None:
-    expected = "config.yaml environment.json metrics.jsonl scores.json report.html checkpoints/best.ckpt checkpoints/last.ckpt"
+    expected = (
+        "config.yaml environment.json metrics.jsonl scores.json report.html checkpoints/best.ckpt checkpoints/last.ckpt"
+    )
     for name in [*expected.split(), "predictions/val.parquet", "csv/metrics.csv"]:
         assert (run / name).is_file(), name
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -226,7 +232,7 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
-    with pytest.raises(RunFolderError, match="not empty.*ckpt_path="):
+    with pytest.raises(RunFolderError, match=r"not empty.*ckpt_path="):
         train(compose_run())
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
 
@@ -266,7 +272,9 @@ def test_files_that_are_not_our_checkpoints_are_refused(run: Path, tmp_path: Pat
         load_module(tmp_path / "trap.ckpt")
 
 
-def test_a_weights_file_of_another_model_is_refused_before_anything_is_written(run: Path, compose_run: Compose, tmp_path: Path) -> None:
+def test_a_weights_file_of_another_model_is_refused_before_anything_is_written(
+    run: Path, compose_run: Compose, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="DAN"):
         train(compose_run(f"model.network.vit.weights={run.parent}/dan_moved.pth"))
     assert not (tmp_path / "run").exists()
@@ -275,3 +283,70 @@ def test_a_weights_file_of_another_model_is_refused_before_anything_is_written(r
 def test_module_config_is_plain(compose_run: Compose) -> None:
     module = build_module(resolve(compose_run())["model"])
     assert json.loads(json.dumps(module.model_config)) == module.model_config
+
+
+def broken_copy(faces: Path, destination: Path, split: str) -> tuple[Path, str]:
+    """A copy of the rendered folder in which one listed image of a split is cut off; the folder and the image."""
+    shutil.copytree(faces, destination)
+    lines = (destination / f"{split}_set_annotations.txt").read_text().splitlines()[1:]
+    image = next(i for i in (line.split(",")[0] for line in lines) if (destination / "cropped_aligned" / i).exists())
+    path = destination / "cropped_aligned" / image
+    path.write_bytes(path.read_bytes()[:500])
+    return destination, image
+
+
+def test_a_truncated_training_image_fails_by_default_and_is_skipped_on_request(
+    faces: Path, compose_run: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, image = broken_copy(faces, tmp_path / "broken", "training")
+    options = [f"data.root={root}", "trainer.max_epochs=2", "data.drop_last=false"]
+    with pytest.raises(DataError, match=rf"{image}.*data\.on_unreadable=skip"):
+        train(compose_run(*options, f"paths.run_dir={tmp_path}/first"))
+    train(compose_run(*options, "data.on_unreadable=skip"))
+    assert "training left out 1 unreadable images" in capsys.readouterr().out
+
+
+def test_a_truncated_validation_image_is_a_null_row_and_counted(
+    faces: Path, compose_run: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, image = broken_copy(faces, tmp_path / "broken", "validation")
+    train(compose_run(f"data.root={root}"))
+    table = pq.read_table(tmp_path / "run" / "predictions" / "val.parquet")
+    nulls = [row for row in table.to_pylist() if row["valence"] is None]
+    assert image in {row["image"] for row in nulls}
+    assert all(row["au1"] is None and row["expr_neutral"] is None for row in nulls)
+    assert f"{len(nulls)} of {len(table)} rows have no readable image" in capsys.readouterr().out
+
+
+def test_an_empty_split_is_refused(faces: Path, compose_run: Compose, tmp_path: Path) -> None:
+    root = shutil.copytree(faces, tmp_path / "empty")
+    (root / "training_set_annotations.txt").write_text("image,valence,arousal,expression,aus\n")
+    with pytest.raises(DataError, match=r"training_set_annotations\.txt"):
+        train(compose_run(f"data.root={root}"))
+
+
+def test_real_photographs_have_expressions_only(compose_run: Compose, tmp_path: Path) -> None:
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip(f"no real photographs at {PHOTOGRAPHS}")
+    options = [f"data.root={PHOTOGRAPHS}", "trainer.limit_train_batches=4", "model.au_pos_weight=none"]
+    train(compose_run(*options, "data.batch_size=64"))
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert {scores[name] for name in ("P_MTL", "P_VA", "CCC_V", "P_AU", "F1_AU1")} == {"no labels"}
+    assert all(0 <= scores[name] <= 1 for name in ("P_EXPR", "ACC_EXPR", "MACRO_ACC_EXPR"))
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_wandb_is_offline_and_finished_even_on_failure(
+    compose_run: Compose, tmp_path: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    options = ["logger=wandb", "trainer.max_epochs=2", "trainer.limit_train_batches=1"]
+    if fails:
+        monkeypatch.setattr("train.predict_table", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(compose_run(*options))
+    else:
+        train(compose_run(*options))
+    assert wandb.run is None
+    assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1

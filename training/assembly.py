@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,10 @@ def without_weights(config: Any) -> Any:
     if isinstance(config, dict):
         return {k: None if k.endswith("weights") else without_weights(v) for k, v in config.items()}
     return [without_weights(item) for item in config] if isinstance(config, list) else config
+
+
+# Lightning advertises its own services at every start
+logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 
 
 def absolute_data(data: dict[str, Any]) -> dict[str, Any]:

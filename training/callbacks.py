@@ -36,8 +36,8 @@ class MetricsFile(Logger):
         return "metrics"
 
     @property
-    def version(self) -> int:
-        return 0
+    def version(self) -> str:
+        return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

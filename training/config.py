@@ -133,9 +133,9 @@ def _suggest(word: str, known: Sequence[str]) -> str:
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
+    for key in map(str, node):
         yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, str(key)):
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             child = node._get_node(key)
             if isinstance(child, DictConfig) and not child._is_none():
                 yield from _keys(child, f"{prefix}{key}.")
@@ -154,10 +154,11 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         ConfigError: every value that is not set or cannot be resolved, every target that is not in the
             allow-list, every key that its target does not take, and every value of a wrong type.
     """
-    errors = list(_unresolvable(config, ""))
+    # what a scale leaves open matters only where something asks for it, and is reported there
+    errors = [error for error in _unresolvable(config, "") if not error.startswith("scale.")]
     if errors:
         raise ConfigError(errors)
-    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
     check_targets(plain, TARGETS)
     return plain
 
@@ -222,7 +223,7 @@ def _target_errors(node: Any, allowed: frozenset[str], prefix: str) -> Iterator[
 def _signature(called: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """Parameters and type hints; ``**options`` of a class stands for the parameters of its base class."""
     if not inspect.isclass(called):
-        return dict(inspect.signature(called).parameters), typing.get_type_hints(called)
+        return dict(inspect.signature(called).parameters), _hints(called)
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
     for base in called.__mro__:
@@ -231,12 +232,19 @@ def _signature(called: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any
         own = dict(list(inspect.signature(vars(base)["__init__"]).parameters.items())[1:])
         open_ended = [key for key, p in own.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
         parameters = {**own, **parameters}
-        hints = {**typing.get_type_hints(vars(base)["__init__"]), **hints}
+        hints = {**_hints(vars(base)["__init__"]), **hints}
         if not open_ended or not base.__module__.startswith(OURS):
             break
         for key in open_ended:
             parameters.pop(key)
     return parameters, hints
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError:  # wandb's hints name things that it imports for type checkers only: its values go unchecked
+        return {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -326,9 +334,11 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
     if errors:
         raise ConfigError(errors, "the command line")
     config.paths.run_dir = str(folder)
+    config.ckpt_path = config.fork_from = None
     if keys[0] == "fork_from":
         default = f"{config.paths.output_dir}/{config.name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
         config.paths.run_dir = given.get("paths.run_dir", default)
+        config.fork_from = str(folder.absolute())
     return config, path if keys[0] == "ckpt_path" else None
 
 

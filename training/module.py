@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-
-from torch import Tensor
+from timm.layers.attention import Attention
+from torch import Tensor, nn
 
 from datamodules.labels import Batch
 from evaluators.metrics import AffectScores, Predictions
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 MONITOR = "val/score"
 """The sum of the parts of P_MTL that have labels; what checkpoints and early stopping watch (higher is better)."""
+
+
+def use_explicit_attention(network: nn.Module) -> None:
+    """Lets timm's attention multiply matrices instead of calling torch's fused attention.
+
+    On CPUs the fused bf16 kernel is several times slower than two matrix products and a softmax
+    (benchmarks/README.md).
+    """
+    for module in network.modules():
+        if isinstance(module, Attention):
+            module.fused_attn = False  # type: ignore[misc]  # a constant to TorchScript only
 
 
 class AffectModule(pl.LightningModule):
@@ -45,6 +56,10 @@ class AffectModule(pl.LightningModule):
     def exports(self) -> dict[str, dict[str, Any]]:
         """Weight files in their published form, by file name, for other methods to load; most have none."""
         return {}
+
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu" and "bf16" in str(self.trainer.precision):
+            use_explicit_attention(self)
 
     def log_losses(self, total: Tensor, parts: dict[str, Tensor], batch_size: int) -> None:
         """Logs the total per step, and it and its parts as means over the epoch."""

@@ -15,6 +15,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from training.config import ConfigError
+
 BASE_BATCH = 256
 """The batch that a base learning rate refers to (He et al. 2022, linear scaling rule)."""
 
@@ -117,12 +119,14 @@ def warmup_cosine_scheduler(
         constant: names of groups whose rate stays as it is.
 
     Raises:
-        ValueError: the warm-up is not shorter than the whole.
+        ConfigError: the warm-up is not shorter than the whole.
     """
     if not 0 <= warmup_epochs < epochs:
-        raise ValueError(
-            f"warm-up of {warmup_epochs} epochs does not fit into {epochs} epochs: "
-            "set model.warmup_epochs below trainer.max_epochs"
+        raise ConfigError(
+            [
+                f"model.warmup_epochs={warmup_epochs} does not fit into trainer.max_epochs={epochs}: "
+                "the warm-up must be shorter"
+            ]
         )
 
     def shape(step: int) -> float:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from backbones.weights import WeightsError, file_sha256
+from datamodules.labels import DataError
 from evaluators.predictions import TableError
 from training.checkpoints import CheckpointError
 from training.config import ConfigError
@@ -29,7 +31,16 @@ class RunFolderError(ValueError):
     """The folder of a run cannot be used."""
 
 
-USER_ERRORS = (CheckpointError, ConfigError, FileNotFoundError, RunFolderError, TableError, WeightsError)
+USER_ERRORS = (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FileNotFoundError,
+    MisconfigurationException,
+    RunFolderError,
+    TableError,
+    WeightsError,
+)
 
 
 @contextmanager

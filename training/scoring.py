@@ -81,8 +81,8 @@ def report(path: Path, frames: LabelledFrames, folder: Path, *, au_thresholds: T
     table = read_table(path)
     scores = score_table(table, frames, au_thresholds=au_thresholds)
     write_scores(scores, folder / "scores.json")
-    references = {"chance": chance(frames)}
-    write_report(folder, frames=frames, references=references)
+    references = {"chance": chance(frames, table.expressions)}
+    write_report(folder, frames=frames, split=path.stem, references=references)
     print(format_table(scores, references))
     if table.null.any():
         print(f"{int(table.null.sum())} of {len(table)} rows have no readable image: they are null and not scored")

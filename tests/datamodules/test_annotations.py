@@ -181,8 +181,16 @@ def test_positive_weights_are_negatives_per_positive(tmp_path: Path) -> None:
     path.write_text("\n".join([HEADER, *(f"v/{i}.jpg,-5,-5,-1,{units}" for i, units in enumerate(rows))]))
     weights = read_mtl(path).positive_weights()
     np.testing.assert_array_equal(weights, np.array([2.0] + [0.5] * 11, dtype=np.float32))
-    with pytest.raises(AnnotationError, match=r"labels\.txt: no positive row of au1, so"):
-        read_mtl(path).select(np.array([1, 3])).positive_weights()
+    assert read_mtl(path).select(np.array([1, 3])).positive_weights()[0] == 1  # no positive row of AU1
+
+
+def test_class_weights_make_every_present_expression_count_as_much(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    expressions = [0, 0, 0, 4, -1]
+    path.write_text("\n".join([HEADER, *(f"v/{i}.jpg,-5,-5,{e}{',-1' * 12}" for i, e in enumerate(expressions))]))
+    weights = read_mtl(path).class_weights()
+    assert weights[0] * 3 == pytest.approx(weights[4])
+    assert weights[1] == 1  # no row of anger
 
 
 def test_a_file_of_the_real_size_is_read_quickly(tmp_path: Path) -> None:

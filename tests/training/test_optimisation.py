@@ -10,6 +10,7 @@ import torch
 
 from backbones.vit import build_vit
 from tests.golden.rebuild import FOLDER
+from training.config import ConfigError
 from training.optimisation import plain_groups, scaled_lr, vit_groups, warmup_cosine, warmup_cosine_scheduler
 
 
@@ -65,7 +66,7 @@ def test_schedule_keeps_each_groups_own_rate_and_the_constant_ones() -> None:
 
 def test_warm_up_as_long_as_the_run_is_refused() -> None:
     optimizer = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.zeros(1))], "name": "a"}])
-    with pytest.raises(ValueError, match="warmup_epochs below trainer.max_epochs"):
+    with pytest.raises(ConfigError, match=r"model\.warmup_epochs=5 does not fit"):
         warmup_cosine_scheduler(optimizer, lr=1, min_lr=0, warmup_epochs=5, epochs=5, total_steps=10)
 
 

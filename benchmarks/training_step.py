@@ -1,0 +1,200 @@
+"""Images per second and peak memory of EMMA's optimiser step at paper scale, in float32 and in bf16.
+
+    python -m benchmarks.training_step [--batch 8] [--rounds 5] [--json FILE] [key=value …]
+
+What is timed is train.py's own step: the module and the Trainer of conf/, with random weights and images in place of
+files. Each precision has a process of its own, for its peak memory; the processes take turns, one optimiser step at a
+time, and the medians over the rounds are reported. Every ``key=value`` overrides conf/train.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from torch.utils.data import DataLoader
+
+from benchmarks.machine import machine, print_machine
+from datamodules.labels import ACTION_UNITS, EXPRESSIONS, Batch
+from training.assembly import build_module
+from training.config import CONFIG_DIR, build, check_command_line, resolve
+from training.module import AffectModule
+from training.run import clear_errors
+
+PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
+_BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
+
+
+class Step(NamedTuple):
+    """One optimiser step: wall time in seconds and the peak memory of its process so far in bytes."""
+
+    seconds: float
+    peak_memory: int
+
+
+def configure(precision: str, batch_size: int, accumulation: int, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration of the run whose step is measured.
+
+    Raises:
+        ConfigError: an override that conf/train.yaml does not take.
+    """
+    settings = [
+        *("experiment=emma", "data.root=unused", "paths.run_dir=unused"),
+        *("scale.vit.weights=random", "scale.dan.weights=random", "scale.dan.trunk_weights=random"),
+        *("trainer=cpu", f"trainer.precision={precision}", f"trainer.accumulate_grad_batches={accumulation}"),
+        *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.warmup_epochs=0"),
+        *("model.au_pos_weight=none", "model.expression_weight=none"),  # there are no label files to count
+        *overrides,
+    ]
+    check_command_line("train", settings)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return resolve(compose("train", overrides=settings))
+
+
+def random_batch(size: int, image_size: int) -> Batch:
+    """Return faces of noise with every label: what is in them does not change the work."""
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        image=torch.randint(0, 256, (size, 3, image_size, image_size), dtype=torch.uint8, generator=generator),
+        valence_arousal=torch.rand(size, 2, generator=generator) * 2 - 1,
+        expression=torch.randint(len(EXPRESSIONS), (size,), generator=generator),
+        action_units=torch.randint(2, (size, len(ACTION_UNITS)), generator=generator).float(),
+        row=torch.arange(size),
+        unreadable=torch.empty(0, dtype=torch.int64),
+    )
+
+
+class Turns(pl.Callback):
+    """Holds each optimiser step back until the other end of the connection asks for it, and answers with a Step."""
+
+    def __init__(self, connection: Connection, accumulation: int) -> None:
+        self.connection, self.accumulation, self.start = connection, accumulation, 0.0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Wait before the first micro-batch of a step."""
+        if index % self.accumulation == 0:
+            self.connection.recv()
+            self.start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Answer after the last micro-batch, whose backward pass clipping and AdamW have followed."""
+        if (index + 1) % self.accumulation == 0:
+            seconds = time.perf_counter() - self.start
+            # at least the parent's peak when it forked, which a network and its gradients exceed by far
+            self.connection.send(Step(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES))
+
+
+def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> AffectModule:
+    """Fit for a number of optimiser steps, each when asked for; what the processes run.
+
+    Args:
+        config: from ``configure``.
+        steps: optimiser steps.
+        threads: of torch's operators.
+        connection: one message in and one ``Step`` out for each.
+
+    Returns:
+        The trained module.
+    """
+    torch.set_num_threads(threads)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")  # no validation, few workers: as intended
+    pl.seed_everything(0, verbose=False)
+    module = build_module(config["model"], initialise=False)
+    accumulation = config["trainer"]["accumulate_grad_batches"]
+    batch = random_batch(config["data"]["batch_size"], module.preprocessing.image_size)
+    trainer: pl.Trainer = build(
+        config["trainer"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[Turns(connection, accumulation)],
+    )
+    trainer.fit(module, DataLoader([batch] * steps * accumulation, batch_size=None))  # type: ignore[arg-type]
+    return module
+
+
+def measure(configs: dict[str, dict[str, Any]], rounds: int, threads: int) -> dict[str, list[Step]]:
+    """Return the steps of each configuration in ``rounds`` interleaved rounds, after one that warms up.
+
+    Raises:
+        RuntimeError: a process ended before its last step.
+    """
+    context = multiprocessing.get_context("spawn")
+    steps: dict[str, list[Step]] = {name: [] for name in configs}
+    connections: dict[str, Connection] = {}
+    with ExitStack() as stack:
+        for name, config in configs.items():
+            connections[name], theirs = context.Pipe()
+            process = context.Process(target=take_steps, args=(config, rounds + 1, threads, theirs), daemon=True)
+            process.start()
+            stack.callback(process.join)
+            stack.callback(connections[name].close)
+            theirs.close()  # so that a process that dies is the end of its connection
+        for turn in range(rounds + 1):
+            for name, connection in connections.items():
+                try:
+                    connection.send("step")
+                    step: Step = connection.recv()
+                except (EOFError, OSError):
+                    raise RuntimeError(f"the {name} process ended at step {turn}: its error stands above") from None
+                if turn:
+                    steps[name].append(step)
+    return steps
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--batch", type=int, default=8, help="images per micro-batch")
+    parser.add_argument("--accumulation", type=int, default=2, help="micro-batches per optimiser step")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of conf/train.yaml, for example scale=tiny")
+    options = parser.parse_intermixed_args()
+
+    facts = machine()
+    configs = {
+        name: configure(precision, options.batch, options.accumulation, options.overrides)
+        for name, precision in PRECISIONS.items()
+    }
+    steps = measure(configs, options.rounds, options.threads)
+    images = options.batch * options.accumulation
+    rates = {name: [images / step.seconds for step in taken] for name, taken in steps.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    memory = {name: taken[-1].peak_memory for name, taken in steps.items()}
+
+    print_machine(facts)
+    print(f"{options.accumulation} x {options.batch} images a step, {options.rounds} rounds, {options.threads} threads")
+    print(f"{'precision':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'peak memory':>14}")
+    for name, values in rates.items():
+        gib = f"{memory[name] / 2**30:.2f} GiB"
+        print(f"{name:<12}{medians[name]:>10.2f}{min(values):>9.2f}{max(values):>9.2f}{gib:>14}")
+    ratio = medians["bf16"] / medians["float32"]
+    print(f"ratio {ratio:.2f}")
+    if options.json:
+        figures = {"images_per_second": medians, "ratio": ratio, "peak_memory_bytes": memory, "rounds": rates}
+        options.json.write_text(json.dumps({**figures, "batch": options.batch, "machine": facts}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        main()
