@@ -16,7 +16,7 @@ scored on, one column each:
   with its label; C by cross-validation over identities (videos) within the training split.
 
 Prints the table and two conditions, and writes both to ``<run folder>/controls.json``. The pixels of the whole training
-split are held in memory, so this is for ``scale=tiny``: about 1.5 GB there.
+split are held in memory, so this is for ``scale=tiny``: about 2.6 GB there.
 """
 
 from __future__ import annotations

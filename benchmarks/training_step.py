@@ -41,9 +41,16 @@ _BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
 
 
 class Step(NamedTuple):
-    """One optimiser step: wall time in seconds and the peak memory of its process so far in bytes."""
+    """One optimiser step.
+
+    Attributes:
+        seconds: wall time.
+        cores: seconds of CPU time per second; well below the number of threads where other programs disturbed it.
+        peak_memory: of its process so far, in bytes.
+    """
 
     seconds: float
+    cores: float
     peak_memory: int
 
 
@@ -83,22 +90,24 @@ class Turns(pl.Callback):
     """Holds each optimiser step back until the other end of the connection asks for it, and answers with a Step."""
 
     def __init__(self, connection: Connection, accumulation: int) -> None:
-        self.connection, self.accumulation, self.start = connection, accumulation, 0.0
+        self.connection, self.accumulation = connection, accumulation
+        self.start = self.cpu_start = 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         """Wait before the first micro-batch of a step."""
         if index % self.accumulation == 0:
             self.connection.recv()
-            self.start = time.perf_counter()
+            self.start, self.cpu_start = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Answer after the last micro-batch, whose backward pass clipping and AdamW have followed."""
         if (index + 1) % self.accumulation == 0:
-            seconds = time.perf_counter() - self.start
+            seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu_start
             # at least the parent's peak when it forked, which a network and its gradients exceed by far
-            self.connection.send(Step(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES
+            self.connection.send(Step(seconds, cpu / seconds, peak))
 
 
 def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> AffectModule:
@@ -180,19 +189,30 @@ def main() -> None:
     images = options.batch * options.accumulation
     rates = {name: [images / step.seconds for step in taken] for name, taken in steps.items()}
     medians = {name: statistics.median(values) for name, values in rates.items()}
+    cores = {name: statistics.median(step.cores for step in taken) for name, taken in steps.items()}
     memory = {name: taken[-1].peak_memory for name, taken in steps.items()}
 
     print_machine(facts)
     print(f"{options.accumulation} x {options.batch} images a step, {options.rounds} rounds, {options.threads} threads")
-    print(f"{'precision':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'peak memory':>14}")
+    print(f"{'precision':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'busy cores':>12}{'peak memory':>14}")
     for name, values in rates.items():
         gib = f"{memory[name] / 2**30:.2f} GiB"
-        print(f"{name:<12}{medians[name]:>10.2f}{min(values):>9.2f}{max(values):>9.2f}{gib:>14}")
+        spread = f"{min(values):>9.2f}{max(values):>9.2f}"
+        print(f"{name:<12}{medians[name]:>10.2f}{spread}{cores[name]:>12.2f}{gib:>14}")
     ratio = medians["bf16"] / medians["float32"]
     print(f"ratio {ratio:.2f}")
     if options.json:
-        figures = {"images_per_second": medians, "ratio": ratio, "peak_memory_bytes": memory, "rounds": rates}
-        options.json.write_text(json.dumps({**figures, "batch": options.batch, "machine": facts}, indent=2) + "\n")
+        figures = {
+            "images_per_second": medians,
+            "ratio": ratio,
+            "busy_cores": cores,
+            "peak_memory_bytes": memory,
+            "rounds": rates,
+            "settings": {"batch": options.batch, "accumulation": options.accumulation, "threads": options.threads},
+            "overrides": options.overrides,
+            "machine": facts,
+        }
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

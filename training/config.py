@@ -339,6 +339,8 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
         default = f"{config.paths.output_dir}/{config.name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
         config.paths.run_dir = given.get("paths.run_dir", default)
         config.fork_from = str(folder.absolute())
+        if config.logger and "save_dir" in config.logger:
+            config.logger.save_dir = config.paths.run_dir
     return config, path if keys[0] == "ckpt_path" else None
 
 

@@ -74,6 +74,7 @@ def test_each_precision_has_its_process_and_its_rounds() -> None:
     assert {name: len(taken) for name, taken in steps.items()} == {"float32": 2, "bf16": 2}
     for step in (step for taken in steps.values() for step in taken):
         assert 0 < step.seconds < 60
+        assert 0 < step.cores < 2  # one thread computes
         assert 100 * 2**20 < step.peak_memory < 8 * 2**30
 
 

@@ -88,7 +88,8 @@ def test_stored_config_takes_single_keys_only(tmp_path: Path) -> None:
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "last.ckpt").touch()
     (run / "config.yaml").write_text(
-        "name: emma\nseed: 0\nckpt_path: null\nfork_from: null\npaths: {run_dir: x, output_dir: logs}\n"
+        "name: emma\nseed: 0\nckpt_path: null\nfork_from: null\nlogger: {save_dir: x}\n"
+        "paths: {run_dir: x, output_dir: logs}\n"
     )
     resumed = stored_config([f"ckpt_path={run}/checkpoints/last.ckpt", "seed=3"])
     assert resumed is not None
@@ -99,6 +100,7 @@ def test_stored_config_takes_single_keys_only(tmp_path: Path) -> None:
     assert forked is not None
     assert forked[1] is None
     assert forked[0].paths.run_dir.startswith("logs/emma/")
+    assert forked[0].logger.save_dir == forked[0].paths.run_dir
     assert stored_config(["seed=3", "ckpt_path=null"]) is None
     with pytest.raises(ConfigError, match="groups are fixed"):
         stored_config([f"fork_from={run}", "scale=tiny"])
