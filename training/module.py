@@ -24,7 +24,7 @@ MONITOR = "val/score"
 def use_explicit_attention(network: nn.Module) -> None:
     """Lets timm's attention multiply matrices instead of calling torch's fused attention.
 
-    On CPUs the fused bf16 kernel is several times slower than two matrix products and a softmax
+    On CPUs the fused bf16 kernel is slower than two matrix products and a softmax
     (benchmarks/README.md).
     """
     for module in network.modules():
