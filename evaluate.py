@@ -33,21 +33,22 @@ def evaluate(config: DictConfig) -> None:
     folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
     if is_first_process():
         check_run_folder(folder)
-    if plain["checkpoint"] is not None:
-        module = load_module(Path(plain["checkpoint"]))
-        data = build_data(plain["data"], plain["render"], module.preprocessing, module.scores.expressions)
-        if is_first_process():
-            write_provenance(folder, plain)
+    module = load_module(Path(plain["checkpoint"])) if plain["checkpoint"] is not None else None
+    if module is not None:
+        preprocessing, expressions = module.preprocessing, module.scores.expressions
+    else:
+        table = average([read_table(file) for file in tables])
+        preprocessing, expressions = IMAGENET, table.expressions
+    data = build_data(plain["data"], plain["render"], preprocessing, expressions)
+    if is_first_process():
+        write_provenance(folder, plain)
+    if module is not None:
         trainer = build_trainer(plain["trainer"], folder)
         made_by = {"checkpoint": plain["checkpoint"], "checkpoint_sha256": file_sha256(plain["checkpoint"])}
         path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
         if not trainer.is_global_zero:
             return
     else:
-        table = average([read_table(file) for file in tables])
-        data = build_data(plain["data"], plain["render"], IMAGENET, table.expressions)
-        if is_first_process():
-            write_provenance(folder, plain)
         path = folder / "predictions" / f"{split}.parquet"
         write_table(table, path)
     report(path, data.frames(split), folder, **plain["postprocess"])

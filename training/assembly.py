@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from datamodules.base import FaceDataModule
 
 
+# Lightning advertises its own services at every start
+logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
+
+
 def build_module(model: dict[str, Any], *, initialise: bool = True) -> AffectModule:
     """Builds the method's module and keeps in it what rebuilds it from a checkpoint.
 
@@ -38,10 +42,6 @@ def without_weights(config: Any) -> Any:
     if isinstance(config, dict):
         return {k: None if k.endswith("weights") else without_weights(v) for k, v in config.items()}
     return [without_weights(item) for item in config] if isinstance(config, list) else config
-
-
-# Lightning advertises its own services at every start
-logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 
 
 def absolute_data(data: dict[str, Any]) -> dict[str, Any]:
