@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from timm.models._manipulate import checkpoint_seq
@@ -12,6 +13,31 @@ from torch.nn import functional as F
 
 from backbones.preprocessing import IMAGENET, Interpolation
 from backbones.weights import load_weights
+
+
+class ConvStem(nn.Module):
+    """Patch embeddings from convolutions in place of one matrix: four halvings of the picture, then a 1 x 1 layer.
+
+    For training without pre-training on few faces: edges and textures need not be learned anew for every position of a
+    patch (Xiao et al. 2021, "Early Convolutions Help Transformers See Better", https://arxiv.org/abs/2106.14881). It
+    sees across the borders of patches, so it does not go with masks. What it gains: emma/README.md.
+
+    Args:
+        width: length of a token.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        channels, layers = 3, list[nn.Module]()
+        for out, stride in ((32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2)):
+            layers += [nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+            channels = out
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, width, 1)).to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, width) tokens of (B, 3, H, W) images, H and W multiples of 16, row by row."""
+        tokens: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
+        return tokens.flatten(2).transpose(1, 2)
 
 
 class ViT(VisionTransformer):
@@ -26,6 +52,8 @@ class ViT(VisionTransformer):
         depth: number of blocks.
         heads: attention heads a block.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
+        stem: ``linear``, one matrix a patch, as pretrained weights and masks need it; or ``conv``, see ``ConvStem``,
+            for training from nothing.
 
     Attributes:
         preprocessing: how its images must be prepared; set by ``build_vit`` from the weights.
@@ -43,7 +71,10 @@ class ViT(VisionTransformer):
         depth: int = 12,
         heads: int = 12,
         drop_path: float = 0.0,
+        stem: Literal["linear", "conv"] = "linear",
     ) -> None:
+        if stem == "conv" and patch_size != 16:
+            raise ValueError(f"stem=conv makes patches of 16 pixels, not patch_size={patch_size}")
         if image_size % patch_size:
             raise ValueError(f"image_size={image_size} is not a multiple of patch_size={patch_size}")
         if width % heads:
@@ -62,17 +93,25 @@ class ViT(VisionTransformer):
         self.image_size = image_size
         self.patch_size = patch_size
         self.num_patches = (image_size // patch_size) ** 2
+        self.stem = stem
+        if stem == "conv":
+            self.patch_embed = ConvStem(width)
         self.preprocessing = IMAGENET.at(image_size)
 
     @torch.no_grad()
-    def initialise_kernels(self, gain: float = 4.0) -> None:
-        """Makes the random patch kernels blind to brightness: zero mean, and larger by ``gain``.
+    def initialise_embeddings(self, gain: float = 4.0) -> None:
+        """Prepares random embeddings for training from nothing: kernels that see edges, positions that differ.
 
-        Neighbouring pixels are so alike that a random kernel mostly answers to the mean of its patch, and the
-        LayerNorm after it then hides edges and corners for hundreds of steps. What it gains: emma/README.md.
+        Kernels get zero mean and are enlarged by ``gain``: neighbouring pixels are so alike that a random kernel
+        mostly answers to the mean of its patch, and the LayerNorm after it then hides edges and corners for hundreds
+        of steps. Positions get the variance of sine-cosine ones: while they are small beside the patches, the class
+        token sees the mean of all patches and cannot tell a mouth from a brow. What both gain: emma/README.md.
         """
-        kernel = self.patch_embed.proj.weight
-        kernel.sub_(kernel.mean(dim=(2, 3), keepdim=True)).mul_(gain)
+        if self.stem == "linear":
+            kernel = self.patch_embed.proj.weight
+            kernel.sub_(kernel.mean(dim=(2, 3), keepdim=True)).mul_(gain)
+        assert self.pos_embed is not None
+        self.pos_embed[:, 1:].normal_(std=0.7)
 
     def forward_features(self, x: Tensor, keep: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Tokens after the last LayerNorm.
@@ -86,32 +125,43 @@ class ViT(VisionTransformer):
             (B, 1 + K, width), the class token first.
 
         Raises:
-            ValueError: another image size or a ``keep`` of another batch.
+            ValueError: another image size, a ``keep`` of another batch, or one where ``stem`` is ``conv``.
         """
         if x.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"this ViT takes {self.image_size} x {self.image_size} pixels, not {x.shape[-2]} x {x.shape[-1]}: "
                 "resize the images, or build it with that image_size (position embeddings are then interpolated)"
             )
-        if keep is None:
-            return super().forward_features(x)
-        if keep.ndim != 2 or len(keep) != len(x):
+        if keep is not None and (keep.ndim != 2 or len(keep) != len(x)):
             raise ValueError(f"keep of shape {tuple(keep.shape)} for {len(x)} images: give (batch, kept patches)")
         assert self.cls_token is not None
         assert self.pos_embed is not None
-        patches = self._embed_kept(x, keep) + self.pos_embed[0, 1:][keep]
+        position = self.pos_embed[0, 1:]
+        patches = self._embed(x, keep) + (position if keep is None else position[keep])
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         tokens = torch.cat([first, patches], dim=1)
         tokens = checkpoint_seq(self.blocks, tokens) if self.grad_checkpointing else self.blocks(tokens)
         normalised: Tensor = self.norm(tokens)
         return normalised
 
-    def _embed_kept(self, x: Tensor, keep: Tensor) -> Tensor:
-        """(B, K, width) embeddings of the kept patches: gathered first, then one product with the kernel."""
+    def _embed(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """(B, K, width) embeddings of the kept patches: gathered first, then one product with the kernel.
+
+        A product, not a convolution, for all patches too: on CPUs the gradient of the convolution's kernel takes a
+        third of a small ViT's training step.
+        """
+        if self.stem == "conv":
+            if keep is not None:
+                raise ValueError("a convolutional stem sees across patches, so none can be left out: use stem=linear")
+            tokens: Tensor = self.patch_embed(x)
+            return tokens
         side, grid = self.patch_size, self.image_size // self.patch_size
         patches = x.view(len(x), -1, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
-        image = torch.arange(len(x), device=x.device)[:, None]
-        kept = patches[image, keep // grid, keep % grid]
+        if keep is None:
+            kept = patches.flatten(1, 2)
+        else:
+            image = torch.arange(len(x), device=x.device)[:, None]
+            kept = patches[image, keep // grid, keep % grid]
         projection = self.patch_embed.proj
         return F.linear(kept.flatten(2), projection.weight.flatten(1), projection.bias)
 
@@ -128,6 +178,7 @@ def build_vit(
     depth: int = 12,
     heads: int = 12,
     drop_path: float = 0.1,
+    stem: Literal["linear", "conv"] = "linear",
     weights: str | None,
     interpolation: Interpolation | None = None,
 ) -> ViT:
@@ -140,6 +191,7 @@ def build_vit(
         depth: see ``ViT``.
         heads: see ``ViT``.
         drop_path: see ``ViT``.
+        stem: see ``ViT``.
         weights: see ``backbones.weights.load_weights``; None leaves the network as initialised, for a checkpoint to
             fill in. Their position embeddings are interpolated to ``image_size``.
         interpolation: of the resize of the images to ``image_size``; None: that of the weights.
@@ -148,10 +200,16 @@ def build_vit(
         WeightsError: weights that cannot be had or do not fit.
     """
     network = ViT(
-        image_size=image_size, patch_size=patch_size, width=width, depth=depth, heads=heads, drop_path=drop_path
+        image_size=image_size,
+        patch_size=patch_size,
+        width=width,
+        depth=depth,
+        heads=heads,
+        drop_path=drop_path,
+        stem=stem,
     )
     if weights == "random":
-        network.initialise_kernels()
+        network.initialise_embeddings()
     preprocessing = IMAGENET if weights is None else load_weights(network, weights, kind="vit", head=("head.",))
     network.preprocessing = preprocessing.at(image_size, interpolation)
     return network

@@ -199,14 +199,15 @@ def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path
     train(config)
     before = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     after = torch.load(tmp_path / "fork" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    learned = [name for name in before if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert all(torch.equal(before[name], after[name]) for name in learned)
 
 
 @pytest.mark.parametrize("option", [
     "model.au_pos_weight=published", "model.network.stop_gradient=false",
     "model.network.dan=null", "model.network.expression_scores=vit+dan", "model.reference_ccc=true",
     "model.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task",
-    "postprocess.au_thresholds=published",
+    "model.network.vit.stem=linear", "trainer.precision=bf16-mixed", "postprocess.au_thresholds=published",
 ])  # fmt: skip
 def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) -> None:
     score = train(compose_run(option, "trainer.max_epochs=2", "trainer.limit_train_batches=2"))

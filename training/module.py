@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 from timm.layers.attention import Attention
+from timm.layers.config import use_fused_attn
 from torch import Tensor, nn
 
 from datamodules.labels import Batch
@@ -21,15 +22,15 @@ MONITOR = "val/score"
 """The sum of the parts of P_MTL that have labels; what checkpoints and early stopping watch (higher is better)."""
 
 
-def use_explicit_attention(network: nn.Module) -> None:
-    """Lets timm's attention multiply matrices instead of calling torch's fused attention.
+def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
+    """Lets timm's attention multiply matrices itself, or call torch's fused attention as timm does by default.
 
     On CPUs the fused bf16 kernel is slower than two matrix products and a softmax
     (benchmarks/README.md).
     """
     for module in network.modules():
         if isinstance(module, Attention):
-            module.fused_attn = False  # type: ignore[misc]  # a constant to TorchScript only
+            module.fused_attn = not explicit and bool(use_fused_attn())  # type: ignore[misc]  # a TorchScript constant
 
 
 class AffectModule(pl.LightningModule):
@@ -59,13 +60,23 @@ class AffectModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.device.type == "cpu" and "bf16" in str(self.trainer.precision):
-            use_explicit_attention(self)
+            set_explicit_attention(self, True)
+
+    def on_fit_end(self) -> None:
+        set_explicit_attention(self, False)  # the table must be the one that evaluate.py makes
 
     def log_losses(self, total: Tensor, parts: dict[str, Tensor], batch_size: int) -> None:
         """Logs the total per step, and it and its parts as means over the epoch."""
         self.log("train/loss_step", total, batch_size=batch_size, prog_bar=True)
         means = {"train/loss": total} | {f"train/{name}": part for name, part in parts.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+
+    def on_validation_epoch_start(self) -> None:
+        # without synchronised BatchNorm every rank has statistics of its own, but there is one checkpoint: average them
+        if self.trainer.world_size > 1:
+            for name, buffer in self.named_buffers():
+                if name.endswith(("running_mean", "running_var")):
+                    buffer.copy_(self.trainer.strategy.reduce(buffer, reduce_op="mean"))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         self.scores.update(self._predict_float32(batch), batch)

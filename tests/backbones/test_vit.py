@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from timm.layers.drop import DropPath
+from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
 from backbones.vit import ViT, build_vit, keep_lowest, random_keep
@@ -69,7 +70,9 @@ def test_keeping_all_patches_equals_the_plain_path(small, channels_last):
     x = small_input()
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(small.forward_features(x, torch.arange(16).expand(4, 16)), small.forward_features(x))
+    plain = VisionTransformer.forward_features(small, x)  # timm's own, which embeds by a convolution
+    torch.testing.assert_close(small.forward_features(x), plain)
+    torch.testing.assert_close(small.forward_features(x, torch.arange(16).expand(4, 16)), plain)
 
 
 def test_order_of_kept_patches_does_not_matter(small):
@@ -131,6 +134,30 @@ def test_random_initialisation_varies_with_the_input():
         features = network(torch.randn(4, 3, 64, 64))
     assert torch.isfinite(features).all()
     assert features.std(dim=0).mean() > 0.1
+
+
+def test_convolutional_stem():
+    torch.manual_seed(0)
+    network = build_vit(**SMALL, stem="conv", weights="random", drop_path=0.0)  # BatchNorm from the batch
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        tokens = network.forward_features(x)
+    assert tokens.shape == (2, 17, 48)
+    assert tokens[:, 1:].std(dim=0).mean() > 0.01
+    assert network.pos_embed[:, 1:].std().item() == pytest.approx(0.7, rel=0.1)
+    with pytest.raises(ValueError, match="sees across patches"):
+        network(x, torch.zeros(2, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="patch_size=8"):
+        ViT(image_size=64, patch_size=8, width=48, heads=4, stem="conv")
+
+
+def test_random_embeddings_see_edges_and_positions():
+    torch.manual_seed(0)
+    network = build_vit(**SMALL, weights="random").eval()
+    torch.testing.assert_close(network.patch_embed.proj.weight.mean(dim=(2, 3)), torch.zeros(48, 3), atol=1e-6, rtol=0)
+    with torch.no_grad():
+        flat = network._embed(torch.ones(1, 3, 64, 64), None)
+    torch.testing.assert_close(flat, network.patch_embed.proj.bias.expand(1, 16, 48), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(48, 48), (64, 48), (224, 224)])
