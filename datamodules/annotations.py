@@ -128,7 +128,7 @@ def read_mtl(path: Path) -> Frames:
         AnnotationError: naming file and line, what was found there and how to mend it.
         OSError: the file cannot be read.
     """
-    header, rows, digest = _read_lines(path)
+    header, rows, digest = read_lines(path)
     names = header.split(",")
     if len(names) not in HEADER_SIZES:
         raise AnnotationError(
@@ -167,14 +167,19 @@ def read_mtl_list(path: Path) -> Frames:
         AnnotationError: naming file and line, what was found there and how to mend it.
         OSError: the file cannot be read.
     """
-    _, rows, digest = _read_lines(path)
+    _, rows, digest = read_lines(path)
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
     return unlabelled(image, video, frame, {path.name: digest})
 
 
-def _read_lines(path: Path) -> tuple[str, list[str], str]:
-    """Return header, rows (both without line end and one trailing comma) and the file's sha256."""
+def read_lines(path: Path) -> tuple[str, list[str], str]:
+    """Read a list: its header, its rows (both without line end and one trailing comma) and the file's sha256.
+
+    Raises:
+        AnnotationError: the file is no text, is empty, or has no header or no row.
+        OSError: the file cannot be read.
+    """
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")

@@ -20,6 +20,9 @@ EXPRESSIONS: Final = ("neutral", "anger", "disgust", "fear", "happiness", "sadne
 LSD_EXPRESSIONS: Final = EXPRESSIONS[1:7]
 """The six expressions of the ABAW4 learning-from-synthetic-data challenge, in its order."""
 
+LSD_FOLDERS: Final = (("ANGRER", "ANGER", "ANGERE"), *((name.upper(),) for name in LSD_EXPRESSIONS[1:]))
+"""Names of the class folders of that challenge, in any case: the official first, then those that users made of it."""
+
 ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 """FACS numbers of the twelve scored action units, in file order."""
 

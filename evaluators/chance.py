@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from datamodules.labels import ACTION_UNITS, EXPRESSIONS
-from evaluators.metrics import AffectScores, Labels, Scores
+from evaluators.metrics import AffectScores, Labels, Scores, expression_score
 from evaluators.table import LabelArrays
 
 VARIANTS: Final = ("majority", "random draws", "always positive")
@@ -44,7 +44,7 @@ def frequency_baselines(train: LabelArrays, validation: LabelArrays, *, seed: in
     Returns:
         Scores by variant, in the order of ``VARIANTS``.
     """
-    frequencies = _frequencies(train.expression)
+    frequencies = _frequencies(train.expression, len(EXPRESSIONS))
     if np.isnan(frequencies).any():
         frequencies = np.full(len(EXPRESSIONS), 1 / len(EXPRESSIONS))
     positive = np.nan_to_num(_means(train.action_units), nan=0.5)
@@ -79,11 +79,11 @@ def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Sco
         labels: whose frequencies they are.
         expressions: class names, in label order.
     """
-    frequencies, positive = _frequencies(labels.expression), _means(labels.action_units)
+    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
     f1_units = 2 * positive / (1 + positive)
     valid = (~np.isnan(labels.action_units)).sum(axis=0)
     affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0
-    expression = None if np.isnan(frequencies).any() else 1 / len(EXPRESSIONS)
+    expression = None if np.isnan(frequencies).any() else 1 / len(expressions)
     units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
     hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
     parts = [part for part in (affect, expression, units) if part is not None]
@@ -92,7 +92,7 @@ def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Sco
         "P_VA": affect,
         "CCC_V": affect,
         "CCC_A": affect,
-        "P_EXPR": expression,
+        expression_score(expressions): expression,
         **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, frequencies, strict=True)},
         "ACC_EXPR": _known(frequencies.max()),
         "MACRO_ACC_EXPR": expression,
@@ -103,9 +103,9 @@ def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Sco
     }
 
 
-def _frequencies(expression: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(8,) shares of the expressions among the valid labels; NaN without any."""
-    counts = np.bincount(expression[expression >= 0], minlength=len(EXPRESSIONS))
+def _frequencies(expression: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(classes,) shares of the expressions among the valid labels; NaN without any."""
+    counts = np.bincount(expression[expression >= 0], minlength=classes)
     return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS
+from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.thresholds import Thresholds, resolve_thresholds
 
 TASKS: Final = ("valence_arousal", "expression", "action_units")
@@ -188,6 +188,11 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator == 0, 0.0, numerator.double() / denominator.double())
 
 
+def expression_score(expressions: Sequence[str]) -> str:
+    """Name of the mean F1 over these classes: ``P_LSD`` for those of the synthetic-data challenge, else ``P_EXPR``."""
+    return "P_LSD" if tuple(expressions) == LSD_EXPRESSIONS else "P_EXPR"
+
+
 class AffectScores(nn.Module):
     """All scores of a model as one object that a LightningModule can hold: Lightning then moves it across devices.
 
@@ -197,7 +202,8 @@ class AffectScores(nn.Module):
 
     * ``P_MTL`` = P_VA + P_EXPR + P_AU (only a model of all three tasks has the name);
     * ``P_VA`` = (CCC_V + CCC_A) / 2, ``CCC_V``, ``CCC_A``;
-    * ``P_EXPR`` = mean F1 of the classes, ``F1_EXPR_<name>``, ``ACC_EXPR``, ``MACRO_ACC_EXPR``;
+    * ``P_EXPR`` = mean F1 of the classes (see ``expression_score``), ``F1_EXPR_<name>``, ``ACC_EXPR``,
+      ``MACRO_ACC_EXPR``;
     * ``P_AU`` = mean F1 of the twelve units, ``F1_AU<k>``, ``ACC_AU``;
     * ``SCORE``, the sum of the parts that have labels: what checkpoints monitor.
 
@@ -206,7 +212,6 @@ class AffectScores(nn.Module):
     Args:
         tasks: which of ``TASKS`` the model has.
         expressions: class names in the order of the scores and of the label numbers.
-        expression_score: name of the mean expression F1; ``P_LSD`` in the synthetic-data challenge.
         au_thresholds: see ``evaluators.thresholds``.
         sync_on_compute: whether ``compute`` merges the ranks of a distributed run.
 
@@ -219,7 +224,6 @@ class AffectScores(nn.Module):
         tasks: Sequence[str] = TASKS,
         *,
         expressions: Sequence[str] = EXPRESSIONS,
-        expression_score: str = "P_EXPR",
         au_thresholds: Thresholds = 0.5,
         sync_on_compute: bool = True,
     ) -> None:
@@ -228,7 +232,7 @@ class AffectScores(nn.Module):
             raise ValueError(f"tasks: {list(tasks)}; choose from {', '.join(TASKS)}")
         self.tasks = tuple(task for task in TASKS if task in tasks)
         self.expressions = tuple(expressions)
-        self.expression_score = expression_score
+        self.expression_score = expression_score(expressions)
         if "valence_arousal" in tasks:
             self.valence_arousal = ConcordanceCorrelation(sync_on_compute=sync_on_compute)
         if "expression" in tasks:

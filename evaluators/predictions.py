@@ -165,9 +165,7 @@ def merge_parts(
     return Path(destination)
 
 
-def score_table(
-    table: Table, frames: LabelledFrames, *, au_thresholds: Thresholds = 0.5, expression_score: str = "P_EXPR"
-) -> Scores:
+def score_table(table: Table, frames: LabelledFrames, *, au_thresholds: Thresholds = 0.5) -> Scores:
     """Scores of a table by the very metrics that training uses; null rows are left out.
 
     ``evaluators.missing.fill_nulls`` first gives the score over every listed frame instead.
@@ -179,7 +177,6 @@ def score_table(
     scores = AffectScores(
         table.tasks,
         expressions=table.expressions,
-        expression_score=expression_score,
         au_thresholds=au_thresholds,
         sync_on_compute=False,  # the table is whole, and only rank 0 scores it
     )

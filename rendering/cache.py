@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from rendering import RENDERER_VERSION
-from rendering.dataset import render_affectnet, render_mtl
+from rendering.dataset import render_affectnet, render_lsd, render_mtl
 
-LAYOUTS: Final[dict[str, Callable[..., Path]]] = {"mtl": render_mtl, "affectnet": render_affectnet}
+LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
+    "mtl": render_mtl,
+    "affectnet": render_affectnet,
+    "lsd": render_lsd,
+}
 
 
 def rendered(cache: Path, *, layout: str, workers: int, **parameters: int) -> Path:
@@ -19,9 +23,9 @@ def rendered(cache: Path, *, layout: str, workers: int, **parameters: int) -> Pa
 
     Args:
         cache: folder of the rendered data sets; the name of each holds the renderer's version and its parameters.
-        layout: ``mtl`` or ``affectnet``.
+        layout: one of ``LAYOUTS``.
         workers: processes; it changes nothing but the time.
-        parameters: of ``render_mtl`` or ``render_affectnet``.
+        parameters: of the layout's writer.
     """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
     return LAYOUTS[layout](cache / f"{layout}-v{RENDERER_VERSION}-{digest}", workers=workers, **parameters)

@@ -1,4 +1,4 @@
-"""Writers of the real layouts: s-Aff-Wild2 MTL (formats of the ABAW4 files) and AffectNet's class folders.
+"""Writers of the real layouts: s-Aff-Wild2 MTL (the ABAW4 files), and the class folders of AffectNet and ABAW4 LSD.
 
 A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then tells
 with what it was rendered. ``state.parquet`` keeps what was rendered, row by row, for the oracle.
@@ -24,7 +24,14 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from rich.progress import track
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL
+from datamodules.labels import (
+    AFFECTNET_EXPRESSIONS,
+    EXPRESSIONS,
+    LSD_EXPRESSIONS,
+    LSD_FOLDERS,
+    MISSING_CLASS,
+    MISSING_VALENCE_AROUSAL,
+)
 from rendering import RENDERER_VERSION, video
 from rendering.affect import annotate, valence_arousal
 from rendering.face import render
@@ -42,7 +49,7 @@ _ACTION_UNITS: Final = {video.TRAIN: 103_316 / 142_333, video.VALIDATION: 1.0}
 _EXPRESSION: Final = {video.TRAIN: 90_645 / 142_333, video.VALIDATION: 15_440 / 26_876}
 _DUPLICATES: Final = 1_112 / 169_209
 _NO_CROP: Final = 0.003
-_NOISY_FOLDER: Final = 0.05  # AffectNet faces that show another expression than their folder says
+_NOISY_FOLDER: Final = 0.05  # faces that show another expression than their class folder says
 
 
 def render_mtl(
@@ -104,16 +111,63 @@ def render_affectnet(root: Path, *, seed: int, train_faces: int, val_faces: int,
         ValueError: ``root`` is there, but not with these parameters.
     """
     parameters: Row = {"layout": "affectnet", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
+    classes = {str(number): name for number, name in enumerate(AFFECTNET_EXPRESSIONS)}
+    splits = {video.AFFECTNET_TRAIN: ("train", train_faces), video.AFFECTNET_VALIDATION: ("val", val_faces)}
+    return _render_portraits(root, parameters, classes, splits, workers)
+
+
+def render_lsd(root: Path, *, seed: int, train_faces: int, val_faces: int, workers: int) -> Path:
+    """Render the ABAW4 LSD layout: ``training_set_synthetic_images/<CLASS>/*.jpg``, ``validation_set_real_images/…``.
+
+    One face per person, none of them in another data set, whatever its seed. The classes are balanced, unlike those of
+    the official training set, of which surprise is more than half.
+
+    Args:
+        root: as in ``render_affectnet``, like all the others.
+        seed: of every random draw.
+        train_faces: number of training faces.
+        val_faces: number of validation faces.
+        workers: processes; changes nothing but the time.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        ValueError: ``root`` is there, but not with these parameters.
+    """
+    parameters: Row = {"layout": "lsd", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
+    classes = {names[0]: expression for expression, names in zip(LSD_EXPRESSIONS, LSD_FOLDERS, strict=True)}
+    splits = {
+        video.LSD_TRAIN: ("training_set_synthetic_images", train_faces),
+        video.LSD_VALIDATION: ("validation_set_real_images", val_faces),
+    }
+    return _render_portraits(root, parameters, classes, splits, workers)
+
+
+def _render_portraits(
+    root: Path, parameters: Row, classes: dict[str, str], splits: dict[int, tuple[str, int]], workers: int
+) -> Path:
+    """Render class folders.
+
+    Args:
+        root: where they go.
+        parameters: what identifies the data set.
+        classes: folder name of each expression.
+        splits: folder and number of faces of each stream of random numbers.
+        workers: processes.
+    """
     if _is_complete(root, parameters):
         return root
-    tasks = [(video.AFFECTNET_TRAIN, index) for index in range(train_faces)]
-    tasks += [(video.AFFECTNET_VALIDATION, index) for index in range(val_faces)]
+    tasks = [(stream, index) for stream, (_, faces) in splits.items() for index in range(faces)]
     with _writing(root, parameters) as folder:
-        for split in ("train", "val"):
-            for number in range(len(AFFECTNET_EXPRESSIONS)):
-                (folder / split / str(number)).mkdir(parents=True)
-        rows = list(_map(partial(_write_portrait, folder, seed), tasks, workers, f"rendering {root.name}"))
-        pq.write_table(pa.Table.from_pylist(rows), folder / "state.parquet")
+        for split, _ in splits.values():
+            for name in classes:
+                (folder / split / name).mkdir(parents=True)
+        names = {stream: split for stream, (split, _) in splits.items()}
+        job = partial(_write_portrait, folder, parameters["seed"], names, classes)
+        pq.write_table(
+            pa.Table.from_pylist(list(_map(job, tasks, workers, f"rendering {root.name}"))), folder / "state.parquet"
+        )
     return root
 
 
@@ -209,14 +263,16 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     return rows
 
 
-def _write_portrait(root: Path, seed: int, task: tuple[int, int]) -> Row:
-    """Render and write one AffectNet face."""
+def _write_portrait(
+    root: Path, seed: int, splits: dict[int, str], classes: dict[str, str], task: tuple[int, int]
+) -> Row:
+    """Render and write one face into its class folder."""
     stream, index = task
     rng = video.generator(seed, stream, index, video.LISTING)
-    number = index % len(AFFECTNET_EXPRESSIONS)
-    shown = AFFECTNET_EXPRESSIONS[int(rng.integers(8)) if rng.random() < _NOISY_FOLDER else number]
+    folders = list(classes)
+    folder = folders[index % len(folders)]
+    shown = classes[folders[int(rng.integers(len(folders)))] if rng.random() < _NOISY_FOLDER else folder]
     drawn = video.draw_portrait(seed, stream, index, shown)
-    split = "train" if stream == video.AFFECTNET_TRAIN else "val"
-    image = f"{split}/{number}/{index:06d}.jpg"
+    image = f"{splits[stream]}/{folder}/{index:06d}.jpg"
     _encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
-    return {"split": split, "image": image, "shown": shown}
+    return {"split": splits[stream], "image": image, "shown": shown}

@@ -22,7 +22,7 @@ from rendering.units import COLUMN
 Array = NDArray[np.float64]
 Generator = np.random.Generator
 
-TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION = range(4)
+TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION, LSD_TRAIN, LSD_VALIDATION = range(6)
 """Streams of random numbers. An identity is drawn from (seed, stream, index), so no two streams share one."""
 
 EXPRESSION_COUNTS: Final = {
@@ -200,11 +200,11 @@ def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
 
 
 def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
-    """Draw one AffectNet face: a video of a single frame with a strong expression.
+    """Draw one face of AffectNet or of the LSD challenge: a video of a single frame with a strong expression.
 
     Args:
         seed: of the data set.
-        stream: ``AFFECTNET_TRAIN`` or ``AFFECTNET_VALIDATION``.
+        stream: ``AFFECTNET_TRAIN``, ``AFFECTNET_VALIDATION``, ``LSD_TRAIN`` or ``LSD_VALIDATION``.
         index: number of the face in its split.
         expression: one of ``AFFECTNET_EXPRESSIONS``.
 

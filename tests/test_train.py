@@ -217,7 +217,8 @@ def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) ->
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")))
 def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path) -> None:
     sizes = {"emma": ["render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"],
-             "dan": ["render.train_faces=32", "render.val_faces=16"]}[experiment]  # fmt: skip
+             "dan": ["render.train_faces=32", "render.val_faces=16"],
+             "cotex": ["render.train_faces=36", "render.val_faces=12", "model.mask_ratio=0.5"]}[experiment]  # fmt: skip
     done = command(
         "train.py", f"experiment={experiment}", "data=synthetic", *SMALL, *sizes, "render.workers=1", "debug=fast",
         f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}/logs",

@@ -52,7 +52,7 @@ class MetricsFile(Logger):
 
 
 class PredictionParts(Callback):
-    """Writes what ``Trainer.predict`` yields to this rank's part of a prediction table.
+    """Writes what ``Trainer.predict`` yields to this rank's parts of the module's prediction tables.
 
     Args:
         folder: the folder of the tables.
@@ -60,11 +60,14 @@ class PredictionParts(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.writer: PartWriter | None = None
+        self.writers: dict[str, PartWriter] = {}
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: AffectModule) -> None:  # type: ignore[override]
         expressions = pl_module.scores.expressions
-        self.writer = PartWriter(self.folder, trainer.global_rank, expressions=expressions)
+        self.writers = {
+            name: PartWriter(parts_folder(self.folder, name), trainer.global_rank, expressions=expressions)
+            for name in pl_module.tables
+        }
 
     def on_predict_batch_end(
         self,
@@ -75,12 +78,17 @@ class PredictionParts(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        assert self.writer is not None
-        self.writer.add(batch["row"], outputs, batch["unreadable"])
+        for name, writer in self.writers.items():
+            writer.add(batch["row"], outputs[name], batch["unreadable"])
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert self.writer is not None
-        self.writer.finish()
+        for writer in self.writers.values():
+            writer.finish()
+
+
+def parts_folder(folder: Path, table: str) -> Path:
+    """Where the processes put their parts of one of a module's tables."""
+    return folder / f".{table}" if table else folder
 
 
 class SeedEpochs(Callback):

@@ -29,6 +29,8 @@ CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
 MODEL_TARGETS: Final = frozenset(
     {
         "backbones.vit.build_vit",
+        "cotex.module.CoTEXModule",
+        "cotex.network.build_cotex",
         "dan.module.DANModule",
         "dan.network.DAN",
         "emma.module.EMMAModule",
@@ -40,6 +42,7 @@ MODEL_TARGETS: Final = frozenset(
 TARGETS: Final = MODEL_TARGETS | {
     "datamodules.affectnet.AffectNetDataModule",
     "datamodules.affwild2.MTLDataModule",
+    "datamodules.lsd.LSDDataModule",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.callbacks.EarlyStopping",
     "pytorch_lightning.callbacks.LearningRateMonitor",
@@ -56,7 +59,7 @@ TARGETS: Final = MODEL_TARGETS | {
 """What a configuration file of this repository may name."""
 
 
-OURS: Final = ("backbones", "dan", "datamodules", "emma", "rendering", "training")
+OURS: Final = ("backbones", "cotex", "dan", "datamodules", "emma", "rendering", "training")
 
 
 def automatic_precision(accelerator: str) -> str:
@@ -67,7 +70,19 @@ def automatic_precision(accelerator: str) -> str:
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
+def masked_batch(base: int, mask_ratio: float, cap: int) -> int:
+    """CoTEX's batch rule: as many more faces as fewer patches of each are seen, ``base * int(1 / (1 - ratio))``.
+
+    Args:
+        base: batch without a mask.
+        mask_ratio: share of patches removed; one outside [0, 1) is left for the model to refuse.
+        cap: largest batch.
+    """
+    return min(base * int(1 / (1 - mask_ratio)), cap) if 0 <= mask_ratio < 1 else base
+
+
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
+OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
 
 
 class ConfigError(ValueError):

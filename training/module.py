@@ -42,6 +42,7 @@ class AffectModule(pl.LightningModule):
     Attributes:
         model_config: the plain configuration that rebuilds this module, set by the entry point and stored inside
             each checkpoint.
+        tables: names of the prediction tables that it makes; "" is the one that is scored.
     """
 
     def __init__(self, scores: AffectScores, preprocessing: Preprocessing) -> None:
@@ -49,6 +50,11 @@ class AffectModule(pl.LightningModule):
         self.scores = scores
         self.preprocessing = preprocessing
         self.model_config: dict[str, Any] = {}
+        self.tables: tuple[str, ...] = ("",)
+
+    def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
+        """``predict``, and further predictions of the same rows where a method keeps tables of them, by their names."""
+        return {"": self.predict(batch)}
 
     def predict(self, batch: Batch) -> Predictions:
         """Probabilities and clamped valence/arousal of one batch."""
@@ -79,14 +85,15 @@ class AffectModule(pl.LightningModule):
                     buffer.copy_(self.trainer.strategy.reduce(buffer, reduce_op="mean"))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self.scores.update(self._predict_float32(batch), batch)
+        self.scores.update(self.predict_float32(batch)[""], batch)
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Predictions:
-        return self._predict_float32(batch)
+    def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Predictions]:
+        return self.predict_float32(batch)
 
-    def _predict_float32(self, batch: Batch) -> Predictions:
+    def predict_float32(self, batch: Batch) -> dict[str, Predictions]:
+        """``predict_tables`` in float32, whatever the precision of the training."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.predict(batch)
+            return self.predict_tables(batch)
 
     def on_validation_epoch_end(self) -> None:
         computed = self.scores.compute()

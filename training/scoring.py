@@ -15,6 +15,7 @@ from evaluators.predictions import merge_parts, read_table, score_table
 from evaluators.report import format_table, write_report, write_scores
 from evaluators.table import LabelledFrames
 from evaluators.thresholds import Thresholds
+from training.callbacks import parts_folder
 from training.module import AffectModule
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def predict_table(
     folder: Path,
     metadata: dict[str, Any],
 ) -> Path:
-    """Predicts a split with the module as it is and writes one table; under DDP each rank predicts its share.
+    """Predicts a split with the module as it is and writes its tables; under DDP each rank predicts its share.
 
     Args:
         trainer: with ``PredictionParts(folder)`` among its callbacks.
@@ -41,7 +42,8 @@ def predict_table(
         metadata: what made the table; the split, the hashes of the label files and the renderer are added.
 
     Returns:
-        The table's path, the same on every rank; it exists once rank 0 has returned.
+        Path of the table that is scored, the same on every rank; it exists once rank 0 has returned. Others stand
+        beside it as ``<split>-<name>.parquet``.
     """
     datamodule.predict_split = split
     trainer.predict(module, datamodule=datamodule, return_predictions=False)
@@ -49,13 +51,13 @@ def predict_table(
     path = folder / f"{split}.parquet"
     if trainer.is_global_zero:
         frames = datamodule.frames(split)
-        merge_parts(
-            folder,
-            frames,
-            path,
-            {**metadata, "split": split, "renderer": _renderer(datamodule.root)},
-            world_size=trainer.world_size,
-        )
+        made_by = {**metadata, "split": split, "renderer": _renderer(datamodule.root)}
+        for name in module.tables:
+            parts = parts_folder(folder, name)
+            destination = folder / f"{split}-{name}.parquet" if name else path
+            merge_parts(parts, frames, destination, made_by, world_size=trainer.world_size)
+            if name:
+                parts.rmdir()
     trainer.strategy.barrier("table")
     return path
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from datamodules.labels import LSD_EXPRESSIONS
 from evaluators.chance import VARIANTS, chance, frequency_baseline, frequency_baselines
 from tests.evaluators.fake import make_frames
 
@@ -72,3 +73,12 @@ def test_missing_tasks(frames):
     no_expression = dataclasses.replace(unlabelled(frames), expression=np.full(8_000, -1))
     assert set(chance(no_expression).values()) == {None}
     assert frequency_baseline(no_expression, frames)["P_VA"] == 0
+
+
+def test_six_classes_have_their_own_score():
+    frames = make_frames(50, missing=0.0)
+    frames.expression[:] = np.arange(50) % 6
+    expected = chance(frames, LSD_EXPRESSIONS)
+    assert expected["P_LSD"] == pytest.approx(1 / 6)
+    assert "P_EXPR" not in expected
+    assert expected["ACC_EXPR"] == pytest.approx(9 / 50)

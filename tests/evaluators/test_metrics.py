@@ -185,7 +185,7 @@ def test_no_label_at_all():
 
 
 def test_the_synthetic_challenge_and_models_of_one_task():
-    scores = AffectScores(["expression"], expressions=LSD_EXPRESSIONS, expression_score="P_LSD")
+    scores = AffectScores(["expression"], expressions=LSD_EXPRESSIONS)
     target = torch.tensor([0, 1, 2, 3, 4, 5, 5, -1])
     labels = labels_of(make_frames(8)) | {"expression": target}
     scores.update({"expression": torch.eye(6)[[0, 1, 2, 3, 4, 5, 0, 0]]}, labels)

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from datamodules.labels import LSD_EXPRESSIONS
 from evaluators.missing import fill_nulls
 from evaluators.submission import write_submission
 from evaluators.table import Table, TableError
@@ -98,3 +99,22 @@ def test_a_missing_task_is_an_error(tmp_path):
     table = make_table([("a", 1, 0.5)], tasks=("expression", "action_units"))
     with pytest.raises(TableError, match=r"test\.parquet: no predictions of valence_arousal"):
         write_submission(table, tmp_path / "out.txt")
+
+
+def test_the_synthetic_data_challenge_takes_image_and_class(tmp_path):
+    probabilities = np.eye(6, dtype=np.float32)[[5, 0, 2]]
+    table = Table(
+        video=["", "", ""],
+        frame=np.arange(3),
+        image=["0.jpg", "1.jpg", "2.jpg"],
+        predictions={"expression": probabilities},
+        expressions=LSD_EXPRESSIONS,
+        metadata={},
+        source="test.parquet",
+    )
+    assert write_submission(table, tmp_path / "submission.txt") == 0
+    assert (tmp_path / "submission.txt").read_bytes() == b"image,expression\n0.jpg,5\n1.jpg,0\n2.jpg,2\n"
+    probabilities[1] = np.nan
+    with pytest.raises(TableError, match="no prediction of row 1"):
+        write_submission(table, tmp_path / "other.txt")
+    assert not (tmp_path / "other.txt").exists()

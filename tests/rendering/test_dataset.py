@@ -13,7 +13,7 @@ import pytest
 
 from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from rendering import dataset, video
-from rendering.dataset import HEADER, render_affectnet, render_mtl
+from rendering.dataset import HEADER, render_affectnet, render_lsd, render_mtl
 from tests.rendering.conftest import SIZE
 
 FILES = {"train": "training_set_annotations.txt", "validation": "validation_set_annotations.txt"}
@@ -117,3 +117,15 @@ def test_affectnet_folders(tmp_path):
     assert json.loads((root / "rendering.json").read_text())["layout"] == "affectnet"
     again = render_affectnet(tmp_path / "again", seed=3, train_faces=24, val_faces=8, workers=2)
     assert digests(again) == digests(root)
+
+
+def test_lsd_folders(tmp_path):
+    root = render_lsd(tmp_path / "lsd", seed=3, train_faces=12, val_faces=6, workers=1)
+    for split, faces in (("training_set_synthetic_images", 2), ("validation_set_real_images", 1)):
+        folders = sorted(path.name for path in (root / split).iterdir())
+        assert folders == ["ANGRER", "DISGUST", "FEAR", "HAPPINESS", "SADNESS", "SURPRISE"]
+        assert all(len(list((root / split / name).glob("*.jpg"))) == faces for name in folders)
+    again = render_lsd(tmp_path / "again", seed=3, train_faces=12, val_faces=6, workers=2)
+    assert digests(again) == digests(root)
+    other = render_affectnet(tmp_path / "affectnet", seed=3, train_faces=8, val_faces=8, workers=1)
+    assert not set(digests(root).values()) & {v for k, v in digests(other).items() if str(k).endswith(".jpg")}

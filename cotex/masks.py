@@ -1,0 +1,49 @@
+"""Which patches each view sees: a pure function of seed, epoch, row, view and repetition."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.vit import keep_lowest
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def kept_patches(rows: Tensor, *, patches: int, ratio: float, seed: int, epoch: int, view: int, repeat: int) -> Tensor:
+    """Random patches to keep, drawn anew for each row, epoch, view and repetition.
+
+    Nothing else decides them: not the batch that a row falls into, the process that trains on it, or what was drawn
+    before, so that workers change nothing and a resumed run goes on as if it had not stopped.
+
+    Args:
+        rows: (B,) row numbers in the split's list.
+        patches: patches of an image.
+        ratio: share removed, in [0, 1).
+        seed: of the run.
+        epoch: the current one.
+        view: number of the network that looks.
+        repeat: number of the mask, where one batch is used several times.
+
+    Returns:
+        (B, int(patches * (1 - ratio))) int64 on the device of ``rows``.
+
+    Raises:
+        ValueError: no patch would be left.
+    """
+    key = np.random.SeedSequence([seed, epoch, view, repeat]).generate_state(1, np.uint64)[0]
+    numbers = rows.cpu().numpy().astype(np.uint64)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+        streams = _mix(key + numbers * _GAMMA)
+        noise = _mix(streams[:, None] + np.arange(1, patches + 1, dtype=np.uint64) * _GAMMA)
+    # 53 bits are what a double holds exactly
+    return keep_lowest(torch.from_numpy((noise >> np.uint64(11)).astype(np.float64)), ratio).to(rows.device)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64-bit numbers (the finaliser of SplitMix64, https://doi.org/10.1145/2714064.2660195)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,112 @@
+"""The network of masked CoTEX: several ViTs, each with its own linear head and its own view of the face.
+
+Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model with Facial Prior", section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from backbones.preprocessing import Interpolation, Normalize
+from backbones.vit import ViT, build_vit
+from backbones.weights import WeightsError
+from datamodules.labels import LSD_EXPRESSIONS
+
+
+class CoTEX(nn.Module):
+    """Views of one face: each a ViT that sees some of the patches, and a Linear layer to the six expressions.
+
+    Args:
+        vits: one backbone a view, all for the same image size and patch size.
+        num_classes: expressions.
+
+    Raises:
+        WeightsError: the backbones want their images prepared differently.
+        ValueError: no backbone, or backbones with different patches.
+    """
+
+    def __init__(self, vits: Sequence[ViT], num_classes: int = len(LSD_EXPRESSIONS)) -> None:
+        super().__init__()
+        if not vits:
+            raise ValueError("model.network.views=0: masked CoTEX needs at least one view")
+        if len({vit.num_patches for vit in vits}) > 1:
+            raise ValueError("the views' ViTs cut the image into different numbers of patches")
+        if len({vit.preprocessing for vit in vits}) > 1:
+            raise WeightsError("the views see the same images, but their weights want them prepared differently")
+        self.preprocessing = vits[0].preprocessing
+        self.num_patches = vits[0].num_patches
+        self.num_classes = num_classes
+        self.normalize = Normalize(self.preprocessing)
+        self.vits = nn.ModuleList(vits)
+        self.heads = nn.ModuleList(nn.Linear(vit.num_features, num_classes) for vit in vits)
+
+    @property
+    def backbones(self) -> list[ViT]:
+        """The ViT of each view."""
+        return cast(list[ViT], list(self.vits))
+
+    def forward(self, image: Tensor, keep: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Logits of each view.
+
+        Args:
+            image: (B, 3, H, W), uint8 or 0..255.
+            keep: (B, K) int64 patches for each view; None: every view sees all of them, as in evaluation.
+
+        Returns:
+            One (B, num_classes) tensor a view.
+        """
+        image = self.normalize(image)
+        seen = [None] * len(self.vits) if keep is None else keep
+        return [head(vit(image, kept)) for vit, head, kept in zip(self.vits, self.heads, seen, strict=True)]
+
+
+def build_cotex(
+    *,
+    views: int = 2,
+    weights: str | list[str] | None,
+    image_size: int = 224,
+    patch_size: int = 16,
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    drop_path: float = 0.1,
+    interpolation: Interpolation | None = None,
+) -> CoTEX:
+    """A CoTEX network with weights.
+
+    Args:
+        views: number of ViTs; 1 is the row "ViT" of Table 2.
+        weights: of all views, or one for each; see ``backbones.weights.load_weights``.
+        image_size: see ``backbones.vit.ViT``, also for the five below.
+        patch_size: see there.
+        width: see there.
+        depth: see there.
+        heads: see there.
+        drop_path: see there.
+        interpolation: see ``backbones.vit.build_vit``.
+
+    Raises:
+        ValueError: ``weights`` lists more or fewer files than there are views.
+        WeightsError: weights that cannot be had or do not fit.
+    """
+    each = weights if isinstance(weights, list) else [weights] * views
+    if len(each) != views:
+        raise ValueError(f"model.network.weights lists {len(each)} weights for model.network.views={views}")
+    return CoTEX(
+        [
+            build_vit(
+                image_size=image_size,
+                patch_size=patch_size,
+                width=width,
+                depth=depth,
+                heads=heads,
+                drop_path=drop_path,
+                weights=one,
+                interpolation=interpolation,
+            )
+            for one in each
+        ]
+    )

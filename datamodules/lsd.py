@@ -1,0 +1,205 @@
+"""Data module of the ABAW4 challenge "learning from synthetic data": six expressions, the class folder is the label."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Unpack
+
+import numpy as np
+from rich.progress import track
+
+from datamodules.annotations import AnnotationError, Frames, read_lines, unlabelled
+from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
+from datamodules.transforms import TrainTransform
+
+SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
+    "train": ("training_set_synthetic_images", "train"),
+    "val": ("validation_set_real_images", "val"),
+}
+"""Names of the split's folder: the organisers', and what the published code asks its users to rename it to."""
+
+
+class LSDDataModule(FaceDataModule):
+    """Faces in class folders, ``root/<split>/<CLASS>/*.jpg``; a test split is one flat folder and a list.
+
+    ``Batch["expression"]`` is the index in ``labels.LSD_EXPRESSIONS``. Class folders may be in any case, and ANGER in
+    any of the spellings in use (the official folder is ANGRER).
+
+    Args:
+        root: folder with the folders of the splits.
+        train_folder: another name of the training folder, absolute or relative to ``root``; where None, FOLDERS.
+        val_folder: likewise, of the validation folder.
+        test_list: list of the test images; needed for ``predict_split="test"`` only.
+        test_root: their flat folder; ``root`` where None.
+        cache_dir: where folder listings are kept, because listing 277,000 files on a network disk takes minutes; a
+            listing is made anew when its folder has changed. None: never kept.
+        resize_ratio: see ``TrainTransform``, also for the six below.
+        flip: probability of the horizontal flip.
+        jitter_probability: probability of the colour jitter.
+        brightness: strength of the jitter.
+        contrast: strength of the jitter.
+        saturation: strength of the jitter.
+        hue: strength of the jitter.
+        **options: see ``FaceDataModule``.
+    """
+
+    root: str
+    expressions = LSD_EXPRESSIONS
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        train_folder: str | None = None,
+        val_folder: str | None = None,
+        test_list: str | None = None,
+        test_root: str | None = None,
+        cache_dir: str | None = None,
+        resize_ratio: float = 1.02,
+        flip: float = 0.5,
+        jitter_probability: float = 0.2,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.root = root
+        self.folders: dict[Split, str | None] = {"train": train_folder, "val": val_folder}
+        self.test_list, self.test_root = test_list, test_root
+        self.cache_dir = cache_dir
+        self.augmentation = {
+            "resize_ratio": resize_ratio,
+            "flip": flip,
+            "jitter_probability": jitter_probability,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+        }
+
+    def train_transform(self) -> TrainTransform:
+        """Return the augmentation of EMMA and CoTEX."""
+        return TrainTransform(
+            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
+        )
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """List the class folders in order of class and file name, or read the test list.
+
+        Raises:
+            FileNotFoundError: the split's folder or list is missing.
+            AnnotationError: a class folder is unknown, missing, there twice or empty; or a listed image is missing.
+        """
+        if split == "test":
+            return self._read_test()
+        folder = self._split_folder(split)
+        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        image: list[str] = []
+        expression: list[int] = []
+        for number, path in enumerate(track(class_folders(folder), description=f"listing {split}", transient=True)):
+            names = [name for name in list_folder(path, cache) if name.lower().endswith(SUFFIXES)]
+            if not names:
+                raise AnnotationError(
+                    f"{path} holds no image ({', '.join(SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither be "
+                    f"learnt nor scored. Copy the class again from the challenge's archive."
+                )
+            image += [f"{path.name}/{name}" for name in names]
+            expression += [number] * len(names)
+        video = [name.partition("/")[0] for name in image]
+        # Single pictures have no frame number; their position in the list stands in for it.
+        frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
+        return replace(frames, expression=np.array(expression, dtype=np.int64)), [folder / name for name in image]
+
+    def _split_folder(self, split: Split) -> Path:
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder of the challenge's images.")
+        given = self.folders[split]
+        candidates = [root / Path(name).expanduser() for name in ((given,) if given else FOLDERS[split])]
+        for path in candidates:
+            if path.is_dir():
+                return path
+        looked = ", ".join(map(str, candidates))
+        raise FileNotFoundError(
+            f"no folder of the {split} split: looked for {looked}. Set data.root to the folder above it, or "
+            f"data.{split}_folder to its name."
+        )
+
+    def _read_test(self) -> tuple[Frames, list[Path | None]]:
+        if self.test_list is None:
+            raise FileNotFoundError("the test split has no list. Set data.test_list to the challenge's list of images.")
+        path = Path(self.root).expanduser() / Path(self.test_list).expanduser()
+        folder = Path(self.test_root or self.root).expanduser()
+        header, rows, digest = read_lines(path)
+        if header.lower().endswith(SUFFIXES):
+            raise AnnotationError(
+                f"{path}:1: the header is missing, the first line is already an image ({header!r}). Put "
+                "'image,expression' above it, or its row would be lost."
+            )
+        image = [row.partition(",")[0].strip() for row in rows]
+        present = set(os.listdir(folder)) if folder.is_dir() else set()
+        absent = [row for row, name in enumerate(image) if name not in present]
+        if absent:
+            raise AnnotationError(
+                f"{path}:{absent[0] + 2}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} more of "
+                f"{len(image)} listed images. Set data.test_root to the flat folder of the test images."
+            )
+        frames = unlabelled(image, [""] * len(image), np.arange(len(image), dtype=np.int64), {path.name: digest})
+        return frames, [folder / name for name in image]
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The six class folders, in the order of ``LSD_EXPRESSIONS``.
+
+    Raises:
+        AnnotationError: a folder that is no class, a class without a folder, or with several.
+    """
+    known = {name: number for number, names in enumerate(LSD_FOLDERS) for name in names}
+    found: dict[int, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        number = known.get(path.name.upper())
+        if number is None:
+            raise AnnotationError(
+                f"{path} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
+                f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
+            )
+        if number in found:
+            raise AnnotationError(f"{found[number]} and {path} are both {LSD_EXPRESSIONS[number]}. Merge them.")
+        found[number] = path
+    missing = [names[0] for number, names in enumerate(LSD_FOLDERS) if number not in found]
+    if missing:
+        raise AnnotationError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
+    return [found[number] for number in range(len(LSD_FOLDERS))]
+
+
+def list_folder(folder: Path, cache: Path | None) -> list[str]:
+    """Sorted file names of a folder, from a kept listing where the folder has not changed since.
+
+    Args:
+        folder: what to list.
+        cache: folder of the kept listings, made where missing; None to list always.
+    """
+    # read before the listing: a file that comes meanwhile makes the kept listing old, never wrong
+    stamp = folder.stat().st_mtime_ns
+    kept = None
+    if cache is not None:
+        kept = cache / f"{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]}.json"
+        if kept.is_file():
+            content = json.loads(kept.read_text())
+            if content["folder"] == str(folder.absolute()) and content["stamp"] == stamp:
+                return list(content["names"])
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps({"folder": str(folder.absolute()), "stamp": stamp, "names": names}))
+        os.replace(beside, kept)
+    return names

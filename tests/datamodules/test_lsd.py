@@ -1,0 +1,132 @@
+"""Class folders and test list of the synthetic-data challenge: spellings, order, kept listings, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.annotations import AnnotationError
+from datamodules.labels import LSD_FOLDERS
+from datamodules.lsd import LSDDataModule, class_folders, list_folder
+from tests.datamodules.conftest import write_picture
+
+COUNTS = (3, 1, 2, 4, 5, 1)
+
+
+def make(root: Path, **options: object) -> LSDDataModule:
+    return LSDDataModule(str(root), image_size=32, batch_size=4, **options)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split in ("training_set_synthetic_images", "validation_set_real_images"):
+        for number, (names, count) in enumerate(zip(LSD_FOLDERS, COUNTS, strict=True)):
+            for i in range(count):
+                write_picture(tmp_path / split / names[0] / f"{i}.jpg", 10 * number + i, size=48)
+    return tmp_path
+
+
+def test_folders_are_the_labels(root: Path) -> None:
+    data = make(root)
+    data.setup("fit")
+    frames = data.frames("train")
+    assert np.bincount(frames.expression).tolist() == list(COUNTS)
+    assert frames.image[:4] == ["ANGRER/0.jpg", "ANGRER/1.jpg", "ANGRER/2.jpg", "DISGUST/0.jpg"]
+    assert frames.video[0] == "ANGRER"
+    assert data.expressions == ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+    batch = next(iter(data.val_dataloader()))
+    assert batch["expression"].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("anger", ["ANGRER", "anger", "Angere"])
+def test_spellings_and_the_renamed_splits(root: Path, anger: str) -> None:
+    for old, new in (("training_set_synthetic_images", "train"), ("validation_set_real_images", "val")):
+        (root / old).rename(root / new)
+        (root / new / "ANGRER").rename(root / new / anger)
+        (root / new / "FEAR").rename(root / new / "Fear")
+    data = make(root)
+    data.setup("fit")
+    assert np.bincount(data.frames("val").expression).tolist() == list(COUNTS)
+
+
+def test_a_split_under_another_name(root: Path) -> None:
+    (root / "training_set_synthetic_images").rename(root / "sr")
+    with pytest.raises(
+        FileNotFoundError, match=r"training_set_synthetic_images, .*train\. Set data\.root .*train_folder"
+    ):
+        make(root).setup("fit")
+    make(root, train_folder="sr").setup("fit")
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        make(root / "elsewhere").setup("fit")
+
+
+def test_an_unknown_class(root: Path) -> None:
+    (root / "validation_set_real_images/NEUTRAL").mkdir()
+    with pytest.raises(AnnotationError, match=r"NEUTRAL is none of the six classes: ANGRER, DISGUST"):
+        make(root).setup("fit")
+
+
+def test_a_missing_and_a_doubled_class(root: Path) -> None:
+    train = root / "training_set_synthetic_images"
+    shutil.copytree(train / "ANGRER", train / "anger")
+    with pytest.raises(AnnotationError, match="are both anger"):
+        class_folders(train)
+    shutil.rmtree(train / "anger")
+    shutil.rmtree(train / "SADNESS")
+    with pytest.raises(AnnotationError, match="no class folder SADNESS"):
+        class_folders(train)
+
+
+def test_an_empty_class(root: Path) -> None:
+    folder = root / "training_set_synthetic_images/FEAR"
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / "Thumbs.db").write_text("")
+    with pytest.raises(AnnotationError, match="FEAR holds no image"):
+        make(root).setup("fit")
+
+
+def test_a_batch_larger_than_the_data_set(root: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"16 training rows .* do not fill one batch of 1216"):
+        LSDDataModule(str(root), image_size=32, batch_size=1216).setup("fit")
+
+
+def test_test_list(root: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "test"
+    for number in range(3):
+        write_picture(flat / f"{number}.jpg", number, size=48)
+    listed = tmp_path / "LSD_Challenge_test_set_release.txt"
+    listed.write_text("image,expression\r\n2.jpg,\r\n0.jpg,\r\n1.jpg,\r\n")
+    data = make(root, test_list=str(listed), test_root=str(flat))
+    data.predict_split = "test"
+    data.setup("predict")
+    assert data.frames("test").image == ["2.jpg", "0.jpg", "1.jpg"]
+    assert len(next(iter(data.predict_dataloader()))["row"]) == 3
+
+    listed.write_text("image,expression\n2.jpg\n7.jpg\n8.jpg\n")
+    with pytest.raises(AnnotationError, match=r"release\.txt:3: 7\.jpg is not in .*, nor are 1 more of 3"):
+        make(root, test_list=str(listed), test_root=str(flat)).frames("test")
+    listed.write_text("2.jpg\n0.jpg\n")
+    with pytest.raises(AnnotationError, match="the header is missing"):
+        make(root, test_list=str(listed), test_root=str(flat)).frames("test")
+    with pytest.raises(FileNotFoundError, match=r"Set data\.test_list"):
+        make(root).frames("test")
+
+
+def test_a_listing_is_kept_until_its_folder_changes(root: Path, tmp_path: Path) -> None:
+    folder, cache = root / "training_set_synthetic_images/FEAR", tmp_path / "listings"
+    assert list_folder(folder, cache) == ["0.jpg", "1.jpg"]
+    (kept,) = cache.iterdir()
+    content = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**content, "names": ["kept.jpg"]}))
+    assert list_folder(folder, cache) == ["kept.jpg"]
+    assert list_folder(folder, None) == ["0.jpg", "1.jpg"]
+    write_picture(folder / "2.jpg", 2)
+    os.utime(folder, ns=(content["stamp"] + 1, content["stamp"] + 1))
+    assert list_folder(folder, cache) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [path.name for path in cache.iterdir()] == [kept.name]
