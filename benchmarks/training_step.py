@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +30,7 @@ from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
 from benchmarks.machine import machine, print_machine
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS, Batch
+from datamodules.labels import ACTION_UNITS, LSD_EXPRESSIONS, Batch
 from training.assembly import build_module
 from training.config import CONFIG_DIR, build, check_command_line, resolve
 from training.module import AffectModule
@@ -54,18 +54,21 @@ class Step(NamedTuple):
     peak_memory: int
 
 
-def configure(precision: str, batch_size: int, accumulation: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration of the run whose step is measured.
+def configure(
+    precision: str, batch_size: int, accumulation: int, overrides: Sequence[str], *, experiment: str = "emma"
+) -> dict[str, Any]:
+    """Return the configuration of the run whose step is measured; its overrides come after those of the benchmark.
 
     Raises:
         ConfigError: an override that conf/train.yaml does not take.
     """
     settings = [
-        *("experiment=emma", "data.root=unused", "paths.run_dir=unused"),
+        *(f"experiment={experiment}", "data.root=unused", "paths.run_dir=unused"),
         *("scale.vit.weights=random", "scale.dan.weights=random", "scale.dan.trunk_weights=random"),
         *("trainer=cpu", f"trainer.precision={precision}", f"trainer.accumulate_grad_batches={accumulation}"),
         *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.warmup_epochs=0"),
-        *("model.au_pos_weight=none", "model.expression_weight=none"),  # there are no label files to count
+        # there are no label files to count
+        *("scale.emma.au_pos_weight=none", "scale.emma.expression_weight=none"),
         *overrides,
     ]
     check_command_line("train", settings)
@@ -79,7 +82,7 @@ def random_batch(size: int, image_size: int) -> Batch:
     return Batch(
         image=torch.randint(0, 256, (size, 3, image_size, image_size), dtype=torch.uint8, generator=generator),
         valence_arousal=torch.rand(size, 2, generator=generator) * 2 - 1,
-        expression=torch.randint(len(EXPRESSIONS), (size,), generator=generator),
+        expression=torch.randint(len(LSD_EXPRESSIONS), (size,), generator=generator),  # known to every method
         action_units=torch.randint(2, (size, len(ACTION_UNITS)), generator=generator).float(),
         row=torch.arange(size),
         unreadable=torch.empty(0, dtype=torch.int64),
@@ -104,10 +107,14 @@ class Turns(pl.Callback):
     ) -> None:
         """Answer after the last micro-batch, whose backward pass clipping and AdamW have followed."""
         if (index + 1) % self.accumulation == 0:
-            seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu_start
-            # at least the parent's peak when it forked, which a network and its gradients exceed by far
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES
-            self.connection.send(Step(seconds, cpu / seconds, peak))
+            self.connection.send(step_since(self.start, self.cpu_start))
+
+
+def step_since(start: float, cpu_start: float) -> Step:
+    """Return the Step that began at these wall and CPU times and ends now."""
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    # at least the parent's peak when it forked, which a network and its gradients exceed by far
+    return Step(seconds, cpu / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES)
 
 
 def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> AffectModule:
@@ -140,8 +147,19 @@ def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Con
     return module
 
 
-def measure(configs: dict[str, dict[str, Any]], rounds: int, threads: int) -> dict[str, list[Step]]:
+def measure(
+    configs: dict[str, dict[str, Any]],
+    rounds: int,
+    threads: int,
+    targets: Mapping[str, Callable[[dict[str, Any], int, int, Connection], object]] | None = None,
+) -> dict[str, list[Step]]:
     """Return the steps of each configuration in ``rounds`` interleaved rounds, after one that warms up.
+
+    Args:
+        configs: by the name of what is measured.
+        rounds: that count.
+        threads: of torch's operators.
+        targets: what runs a configuration, where that is not ``take_steps``.
 
     Raises:
         RuntimeError: a process ended before its last step.
@@ -152,7 +170,8 @@ def measure(configs: dict[str, dict[str, Any]], rounds: int, threads: int) -> di
     with ExitStack() as stack:
         for name, config in configs.items():
             connections[name], theirs = context.Pipe()
-            process = context.Process(target=take_steps, args=(config, rounds + 1, threads, theirs), daemon=True)
+            target = (targets or {}).get(name, take_steps)
+            process = context.Process(target=target, args=(config, rounds + 1, threads, theirs), daemon=True)
             process.start()
             stack.callback(process.join)
             stack.callback(connections[name].close)

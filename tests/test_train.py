@@ -79,6 +79,11 @@ def test_the_run_folder_holds_what_was_promised(run: Path) -> None:
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert any("val/score" in line for line in logged)
     assert any("train/loss" in line for line in logged)
+    (speeds, memory) = ([line[f"train/{name}"] for line in logged if f"train/{name}" in line]
+                        for name in ("images_per_s", "peak_memory_gib"))  # fmt: skip
+    assert len(speeds) == len(memory) == 2
+    assert min(speeds) > 0
+    assert 0.05 < min(memory) < 24
 
 
 def test_scores_of_the_table_are_those_of_the_best_epoch(run: Path) -> None:

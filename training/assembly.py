@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from backbones.preprocessing import Preprocessing
-from training.callbacks import MetricsFile, PredictionParts, SeedEpochs
+from training.callbacks import MetricsFile, PredictionParts, SeedEpochs, Throughput
 from training.config import ConfigError, build
 from training.module import AffectModule
 
@@ -112,7 +112,7 @@ def build_trainer(
     loggers: list[Logger] = [MetricsFile(run_folder)]
     if logger:
         loggers.append(build(logger))
-    made: list[Callback] = [PredictionParts(run_folder / "predictions"), SeedEpochs(seed)]
+    made: list[Callback] = [PredictionParts(run_folder / "predictions"), SeedEpochs(seed), Throughput()]
     for node in filter(None, (callbacks or {}).values()):
         if node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint":
             made.append(build(node, dirpath=run_folder / "checkpoints"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from datamodules.labels import Batch
 from evaluators.predictions import PartWriter
 from training.module import AffectModule
+
+_CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class MetricsFile(Logger):
@@ -104,3 +107,37 @@ class SeedEpochs(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+
+class Throughput(Callback):
+    """Logs, per epoch, images per second of training (loading included, validation not) and peak memory in GiB.
+
+    Memory is the GPU's where there is one, else this process's resident set; where the system keeps no peak that can be
+    reset (not Linux), it is left out. With several processes both are those of rank 0, the images of all.
+    """
+
+    def __init__(self) -> None:
+        self.start = self.end = 0.0
+        self.images = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.start, self.images = time.perf_counter(), 0
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+        elif _CLEAR_PEAK.exists():
+            _CLEAR_PEAK.write_text("5")  # proc(5): sets the peak to what is in use now
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self.images += len(batch["row"]) * trainer.world_size
+        self.end = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        values = {"train/images_per_s": self.images / max(self.end - self.start, 1e-9)}
+        if pl_module.device.type == "cuda":
+            values["train/peak_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
+        elif _STATUS.exists():
+            (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+            values["train/peak_memory_gib"] = int(line.split()[1]) / 2**20
+        pl_module.log_dict(values, rank_zero_only=True)

@@ -81,6 +81,12 @@ def masked_batch(base: int, mask_ratio: float, cap: int) -> int:
     return min(base * int(1 / (1 - mask_ratio)), cap) if 0 <= mask_ratio < 1 else base
 
 
+def scaled_batch(batch: int, factor: float) -> int:
+    """A published batch at another scale, at least 1."""
+    return max(int(batch * factor), 1)
+
+
+OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
 

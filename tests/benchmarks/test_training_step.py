@@ -14,7 +14,7 @@ from training.config import ConfigError
 
 SMALL = (
     *("scale=tiny", "scale.image_size=32", "scale.vit.width=32", "scale.vit.depth=2", "scale.vit.heads=2"),
-    *("scale.vit.patch_size=8", "scale.dan.width=4"),
+    *("scale.vit.patch_size=8", "scale.emma.stem=linear", "scale.dan.width=4"),
 )
 
 

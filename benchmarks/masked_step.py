@@ -1,0 +1,128 @@
+"""Masked CoTEX's optimiser step at the paper's size against the plain way, and its cost against the mask ratio.
+
+    python -m benchmarks.masked_step [--batch 256] [--ratio 0.95] [--rounds 5] [--json FILE]
+    python -m benchmarks.masked_step --curve cotex/mask_ratio.png [--batch 16]
+
+Ours is train.py's own step in the precision that it chooses on this machine; the plain way
+(benchmarks/reference/masked_step.py) embeds all patches and gathers afterwards, in float32. Each has a process of its
+own, for its peak memory; the processes take turns, one step at a time. The curve runs one ratio after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from benchmarks.machine import machine, print_machine
+from benchmarks.reference.masked_step import plain_step
+from benchmarks.training_step import Step, configure, measure, random_batch, step_since
+from training.config import automatic_precision
+from training.run import clear_errors
+
+RATIOS: Final = (0.0, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95)
+
+
+def take_plain_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> None:
+    """Run the plain way, a step when asked for.
+
+    Args:
+        config: ``ratio`` and ``batch``.
+        steps: optimiser steps.
+        threads: of torch's operators.
+        connection: one message in and one ``Step`` out for each.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    step, batch = plain_step(config["ratio"]), random_batch(config["batch"], 224)
+    for _ in range(steps):
+        connection.recv()
+        start, cpu_start = time.perf_counter(), time.process_time()
+        step(batch["image"], batch["expression"])
+        connection.send(step_since(start, cpu_start))
+
+
+def ours(ratio: float, batch: int) -> dict[str, Any]:
+    """Return the configuration of our step."""
+    overrides = [f"model.mask_ratio={ratio}"]
+    return configure(automatic_precision("cpu"), batch, 1, overrides, experiment="cotex")
+
+
+def summary(steps: list[Step], batch: int) -> dict[str, float]:
+    """Return medians of images per second and busy cores, their extremes, and the peak memory in GiB."""
+    rates = [batch / step.seconds for step in steps]
+    return {
+        "images_per_second": statistics.median(rates),
+        "lowest": min(rates),
+        "highest": max(rates),
+        "busy_cores": statistics.median(step.cores for step in steps),
+        "peak_memory_gib": steps[-1].peak_memory / 2**30,
+    }
+
+
+def draw(figures: dict[str, dict[str, float]], batch: int, path: Path) -> None:
+    """Draw images per second and peak memory against the mask ratio."""
+    import matplotlib.pyplot as plt
+
+    ratios = [100 * float(ratio) for ratio in figures]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axis, key, title in (
+        (axes[0], "images_per_second", "images/s"),
+        (axes[1], "peak_memory_gib", "peak memory, GiB"),
+    ):
+        values = [one[key] for one in figures.values()]
+        axis.plot(ratios, values, marker="o", color="#2f6f9f")
+        for ratio, value in zip(ratios, values, strict=True):
+            axis.annotate(f"{value:.1f}", (ratio, value), xytext=(0, 6), textcoords="offset points", ha="center")
+        axis.set(xlabel="mask ratio, %", title=title, ylim=(0, 1.18 * max(values)))
+        axis.grid(alpha=0.3)
+    figure.suptitle(f"A training step of two ViT-B/16, {batch} images", fontsize=11)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON and picture where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--batch", type=int, default=None, help="images a step; 256, for the curve 16")
+    parser.add_argument("--ratio", type=float, default=0.95)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--curve", type=Path, help="measure ours at several ratios instead, and draw this picture")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    batch = options.batch or (16 if options.curve else 256)
+    if options.curve:
+        figures = {
+            str(ratio): summary(measure({"ours": ours(ratio, batch)}, options.rounds, options.threads)["ours"], batch)
+            for ratio in RATIOS
+        }
+    else:
+        configs = {"ours": ours(options.ratio, batch), "reference": {"ratio": options.ratio, "batch": batch}}
+        steps = measure(configs, options.rounds, options.threads, {"reference": take_plain_steps})
+        figures = {name: summary(taken, batch) for name, taken in steps.items()}
+    facts = machine()
+    print_machine(facts)
+    print(f"{batch} images a step, {options.rounds} rounds, {options.threads} threads, {automatic_precision('cpu')}")
+    print(f"{'':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'busy cores':>12}{'peak memory':>14}")
+    for name, one in figures.items():
+        spread = f"{one['lowest']:>9.2f}{one['highest']:>9.2f}{one['busy_cores']:>12.2f}"
+        print(f"{name:<12}{one['images_per_second']:>10.2f}{spread}{one['peak_memory_gib']:>10.2f} GiB")
+    if options.curve:
+        draw(figures, batch, options.curve)
+    else:
+        first, second = figures["ours"], figures["reference"]
+        print(f"ratio of images/s {first['images_per_second'] / second['images_per_second']:.2f}")
+        print(f"ratio of peak memory {first['peak_memory_gib'] / second['peak_memory_gib']:.2f}")
+    if options.json:
+        options.json.write_text(json.dumps({"figures": figures, "batch": batch, "machine": facts}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        main()

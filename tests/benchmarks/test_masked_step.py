@@ -1,0 +1,58 @@
+"""The benchmark of the masked step: that both ways take real steps and are reported alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from benchmarks import masked_step
+from benchmarks.masked_step import draw, summary, take_plain_steps
+from benchmarks.reference.masked_step import PlainView
+from benchmarks.training_step import Step, configure, measure, take_steps
+from tests.benchmarks.test_training_step import Wire
+
+
+def small_vit(*_: object, **options: object) -> torch.nn.Module:
+    return timm.models.VisionTransformer(img_size=224, embed_dim=24, depth=1, num_heads=2, **options)
+
+
+def test_ours_is_the_step_of_the_experiment() -> None:
+    overrides = ["scale=tiny", "scale.cotex.width=32", "scale.cotex.depth=1", "model.mask_ratio=0.95"]
+    wire = Wire()
+    module = take_steps(configure("32-true", 4, 1, overrides, experiment="cotex"), 2, 1, wire)
+    assert module.trainer.global_step == len(wire.steps) == 2
+    assert module.mask_ratio == 0.95
+    with torch.device("meta"):
+        paper = masked_step.ours(0.95, 8)
+    assert paper["model"]["network"]["width"] == 768
+    assert paper["data"]["batch_size"] == 8
+
+
+def test_the_plain_way_learns_from_the_kept_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", small_vit)
+    seen: list[int] = []
+    view = PlainView()
+    view.vit.blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    view(torch.zeros(2, 3, 224, 224), 0.95)
+    assert seen == [1 + 9]
+    wire = Wire()
+    take_plain_steps({"ratio": 0.95, "batch": 2}, 2, 1, wire)
+    assert len(wire.steps) == 2
+    assert all(step.seconds > 0 and step.peak_memory > 0 for step in wire.steps)
+
+
+def test_summary_and_picture(tmp_path: Path) -> None:
+    figures = summary([Step(2.0, 1.9, 2**30), Step(1.0, 1.8, 2**30), Step(4.0, 2.0, 2**31)], 8)
+    assert figures == {
+        "images_per_second": 4.0, "lowest": 2.0, "highest": 8.0, "busy_cores": 1.9, "peak_memory_gib": 2.0,
+    }  # fmt: skip
+    draw({"0.0": figures, "0.95": figures}, 8, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5_000
+
+
+def test_targets_of_their_own() -> None:
+    with pytest.raises(RuntimeError, match="the plain process ended at step 0"):
+        measure({"plain": {}}, 1, 1, {"plain": print})
