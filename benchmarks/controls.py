@@ -36,6 +36,7 @@ import scipy.linalg  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
 from sklearn.model_selection import GroupKFold
@@ -211,7 +212,8 @@ def _fit_tasks(features: Array, labels: Frames, unseen: Array) -> Linear:
         return c, fit(known, target, unseen, c)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        done = dict(zip(tasks, pool.map(predict, tasks), strict=True))
+        fitted = track(pool.map(predict, tasks), description="linear models", total=len(tasks))
+        done = dict(zip(tasks, fitted, strict=True))
     units = np.stack([done[name][1][:, 1] for name in AU_NAMES], axis=1)
     by_task = {name: done[name][1] for name in ("valence_arousal", "expression")}
     return Linear({**by_task, "action_units": units}, {name: c for name, (c, _) in done.items()})

@@ -113,19 +113,23 @@ class Throughput(Callback):
     """Logs, per epoch, images per second of training (loading included, validation not) and peak memory in GiB.
 
     Memory is the GPU's where there is one, else this process's resident set; where the system keeps no peak that can be
-    reset (not Linux), it is left out. With several processes both are those of rank 0, the images of all.
+    reset (not Linux), it is left out. Images are those of all processes, memory is that of rank 0.
     """
 
     def __init__(self) -> None:
         self.start = self.end = 0.0
         self.images = 0
+        self.knows_peak = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start, self.images = time.perf_counter(), 0
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
-        elif _CLEAR_PEAK.exists():
-            _CLEAR_PEAK.write_text("5")  # proc(5): sets the peak to what is in use now
+        else:
+            try:
+                _CLEAR_PEAK.write_text("5")  # proc(5): sets the peak to what is in use now
+            except OSError:
+                self.knows_peak = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -137,7 +141,7 @@ class Throughput(Callback):
         values = {"train/images_per_s": self.images / max(self.end - self.start, 1e-9)}
         if pl_module.device.type == "cuda":
             values["train/peak_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
-        elif _STATUS.exists():
+        elif self.knows_peak:
             (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
             values["train/peak_memory_gib"] = int(line.split()[1]) / 2**20
         pl_module.log_dict(values, rank_zero_only=True)

@@ -53,7 +53,7 @@ def plain_step(ratio: float) -> Callable[[Tensor, Tensor], None]:
         entropies = torch.stack([F.cross_entropy(view, target) for view in logits])
         loss = entropies.sum() + 100 / 3 * divergences.mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(views.parameters(), 0.05)
         optimizer.step()
 
