@@ -134,22 +134,31 @@ class ViT(VisionTransformer):
             )
         if keep is not None and (keep.ndim != 2 or len(keep) != len(x)):
             raise ValueError(f"keep of shape {tuple(keep.shape)} for {len(x)} images: give (batch, kept patches)")
+        return self._encode(self._embed(x, keep), keep)
+
+    def forward_patches(self, patches: Tensor, keep: Tensor) -> Tensor:
+        """Class-token feature (B, width) of patches that were cut out elsewhere.
+
+        Args:
+            patches: (B, K, 3, patch_size, patch_size), normalised.
+            keep: (B, K) int64, where they lie; see ``forward_features``.
+        """
+        return self._encode(self._project(patches), keep)[:, 0]
+
+    def _encode(self, embedded: Tensor, keep: Tensor | None) -> Tensor:
+        """(B, 1 + K, width) tokens after the last LayerNorm, of (B, K, width) embedded patches."""
         assert self.cls_token is not None
         assert self.pos_embed is not None
         position = self.pos_embed[0, 1:]
-        patches = self._embed(x, keep) + (position if keep is None else position[keep])
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+        patches = embedded + (position if keep is None else position[keep])
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
         tokens = torch.cat([first, patches], dim=1)
         tokens = checkpoint_seq(self.blocks, tokens) if self.grad_checkpointing else self.blocks(tokens)
         normalised: Tensor = self.norm(tokens)
         return normalised
 
     def _embed(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """(B, K, width) embeddings of the kept patches: gathered first, then one product with the kernel.
-
-        A product, not a convolution, for all patches too: on CPUs the gradient of the convolution's kernel takes a
-        third of a small ViT's training step.
-        """
+        """(B, K, width) embeddings of the kept patches: gathered first, then projected."""
         if self.stem == "conv":
             if keep is not None:
                 raise ValueError("a convolutional stem sees across patches, so none can be left out: use stem=linear")
@@ -162,8 +171,16 @@ class ViT(VisionTransformer):
         else:
             image = torch.arange(len(x), device=x.device)[:, None]
             kept = patches[image, keep // grid, keep % grid]
+        return self._project(kept)
+
+    def _project(self, patches: Tensor) -> Tensor:
+        """(B, K, width) embeddings of (B, K, 3, P, P) patches.
+
+        A product, not a convolution, for whole images too: on CPUs the gradient of the convolution's kernel takes a
+        third of a small ViT's training step.
+        """
         projection = self.patch_embed.proj
-        return F.linear(kept.flatten(2), projection.weight.flatten(1), projection.bias)
+        return F.linear(patches.flatten(2), projection.weight.flatten(1), projection.bias)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Class-token feature (B, width); arguments as in ``forward_features``."""
@@ -232,7 +249,7 @@ def keep_lowest(noise: Tensor, ratio: float) -> Tensor:
     kept = int(patches * (1 - ratio))
     if not 0 <= ratio < 1 or kept < 1:
         raise ValueError(f"mask ratio {ratio} of {patches} patches leaves none: choose one in [0, {1 - 1 / patches:g}]")
-    return noise.argsort(dim=1)[:, :kept]
+    return noise.topk(kept, dim=1, largest=False).indices
 
 
 def random_keep(batch: int, patches: int, ratio: float, generator: torch.Generator) -> Tensor:

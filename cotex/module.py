@@ -109,7 +109,7 @@ class CoTEXModule(AffectModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         target, totals, divergences, agreements = batch["expression"], [], [], []
         for repeat in range(self.repeats):
-            logits = self.network(batch["image"], self.masks(batch["row"], repeat))
+            logits = self.network(batch["image"], self.masks(batch["row"], repeat), batch.get("augmentation"))
             totals.append(cotex_loss(logits, target, js_weight=self.js_weight, reference=self.reference_js))
             with torch.no_grad():
                 views = [view.float().softmax(dim=1) for view in logits]

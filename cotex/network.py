@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from backbones.preprocessing import Interpolation, Normalize
+from backbones.visible import visible_patches
 from backbones.vit import ViT, build_vit
 from backbones.weights import WeightsError
 from datamodules.labels import LSD_EXPRESSIONS
@@ -48,19 +50,43 @@ class CoTEX(nn.Module):
         """The ViT of each view."""
         return cast(list[ViT], list(self.vits))
 
-    def forward(self, image: Tensor, keep: Sequence[Tensor] | None = None) -> list[Tensor]:
+    def forward(
+        self, image: Tensor, keep: Sequence[Tensor] | None = None, augmentation: Tensor | None = None
+    ) -> list[Tensor]:
         """Logits of each view.
 
         Args:
             image: (B, 3, H, W), uint8 or 0..255.
             keep: (B, K) int64 patches for each view; None: every view sees all of them, as in evaluation.
+            augmentation: (B, 8), with images as they are stored: what to do to the kept patches, see
+                ``backbones.visible``.
 
         Returns:
             One (B, num_classes) tensor a view.
         """
+        if augmentation is not None:
+            return self._see(image, keep, augmentation)
         image = self.normalize(image)
         seen = [None] * len(self.vits) if keep is None else keep
         return [head(vit(image, kept)) for vit, head, kept in zip(self.vits, self.heads, seen, strict=True)]
+
+    def _see(self, image: Tensor, keep: Sequence[Tensor] | None, augmentation: Tensor) -> list[Tensor]:
+        """Logits of each view, from pixels of its kept patches alone."""
+        every = torch.arange(self.num_patches, device=image.device).expand(len(image), -1)
+        keep, first = keep or [every] * len(self.vits), self.backbones[0]
+        patches = visible_patches(
+            image,
+            augmentation,
+            torch.cat(list(keep), dim=1),
+            image_size=first.image_size,
+            patch_size=first.patch_size,
+            interpolation=self.preprocessing.interpolation,
+        )
+        of_each = self.normalize(patches).chunk(len(self.vits), dim=1)
+        return [
+            head(vit.forward_patches(part, kept))
+            for vit, head, part, kept in zip(self.backbones, self.heads, of_each, keep, strict=True)
+        ]
 
 
 def build_cotex(

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler
 
 from datamodules.annotations import Frames, IntArray
-from datamodules.labels import Batch, DataError
+from datamodules.labels import Augmentation, Batch, DataError
 from datamodules.transforms import Image, Transform
 
 OnUnreadable = Literal["error", "skip"]
@@ -27,10 +27,14 @@ class UnreadableImageError(DataError):
 
 
 class Sample(NamedTuple):
-    """One loaded row: its number and its transformed image, or None where that is missing or unreadable."""
+    """One loaded row: its number and its transformed image, or None where that is missing or unreadable.
+
+    ``augmentation`` is what the transform leaves to the method, if anything.
+    """
 
     row: int
     image: Image | None
+    augmentation: Augmentation | None = None
 
 
 def decode_image(data: bytes) -> Image:
@@ -118,24 +122,29 @@ class FaceDataset(Dataset[Sample]):
             raise UnreadableImageError(
                 f"{error}. Replace the file, or set data.on_unreadable=skip to leave out such images and count them."
             ) from error
-        return Sample(row, self.transform(image, epoch=epoch, row=row))
+        left = self.transform.left_to_do(epoch=epoch, row=row)
+        return Sample(row, self.transform(image, epoch=epoch, row=row), left)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Put samples into a batch, with the labels of their rows."""
-        loaded = [(row, image) for row, image in samples if image is not None]
+        loaded = [(sample.row, sample.image) for sample in samples if sample.image is not None]
         size = self.transform.image_size
         images = np.empty((len(loaded), 3, size, size), dtype=np.uint8)
         for target, (_, image) in zip(images, loaded, strict=True):
             target[:] = image.transpose(2, 0, 1)
         rows = torch.tensor([row for row, _ in loaded], dtype=torch.int64)
-        return Batch(
+        batch = Batch(
             image=torch.from_numpy(images),
             valence_arousal=self._valence_arousal[rows],
             expression=self._expression[rows],
             action_units=self._action_units[rows],
             row=rows,
-            unreadable=torch.tensor([row for row, image in samples if image is None], dtype=torch.int64),
+            unreadable=torch.tensor([sample.row for sample in samples if sample.image is None], dtype=torch.int64),
         )
+        left = [sample.augmentation for sample in samples if sample.augmentation is not None]
+        if left:
+            batch["augmentation"] = torch.tensor(left, dtype=torch.float32)
+        return batch
 
 
 class RowSampler(DistributedSampler[tuple[int, int]]):

@@ -9,7 +9,7 @@ AffectNet's own numbering (Mollahosseini et al. 2017, http://mohammadmahoor.com/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,10 +48,29 @@ class DataError(ValueError):
     """Files of a data set that cannot be used; the message names the file, the line and the mend."""
 
 
+class Augmentation(NamedTuple):
+    """What is done to one face: colour jitter, then flip, resize to ``resized`` x ``resized`` pixels, and crop.
+
+    Jitter multiplies by ``brightness``, blends with the picture's mean grey by ``contrast``, with each pixel's grey by
+    ``saturation``, and turns the hue by ``hue`` of the colour circle, in this order. 1, 1, 1, 0 changes nothing.
+    """
+
+    resized: float
+    top: float
+    left: float
+    flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
 class Batch(TypedDict):
     """B faces with their labels, as every datamodule makes them and every method takes them.
 
     ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
+    With ``augmentation``, images are as they are stored, and the method does to the pixels that it looks at what
+    the row of it says.
     """
 
     image: Tensor  # (B, 3, H, W) uint8, RGB
@@ -60,6 +79,7 @@ class Batch(TypedDict):
     action_units: Tensor  # (B, 12) float32, NaN = missing
     row: Tensor  # (B,) int64, index into the split's frame list
     unreadable: Tensor  # (U,) int64, likewise
+    augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
 
 
 def affectnet_columns(order: tuple[str, ...] = AFFECTNET_EXPRESSIONS) -> tuple[int | None, ...]:

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Final, Literal, Unpack
 
 import numpy as np
 from rich.progress import track
@@ -15,7 +15,7 @@ from rich.progress import track
 from datamodules.annotations import AnnotationError, Frames, read_lines, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
-from datamodules.transforms import TrainTransform
+from datamodules.transforms import SampledTransform
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
@@ -39,7 +39,9 @@ class LSDDataModule(FaceDataModule):
         test_root: their flat folder; ``root`` where None.
         cache_dir: where folder listings are kept, because listing 277,000 files on a network disk takes minutes; a
             listing is made anew when its folder has changed. None: never kept.
-        resize_ratio: see ``TrainTransform``, also for the six below.
+        input: ``full``: training batches hold augmented images of the network's size; ``visible``: images as stored and
+            what is to be done to them, for a method that computes the patches that it looks at, and no others.
+        resize_ratio: see ``SampledTransform``, also for the six below.
         flip: probability of the horizontal flip.
         jitter_probability: probability of the colour jitter.
         brightness: strength of the jitter.
@@ -61,6 +63,7 @@ class LSDDataModule(FaceDataModule):
         test_list: str | None = None,
         test_root: str | None = None,
         cache_dir: str | None = None,
+        input: Literal["full", "visible"] = "full",
         resize_ratio: float = 1.02,
         flip: float = 0.5,
         jitter_probability: float = 0.2,
@@ -75,6 +78,7 @@ class LSDDataModule(FaceDataModule):
         self.folders: dict[Split, str | None] = {"train": train_folder, "val": val_folder}
         self.test_list, self.test_root = test_list, test_root
         self.cache_dir = cache_dir
+        self.input = input
         self.augmentation = {
             "resize_ratio": resize_ratio,
             "flip": flip,
@@ -85,10 +89,14 @@ class LSDDataModule(FaceDataModule):
             "hue": hue,
         }
 
-    def train_transform(self) -> TrainTransform:
-        """Return the augmentation of EMMA and CoTEX."""
-        return TrainTransform(
-            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
+    def train_transform(self) -> SampledTransform:
+        """Return the augmentation of CoTEX."""
+        return SampledTransform(
+            image_size=self.image_size,
+            interpolation=self.interpolation,
+            seed=self.seed,
+            visible=self.input == "visible",
+            **self.augmentation,
         )
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:

@@ -19,6 +19,9 @@ import numpy.typing as npt
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version on import
 import albumentations as A  # type: ignore[import-untyped]
+from albumentations.augmentations.pixel import functional as pixels  # type: ignore[import-untyped]
+
+from datamodules.labels import Augmentation
 
 Image = npt.NDArray[np.uint8]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -26,6 +29,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 _FLAGS: Final = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 _PCG64_INCREMENT: Final = 0xDA3E39CB94B95BDB  # any odd number: it names the stream, the state comes from the row
 _IMAGENET_MEAN_COLOUR: Final = (124, 116, 104)
+STORED_SIZE: Final = 112
+"""Side of Aff-Wild2's aligned crops, px: what is handed to a method that augments by itself."""
 
 
 class Transform(Protocol):
@@ -35,6 +40,10 @@ class Transform(Protocol):
 
     def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
         """Return the (image_size, image_size, 3) uint8 picture that epoch ``epoch`` sees of row ``row``."""
+        ...
+
+    def left_to_do(self, *, epoch: int, row: int) -> Augmentation | None:
+        """Return what the method must still do to the picture, or None where all is done."""
         ...
 
 
@@ -70,6 +79,9 @@ class _Pipeline:
         }
         result: Image = self._steps(image=image)["image"]
         return result
+
+    def left_to_do(self, *, epoch: int, row: int) -> None:
+        """Return None: all is done."""
 
 
 class TrainTransform(_Pipeline):
@@ -161,6 +173,112 @@ class DANTransform(_Pipeline):
             image_size=image_size,
             seed=seed,
         )
+
+
+class SampledTransform:
+    """Augmentation of CoTEX, with parameters that are drawn before anything is done, so that it can be done elsewhere.
+
+    The same steps and strengths as ``TrainTransform``, the jitter's in a fixed order. albumentations draws while it
+    works; here a method that looks at few patches can be handed the parameters instead (``visible``).
+
+    Args:
+        image_size: side of the network's input, px.
+        resize_ratio: see ``TrainTransform``, also for the eight below.
+        flip: see there.
+        jitter_probability: see there.
+        brightness: see there.
+        contrast: see there.
+        saturation: see there.
+        hue: see there.
+        interpolation: see there.
+        seed: see there.
+        visible: hand out pictures of ``STORED_SIZE`` and what is left to do, instead of doing it.
+
+    Raises:
+        ValueError: a resize ratio below 1, or an unknown interpolation.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        resize_ratio: float = 1.02,
+        flip: float = 0.5,
+        jitter_probability: float = 0.2,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        interpolation: Interpolation = "bilinear",
+        seed: int = 0,
+        visible: bool = False,
+    ) -> None:
+        if resize_ratio < 1:
+            raise ValueError(
+                f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1"
+            )
+        if interpolation not in _FLAGS:
+            raise ValueError(f"interpolation is {interpolation!r}, expected one of {', '.join(_FLAGS)}")
+        self.image_size = STORED_SIZE if visible else image_size
+        self.crop_size, self.resized = image_size, int(image_size * resize_ratio)
+        self.flip, self.jitter_probability = flip, jitter_probability
+        self.strengths = (brightness, contrast, saturation, hue)
+        self.interpolation: Interpolation = interpolation
+        self.seed, self.visible = seed, visible
+        self._random = random.Random()
+
+    def draw(self, *, epoch: int, row: int) -> Augmentation:
+        """Return the parameters of a row in an epoch; they depend on the seed and on nothing else."""
+        key = hashlib.blake2b(f"{self.seed},{epoch},{row}".encode(), digest_size=16).digest()
+        self._random.seed(int.from_bytes(key, "little"))
+        draws = [self._random.random() for _ in range(8)]
+        offsets = self.resized - self.crop_size + 1
+        jittered = draws[3] < self.jitter_probability
+        brightness, contrast, saturation, hue = (
+            strength * (2 * value - 1) if jittered else 0.0
+            for strength, value in zip(self.strengths, draws[4:], strict=True)
+        )
+        return Augmentation(
+            resized=self.resized,
+            top=int(draws[0] * offsets),
+            left=int(draws[1] * offsets),
+            flip=float(draws[2] < self.flip),
+            brightness=1 + brightness,
+            contrast=1 + contrast,
+            saturation=1 + saturation,
+            hue=hue,
+        )
+
+    def left_to_do(self, *, epoch: int, row: int) -> Augmentation | None:
+        """Return the parameters where the method applies them, else None."""
+        return self.draw(epoch=epoch, row=row) if self.visible else None
+
+    def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
+        """Augment one image, or bring it to the stored size; see ``_Pipeline.__call__``."""
+        if self.visible:
+            return resize(image, STORED_SIZE, self.interpolation)
+        return augment(image, self.draw(epoch=epoch, row=row), self.crop_size, self.interpolation)
+
+
+def augment(image: Image, augmentation: Augmentation, size: int, interpolation: Interpolation) -> Image:
+    """Do to a whole (H, W, 3) picture what the parameters say; return (size, size, 3)."""
+    image = pixels.adjust_brightness_torchvision(image, augmentation.brightness)
+    image = pixels.adjust_contrast_torchvision(image, augmentation.contrast)
+    image = pixels.adjust_saturation_torchvision(image, augmentation.saturation)
+    image = pixels.adjust_hue_torchvision(image, augmentation.hue)
+    if augmentation.flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+    image = resize(image, int(augmentation.resized), interpolation)
+    top, left = int(augmentation.top), int(augmentation.left)
+    return image[top : top + size, left : left + size]
+
+
+def resize(image: Image, size: int, interpolation: Interpolation) -> Image:
+    """Resize to (size, size, 3), averaging areas where that shrinks the picture."""
+    if image.shape[:2] == (size, size):
+        return image
+    flags = cv2.INTER_AREA if max(image.shape[:2]) > size else _FLAGS[interpolation]
+    return cv2.resize(image, (size, size), interpolation=flags).astype(np.uint8, copy=False)
 
 
 class EvalTransform(_Pipeline):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.input_pipeline import faces, measure, ours, theirs
+from benchmarks.input_pipeline import faces, measure, ours, theirs, visible
 
 SIZE = 64
 
@@ -21,6 +21,14 @@ def test_both_make_normalised_batches_of_the_same_faces() -> None:
     # crops, flips and a fifth of jittered faces move a face's mean colour less than another face is away
     distance = torch.cdist(mine.mean(dim=(2, 3)), reference.mean(dim=(2, 3)))
     assert distance.diagonal().median() < distance[~torch.eye(6, dtype=torch.bool)].median()
+
+
+def test_kept_patches_are_normalised_pieces_of_the_faces() -> None:
+    files = faces(None, 6)
+    patches, whole = visible(SIZE, 6, 0.75)(files, 1), ours(SIZE, 6)(files, 1)
+    assert patches.shape == (6, 2 * 4, 3, 16, 16)
+    assert abs(patches.mean() - whole.mean()) < 0.3
+    assert whole.min() - 0.5 < patches.min() < patches.max() < whole.max() + 0.5
 
 
 def test_rates_of_every_round_but_the_first() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.transforms import DANTransform, EvalTransform, TrainTransform
+from datamodules.transforms import STORED_SIZE, DANTransform, EvalTransform, SampledTransform, TrainTransform
 
 PLAIN = {"flip": 0.0, "jitter_probability": 0.0}
 
@@ -145,3 +145,44 @@ def test_wrong_options_are_refused() -> None:
         TrainTransform(image_size=64, resize_ratio=0.9)
     with pytest.raises(ValueError, match="interpolation is 'nearest', expected one of bilinear, bicubic"):
         EvalTransform(image_size=64, interpolation="nearest")  # type: ignore[arg-type]
+
+
+def test_sampled_draws_are_pure_and_as_asked() -> None:
+    transform = SampledTransform(image_size=224, seed=3)
+    draws = [transform.draw(epoch=0, row=row) for row in range(2000)]
+    again = SampledTransform(image_size=224, seed=3)
+    assert [again.draw(epoch=0, row=row) for row in reversed(range(2000))] == draws[::-1]
+    other = SampledTransform(image_size=224, seed=4)
+    assert [transform.draw(epoch=1, row=row) for row in range(20)] != draws[:20]
+    assert [other.draw(epoch=0, row=row) for row in range(20)] != draws[:20]
+    assert {one.resized for one in draws} == {228}
+    assert {one.top for one in draws} == {one.left for one in draws} == set(range(5))
+    assert np.mean([one.flip for one in draws]) == pytest.approx(0.5, abs=0.045)  # four standard deviations
+    jittered = [one for one in draws if one.brightness != 1]
+    assert len(jittered) / 2000 == pytest.approx(0.2, abs=0.036)
+    assert all(one[4:] == (1, 1, 1, 0) for one in draws if one.brightness == 1)
+    for name, strength, middle in (
+        ("brightness", 0.4, 1),
+        ("contrast", 0.4, 1),
+        ("saturation", 0.4, 1),
+        ("hue", 0.1, 0),
+    ):
+        values = [getattr(one, name) - middle for one in jittered]
+        assert strength * 0.95 < max(values) <= strength
+        assert -strength <= min(values) < -strength * 0.95
+
+
+def test_sampled_transform_hands_out_what_it_is_asked_for() -> None:
+    image = picture(size=48)
+    whole = SampledTransform(image_size=64, seed=3)
+    assert whole.left_to_do(epoch=0, row=0) is None
+    assert whole(image, epoch=0, row=0).shape == (64, 64, 3)
+    visible = SampledTransform(image_size=64, seed=3, visible=True)
+    assert visible.image_size == STORED_SIZE
+    assert visible(image, epoch=0, row=0).shape == (112, 112, 3)
+    np.testing.assert_array_equal(visible(picture(), epoch=0, row=0), picture())
+    assert visible.left_to_do(epoch=0, row=0) == whole.draw(epoch=0, row=0)
+    with pytest.raises(ValueError, match=r"resize_ratio is 0\.9"):
+        SampledTransform(image_size=64, resize_ratio=0.9)
+    with pytest.raises(ValueError, match="interpolation is 'nearest'"):
+        SampledTransform(image_size=64, interpolation="nearest")  # type: ignore[arg-type]
