@@ -74,14 +74,15 @@ class CoTEX(nn.Module):
         """Logits of each view, from pixels of its kept patches alone."""
         every = torch.arange(self.num_patches, device=image.device).expand(len(image), -1)
         keep, first = keep or [every] * len(self.vits), self.backbones[0]
-        patches = visible_patches(
-            image,
-            augmentation,
-            torch.cat(list(keep), dim=1),
-            image_size=first.image_size,
-            patch_size=first.patch_size,
-            interpolation=self.preprocessing.interpolation,
-        )
+        with torch.autocast(image.device.type, enabled=False):  # pixels have more than the 8 bits of bf16
+            patches = visible_patches(
+                image,
+                augmentation,
+                torch.cat(list(keep), dim=1),
+                image_size=first.image_size,
+                patch_size=first.patch_size,
+                interpolation=self.preprocessing.interpolation,
+            )
         of_each = self.normalize(patches).chunk(len(self.vits), dim=1)
         return [
             head(vit.forward_patches(part, kept))

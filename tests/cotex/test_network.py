@@ -54,6 +54,21 @@ def test_each_view_sees_its_own_patches_only():
     assert not torch.equal(before[1], after[1])
 
 
+def test_visible_patches_are_the_same_pixels_under_autocast():
+    torch.manual_seed(0)
+    network = build_cotex(**SMALL, weights="random").eval()
+    seen = []
+    network.vits[0].forward_patches = lambda patches, keep: (seen.append(patches), torch.zeros(2, 48))[1]
+    image = torch.randint(0, 256, (2, 3, 112, 112), dtype=torch.uint8)
+    keep = [torch.tensor([[0, 5], [2, 3]])] * 2
+    augmentation = torch.tensor([[66, 1, 0, 1, 1.2, 0.8, 1.1, 0.05], [66, 0, 2, 0, 1, 1, 1, 0]])
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            network(image, keep, augmentation)
+    assert seen[0].dtype == seen[1].dtype == torch.float32
+    assert torch.equal(seen[0], seen[1])
+
+
 def test_weights_may_differ_between_the_views(tmp_path):
     for number in range(3):
         torch.manual_seed(number)
