@@ -72,8 +72,10 @@ class CoTEX(nn.Module):
 
     def _see(self, image: Tensor, keep: Sequence[Tensor] | None, augmentation: Tensor) -> list[Tensor]:
         """Logits of each view, from pixels of its kept patches alone."""
-        every = torch.arange(self.num_patches, device=image.device).expand(len(image), -1)
-        keep, first = keep or [every] * len(self.vits), self.backbones[0]
+        if keep is None:
+            every = torch.arange(self.num_patches, device=image.device).expand(len(image), -1)
+            keep = [every] * len(self.vits)
+        first = self.backbones[0]
         with torch.autocast(image.device.type, enabled=False):  # pixels have more than the 8 bits of bf16
             patches = visible_patches(
                 image,

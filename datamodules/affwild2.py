@@ -76,7 +76,7 @@ class MTLDataModule(FaceDataModule):
         }
 
     def train_transform(self) -> TrainTransform:
-        """Return the augmentation of EMMA and CoTEX."""
+        """Return the augmentation of EMMA."""
         return TrainTransform(
             image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
         )

@@ -85,7 +85,7 @@ class _Pipeline:
 
 
 class TrainTransform(_Pipeline):
-    """Augmentation of EMMA and CoTEX: colour jitter, horizontal flip, resize a little larger, random crop.
+    """Augmentation of EMMA: colour jitter, horizontal flip, resize a little larger, random crop.
 
     Jitter and flip work on the face as it is stored (112 px), where they are cheaper than after enlarging.
 
@@ -119,15 +119,11 @@ class TrainTransform(_Pipeline):
         interpolation: Interpolation = "bilinear",
         seed: int = 0,
     ) -> None:
-        if resize_ratio < 1:
-            raise ValueError(
-                f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1"
-            )
         super().__init__(
             [
                 A.ColorJitter(brightness, contrast, saturation, hue, p=jitter_probability),
                 A.HorizontalFlip(p=flip),
-                _resize(int(image_size * resize_ratio), interpolation),
+                _resize(_resized(image_size, resize_ratio), interpolation),
                 A.RandomCrop(image_size, image_size),
             ],
             image_size=image_size,
@@ -213,14 +209,9 @@ class SampledTransform:
         seed: int = 0,
         visible: bool = False,
     ) -> None:
-        if resize_ratio < 1:
-            raise ValueError(
-                f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1"
-            )
-        if interpolation not in _FLAGS:
-            raise ValueError(f"interpolation is {interpolation!r}, expected one of {', '.join(_FLAGS)}")
+        _flag(interpolation)
         self.image_size = STORED_SIZE if visible else image_size
-        self.crop_size, self.resized = image_size, int(image_size * resize_ratio)
+        self.crop_size, self.resized = image_size, _resized(image_size, resize_ratio)
         self.flip, self.jitter_probability = flip, jitter_probability
         self.strengths = (brightness, contrast, saturation, hue)
         self.interpolation: Interpolation = interpolation
@@ -277,7 +268,7 @@ def resize(image: Image, size: int, interpolation: Interpolation) -> Image:
     """Resize to (size, size, 3), averaging areas where that shrinks the picture."""
     if image.shape[:2] == (size, size):
         return image
-    flags = cv2.INTER_AREA if max(image.shape[:2]) > size else _FLAGS[interpolation]
+    flags = cv2.INTER_AREA if max(image.shape[:2]) > size else _flag(interpolation)
     return cv2.resize(image, (size, size), interpolation=flags).astype(np.uint8, copy=False)
 
 
@@ -298,6 +289,18 @@ class EvalTransform(_Pipeline):
 
 def _resize(size: int, interpolation: str) -> Any:
     """Return the step that resizes to ``size`` x ``size``, averaging areas where that shrinks the image."""
+    return A.Resize(size, size, interpolation=_flag(interpolation), area_for_downscale="image")
+
+
+def _resized(image_size: int, resize_ratio: float) -> int:
+    """Return the size before the crop, or raise ValueError where no crop fits."""
+    if resize_ratio < 1:
+        raise ValueError(f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1")
+    return int(image_size * resize_ratio)
+
+
+def _flag(interpolation: str) -> int:
+    """Return OpenCV's number of an interpolation, or raise ValueError for one that is not offered."""
     if interpolation not in _FLAGS:
         raise ValueError(f"interpolation is {interpolation!r}, expected one of {', '.join(_FLAGS)}")
-    return A.Resize(size, size, interpolation=_FLAGS[interpolation], area_for_downscale="image")
+    return _FLAGS[interpolation]
