@@ -80,10 +80,35 @@ def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Sco
         expressions: class names, in label order.
     """
     frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
-    f1_units = 2 * positive / (1 + positive)
+    return _expected(labels, expressions, f1_expression=frequencies, f1_units=2 * positive / (1 + positive))
+
+
+def majority(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
+    """What the most frequent answer gives, always the same one: expression, and yes or no for each action unit.
+
+    Args:
+        labels: whose frequencies they are.
+        expressions: class names, in label order.
+    """
+    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    f1_expression, most = 0 * frequencies, frequencies.argmax()  # NaN stays NaN
+    f1_expression[most] = 2 * frequencies[most] / (1 + frequencies[most])
+    f1_units = np.where(positive < 0.5, 0 * positive, 2 * positive / (1 + positive))
+    return _expected(labels, expressions, f1_expression=f1_expression, f1_units=f1_units)
+
+
+def _expected(
+    labels: LabelArrays,
+    expressions: Sequence[str],
+    *,
+    f1_expression: NDArray[np.float64],
+    f1_units: NDArray[np.float64],
+) -> Scores:
+    """Scores of a predictor that has these F1 and is right about the majority: NaN, where there is no label, is None."""
+    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
     valid = (~np.isnan(labels.action_units)).sum(axis=0)
     affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0
-    expression = None if np.isnan(frequencies).any() else 1 / len(expressions)
+    expression = _known(f1_expression.mean())
     units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
     hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
     parts = [part for part in (affect, expression, units) if part is not None]
@@ -93,9 +118,9 @@ def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Sco
         "CCC_V": affect,
         "CCC_A": affect,
         expression_score(expressions): expression,
-        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, frequencies, strict=True)},
+        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, f1_expression, strict=True)},
         "ACC_EXPR": _known(frequencies.max()),
-        "MACRO_ACC_EXPR": expression,
+        "MACRO_ACC_EXPR": None if expression is None else 1 / len(expressions),
         "P_AU": units,
         **{f"F1_AU{unit}": _known(value) for unit, value in zip(ACTION_UNITS, f1_units, strict=True)},
         "ACC_AU": float(hits.sum() / valid.sum()) if valid.any() else None,

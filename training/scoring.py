@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
-from evaluators.chance import chance
+from evaluators.chance import chance, majority
 from evaluators.metrics import Scores
 from evaluators.predictions import merge_parts, read_table, score_table
 from evaluators.report import format_table, write_report, write_scores
@@ -83,7 +83,7 @@ def report(path: Path, frames: LabelledFrames, folder: Path, *, au_thresholds: T
     table = read_table(path)
     scores = score_table(table, frames, au_thresholds=au_thresholds)
     write_scores(scores, folder / "scores.json")
-    references = {"chance": chance(frames, table.expressions)}
+    references = {guess.__name__: guess(frames, table.expressions) for guess in (chance, majority)}
     write_report(folder, frames=frames, split=path.stem, references=references)
     print(format_table(scores, references))
     if table.null.any():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.labels import LSD_EXPRESSIONS
-from evaluators.chance import VARIANTS, chance, frequency_baseline, frequency_baselines
+from evaluators.chance import VARIANTS, chance, frequency_baseline, frequency_baselines, majority
 from tests.evaluators.fake import make_frames
 
 
@@ -35,6 +35,7 @@ def test_closed_forms_agree_with_the_predictors(frames, baselines):
     for name in [name for name in expected if name.startswith(("F1_EXPR", "P_EXPR", "MACRO"))]:
         assert expected[name] == pytest.approx(baselines["random draws"][name], abs=0.01)
     assert list(expected) == list(baselines["majority"])
+    assert majority(frames) == pytest.approx(baselines["majority"], abs=1e-12)
 
 
 def test_the_strongest_is_returned_and_a_constant_has_no_concordance(frames, baselines):
@@ -67,11 +68,14 @@ def test_missing_tasks(frames):
             action_units=np.full_like(of.action_units, np.nan),
         )
 
+    assert majority(unlabelled(frames))["P_EXPR"] < 1 / 8
+    for scores in (majority(unlabelled(frames)), chance(unlabelled(frames))):
+        assert scores["P_MTL"] is scores["P_VA"] is scores["P_AU"] is scores["F1_AU1"] is scores["ACC_AU"] is None
     for scores in (chance(unlabelled(frames)), frequency_baseline(unlabelled(frames), unlabelled(frames))):
         assert scores["P_MTL"] is scores["P_VA"] is scores["P_AU"] is scores["F1_AU1"] is scores["ACC_AU"] is None
         assert scores["P_EXPR"] == scores["SCORE"] == pytest.approx(1 / 8, abs=0.005)
     no_expression = dataclasses.replace(unlabelled(frames), expression=np.full(8_000, -1))
-    assert set(chance(no_expression).values()) == {None}
+    assert set(chance(no_expression).values()) == set(majority(no_expression).values()) == {None}
     assert frequency_baseline(no_expression, frames)["P_VA"] == 0
 
 
@@ -82,3 +86,4 @@ def test_six_classes_have_their_own_score():
     assert expected["P_LSD"] == pytest.approx(1 / 6)
     assert "P_EXPR" not in expected
     assert expected["ACC_EXPR"] == pytest.approx(9 / 50)
+    assert majority(frames, LSD_EXPRESSIONS)["P_LSD"] == pytest.approx(2 * 9 / (50 + 9) / 6)
