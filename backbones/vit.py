@@ -232,26 +232,22 @@ def build_vit(
     return network
 
 
-def keep_lowest(noise: Tensor, ratio: float) -> Tensor:
-    """Indices of the patches that stay when a share of them is removed: those of the lowest noise.
+def sincos_positions(width: int, grid: int) -> Tensor:
+    """Fixed sine-cosine embeddings of a square of patches, as MAE uses them (official ``pos_embed.py``).
+
+    The first half of an embedding tells the column, the second the row: in each, sines of ``width / 4`` frequencies
+    from 1 down to nearly 1/10,000, then the cosines.
 
     Args:
-        noise: (B, N), one number a patch.
-        ratio: share removed, in [0, 1).
+        width: length of an embedding, a multiple of 4.
+        grid: patches along a side.
 
     Returns:
-        (B, int(N * (1 - ratio))) int64, by ascending noise.
-
-    Raises:
-        ValueError: nothing would be left, or ``ratio`` out of range.
+        (1, 1 + grid², width) float32; the class token's is 0.
     """
-    patches = noise.shape[1]
-    kept = int(patches * (1 - ratio))
-    if not 0 <= ratio < 1 or kept < 1:
-        raise ValueError(f"mask ratio {ratio} of {patches} patches leaves none: choose one in [0, {1 - 1 / patches:g}]")
-    return noise.topk(kept, dim=1, largest=False).indices
-
-
-def random_keep(batch: int, patches: int, ratio: float, generator: torch.Generator) -> Tensor:
-    """Random patches to keep for each image, on the generator's device; see ``keep_lowest``."""
-    return keep_lowest(torch.rand(batch, patches, generator=generator, device=generator.device), ratio)
+    frequency = 10_000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angle = torch.arange(grid, dtype=torch.float64)[:, None] * frequency
+    one = torch.cat([angle.sin(), angle.cos()], dim=1)  # (grid, width / 2)
+    column, row = one.expand(grid, -1, -1), one[:, None].expand(-1, grid, -1)
+    positions = torch.cat([column, row], dim=-1).flatten(0, 1)
+    return torch.cat([torch.zeros(1, width, dtype=torch.float64), positions]).float()[None]

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 _KINDS: dict[Kind, str] = {
     "vit": "a ViT encoder (MAE or timm names)",
+    "mae": "a masked autoencoder (a ViT's names and decoder_*)",
     "dan": "a DAN (names features.*, cat_head*.*, fc.*, bn.*)",
     "resnet18": "a ResNet-18 trunk (torchvision or timm names)",
 }
@@ -78,8 +79,8 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
     state, source, preprocessing = _read(weights, kind)
     published = list(state)
     state = _rename(state, kind, source)
-    if kind == "vit":
-        _resize_position_embedding(state, network)
+    if kind in ("vit", "mae"):
+        _resize_position_embeddings(state, network)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
     _check(network, state, head, published, f"weights {source}", kind)
     network.load_state_dict(state, strict=False)  # what is missing now is the replaced head
@@ -184,18 +185,19 @@ def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tens
     return state
 
 
-def _resize_position_embedding(state: dict[str, Tensor], network: nn.Module) -> None:
-    """Fits a square grid of position embeddings to the network's (bicubic, antialiased), class token kept."""
-    published, own = state.get("pos_embed"), network.state_dict().get("pos_embed")
-    if published is None or own is None or published.ndim != 3 or published.shape[1] == own.shape[1]:
-        return
-    sides = [math.isqrt(tokens.shape[1] - 1) for tokens in (published, own)]
-    if any(side**2 + 1 != tokens.shape[1] for side, tokens in zip(sides, (published, own), strict=True)):
-        return  # no class token or not square: reported as mis-shaped
-    _log.info("position embeddings resized from %d x %d to %d x %d patches", sides[0], sides[0], sides[1], sides[1])
-    state["pos_embed"] = resample_abs_pos_embed(
-        published, new_size=[sides[1]] * 2, old_size=[sides[0]] * 2, num_prefix_tokens=1
-    )
+def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) -> None:
+    """Fits square grids of position embeddings to the network's (bicubic, antialiased), class token kept."""
+    for name in [name for name in state if name.endswith("pos_embed")]:
+        published, own = state[name], network.state_dict().get(name)
+        if own is None or published.ndim != 3 or published.shape[1] == own.shape[1]:
+            continue
+        sides = [math.isqrt(tokens.shape[1] - 1) for tokens in (published, own)]
+        if any(side**2 + 1 != tokens.shape[1] for side, tokens in zip(sides, (published, own), strict=True)):
+            continue  # no class token or not square: reported as mis-shaped
+        _log.info("%s resized from %d x %d to %d x %d patches", name, sides[0], sides[0], sides[1], sides[1])
+        state[name] = resample_abs_pos_embed(
+            published, new_size=[sides[1]] * 2, old_size=[sides[0]] * 2, num_prefix_tokens=1
+        )
 
 
 def _check(

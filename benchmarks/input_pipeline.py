@@ -26,7 +26,7 @@ from backbones.preprocessing import Normalize
 from backbones.visible import visible_patches
 from benchmarks.machine import machine, print_machine
 from benchmarks.reference import input_pipeline as reference
-from cotex.masks import kept_patches
+from backbones.masks import kept_patches
 from datamodules.annotations import unlabelled
 from datamodules.faces import FaceDataset, Sample, decode_image
 from datamodules.transforms import SampledTransform, TrainTransform

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from cotex.masks import kept_patches
+from backbones.masks import kept_patches
 from cotex.network import CoTEX
 from datamodules.labels import LSD_EXPRESSIONS, Batch
 from evaluators.metrics import AffectScores, Predictions

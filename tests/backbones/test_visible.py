@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from backbones.visible import visible_patches
-from backbones.vit import build_vit, keep_lowest
+from backbones.masks import keep_lowest
+from backbones.vit import build_vit
 from datamodules.labels import Augmentation
 from datamodules.transforms import SampledTransform, augment
 

@@ -9,7 +9,8 @@ from timm.layers.drop import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
-from backbones.vit import ViT, build_vit, keep_lowest, random_keep
+from backbones.masks import keep_lowest
+from backbones.vit import ViT, build_vit
 from backbones.weights import WeightsError
 from tests.golden import rebuild
 
@@ -175,18 +176,3 @@ def test_bad_arguments(small):
         small(torch.zeros(2, 3, 64, 64), torch.zeros(1, 4, dtype=torch.int64))
     with pytest.raises(WeightsError, match="neither an existing file nor a known name"):
         build_vit(**SMALL, weights="no_such_file.pth")
-
-
-def test_random_keep():
-    keep = random_keep(50, 196, 0.75, torch.Generator().manual_seed(3))
-    assert keep.shape == (50, 49)
-    assert torch.equal(keep, random_keep(50, 196, 0.75, torch.Generator().manual_seed(3)))
-    assert all(len(set(row.tolist())) == 49 for row in keep)
-    assert not torch.equal(keep[0], keep[1])
-    assert random_keep(1, 16, 0.0, torch.Generator()).shape == (1, 16)
-
-
-@pytest.mark.parametrize("ratio", [-0.1, 1.0, 0.95])
-def test_mask_that_leaves_nothing(ratio):
-    with pytest.raises(ValueError, match="mask ratio"):
-        random_keep(1, 16, ratio, torch.Generator())

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.vit import ViT, keep_lowest
+from backbones.masks import keep_lowest
+from backbones.vit import ViT
 from cotex.network import CoTEX, build_cotex
 from tests.golden import rebuild
 

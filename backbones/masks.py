@@ -1,4 +1,4 @@
-"""Which patches each view sees: a pure function of seed, epoch, row, view and repetition."""
+"""Which patches a network sees: a pure function of seed, epoch, row, view and repetition."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from backbones.vit import keep_lowest
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
@@ -40,6 +38,26 @@ def kept_patches(rows: Tensor, *, patches: int, ratio: float, seed: int, epoch: 
         noise = _mix(streams[:, None] + np.arange(1, patches + 1, dtype=np.uint64) * _GAMMA)
     # 53 bits are what a double holds exactly
     return keep_lowest(torch.from_numpy((noise >> np.uint64(11)).astype(np.float64)), ratio).to(rows.device)
+
+
+def keep_lowest(noise: Tensor, ratio: float) -> Tensor:
+    """Indices of the patches that stay when a share of them is removed: those of the lowest noise.
+
+    Args:
+        noise: (B, N), one number a patch.
+        ratio: share removed, in [0, 1).
+
+    Returns:
+        (B, int(N * (1 - ratio))) int64, by ascending noise.
+
+    Raises:
+        ValueError: nothing would be left, or ``ratio`` out of range.
+    """
+    patches = noise.shape[1]
+    kept = int(patches * (1 - ratio))
+    if not 0 <= ratio < 1 or kept < 1:
+        raise ValueError(f"mask ratio {ratio} of {patches} patches leaves none: choose one in [0, {1 - 1 / patches:g}]")
+    return noise.topk(kept, dim=1, largest=False).indices
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cotex.masks import kept_patches
+from backbones.masks import keep_lowest, kept_patches
 
 COMMON = {"patches": 64, "ratio": 0.75, "seed": 3, "epoch": 2, "view": 0, "repeat": 0}
 
@@ -47,6 +47,13 @@ def test_neighbouring_rows_are_unrelated():
     assert both == pytest.approx(16 * 16 / 64, abs=0.1)
 
 
-def test_a_ratio_that_leaves_nothing():
+def test_the_lowest_noise_is_kept_in_its_order():
+    noise = torch.tensor([[0.3, 0.1, 0.9, 0.2], [0.0, 0.7, 0.6, 0.8]])
+    assert keep_lowest(noise, 0.5).tolist() == [[1, 3], [0, 2]]
+    assert keep_lowest(noise, 0.0).shape == (2, 4)
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.0, 0.99])
+def test_a_ratio_that_leaves_nothing(ratio):
     with pytest.raises(ValueError, match="mask ratio"):
-        draw(ratio=0.99)
+        draw(ratio=ratio)

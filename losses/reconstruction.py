@@ -1,0 +1,30 @@
+"""What a masked autoencoder is trained on: the pixels of the patches that it did not see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def reconstruction_loss(prediction: Tensor, pixels: Tensor, keep: Tensor, *, normalise: bool = True) -> Tensor:
+    """Mean squared error over the removed patches (He et al. 2022, section 3 and "Reconstruction target").
+
+    Args:
+        prediction: (B, N, P) pixels of every patch, as the decoder gives them.
+        pixels: (B, N, P) true ones, of the normalised image.
+        keep: (B, K) int64, the patches that were seen and do not count.
+        normalise: compare with each patch's pixels less their mean, over their standard deviation.
+
+    Returns:
+        The loss, float32; 0 where nothing was removed.
+    """
+    target = normalised_patches(pixels) if normalise else pixels
+    error = (prediction.float() - target.float()).square().mean(dim=-1)
+    removed = torch.ones_like(error).scatter(1, keep, 0.0)
+    return (error * removed).sum() / removed.sum().clamp(min=1)
+
+
+def normalised_patches(pixels: Tensor) -> Tensor:
+    """(B, N, P) patches with mean 0 and variance 1 each: unbiased variance, and 1e-6 so that flat ones stay 0."""
+    mean = pixels.mean(dim=-1, keepdim=True)
+    return (pixels - mean) / (pixels.var(dim=-1, keepdim=True) + 1e-6).sqrt()

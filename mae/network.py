@@ -1,0 +1,141 @@
+"""Masked autoencoder (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377).
+
+Written from the paper and the published checkpoints' names, which ``state_dict`` keeps: the encoder's are timm's ViT
+names, the decoder's begin with ``decoder_``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from backbones.preprocessing import Interpolation
+from backbones.vit import ViT, sincos_positions
+from backbones.weights import load_weights
+
+DECODER = ("decoder_", "mask_token")
+"""What the names of everything begin with that an encoder alone does not have."""
+
+
+class MAE(ViT):
+    """A ViT that is shown few patches, and a decoder that draws the others.
+
+    It is the encoder, with a decoder beside it, so that the names are the official ones and an encoder is what is left
+    when the decoder's are dropped (``encoder_state``). Position embeddings are sine-cosine and not trained.
+
+    Args:
+        image_size: see ``backbones.vit.ViT``, like the next four.
+        patch_size: see there.
+        width: see there; a multiple of 4.
+        depth: see there.
+        heads: see there.
+        decoder_width: length of the decoder's tokens, a multiple of 4 and of ``decoder_heads``.
+        decoder_depth: number of the decoder's blocks.
+        decoder_heads: attention heads of each.
+        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
+        weights_for: ``all``: the weights are a whole masked autoencoder's; ``encoder``: a ViT's, to go on from.
+        interpolation: of the resize to ``image_size``; None: that of the weights.
+
+    Raises:
+        ValueError: sizes that do not divide, or an unknown ``weights_for``.
+        WeightsError: weights that cannot be had or do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 224,
+        patch_size: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        decoder_width: int = 512,
+        decoder_depth: int = 8,
+        decoder_heads: int = 16,
+        weights: str | None = None,
+        weights_for: Literal["all", "encoder"] = "all",
+        interpolation: Interpolation | None = None,
+    ) -> None:
+        if width % 4 or decoder_width % 4 or decoder_width % decoder_heads:
+            raise ValueError(
+                f"MAE(width={width}, decoder_width={decoder_width}, decoder_heads={decoder_heads}): widths must be "
+                "multiples of 4 (sine-cosine positions), the decoder's also of its heads"
+            )
+        if weights_for not in ("all", "encoder"):
+            raise ValueError(f"MAE weights_for={weights_for!r}: choose 'all' or 'encoder'")
+        super().__init__(image_size=image_size, patch_size=patch_size, width=width, depth=depth, heads=heads)
+        grid = image_size // patch_size
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
+        self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, grid), requires_grad=False)
+        self.decoder_embed = nn.Linear(width, decoder_width)
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.decoder_blocks = nn.Sequential(
+            *(Block(decoder_width, decoder_heads, qkv_bias=True, norm_layer=norm) for _ in range(decoder_depth))
+        )
+        self.decoder_norm = norm(decoder_width)
+        self.decoder_pred = nn.Linear(decoder_width, patch_size**2 * 3)
+        assert self.pos_embed is not None
+        self.pos_embed.requires_grad_(False)
+        self._initialise(grid)
+        if weights is not None:
+            whole = weights_for == "all"
+            preprocessing = load_weights(self, weights, kind="mae" if whole else "vit", head=() if whole else DECODER)
+            self.preprocessing = preprocessing.at(image_size, interpolation)
+        else:
+            self.preprocessing = self.preprocessing.at(image_size, interpolation)
+
+    @torch.no_grad()
+    def _initialise(self, grid: int) -> None:
+        """Initialises as the official code does: Xavier-uniform matrices, small tokens, fixed positions."""
+        assert self.pos_embed is not None
+        assert self.cls_token is not None
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
+        nn.init.normal_(self.cls_token, std=0.02)
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.pos_embed.copy_(sincos_positions(self.pos_embed.shape[-1], grid))
+
+    def decode(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """Pixels of all patches from the encoder's tokens of some.
+
+        Args:
+            tokens: (B, 1 + K, width) of ``forward_features(x, keep)``.
+            keep: (B, K) int64, which patches they are.
+
+        Returns:
+            (B, N, patch_size² · 3), in the order of ``patch_pixels``.
+        """
+        embedded = self.decoder_embed(tokens)
+        places = keep[..., None].expand(-1, -1, embedded.shape[-1])
+        patches = self.mask_token.to(embedded.dtype).expand(len(keep), self.num_patches, -1)
+        filled = torch.cat([embedded[:, :1], patches.scatter(1, places, embedded[:, 1:])], dim=1)
+        decoded = self.decoder_norm(self.decoder_blocks(filled + self.decoder_pos_embed))
+        pixels: Tensor = self.decoder_pred(decoded[:, 1:])
+        return pixels
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:  # type: ignore[override]
+        """Pixels of all patches (B, N, patch_size² · 3) of normalised images (B, 3, H, W), seen at ``keep`` only."""
+        return self.decode(self.forward_features(x, keep), keep)
+
+    def patch_pixels(self, images: Tensor) -> Tensor:
+        """(B, N, patch_size² · 3) pixels of (B, 3, H, W) images, patch by patch: row, column, colour."""
+        side, grid = self.patch_size, self.image_size // self.patch_size
+        pieces = images.reshape(len(images), 3, grid, side, grid, side)
+        return pieces.permute(0, 2, 4, 3, 5, 1).reshape(len(images), grid**2, -1)
+
+    def assemble(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) images of (B, N, patch_size² · 3) patches: the inverse of ``patch_pixels``."""
+        side, grid = self.patch_size, self.image_size // self.patch_size
+        pieces = pixels.reshape(len(pixels), grid, grid, side, side, 3)
+        return pieces.permute(0, 5, 1, 3, 2, 4).reshape(len(pixels), 3, self.image_size, self.image_size)
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """State dict of the encoder alone, under the names of the official pre-trained files."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(DECODER)}
