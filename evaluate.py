@@ -35,7 +35,7 @@ def evaluate(config: DictConfig) -> None:
         check_run_folder(folder)
     module = load_module(Path(plain["checkpoint"])) if plain["checkpoint"] is not None else None
     if module is not None:
-        preprocessing, expressions = module.preprocessing, module.scores.expressions
+        preprocessing, expressions = module.preprocessing, module.expressions
     else:
         table = average([read_table(file) for file in tables])
         preprocessing, expressions = IMAGENET, table.expressions

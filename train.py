@@ -16,8 +16,9 @@ from backbones.weights import file_sha256
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.checkpoints import load_state, read_checkpoint, save_atomically
 from training.config import ConfigError, check_command_line, resolve, stored_config
+from training.module import AffectModule
 from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
-from training.scoring import predict_table, report
+from training.scoring import predict_table, report, report_losses, validate
 
 
 def train(config: DictConfig, resume: Path | None = None) -> float:
@@ -28,7 +29,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         resume: a checkpoint of the same run to go on from.
 
     Returns:
-        ``val/score`` of the best checkpoint, for sweeps that search for it.
+        What the best checkpoint was chosen by (``val/score``), for sweeps that search for it.
     """
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
@@ -42,9 +43,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     module = build_module(plain["model"], initialise=not (resume or fork))
     for checkpoint in filter(None, (resume, fork)):
         load_state(module, read_checkpoint(checkpoint), checkpoint)
-    data = build_data(
-        plain["data"], plain["render"], module.preprocessing, module.scores.expressions, seed=plain["seed"]
-    )
+    data = build_data(plain["data"], plain["render"], module.preprocessing, module.expressions, seed=plain["seed"])
     data.setup("fit")
     if is_first_process():
         write_provenance(folder, plain)
@@ -57,14 +56,20 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         best = best_checkpoint(trainer)
         path = Path(best.best_model_path)
         load_state(module, read_checkpoint(path), path)
-        made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
-        table = predict_table(trainer, module, data, split="val", folder=folder / "predictions", metadata=made_by)
+        if isinstance(module, AffectModule):
+            made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
+            table = predict_table(trainer, module, data, split="val", folder=folder / "predictions", metadata=made_by)
+        else:
+            losses = validate(trainer, module, data)
         if trainer.is_global_zero:
             for name, content in module.exports().items():
                 save_atomically(content, folder / "weights" / name)
             if data.skipped_rows:
                 print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
-            report(table, data.frames("val"), folder, **plain["postprocess"])
+            if isinstance(module, AffectModule):
+                report(table, data.frames("val"), folder, **plain["postprocess"])
+            else:
+                report_losses(losses, folder)
         failed = False
     finally:
         finish_tracking(failed=failed)
@@ -73,7 +78,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
 
 
 def best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
-    """The callback that keeps the checkpoint with the best ``val/score``."""
+    """The callback that keeps the best checkpoint."""
     return next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
 
 

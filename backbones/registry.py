@@ -13,7 +13,7 @@ from typing import Final, Literal
 from backbones.preprocessing import Preprocessing
 from datamodules.labels import AFFECTNET_EXPRESSIONS
 
-Kind = Literal["vit", "mae", "dan", "resnet18"]
+Kind = Literal["vit", "mae", "dan", "resnet18", "timm"]
 
 
 @dataclass(frozen=True)

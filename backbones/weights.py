@@ -43,6 +43,7 @@ _KINDS: dict[Kind, str] = {
     "mae": "a masked autoencoder (a ViT's names and decoder_*)",
     "dan": "a DAN (names features.*, cat_head*.*, fc.*, bn.*)",
     "resnet18": "a ResNet-18 trunk (torchvision or timm names)",
+    "timm": "a backbone of timm",
 }
 _MAE_DECODER = ("decoder_", "mask_token")
 _RESNET_STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}

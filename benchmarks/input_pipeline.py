@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backbones.masks import kept_patches
 from backbones.preprocessing import Normalize
 from backbones.visible import visible_patches
 from benchmarks.machine import machine, print_machine
 from benchmarks.reference import input_pipeline as reference
-from backbones.masks import kept_patches
 from datamodules.annotations import unlabelled
 from datamodules.faces import FaceDataset, Sample, decode_image
 from datamodules.transforms import SampledTransform, TrainTransform

@@ -33,7 +33,7 @@ from benchmarks.machine import machine, print_machine
 from datamodules.labels import ACTION_UNITS, LSD_EXPRESSIONS, Batch
 from training.assembly import build_module
 from training.config import CONFIG_DIR, build, check_command_line, resolve
-from training.module import AffectModule
+from training.module import Module
 from training.run import clear_errors
 
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
@@ -117,7 +117,7 @@ def step_since(start: float, cpu_start: float) -> Step:
     return Step(seconds, cpu / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES)
 
 
-def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> AffectModule:
+def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> Module:
     """Fit for a number of optimiser steps, each when asked for; what the processes run.
 
     Args:

@@ -60,11 +60,15 @@ class FaceDataModule(pl.LightningDataModule):
         root: folder or folders of the data.
         expressions: the class names that ``Batch["expression"]`` numbers.
         predict_split: the split of ``predict_dataloader``.
+        needs_labels: whether training loads only the rows that have a label.
+        min_size: images with a shorter side, px, are treated as unreadable.
         skipped_rows: rows that training skipped so far because their image is unreadable.
     """
 
     root: str | list[str]
     expressions: tuple[str, ...] = EXPRESSIONS
+    needs_labels = True
+    min_size = 1
 
     def __init__(
         self,
@@ -104,6 +108,10 @@ class FaceDataModule(pl.LightningDataModule):
         """Return the augmentation of training."""
         raise NotImplementedError
 
+    def eval_transform(self) -> Transform:
+        """Return what is done to images of validation and prediction."""
+        return EvalTransform(image_size=self.image_size, interpolation=self.interpolation)
+
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
         """Return the probability of each of these training rows, or None to use each once per epoch."""
         return None
@@ -121,7 +129,8 @@ class FaceDataModule(pl.LightningDataModule):
         """
         if self._train_rows is None:
             frames, images = self._split("train")
-            labelled, found = frames.has_label, np.array([path is not None for path in images])
+            labelled = frames.has_label if self.needs_labels else np.ones(len(frames), dtype=bool)
+            found = np.array([path is not None for path in images])
             rows = np.flatnonzero(labelled & found)
             if not len(rows):
                 raise AnnotationError(
@@ -181,9 +190,9 @@ class FaceDataModule(pl.LightningDataModule):
             rows, transform = self.train_rows, self.train_transform()
             weights = self.sampling_weights(frames.select(rows))
         else:
-            rows, weights = np.arange(len(frames)), None
-            transform = EvalTransform(image_size=self.image_size, interpolation=self.interpolation)
-        dataset = FaceDataset(frames, images, transform, self.on_unreadable if training else "skip")
+            rows, weights, transform = np.arange(len(frames)), None, self.eval_transform()
+        on_unreadable = self.on_unreadable if training else "skip"
+        dataset = FaceDataset(frames, images, transform, on_unreadable, min_size=self.min_size)
         return _LateDataLoader(
             dataset,
             batch_size=self.batch_size if training else self.eval_batch_size,

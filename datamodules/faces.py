@@ -81,6 +81,7 @@ class FaceDataset(Dataset[Sample]):
         transform: applied to each image.
         on_unreadable: "error" raises where an image is missing or unreadable; "skip" leaves it out and gives its row in
             ``Batch["unreadable"]``.
+        min_size: an image whose shorter side has fewer pixels counts as unreadable.
     """
 
     def __init__(
@@ -89,11 +90,14 @@ class FaceDataset(Dataset[Sample]):
         images: Sequence[Path | None],
         transform: Transform,
         on_unreadable: OnUnreadable = "error",
+        *,
+        min_size: int = 1,
     ) -> None:
         self.frames = frames
         self.images = images
         self.transform = transform
         self.on_unreadable = on_unreadable
+        self.min_size = min_size
         self._valence_arousal = torch.from_numpy(frames.valence_arousal)
         self._expression = torch.from_numpy(frames.expression)
         self._action_units = torch.from_numpy(frames.action_units)
@@ -116,6 +120,9 @@ class FaceDataset(Dataset[Sample]):
             if path is None:
                 raise UnreadableImageError(f"{self.frames.image[row]}: there is no such image")
             image = read_image(path)
+            if min(image.shape[:2]) < self.min_size:
+                height, width = image.shape[:2]
+                raise UnreadableImageError(f"{path}: {width} x {height} px, but data.min_size={self.min_size}")
         except UnreadableImageError as error:
             if self.on_unreadable == "skip":
                 return Sample(row, None)

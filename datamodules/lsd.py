@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Unpack
 
 import numpy as np
-from rich.progress import track
 
 from datamodules.annotations import AnnotationError, Frames, read_lines, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
+from datamodules.listing import IMAGE_SUFFIXES, list_files
 from datamodules.transforms import SampledTransform
 
-SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_synthetic_images", "train"),
     "val": ("validation_set_real_images", "val"),
@@ -37,8 +34,7 @@ class LSDDataModule(FaceDataModule):
         val_folder: likewise, of the validation folder.
         test_list: list of the test images; needed for ``predict_split="test"`` only.
         test_root: their flat folder; ``root`` where None.
-        cache_dir: where folder listings are kept, because listing 277,000 files on a network disk takes minutes; a
-            listing is made anew when its folder has changed. None: never kept.
+        cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
         input: ``full``: training batches hold augmented images of the network's size; ``visible``: images as stored and
             what is to be done to them, for a method that computes the patches that it looks at, and no others.
         resize_ratio: see ``SampledTransform``, also for the six below.
@@ -112,12 +108,12 @@ class LSDDataModule(FaceDataModule):
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         image: list[str] = []
         expression: list[int] = []
-        for number, path in enumerate(track(class_folders(folder), description=f"listing {split}", transient=True)):
-            names = [name for name in list_folder(path, cache) if name.lower().endswith(SUFFIXES)]
+        for number, path in enumerate(class_folders(folder)):
+            names = [name for name in list_files(path, cache, recursive=False) if name.lower().endswith(IMAGE_SUFFIXES)]
             if not names:
                 raise AnnotationError(
-                    f"{path} holds no image ({', '.join(SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither be "
-                    f"learnt nor scored. Copy the class again from the challenge's archive."
+                    f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "
+                    f"be learnt nor scored. Copy the class again from the challenge's archive."
                 )
             image += [f"{path.name}/{name}" for name in names]
             expression += [number] * len(names)
@@ -147,7 +143,7 @@ class LSDDataModule(FaceDataModule):
         path = Path(self.root).expanduser() / Path(self.test_list).expanduser()
         folder = Path(self.test_root or self.root).expanduser()
         header, rows, digest = read_lines(path)
-        if header.lower().endswith(SUFFIXES):
+        if header.lower().endswith(IMAGE_SUFFIXES):
             raise AnnotationError(
                 f"{path}:1: the header is missing, the first line is already an image ({header!r}). Put "
                 "'image,expression' above it, or its row would be lost."
@@ -186,28 +182,3 @@ def class_folders(folder: Path) -> list[Path]:
     if missing:
         raise AnnotationError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
     return [found[number] for number in range(len(LSD_FOLDERS))]
-
-
-def list_folder(folder: Path, cache: Path | None) -> list[str]:
-    """Sorted file names of a folder, from a kept listing where the folder has not changed since.
-
-    Args:
-        folder: what to list.
-        cache: folder of the kept listings, made where missing; None to list always.
-    """
-    # read before the listing: a file that comes meanwhile makes the kept listing old, never wrong
-    stamp = folder.stat().st_mtime_ns
-    kept = None
-    if cache is not None:
-        kept = cache / f"{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]}.json"
-        if kept.is_file():
-            content = json.loads(kept.read_text())
-            if content["folder"] == str(folder.absolute()) and content["stamp"] == stamp:
-                return list(content["names"])
-    names = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps({"folder": str(folder.absolute()), "stamp": stamp, "names": names}))
-        os.replace(beside, kept)
-    return names

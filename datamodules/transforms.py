@@ -48,7 +48,13 @@ class Transform(Protocol):
 
 
 class _Pipeline:
-    """albumentations steps whose randomness is a pure function of (seed, epoch, row)."""
+    """albumentations steps whose randomness is a pure function of (seed, epoch, row).
+
+    Attributes:
+        square: whether an image is first cropped to the square in its middle.
+    """
+
+    square = False
 
     def __init__(self, steps: Sequence[A.BasicTransform], *, image_size: int, seed: int) -> None:
         self.image_size = image_size
@@ -77,7 +83,7 @@ class _Pipeline:
             "has_uint32": 0,
             "uinteger": 0,
         }
-        result: Image = self._steps(image=image)["image"]
+        result: Image = self._steps(image=middle_square(image) if self.square else image)["image"]
         return result
 
     def left_to_do(self, *, epoch: int, row: int) -> None:
@@ -129,6 +135,42 @@ class TrainTransform(_Pipeline):
             image_size=image_size,
             seed=seed,
         )
+
+
+class MAETransform(_Pipeline):
+    """Augmentation of masked autoencoding (He et al. 2022): random resized crop (20–100 % of the area) and flip.
+
+    Args:
+        image_size: side of the result, px.
+        square: crop to the middle square first.
+        least_area: smallest share of the picture that a crop has.
+        flip: probability of the horizontal flip.
+        interpolation: how crops are enlarged.
+        seed: with epoch and row, decides every draw.
+
+    Raises:
+        ValueError: an unknown interpolation.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        square: bool = False,
+        least_area: float = 0.2,
+        flip: float = 0.5,
+        interpolation: Interpolation = "bicubic",
+        seed: int = 0,
+    ) -> None:
+        crop = A.RandomResizedCrop(
+            (image_size, image_size),
+            scale=(least_area, 1.0),
+            ratio=(3 / 4, 4 / 3),
+            interpolation=_flag(interpolation),
+            area_for_downscale="image",
+        )
+        super().__init__([crop, A.HorizontalFlip(p=flip)], image_size=image_size, seed=seed)
+        self.square = square
 
 
 class DANTransform(_Pipeline):
@@ -277,14 +319,24 @@ class EvalTransform(_Pipeline):
 
     Args:
         image_size: side of the result, px.
+        square: crop to the middle square first, instead of changing the aspect.
         interpolation: how images are enlarged.
 
     Raises:
         ValueError: an unknown interpolation.
     """
 
-    def __init__(self, *, image_size: int, interpolation: Interpolation = "bilinear") -> None:
+    def __init__(self, *, image_size: int, square: bool = False, interpolation: Interpolation = "bilinear") -> None:
         super().__init__([_resize(image_size, interpolation)], image_size=image_size, seed=0)
+        self.square = square
+
+
+def middle_square(image: Image) -> Image:
+    """Return the largest square in the middle of an (H, W, 3) picture."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
 
 
 def _resize(size: int, interpolation: str) -> Any:

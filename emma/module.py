@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
 
 from backbones.weights import WeightsError
-from datamodules.labels import Batch
 from emma.network import EMMA
-from evaluators.metrics import AffectScores, Predictions
-from losses.ccc import ccc_loss
-from losses.partial import au_loss, expression_loss
-from training.module import AffectModule
+from evaluators.metrics import AffectScores
+from training.multitask import LossOptions, MultiTaskModule
 from training.optimisation import plain_groups, scaled_lr, vit_groups, warmup_cosine_scheduler
 
-PUBLISHED_POS_WEIGHT = (
-    7.1008924, 15.63964869, 5.47108051, 2.80360066, 1.5152332, 1.89083564,
-    3.04637044, 34.04600245, 32.47861156, 36.76637801, 0.58118674, 11.1586486,
-)  # fmt: skip
-"""Weights of positive action units in the published code; not the ratio of the ABAW4 training rows."""
 
-
-class EMMAModule(AffectModule):
+class EMMAModule(MultiTaskModule):
     """Trains EMMA (Li et al. 2022, section 3.2 and Table 3).
 
     Args:
@@ -37,20 +27,14 @@ class EMMAModule(AffectModule):
         min_lr: last value of the schedule.
         warmup_epochs: linear warm-up.
         epochs: length of the schedule.
-        au_pos_weight: none (equation 2), ``published`` (the code) or ``train`` (negatives / positives of the
-            training labels).
-        expression_weight: none (equation 3), or ``train``: every class of the training labels counts as much.
-        au_reduction: mean over valid labels (equation 2) or sum over valid labels / batch size (the code).
-        reference_ccc: the published code's CCC (n - 1 standard deviations and an epsilon).
-        label_smoothing: of the expression loss.
         compile: run the network through ``torch.compile``.
+        **losses: see ``training.multitask.MultiTaskModule``.
 
     Raises:
         WeightsError: the ViT and the DAN want different image sizes or interpolations.
     """
 
-    au_pos_weight: Tensor | None
-    expression_weight: Tensor | None
+    network: EMMA
 
     def __init__(
         self,
@@ -64,12 +48,8 @@ class EMMAModule(AffectModule):
         min_lr: float = 1e-6,
         warmup_epochs: float = 5,
         epochs: int = 30,
-        au_pos_weight: Literal["none", "published", "train"] = "none",
-        expression_weight: Literal["none", "train"] = "none",
-        au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
-        reference_ccc: bool = False,
-        label_smoothing: float = 0.0,
         compile: bool = False,
+        **losses: Unpack[LossOptions],
     ) -> None:
         preprocessing, dan = network.vit.preprocessing, network.dan
         if dan is not None and (dan.preprocessing.image_size, dan.preprocessing.interpolation) != (
@@ -81,60 +61,12 @@ class EMMAModule(AffectModule):
                 f"{preprocessing.image_size} px {preprocessing.interpolation}, and "
                 f"{dan.preprocessing.image_size} px {dan.preprocessing.interpolation}"
             )
-        super().__init__(AffectScores(), preprocessing)
-        self.network = network
+        super().__init__(network, AffectScores(), preprocessing, **losses)
         self.base_lr, self.batch_size = base_lr, batch_size
         self.weight_decay, self.layer_decay, self.va_lr = weight_decay, layer_decay, va_lr
         self.min_lr, self.warmup_epochs, self.epochs = min_lr, warmup_epochs, epochs
-        self.au_reduction: Literal["mean_valid", "sum_batch"] = au_reduction
-        self.au_weighting = au_pos_weight
-        self.reference_ccc, self.label_smoothing = reference_ccc, label_smoothing
-        published = torch.tensor(PUBLISHED_POS_WEIGHT) if au_pos_weight == "published" else None
-        self.register_buffer("au_pos_weight", published, persistent=False)
-        self.expression_weighting = expression_weight
-        self.register_buffer("expression_weight", None, persistent=False)
         if compile:
             network.compile()
-
-    def setup(self, stage: str) -> None:
-        if stage != "fit" or "train" not in (self.au_weighting, self.expression_weighting):
-            return
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        labels = data.frames("train").select(data.train_rows)
-        if self.au_weighting == "train":
-            self.au_pos_weight = torch.as_tensor(labels.positive_weights(), device=self.device)
-        if self.expression_weighting == "train":
-            self.expression_weight = torch.as_tensor(labels.class_weights(), device=self.device)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The three losses of equation 1 on one batch; each is 0 where its task has no valid label."""
-        output = self.network(batch["image"])
-        return {
-            "action_units": au_loss(
-                output.action_units, batch["action_units"], pos_weight=self.au_pos_weight, reduction=self.au_reduction
-            ),
-            "expression": expression_loss(
-                output.expression,
-                batch["expression"],
-                weight=self.expression_weight,
-                label_smoothing=self.label_smoothing,
-            ),
-            "valence_arousal": ccc_loss(output.valence_arousal, batch["valence_arousal"], reference=self.reference_ccc),
-        }
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        losses = self.losses(batch)
-        total = torch.stack(list(losses.values())).sum()
-        self.log_losses(total, losses, len(batch["row"]))
-        return total
-
-    def predict(self, batch: Batch) -> Predictions:
-        output = self.network(batch["image"])
-        return Predictions(
-            valence_arousal=output.valence_arousal.clamp(-1, 1),
-            expression=output.expression.softmax(dim=1),
-            action_units=output.action_units.sigmoid(),
-        )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         lr = scaled_lr(

@@ -5,7 +5,7 @@ Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model wit
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,7 @@ from backbones.preprocessing import Normalize
 from backbones.vit import ViT
 from dan.network import DAN
 from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, affectnet_columns
-
-
-class EMMAOutput(NamedTuple):
-    """Raw scores: ``expression`` (B, 8) and ``action_units`` (B, 12) logits, ``valence_arousal`` (B, 2) unbounded."""
-
-    expression: Tensor
-    action_units: Tensor
-    valence_arousal: Tensor
+from losses.multitask import AffectLogits
 
 
 class EMMA(nn.Module):
@@ -79,23 +72,26 @@ class EMMA(nn.Module):
             self.dan.eval()
         return self
 
-    def forward(self, image: Tensor) -> EMMAOutput:
+    def forward(self, image: Tensor) -> AffectLogits:
         """Scores of a batch of faces.
 
         Args:
             image: (B, 3, H, W), uint8 or 0..255.
+
+        Returns:
+            Eight expressions, twelve action units, valence and arousal.
         """
         scores = self.head(self.vit(self.vit_normalize(image)))
         expression, units = scores[:, : len(EXPRESSIONS)], scores[:, len(EXPRESSIONS) :]
         if self.dan is None:
-            return EMMAOutput(expression, units[:, : len(ACTION_UNITS)], units[:, len(ACTION_UNITS) :])
+            return AffectLogits(expression, units[:, : len(ACTION_UNITS)], units[:, len(ACTION_UNITS) :])
         with torch.no_grad():
             prior, _, _ = self.dan(self.dan_normalize(image))
         features = torch.cat([prior, scores], dim=1)
         valence_arousal = self.va_head(features.detach() if self.stop_gradient else features)
         if self.expression_scores == "vit+dan":
             expression = expression + _in_abaw_order(prior)
-        return EMMAOutput(expression, units, valence_arousal)
+        return AffectLogits(expression, units, valence_arousal)
 
 
 def _in_abaw_order(prior: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def _expected(
     f1_expression: NDArray[np.float64],
     f1_units: NDArray[np.float64],
 ) -> Scores:
-    """Scores of a predictor that has these F1 and is right about the majority: NaN, where there is no label, is None."""
+    """Scores of a predictor with these F1 that is right about the majority; NaN, where there is no label, is None."""
     frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
     valid = (~np.isnan(labels.action_units)).sum(axis=0)
     affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0

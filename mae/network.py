@@ -7,7 +7,7 @@ names, the decoder's begin with ``decoder_``.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import Block
@@ -36,7 +36,7 @@ class MAE(ViT):
         decoder_width: length of the decoder's tokens, a multiple of 4 and of ``decoder_heads``.
         decoder_depth: number of the decoder's blocks.
         decoder_heads: attention heads of each.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
+        weights: see ``backbones.weights.load_weights``; None and ``random`` leave the network as initialised.
         weights_for: ``all``: the weights are a whole masked autoencoder's; ``encoder``: a ViT's, to go on from.
         interpolation: of the resize to ``image_size``; None: that of the weights.
 
@@ -72,7 +72,7 @@ class MAE(ViT):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, grid), requires_grad=False)
         self.decoder_embed = nn.Linear(width, decoder_width)
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.decoder_blocks = nn.Sequential(
             *(Block(decoder_width, decoder_heads, qkv_bias=True, norm_layer=norm) for _ in range(decoder_depth))
         )
@@ -81,12 +81,12 @@ class MAE(ViT):
         assert self.pos_embed is not None
         self.pos_embed.requires_grad_(False)
         self._initialise(grid)
-        if weights is not None:
-            whole = weights_for == "all"
-            preprocessing = load_weights(self, weights, kind="mae" if whole else "vit", head=() if whole else DECODER)
-            self.preprocessing = preprocessing.at(image_size, interpolation)
-        else:
-            self.preprocessing = self.preprocessing.at(image_size, interpolation)
+        if weights is not None and weights != "random":  # no warning: to start untrained is what pre-training is for
+            if weights_for == "all":
+                self.preprocessing = load_weights(self, weights, kind="mae")
+            else:
+                self.preprocessing = load_weights(self, weights, kind="vit", head=DECODER)
+        self.preprocessing = self.preprocessing.at(image_size, interpolation)
 
     @torch.no_grad()
     def _initialise(self, grid: int) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from rendering import RENDERER_VERSION
-from rendering.dataset import render_affectnet, render_lsd, render_mtl
+from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
 
 LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
     "mtl": render_mtl,
     "affectnet": render_affectnet,
     "lsd": render_lsd,
+    "faces": render_faces,
 }
 
 

@@ -1,4 +1,4 @@
-"""Writers of the real layouts: s-Aff-Wild2 MTL (the ABAW4 files), and the class folders of AffectNet and ABAW4 LSD.
+"""Writers of the real layouts: s-Aff-Wild2 MTL, the class folders of AffectNet and of ABAW4 LSD, and CelebA.
 
 A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then tells
 with what it was rendered. ``state.parquet`` keeps what was rendered, row by row, for the oracle.
@@ -144,6 +144,41 @@ def render_lsd(root: Path, *, seed: int, train_faces: int, val_faces: int, worke
     return _render_portraits(root, parameters, classes, splits, workers)
 
 
+def render_faces(root: Path, *, seed: int, train_faces: int, val_faces: int, workers: int) -> Path:
+    """Render unlabelled faces in CelebA's layout: ``img_align_celeba/*.jpg`` and ``Eval/list_eval_partition.txt``.
+
+    One face per person, none of them in another data set, whatever its seed; the seven expressions are equally many.
+
+    Args:
+        root: as in ``render_affectnet``, like all the others.
+        seed: of every random draw.
+        train_faces: number of training faces.
+        val_faces: number of validation faces.
+        workers: processes; changes nothing but the time.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        ValueError: ``root`` is there, but not with these parameters.
+    """
+    parameters: Row = {"layout": "faces", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
+    if _is_complete(root, parameters):
+        return root
+    tasks = [(video.FACES_TRAIN, index) for index in range(train_faces)]
+    tasks += [(video.FACES_VALIDATION, index) for index in range(val_faces)]
+    with _writing(root, parameters) as folder:
+        for name in ("img_align_celeba", "Eval"):
+            (folder / name).mkdir()
+        job = partial(_write_face, folder / "img_align_celeba", seed)
+        names = list(_map(job, list(enumerate(tasks, start=1)), workers, f"rendering {root.name}"))
+        lines = [
+            f"{name} {int(stream == video.FACES_VALIDATION)}" for name, (stream, _) in zip(names, tasks, strict=True)
+        ]
+        (folder / "Eval" / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
 def _render_portraits(
     root: Path, parameters: Row, classes: dict[str, str], splits: dict[int, tuple[str, int]], workers: int
 ) -> Path:
@@ -276,3 +311,12 @@ def _write_portrait(
     image = f"{splits[stream]}/{folder}/{index:06d}.jpg"
     _encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
     return {"split": splits[stream], "image": image, "shown": shown}
+
+
+def _write_face(folder: Path, seed: int, task: tuple[int, tuple[int, int]]) -> str:
+    """Render and write one unlabelled face; return its file name."""
+    number, (stream, index) = task
+    drawn = video.draw_portrait(seed, stream, index, EXPRESSIONS[index % (len(EXPRESSIONS) - 1)])
+    name = f"{number:06d}.jpg"
+    _encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, folder / name)
+    return name

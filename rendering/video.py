@@ -22,7 +22,9 @@ from rendering.units import COLUMN
 Array = NDArray[np.float64]
 Generator = np.random.Generator
 
-TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION, LSD_TRAIN, LSD_VALIDATION = range(6)
+TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION, LSD_TRAIN, LSD_VALIDATION, FACES_TRAIN, FACES_VALIDATION = (
+    range(8)
+)
 """Streams of random numbers. An identity is drawn from (seed, stream, index), so no two streams share one."""
 
 EXPRESSION_COUNTS: Final = {
@@ -204,7 +206,7 @@ def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
 
     Args:
         seed: of the data set.
-        stream: ``AFFECTNET_TRAIN``, ``AFFECTNET_VALIDATION``, ``LSD_TRAIN`` or ``LSD_VALIDATION``.
+        stream: one of the six of single faces.
         index: number of the face in its split.
         expression: one of ``AFFECTNET_EXPRESSIONS``.
 

@@ -223,6 +223,10 @@ def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) ->
 def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path) -> None:
     sizes = {"emma": ["render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"],
              "dan": ["render.train_faces=32", "render.val_faces=16"],
+             "baseline": ["backbone.name=resnet10t", "render.train_videos=3", "render.val_videos=2",
+                          "render.frames_per_video=8"],
+             "baseline_lsd": ["backbone.name=resnet10t", "render.train_faces=36", "render.val_faces=12"],
+             "mae": ["render.train_faces=36", "render.val_faces=12", "model.warmup_epochs=0"],
              "cotex": ["render.train_faces=36", "render.val_faces=12", "model.mask_ratio=0.5"]}[experiment]  # fmt: skip
     done = command(
         "train.py", f"experiment={experiment}", "data=synthetic", *SMALL, *sizes, "render.workers=1", "debug=fast",
@@ -231,7 +235,8 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
     assert done.returncode == 0, done.stdout
     (folder,) = (tmp_path / "logs" / experiment).iterdir()
     assert (folder / "scores.json").is_file()
-    assert (experiment == "dan") == (folder / "weights" / "dan.pth").is_file()
+    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"]}.get(experiment, [])
+    assert sorted(path.name for path in folder.glob("weights/*")) == exported
 
 
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:

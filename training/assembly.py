@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 from backbones.preprocessing import Preprocessing
 from training.callbacks import MetricsFile, PredictionParts, SeedEpochs, Throughput
 from training.config import ConfigError, build
-from training.module import AffectModule
+from training.module import Module
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 
 
-def build_module(model: dict[str, Any], *, initialise: bool = True) -> AffectModule:
+def build_module(model: dict[str, Any], *, initialise: bool = True) -> Module:
     """Builds the method's module and keeps in it what rebuilds it from a checkpoint.
 
     Args:
@@ -32,7 +32,7 @@ def build_module(model: dict[str, Any], *, initialise: bool = True) -> AffectMod
         initialise: load the weights that it names; False where a checkpoint brings them.
     """
     bare = without_weights(model)
-    module: AffectModule = build(model if initialise else bare)
+    module: Module = build(model if initialise else bare)
     module.model_config = bare
     return module
 
@@ -55,7 +55,7 @@ def build_data(
     data: Mapping[str, Any],
     render: Mapping[str, Any] | None,
     preprocessing: Preprocessing,
-    expressions: Sequence[str],
+    expressions: Sequence[str] | None,
     *,
     seed: int = 0,
 ) -> FaceDataModule:
@@ -65,7 +65,7 @@ def build_data(
         data: the node ``data``.
         render: the node ``render``, which makes the files that the datamodule reads, or nothing.
         preprocessing: image size and interpolation.
-        expressions: the expression classes of the model.
+        expressions: the expression classes of the model; None where it takes any data.
         seed: of augmentation and order.
 
     Raises:
@@ -80,7 +80,7 @@ def build_data(
         interpolation=preprocessing.interpolation,
         seed=seed,
     )
-    if tuple(datamodule.expressions) != tuple(expressions):
+    if expressions is not None and tuple(datamodule.expressions) != tuple(expressions):
         raise ConfigError(
             [
                 f"data has the expression classes {', '.join(datamodule.expressions)}, but the model has "

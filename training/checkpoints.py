@@ -12,7 +12,7 @@ import torch
 
 from backbones.preprocessing import Preprocessing
 from training.config import MODEL_TARGETS, ConfigError, build
-from training.module import AffectModule
+from training.module import AffectModule, Module
 
 
 class CheckpointError(ValueError):
@@ -48,21 +48,26 @@ def load_module(path: Path) -> AffectModule:
         path: a file written by a run of this framework.
 
     Raises:
-        CheckpointError: as ``read_checkpoint``; or the file names things that may not be built, or its weights
-            do not fit its own configuration.
+        CheckpointError: as ``read_checkpoint``; or the file names things that may not be built, its weights do not
+            fit its own configuration, or it predicts nothing (pre-training).
     """
     checkpoint = read_checkpoint(path)
     config = checkpoint["model_config"]
     try:
-        module: AffectModule = build(config, MODEL_TARGETS)
+        module: Module = build(config, MODEL_TARGETS)
     except ConfigError as error:
         raise CheckpointError(f"{path} asks for a model that this version cannot build: {error}") from error
+    if not isinstance(module, AffectModule):
+        raise CheckpointError(
+            f"{path} is a {type(module).__name__}, which predicts nothing that could be scored: give the checkpoint of "
+            "a run that started from its exported weights"
+        )
     load_state(module, checkpoint, path)
     module.model_config = config
     return module
 
 
-def load_state(module: AffectModule, checkpoint: dict[str, Any], path: Path) -> None:
+def load_state(module: Module, checkpoint: dict[str, Any], path: Path) -> None:
     """Puts a checkpoint's weights into a module of the same shape.
 
     Raises:

@@ -29,12 +29,16 @@ CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
 MODEL_TARGETS: Final = frozenset(
     {
         "backbones.vit.build_vit",
+        "baseline.module.BaselineModule",
+        "baseline.network.Baseline",
         "cotex.module.CoTEXModule",
         "cotex.network.build_cotex",
         "dan.module.DANModule",
         "dan.network.DAN",
         "emma.module.EMMAModule",
         "emma.network.EMMA",
+        "mae.module.MAEModule",
+        "mae.network.MAE",
     }
 )
 """What a checkpoint may ask to be built. A new method adds its classes here."""
@@ -43,6 +47,8 @@ TARGETS: Final = MODEL_TARGETS | {
     "datamodules.affectnet.AffectNetDataModule",
     "datamodules.affwild2.MTLDataModule",
     "datamodules.lsd.LSDDataModule",
+    "datamodules.unlabelled.FacesDataModule",
+    "mae.grid.ReconstructionGrid",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.callbacks.EarlyStopping",
     "pytorch_lightning.callbacks.LearningRateMonitor",
@@ -59,7 +65,7 @@ TARGETS: Final = MODEL_TARGETS | {
 """What a configuration file of this repository may name."""
 
 
-OURS: Final = ("backbones", "cotex", "dan", "datamodules", "emma", "rendering", "training")
+OURS: Final = ("backbones", "baseline", "cotex", "dan", "datamodules", "emma", "mae", "rendering", "training")
 
 
 def automatic_precision(accelerator: str) -> str:
@@ -175,8 +181,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         ConfigError: every value that is not set or cannot be resolved, every target that is not in the
             allow-list, every key that its target does not take, and every value of a wrong type.
     """
-    # what a scale leaves open matters only where something asks for it, and is reported there
-    errors = [error for error in _unresolvable(config, "") if not error.startswith("scale.")]
+    # what a scale or a backbone leaves open matters only where something asks for it, and is reported there
+    errors = [error for error in _unresolvable(config, "") if not error.startswith(("scale.", "backbone."))]
     if errors:
         raise ConfigError(errors)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))

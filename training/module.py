@@ -1,4 +1,4 @@
-"""What every method's LightningModule shares: scores in validation, predictions, and a self-contained checkpoint."""
+"""What every method's LightningModule shares: a self-contained checkpoint, scores in validation, predictions."""
 
 from __future__ import annotations
 
@@ -33,32 +33,22 @@ def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
             module.fused_attn = not explicit and bool(use_fused_attn())  # type: ignore[misc]  # a TorchScript constant
 
 
-class AffectModule(pl.LightningModule):
-    """Base of the methods.
-
-    A method gives ``predict`` and ``training_step``. Scores and predictions are always computed in float32, so that
-    they do not depend on the precision of the training or on how frames fall into batches.
+class Module(pl.LightningModule):
+    """Base of everything that train.py trains.
 
     Attributes:
+        preprocessing: how the images must be prepared.
+        expressions: the classes that it needs the data to have; None where it looks at images only.
         model_config: the plain configuration that rebuilds this module, set by the entry point and stored inside
             each checkpoint.
-        tables: names of the prediction tables that it makes; "" is the one that is scored.
     """
 
-    def __init__(self, scores: AffectScores, preprocessing: Preprocessing) -> None:
+    expressions: tuple[str, ...] | None = None
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.scores = scores
         self.preprocessing = preprocessing
         self.model_config: dict[str, Any] = {}
-        self.tables: tuple[str, ...] = ("",)
-
-    def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
-        """``predict``, and further predictions of the same rows where a method keeps tables of them, by their names."""
-        return {"": self.predict(batch)}
-
-    def predict(self, batch: Batch) -> Predictions:
-        """Probabilities and clamped valence/arousal of one batch."""
-        raise NotImplementedError
 
     def exports(self) -> dict[str, dict[str, Any]]:
         """Weight files in their published form, by file name, for other methods to load; most have none."""
@@ -84,6 +74,38 @@ class AffectModule(pl.LightningModule):
                 if name.endswith(("running_mean", "running_var")):
                     buffer.copy_(self.trainer.strategy.reduce(buffer, reduce_op="mean"))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model_config"] = self.model_config
+        # without its weights file a rebuilt network does not know how its images were resized
+        checkpoint["preprocessing"] = asdict(self.preprocessing)
+
+
+class AffectModule(Module):
+    """Base of the methods that say something of a face.
+
+    A method gives ``predict`` and ``training_step``. Scores and predictions are always computed in float32, so that
+    they do not depend on the precision of the training or on how frames fall into batches.
+
+    Attributes:
+        tables: names of the prediction tables that it makes; "" is the one that is scored.
+    """
+
+    expressions: tuple[str, ...]
+
+    def __init__(self, scores: AffectScores, preprocessing: Preprocessing) -> None:
+        super().__init__(preprocessing)
+        self.scores = scores
+        self.expressions = scores.expressions
+        self.tables: tuple[str, ...] = ("",)
+
+    def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
+        """``predict``, and further predictions of the same rows where a method keeps tables of them, by their names."""
+        return {"": self.predict(batch)}
+
+    def predict(self, batch: Batch) -> Predictions:
+        """Probabilities and clamped valence/arousal of one batch."""
+        raise NotImplementedError
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         self.scores.update(self.predict_float32(batch)[""], batch)
 
@@ -103,8 +125,3 @@ class AffectModule(pl.LightningModule):
         values[MONITOR] = math.nan if score is None else score
         self.log_dict(values)
         self.scores.reset()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["model_config"] = self.model_config
-        # without its weights file a rebuilt network does not know how its images were resized
-        checkpoint["preprocessing"] = asdict(self.preprocessing)

@@ -16,7 +16,7 @@ from evaluators.report import format_table, write_report, write_scores
 from evaluators.table import LabelledFrames
 from evaluators.thresholds import Thresholds
 from training.callbacks import parts_folder
-from training.module import AffectModule
+from training.module import AffectModule, Module
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
@@ -90,3 +90,17 @@ def report(path: Path, frames: LabelledFrames, folder: Path, *, au_thresholds: T
         print(f"{int(table.null.sum())} of {len(table)} rows have no readable image: they are null and not scored")
     print(f"run folder: {folder}")
     return scores
+
+
+def validate(trainer: pl.Trainer, module: Module, datamodule: FaceDataModule) -> Scores:
+    """The validation losses of a module that predicts nothing, as it is; ``FLAT_LOSS`` is what it stands beside."""
+    (values,) = trainer.validate(module, datamodule=datamodule, verbose=False)
+    return {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}
+
+
+def report_losses(losses: Scores, folder: Path) -> None:
+    """Prints validation losses and writes ``scores.json`` and ``report.html`` into the run folder."""
+    write_scores(losses, folder / "scores.json")
+    write_report(folder)
+    print(format_table(losses))
+    print(f"run folder: {folder}")

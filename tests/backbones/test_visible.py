@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.visible import visible_patches
 from backbones.masks import keep_lowest
+from backbones.visible import visible_patches
 from backbones.vit import build_vit
 from datamodules.labels import Augmentation
 from datamodules.transforms import SampledTransform, augment

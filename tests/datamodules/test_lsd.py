@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from datamodules.annotations import AnnotationError
 from datamodules.labels import LSD_FOLDERS
-from datamodules.lsd import LSDDataModule, class_folders, list_folder
+from datamodules.lsd import LSDDataModule, class_folders
 from tests.datamodules.conftest import write_picture
 
 COUNTS = (3, 1, 2, 4, 5, 1)
@@ -116,17 +114,3 @@ def test_test_list(root: Path, tmp_path: Path) -> None:
         make(root, test_list=str(listed), test_root=str(flat)).frames("test")
     with pytest.raises(FileNotFoundError, match=r"Set data\.test_list"):
         make(root).frames("test")
-
-
-def test_a_listing_is_kept_until_its_folder_changes(root: Path, tmp_path: Path) -> None:
-    folder, cache = root / "training_set_synthetic_images/FEAR", tmp_path / "listings"
-    assert list_folder(folder, cache) == ["0.jpg", "1.jpg"]
-    (kept,) = cache.iterdir()
-    content = json.loads(kept.read_text())
-    kept.write_text(json.dumps({**content, "names": ["kept.jpg"]}))
-    assert list_folder(folder, cache) == ["kept.jpg"]
-    assert list_folder(folder, None) == ["0.jpg", "1.jpg"]
-    write_picture(folder / "2.jpg", 2)
-    os.utime(folder, ns=(content["stamp"] + 1, content["stamp"] + 1))
-    assert list_folder(folder, cache) == ["0.jpg", "1.jpg", "2.jpg"]
-    assert [path.name for path in cache.iterdir()] == [kept.name]

@@ -13,7 +13,7 @@ import pytest
 
 from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from rendering import dataset, video
-from rendering.dataset import HEADER, render_affectnet, render_lsd, render_mtl
+from rendering.dataset import HEADER, render_affectnet, render_faces, render_lsd, render_mtl
 from tests.rendering.conftest import SIZE
 
 FILES = {"train": "training_set_annotations.txt", "validation": "validation_set_annotations.txt"}
@@ -129,3 +129,13 @@ def test_lsd_folders(tmp_path):
     assert digests(again) == digests(root)
     other = render_affectnet(tmp_path / "affectnet", seed=3, train_faces=8, val_faces=8, workers=1)
     assert not set(digests(root).values()) & {v for k, v in digests(other).items() if str(k).endswith(".jpg")}
+
+
+def test_unlabelled_faces_in_celebas_folders(tmp_path):
+    root = render_faces(tmp_path / "faces", seed=3, train_faces=5, val_faces=2, workers=1)
+    names = sorted(path.name for path in (root / "img_align_celeba").iterdir())
+    assert names == [f"{number:06d}.jpg" for number in range(1, 8)]
+    lines = (root / "Eval" / "list_eval_partition.txt").read_text().splitlines()
+    assert lines == [f"{name} {int(name > '000005.jpg')}" for name in names]
+    again = render_faces(tmp_path / "again", seed=3, train_faces=5, val_faces=2, workers=2)
+    assert digests(again) == digests(root)

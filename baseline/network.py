@@ -1,0 +1,139 @@
+"""One backbone of timm and one linear layer for all tasks: what the methods of the papers are compared with.
+
+Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model with Facial Prior", Tables 1 and 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from backbones.preprocessing import IMAGENET, Interpolation, Normalize
+from backbones.weights import WeightsError, load_weights
+from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
+from losses.multitask import AffectLogits
+
+Task = Literal["expression", "action_units", "valence_arousal"]
+EXPRESSION_SETS = {"abaw": EXPRESSIONS, "lsd": LSD_EXPRESSIONS}
+
+
+class Baseline(nn.Module):
+    """A backbone, its pooled features, and one Linear with an output for every class, unit and dimension.
+
+    Args:
+        backbone: name of a timm model, for example ``resnet50``.
+        image_size: side of the square input in pixels.
+        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
+        tasks: what it predicts.
+        expressions: ``abaw``: eight classes; ``lsd``: the six of the synthetic-data challenge.
+        frozen: train the linear layer alone; the backbone stays in evaluation mode.
+        dropout: of the features, in training.
+        drop_path: stochastic depth rate of the backbone, where it has one.
+        mean: of RGB values in [0, 1], where the weights' file does not tell and it is not ImageNet's.
+        std: likewise.
+        interpolation: of the resize to ``image_size``; None: that of the weights.
+
+    Attributes:
+        preprocessing: how its images must be prepared.
+        expressions: names of the expression classes.
+
+    Raises:
+        WeightsError: timm has no such model, or the weights cannot be had or do not fit.
+        ValueError: no task, or an unknown one.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        image_size: int,
+        weights: str | None,
+        tasks: Sequence[Task] = get_args(Task),
+        expressions: Literal["abaw", "lsd"] = "abaw",
+        frozen: bool = False,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: Interpolation | None = None,
+    ) -> None:
+        super().__init__()
+        if not tasks or not set(tasks) <= set(get_args(Task)):
+            raise ValueError(f"Baseline tasks={list(tasks)}: choose some of {', '.join(get_args(Task))}")
+        self.expressions = EXPRESSION_SETS[expressions]
+        sizes = {"expression": len(self.expressions), "action_units": len(ACTION_UNITS), "valence_arousal": 2}
+        self.sizes = {task: size for task, size in sizes.items() if task in tasks}
+        self.frozen = frozen
+        self.backbone = _build(backbone, image_size, drop_path)
+        kind: Literal["vit", "timm"] = "vit" if isinstance(self.backbone, VisionTransformer) else "timm"
+        own = IMAGENET
+        if weights is not None:
+            own = load_weights(self.backbone, weights, kind=kind, head=_head_names(self.backbone))
+        own = replace(own, mean=_rgb(mean) or own.mean, std=_rgb(std) or own.std)
+        self.preprocessing = own.at(image_size, interpolation)
+        self.normalize = Normalize(self.preprocessing)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(_features(self.backbone), sum(self.sizes.values()))
+        self.to(memory_format=torch.channels_last)  # convolutions are faster in it
+        if frozen:
+            self.backbone.requires_grad_(False)
+            self.backbone.eval()
+
+    def train(self, mode: bool = True) -> Baseline:
+        """Sets the training mode of everything that is trained."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def features(self, image: Tensor) -> Tensor:
+        """Pooled features (B, F) of (B, 3, H, W) images, uint8 or 0..255."""
+        normalised = self.normalize(image).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            pooled: Tensor = self.backbone(normalised)
+        return pooled
+
+    def forward(self, image: Tensor) -> AffectLogits:
+        """Scores of (B, 3, H, W) images, uint8 or 0..255."""
+        scores = self.head(self.dropout(self.features(image)))
+        parts: dict[str, Any] = dict(zip(self.sizes, scores.split(list(self.sizes.values()), dim=1), strict=True))
+        return AffectLogits(**parts)
+
+
+def _build(name: str, image_size: int, drop_path: float) -> nn.Module:
+    """A timm model without its classifier, for images of this size."""
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
+        raise WeightsError(f"backbone {name!r}: timm has no such model; there are: {close}")
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    try:
+        network: nn.Module = timm.create_model(name, num_classes=0, img_size=image_size, **options)
+    except TypeError:  # a convolutional network takes any size, and no such argument
+        network = timm.create_model(name, num_classes=0, **options)
+    return network
+
+
+def _rgb(values: Sequence[float] | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    red, green, blue = values
+    return red, green, blue
+
+
+def _features(backbone: nn.Module) -> int:
+    """Length of the vector that a timm model without classifier gives: VGG's is not that of its feature map."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def _head_names(backbone: nn.Module) -> tuple[str, ...]:
+    """Prefixes of what belongs to the classifier of the weights' authors."""
+    cfg: Any = backbone.pretrained_cfg
+    classifier = cfg.get("classifier") or "head"
+    names = [classifier] if isinstance(classifier, str) else list(classifier)
+    return tuple(f"{name}." for name in [*names, "AuxLogits"])

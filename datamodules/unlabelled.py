@@ -1,0 +1,188 @@
+"""Data module of faces without labels, for pre-training: CelebA, or any folder tree of images."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, Unpack
+
+import numpy as np
+
+from datamodules.annotations import AnnotationError, Frames, unlabelled
+from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.listing import IMAGE_SUFFIXES, list_files
+from datamodules.transforms import EvalTransform, MAETransform
+
+PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
+"""Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
+
+_NUMBERS: Final[dict[Split, str]] = {"train": "0", "val": "1", "test": "2"}
+
+
+class FacesDataModule(FaceDataModule):
+    """All images below ``root``, whatever the folders: CelebA, Aff-Wild2's crops, a collection of one's own.
+
+    Where CelebA's partition file is found (or given), it splits the images by their names; otherwise a share of them
+    becomes the validation split, chosen by a hash of their paths, so that adding images moves none.
+
+    Args:
+        root: folder of the images, or several.
+        partition: CelebA's partition file, absolute or relative to a root; where None, PARTITIONS, if there is one.
+        val_share: share of the validation split, where there is no partition file.
+        val_by: what is chosen for the validation split: single ``image``s, or whole ``folder``s, so that frames of one
+            video are not on both sides.
+        square: crop images to the square in their middle, instead of changing their aspect.
+        min_size: images with a shorter side, px, are left out and counted.
+        cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
+        least_area: smallest share of the picture that a training crop has.
+        flip: probability of the horizontal flip.
+        **options: see ``FaceDataModule``.
+
+    Raises:
+        ValueError: a share outside (0, 1), or an unknown ``val_by``.
+    """
+
+    needs_labels = False
+
+    def __init__(
+        self,
+        root: str | list[str],
+        *,
+        partition: str | None = None,
+        val_share: float = 0.02,
+        val_by: Literal["image", "folder"] = "image",
+        square: bool = True,
+        min_size: int = 1,
+        cache_dir: str | None = None,
+        least_area: float = 0.2,
+        flip: float = 0.5,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(**options)
+        if not 0 < val_share < 1:
+            raise ValueError(f"data.val_share is {val_share}, expected a share above 0 and below 1")
+        if val_by not in ("image", "folder"):
+            raise ValueError(f"data.val_by is {val_by!r}, expected image or folder")
+        self.root = root
+        self.partition, self.val_share, self.val_by = partition, val_share, val_by
+        self.square, self.min_size = square, min_size
+        self.cache_dir = cache_dir
+        self.augmentation = {"least_area": least_area, "flip": flip}
+        self._files: list[tuple[Path, str]] | None = None
+
+    def train_transform(self) -> MAETransform:
+        """Return the augmentation of masked autoencoding."""
+        return MAETransform(
+            image_size=self.image_size,
+            square=self.square,
+            interpolation=self.interpolation,
+            seed=self.seed,
+            **self.augmentation,
+        )
+
+    def eval_transform(self) -> EvalTransform:
+        """Return the same without what is drawn."""
+        return EvalTransform(image_size=self.image_size, square=self.square, interpolation=self.interpolation)
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """List the images of a split, in the order of the roots and of their paths.
+
+        Raises:
+            FileNotFoundError: a root or the partition file is missing.
+            AnnotationError: there is no image, the partition file is faulty, or the split is empty.
+        """
+        roots = [Path(folder).expanduser() for folder in ([self.root] if isinstance(self.root, str) else self.root)]
+        if self._files is None:
+            self._files = self._list(roots)
+        partition = self._partition_file(roots)
+        files: dict[str, str] = {}
+        if partition is None:
+            chosen = [(root, name) for root, name in self._files if split == self._split_of(name)]
+            empty = "There are too few images for data.val_share, or too few folders for data.val_by=folder."
+        else:
+            split_of, digest = read_partition(partition)
+            files = {partition.name: digest}
+            number = _NUMBERS[split]
+            chosen = [(root, name) for root, name in self._files if split_of.get(name.rpartition("/")[2]) == number]
+            empty = f"None of them is listed with {number} in {partition}."
+        if not chosen:
+            raise AnnotationError(
+                f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}"
+            )
+        image = [name for _, name in chosen]
+        video = [name.rpartition("/")[0] for name in image]
+        # Photographs have no frame number; their position in the list stands in for it.
+        return unlabelled(image, video, np.arange(len(image), dtype=np.int64), files), [r / n for r, n in chosen]
+
+    def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
+        """Root and path below it of every image."""
+        for root in roots:
+            if not root.is_dir():
+                raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
+        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        found = [
+            (root, name)
+            for root in roots
+            for name in list_files(root, cache, recursive=True)
+            if name.lower().endswith(IMAGE_SUFFIXES)
+        ]
+        if not found:
+            raise AnnotationError(
+                f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_join(roots)} or any folder below. "
+                "Set data.root to the folder above the images."
+            )
+        return found
+
+    def _partition_file(self, roots: Sequence[Path]) -> Path | None:
+        names = PARTITIONS if self.partition is None else (self.partition,)
+        candidates = [root / Path(name).expanduser() for root in roots for name in names]
+        for path in candidates:
+            if path.is_file():
+                return path
+        if self.partition is not None:
+            raise FileNotFoundError(
+                f"no partition file: looked for {_join(candidates)}. Set data.partition to its path."
+            )
+        return None
+
+    def _split_of(self, name: str) -> Split:
+        """Train or val, by a hash of the image's path or of its folder's."""
+        key = name if self.val_by == "image" else name.rpartition("/")[0]
+        number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") / 2**64
+        return "val" if number < self.val_share else "train"
+
+
+def read_partition(path: Path) -> tuple[dict[str, str], str]:
+    """Read CelebA's partition: ``000001.jpg 0`` a line, or the same as comma-separated values under a header.
+
+    Args:
+        path: the file.
+
+    Returns:
+        File name to "0" (training), "1" (validation) or "2" (test); sha256 of the file.
+
+    Raises:
+        AnnotationError: a line that is not of this form.
+    """
+    data = path.read_bytes()
+    try:
+        lines = data.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not a text file ({error}). Copy it again from the archive.") from error
+    split_of: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        fields = next(csv.reader([line]), []) if "," in line else line.split()
+        if not fields or (number == 1 and fields[-1].strip() == "partition"):
+            continue
+        if len(fields) != 2 or fields[1].strip() not in _NUMBERS.values():
+            raise AnnotationError(
+                f"{path}:{number}: {line!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
+            )
+        split_of[fields[0].strip()] = fields[1].strip()
+    return split_of, hashlib.sha256(data).hexdigest()
+
+
+def _join(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))

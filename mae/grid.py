@@ -1,0 +1,63 @@
+"""Pictures of what a masked autoencoder draws, while it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torch.nn import functional as F
+
+from datamodules.labels import Batch
+from mae.module import MAEModule
+
+
+class ReconstructionGrid(Callback):
+    """Saves ``reconstructions/epoch_<n>.png`` in the run folder and logs it.
+
+    It shows the first validation faces as they are, masked, and reconstructed, a row of each.
+
+    Args:
+        every_n_epochs: how often; the last epoch always has one.
+        images: faces in the picture, at most a batch.
+    """
+
+    def __init__(self, every_n_epochs: int = 20, images: int = 8) -> None:
+        self.every_n_epochs, self.images = every_n_epochs, images
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: MAEModule,  # type: ignore[override]
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        epoch = trainer.current_epoch + 1
+        due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        if batch_idx or not due or not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
+            return
+        few: Batch = {**batch, "image": batch["image"][: self.images], "row": batch["row"][: self.images]}
+        picture = grid(pl_module.reconstruct(few))
+        path = Path(trainer.default_root_dir) / "reconstructions" / f"epoch_{epoch:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("reconstructions", [picture], step=trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
+
+
+def grid(rows: Tensor, gap: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """One (height, width, 3) picture of (R, B, 3, H, W) uint8 images, white between them."""
+    tiles = F.pad(rows, (0, gap, 0, gap), value=255)
+    picture = torch.cat([torch.cat(list(row), dim=2) for row in tiles], dim=1)
+    return picture.permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,153 @@
+"""Masked autoencoding as a LightningModule: pre-training of an encoder on faces without labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from backbones.masks import kept_patches
+from backbones.preprocessing import Normalize
+from datamodules.labels import Batch
+from losses.reconstruction import reconstruction_loss
+from mae.network import MAE
+from training.config import ConfigError
+from training.module import Module
+from training.optimisation import plain_groups, scaled_lr, warmup_cosine_scheduler
+
+_TRAINING, _VALIDATION = 0, 1  # streams of masks
+
+
+class MAEModule(Module):
+    """Pre-trains a masked autoencoder (He et al. 2022, https://github.com/facebookresearch/mae).
+
+    It logs ``train/loss``, ``val/loss`` with masks that stay the same from epoch to epoch, and ``val/flat_loss``: what
+    knowing the mean of each removed patch, and nothing else, would give.
+
+    Args:
+        network: the network.
+        mask_ratio: share of the patches that are removed.
+        normalise_pixels: compare with each patch's normalised pixels (``norm_pix_loss`` of the published code).
+        base_lr: per 256 samples; scaled by batch, accumulation and devices.
+        batch_size: per device and step, as the datamodule has it.
+        weight_decay: of matrices.
+        min_lr: last value of the schedule.
+        warmup_epochs: linear warm-up.
+        epochs: length of the schedule.
+        seed: of the masks.
+        compile: run the network through ``torch.compile``.
+
+    Raises:
+        ConfigError: the mask ratio leaves no patch, or removes none.
+    """
+
+    def __init__(
+        self,
+        network: MAE,
+        *,
+        mask_ratio: float = 0.75,
+        normalise_pixels: bool = True,
+        base_lr: float = 1.5e-4,
+        batch_size: int = 256,
+        weight_decay: float = 0.05,
+        min_lr: float = 0.0,
+        warmup_epochs: float = 40,
+        epochs: int = 800,
+        seed: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(network.preprocessing)
+        patches = network.num_patches
+        if not 0 < mask_ratio < 1 or not 1 <= int(patches * (1 - mask_ratio)) < patches:
+            raise ConfigError(
+                [f"model.mask_ratio={mask_ratio} must remove some of the {patches} patches, and leave some"]
+            )
+        self.network = network
+        self.normalize = Normalize(network.preprocessing)
+        self.mask_ratio, self.normalise_pixels, self.seed = mask_ratio, normalise_pixels, seed
+        self.base_lr, self.batch_size, self.weight_decay = base_lr, batch_size, weight_decay
+        self.min_lr, self.warmup_epochs, self.epochs = min_lr, warmup_epochs, epochs
+        self.val_loss, self.flat_loss = MeanMetric(), MeanMetric()
+        if compile:
+            network.compile()
+
+    def masks(self, rows: Tensor, *, training: bool) -> Tensor:
+        """Patches (B, K) that are shown of these rows: other ones each epoch in training, always the same otherwise."""
+        return kept_patches(
+            rows,
+            patches=self.network.num_patches,
+            ratio=self.mask_ratio,
+            seed=self.seed,
+            epoch=self.current_epoch if training else 0,
+            view=_TRAINING if training else _VALIDATION,
+            repeat=0,
+        )
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        image, keep = self.normalize(batch["image"]), self.masks(batch["row"], training=True)
+        pixels = self.network.patch_pixels(image)
+        loss = reconstruction_loss(self.network(image, keep), pixels, keep, normalise=self.normalise_pixels)
+        self.log_losses(loss, {}, len(image))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        image, keep = self.normalize(batch["image"]), self.masks(batch["row"], training=False)
+        pixels = self.network.patch_pixels(image)
+        flat = torch.zeros_like(pixels) if self.normalise_pixels else pixels.mean(dim=-1, keepdim=True)
+        for metric, prediction in ((self.val_loss, self.network(image, keep)), (self.flat_loss, flat)):
+            metric.update(reconstruction_loss(prediction, pixels, keep, normalise=self.normalise_pixels), len(image))
+
+    def on_validation_epoch_end(self) -> None:
+        # the metrics add up over processes by themselves
+        self.log_dict({"val/loss": self.val_loss.compute(), "val/flat_loss": self.flat_loss.compute()})
+        self.val_loss.reset()
+        self.flat_loss.reset()
+
+    @torch.no_grad()
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Original, masked and reconstructed images of a batch.
+
+        Normalised predictions get each patch's own mean and deviation back, as the published figures do. Patches that
+        were seen are shown as they are.
+
+        Returns:
+            (3, B, 3, H, W) uint8.
+        """
+        image, keep = self.normalize(batch["image"]), self.masks(batch["row"], training=False)
+        network = self.network
+        pixels = network.patch_pixels(image)
+        prediction = network(image, keep).float()
+        if self.normalise_pixels:
+            mean, deviation = pixels.mean(dim=-1, keepdim=True), (pixels.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+            prediction = prediction * deviation + mean
+        removed = torch.ones(pixels.shape[:2], device=pixels.device).scatter(1, keep, 0.0)[..., None]
+        filled = pixels * (1 - removed) + prediction * removed
+        original = batch["image"].float()
+        seen = network.assemble(1 - removed.expand_as(pixels))
+        drawn = (network.assemble(filled) * self.normalize.std + self.normalize.mean) * 255
+        return torch.stack([original, original * seen + 128 * (1 - seen), drawn]).clamp(0, 255).round().byte()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        lr = scaled_lr(
+            self.base_lr,
+            batch_size=self.batch_size,
+            accumulation=self.trainer.accumulate_grad_batches,
+            devices=self.trainer.world_size,
+        )
+        groups: list[dict[str, Any]] = plain_groups(self.network, "mae", lr=lr, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+        scheduler = warmup_cosine_scheduler(
+            optimizer,
+            lr=lr,
+            min_lr=self.min_lr,
+            warmup_epochs=self.warmup_epochs,
+            epochs=self.epochs,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def exports(self) -> dict[str, dict[str, Any]]:
+        return {"encoder.pth": {"model": self.network.encoder_state()}, "mae.pth": {"model": self.network.state_dict()}}
