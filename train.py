@@ -16,7 +16,7 @@ from backbones.weights import file_sha256
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.checkpoints import load_state, read_checkpoint, save_atomically
 from training.config import ConfigError, check_command_line, resolve, stored_config
-from training.module import AffectModule
+from training.module import MONITOR, AffectModule
 from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
 from training.scoring import predict_table, report, report_losses, validate
 
@@ -29,7 +29,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         resume: a checkpoint of the same run to go on from.
 
     Returns:
-        What the best checkpoint was chosen by (``val/score``), for sweeps that search for it.
+        What the checkpoint was chosen by (``val/score``), for sweeps that search for it.
     """
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
@@ -73,8 +73,9 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         failed = False
     finally:
         finish_tracking(failed=failed)
-    assert best.best_model_score is not None
-    return float(best.best_model_score)
+    score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
+    assert score is not None
+    return float(score)
 
 
 def best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:

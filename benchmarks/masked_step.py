@@ -1,10 +1,11 @@
-"""Masked CoTEX's optimiser step at the paper's size against the plain way, and its cost against the mask ratio.
+"""An optimiser step of masked CoTEX or MAE at the paper's size against the plain way; its cost against the mask ratio.
 
-    python -m benchmarks.masked_step [--batch 256] [--ratio 0.95] [--rounds 5] [--json FILE]
+    python -m benchmarks.masked_step [--method cotex] [--batch 256] [--ratio 0.95] [--rounds 5] [--json FILE]
+    python -m benchmarks.masked_step --method mae [--batch 64] [--ratio 0.75]
     python -m benchmarks.masked_step --curve cotex/mask_ratio.png [--batch 16]
 
 Ours is train.py's own step in the precision that it chooses on this machine; the plain way
-(benchmarks/reference/masked_step.py) embeds all patches and gathers afterwards, in float32. Each has a process of its
+(benchmarks/reference/) embeds all patches and gathers afterwards, in float32. Each has a process of its
 own, for its peak memory; the processes take turns, one step at a time. The curve runs one ratio after the other.
 """
 
@@ -14,14 +15,16 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
+from torch import Tensor
 
 from benchmarks.machine import machine, print_machine
-from benchmarks.reference.masked_step import plain_step
+from benchmarks.reference import mae_step, masked_step
 from benchmarks.training_step import Step, configure, measure, random_batch, step_since
 from training.config import automatic_precision
 from training.run import clear_errors
@@ -29,18 +32,32 @@ from training.run import clear_errors
 RATIOS: Final = (0.0, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95)
 
 
+class Method(NamedTuple):
+    """What is measured: the plain way, and the defaults of the command line."""
+
+    plain_step: Callable[[float], Callable[[Tensor, Tensor], None]]
+    ratio: float
+    batch: int
+
+
+METHODS: Final = {
+    "cotex": Method(masked_step.plain_step, ratio=0.95, batch=256),
+    "mae": Method(mae_step.plain_step, ratio=0.75, batch=64),
+}
+
+
 def take_plain_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> None:
     """Run the plain way, a step when asked for.
 
     Args:
-        config: ``ratio`` and ``batch``.
+        config: ``method``, ``ratio`` and ``batch``.
         steps: optimiser steps.
         threads: of torch's operators.
         connection: one message in and one ``Step`` out for each.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    step, batch = plain_step(config["ratio"]), random_batch(config["batch"], 224)
+    step, batch = METHODS[config["method"]].plain_step(config["ratio"]), random_batch(config["batch"], 224)
     for _ in range(steps):
         connection.recv()
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -48,10 +65,10 @@ def take_plain_steps(config: dict[str, Any], steps: int, threads: int, connectio
         connection.send(step_since(start, cpu_start))
 
 
-def ours(ratio: float, batch: int) -> dict[str, Any]:
+def ours(method: str, ratio: float, batch: int) -> dict[str, Any]:
     """Return the configuration of our step."""
     overrides = [f"model.mask_ratio={ratio}"]
-    return configure(automatic_precision("cpu"), batch, 1, overrides, experiment="cotex")
+    return configure(automatic_precision("cpu"), batch, 1, overrides, experiment=method)
 
 
 def summary(steps: list[Step], batch: int) -> dict[str, float]:
@@ -89,26 +106,30 @@ def draw(figures: dict[str, dict[str, float]], batch: int, path: Path) -> None:
 def main() -> None:
     """Measure, print a table, and write JSON and picture where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--batch", type=int, default=None, help="images a step; 256, for the curve 16")
-    parser.add_argument("--ratio", type=float, default=0.95)
+    parser.add_argument("--method", choices=METHODS, default="cotex")
+    parser.add_argument("--batch", type=int, help="images a step; 256, for mae 64, for the curve 16")
+    parser.add_argument("--ratio", type=float, help="share of patches removed; 0.95, for mae 0.75")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--curve", type=Path, help="measure ours at several ratios instead, and draw this picture")
+    parser.add_argument("--curve", type=Path, help="measure CoTEX at several ratios instead, draw this")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    batch = options.batch or (16 if options.curve else 256)
+    method = METHODS[options.method]
+    batch = options.batch or (16 if options.curve else method.batch)
+    ratio = method.ratio if options.ratio is None else options.ratio
     if options.curve:
         figures = {
-            str(ratio): summary(measure({"ours": ours(ratio, batch)}, options.rounds, options.threads)["ours"], batch)
-            for ratio in RATIOS
+            str(one): summary(measure({"o": ours("cotex", one, batch)}, options.rounds, options.threads)["o"], batch)
+            for one in RATIOS
         }
     else:
-        configs = {"ours": ours(options.ratio, batch), "reference": {"ratio": options.ratio, "batch": batch}}
+        plain = {"method": options.method, "ratio": ratio, "batch": batch}
+        configs = {"ours": ours(options.method, ratio, batch), "reference": plain}
         steps = measure(configs, options.rounds, options.threads, {"reference": take_plain_steps})
         figures = {name: summary(taken, batch) for name, taken in steps.items()}
     facts = machine()
     print_machine(facts)
-    print(f"{batch} images a step, {options.rounds} rounds, {options.threads} threads, {automatic_precision('cpu')}")
+    print(f"{options.method}: {batch} images a step, {options.rounds} rounds, {options.threads} threads")
     print(f"{'':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'busy cores':>12}{'peak memory':>14}")
     for name, one in figures.items():
         spread = f"{one['lowest']:>9.2f}{one['highest']:>9.2f}{one['busy_cores']:>12.2f}"

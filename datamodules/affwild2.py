@@ -28,13 +28,16 @@ class MTLDataModule(FaceDataModule):
         test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
-        resize_ratio: see ``TrainTransform``, also for the six below.
+        resize_ratio: see ``TrainTransform``, also for the nine below.
         flip: probability of the horizontal flip.
         jitter_probability: probability of the colour jitter.
         brightness: strength of the jitter.
         contrast: strength of the jitter.
         saturation: strength of the jitter.
         hue: strength of the jitter.
+        grey: probability of taking the colours away.
+        affine: probability of turning, scaling and shifting a little.
+        erase: probability of erasing a rectangle.
         **options: see ``FaceDataModule``.
     """
 
@@ -54,6 +57,9 @@ class MTLDataModule(FaceDataModule):
         contrast: float = 0.4,
         saturation: float = 0.4,
         hue: float = 0.1,
+        grey: float = 0.0,
+        affine: float = 0.0,
+        erase: float = 0.0,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
@@ -73,6 +79,9 @@ class MTLDataModule(FaceDataModule):
             "contrast": contrast,
             "saturation": saturation,
             "hue": hue,
+            "grey": grey,
+            "affine": affine,
+            "erase": erase,
         }
 
     def train_transform(self) -> TrainTransform:

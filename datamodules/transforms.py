@@ -104,6 +104,10 @@ class TrainTransform(_Pipeline):
         contrast: see ``brightness``.
         saturation: see ``brightness``.
         hue: hue shift drawn from [−hue, hue], as a fraction of the colour circle.
+        grey: probability of taking the colours away. Not in the paper, like the next two: for few photographs.
+        affine: probability of turning (to 15°), scaling (0.85–1.15) and shifting (to 0.06 of the side); the border is
+            repeated outside.
+        erase: probability of erasing one rectangle (2–33 % of the area) to ImageNet's mean colour.
         interpolation: how images are enlarged; shrinking averages areas, so that it does not alias.
         seed: with epoch and row, decides every draw.
 
@@ -122,19 +126,27 @@ class TrainTransform(_Pipeline):
         contrast: float = 0.4,
         saturation: float = 0.4,
         hue: float = 0.1,
+        grey: float = 0.0,
+        affine: float = 0.0,
+        erase: float = 0.0,
         interpolation: Interpolation = "bilinear",
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            [
-                A.ColorJitter(brightness, contrast, saturation, hue, p=jitter_probability),
-                A.HorizontalFlip(p=flip),
-                _resize(_resized(image_size, resize_ratio), interpolation),
-                A.RandomCrop(image_size, image_size),
-            ],
-            image_size=image_size,
-            seed=seed,
-        )
+        steps = [
+            A.ColorJitter(brightness, contrast, saturation, hue, p=jitter_probability),
+            A.HorizontalFlip(p=flip),
+            _resize(_resized(image_size, resize_ratio), interpolation),
+            A.RandomCrop(image_size, image_size),
+        ]
+        # what is off is left out: even a step of probability 0 would draw, and all later draws would be others
+        if grey:
+            steps.insert(0, A.ToGray(p=grey))
+        if affine:
+            moved = {"rotate": (-15, 15), "scale": (0.85, 1.15), "translate_percent": (-0.06, 0.06)}
+            steps.append(A.Affine(**moved, keep_ratio=True, border_mode=cv2.BORDER_REPLICATE, p=affine))
+        if erase:
+            steps.append(A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=_IMAGENET_MEAN_COLOUR, p=erase))
+        super().__init__(steps, image_size=image_size, seed=seed)
 
 
 class MAETransform(_Pipeline):
