@@ -20,7 +20,7 @@ class PlainMAE(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vit: Any = timm.create_model("vit_base_patch16_224", num_classes=0)
-        width: int = self.vit.embed_dim
+        width = 768
         self.embed = nn.Linear(width, 512)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, 512))
         self.positions = nn.Parameter(torch.zeros(1, 197, 512), requires_grad=False)
