@@ -20,7 +20,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
+from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import TASKS
 
 SCHEMA_VERSION: Final = 1
@@ -226,7 +226,8 @@ def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], l
     present = set(names)
     plain = {name.removeprefix("logit_") for name in present}
     classes = {name.removeprefix("expr_") for name in plain if name.startswith("expr_")}
-    known = [list_ for list_ in (EXPRESSIONS, LSD_EXPRESSIONS, AFFECTNET_EXPRESSIONS) if set(list_) == classes]
+    lists = (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES))
+    known = [list_ for list_ in lists if set(list_) == classes]
     if classes and not known:
         raise TableError(f"{source}: the expression columns {sorted(classes)} are none of the known class lists")
     expressions = tuple(known[0]) if known else EXPRESSIONS
