@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class AffectNetDataModule(ExpressionDataModule):
 
     Args:
         root: the folder above the splits.
+        layout: ``release`` or ``folders``, which a root that holds both needs (the published code of DAN copies the one
+            into the other); None: the one that is there.
         valence_arousal: read valence and arousal as well, which only the first layout has.
         cache_dir: where folder listings and annotations are kept, see ``listing.keep``; None: never.
         **options: see ``ExpressionDataModule``.
@@ -36,12 +38,14 @@ class AffectNetDataModule(ExpressionDataModule):
         self,
         root: str,
         *,
+        layout: Literal["release", "folders"] | None = None,
         valence_arousal: bool = False,
         cache_dir: str | None = None,
         **options: Unpack[ExpressionOptions],
     ) -> None:
         super().__init__(**options)
         self.root = root
+        self.layout = layout
         self.valence_arousal = valence_arousal
         self.cache_dir = cache_dir
 
@@ -50,23 +54,29 @@ class AffectNetDataModule(ExpressionDataModule):
 
         Raises:
             FileNotFoundError: neither layout, or a folder of one is missing.
-            AnnotationError: both layouts, no image, or annotations that cannot be used (see ``read_release``).
+            AnnotationError: both layouts and no choice, no image, or annotations that cannot be used.
         """
         root = Path(self.root).expanduser()
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        release, folders = root / f"{split}_set", root / split
-        if release.is_dir() and folders.is_dir():
-            raise AnnotationError(f"{release} and {folders} are both AffectNet's {split} split. Move one of them away.")
-        if release.is_dir():
-            return read_release(
-                release, classes=len(self.expressions), valence_arousal=self.valence_arousal, cache=cache
+        layouts = {"release": root / f"{split}_set", "folders": root / split}
+        found = [name for name, path in layouts.items() if path.is_dir() and self.layout in (None, name)]
+        if len(found) == len(layouts):
+            raise AnnotationError(
+                f"{layouts['release']} and {layouts['folders']} are both AffectNet's {split} split. Set "
+                "data.layout=release to read the first, or data.layout=folders."
             )
-        if folders.is_dir():
-            return self._read_class_folders(folders, cache)
+        if found == ["release"]:
+            return read_release(
+                layouts["release"], classes=len(self.expressions), valence_arousal=self.valence_arousal, cache=cache
+            )
+        if found == ["folders"]:
+            return self._read_class_folders(layouts["folders"], cache)
         problem = f"{root} holds no {split} split of AffectNet" if root.is_dir() else f"no such folder: {root}"
+        wanted = f" (data.layout={self.layout})" if self.layout else ""
+        name = layouts["release"].name
         raise FileNotFoundError(
-            f"{problem}. Set data.root to the folder that holds {release.name}/images and {release.name}/annotations, "
-            f"as AffectNet is given out, or the class folders {self._class_folder_names(split)}."
+            f"{problem}{wanted}. Set data.root to the folder that holds {name}/images and {name}/annotations, as "
+            f"AffectNet is given out, or the class folders {self._class_folder_names(split)}."
         )
 
     def _read_class_folders(self, folder: Path, cache: Path | None) -> tuple[Frames, list[Path | None]]:
@@ -74,7 +84,7 @@ class AffectNetDataModule(ExpressionDataModule):
         if self.valence_arousal:
             raise AnnotationError(
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
-                "data.valence_arousal=false, or data.root to the folder of AffectNet as it is given out."
+                "data.valence_arousal=false, or read AffectNet as it is given out."
             )
         image: list[str] = []
         for number in range(len(self.expressions)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -112,23 +113,27 @@ def test_listings_are_kept(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_layout_is_told_by_the_folders_of_the_split(root: Path, tmp_path: Path) -> None:
-    def frames(folder: Path) -> Frames:
-        return AffectNetDataModule(str(folder), image_size=32, batch_size=8).frames("val")
+    def frames(folder: Path, layout: Literal["release", "folders"] | None = None) -> Frames:
+        return AffectNetDataModule(str(folder), layout=layout, image_size=32, batch_size=8).frames("val")
 
-    release = tmp_path / "release"
-    write_release(release / "val_set", [3, "5"])
-    assert frames(release).image == ["0.jpg", "1.jpg"]
-    assert frames(root).image[0] == "0/000.jpg"
-    both = rf"val_set and {release}/val are both AffectNet's val split"
-    (release / "val").mkdir()
-    with pytest.raises(AnnotationError, match=both):
-        frames(release)
-    for folder, problem in ((release / "val", "holds no val split"), (tmp_path / "x", "no such folder")):
-        with pytest.raises(
-            FileNotFoundError,
-            match=rf"{problem}.*Set data\.root to .*val_set/images and val_set/annotations, .* class folders val/0 ",
-        ):
+    neither = r"Set data\.root to .*val_set/images and val_set/annotations, .* class folders val/0 "
+    for folder, problem in ((tmp_path / "train", "holds no val split"), (tmp_path / "x", "no such folder")):
+        with pytest.raises(FileNotFoundError, match=rf"{problem}.*{neither}"):
             frames(folder)
+    assert frames(root).image[0] == "0/000.jpg"
+    with pytest.raises(
+        FileNotFoundError, match=rf"holds no val split of AffectNet \(data\.layout=release\).*{neither}"
+    ):
+        frames(root, "release")
+    write_release(root / "val_set", [3, "5"])
+    with pytest.raises(
+        AnnotationError, match=r"val_set and .*/val are both AffectNet's val split.*data\.layout=release"
+    ):
+        frames(root)
+    assert frames(root, "folders").image[0] == "0/000.jpg"
+    assert frames(root, "release").image == ["0.jpg", "1.jpg"]
+    shutil.rmtree(root / "val")
+    assert frames(root).image == ["0.jpg", "1.jpg"]
 
 
 def test_class_folders_have_no_valence(root: Path) -> None:
