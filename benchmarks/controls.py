@@ -258,7 +258,7 @@ def train_shuffled(config: DictConfig, data: MTLDataModule, folder: Path) -> Sco
     """
     run, annotations = folder / "shuffled_labels", folder / "shuffled_labels.txt"
     if not (run / "scores.json").is_file():
-        name = data.annotations["train"] or next(iter(data.frames("train").files))
+        name = data.files.annotations["train"] or next(iter(data.frames("train").files))
         shuffle_labels(Path(str(data.root)) / name, annotations, seed=config.seed)
         config = config.copy()
         config.data.root, config.data.train_annotations = data.root, str(annotations.absolute())

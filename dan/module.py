@@ -10,17 +10,18 @@ from torch import Tensor
 
 from backbones.preprocessing import Normalize
 from dan.network import DAN
-from datamodules.labels import AFFECTNET_EXPRESSIONS, Batch
+from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, Batch
 from evaluators.metrics import AffectScores, Predictions
 from losses.attention import AffinityLoss, partition_loss
 from losses.partial import expression_loss
+from training.config import ConfigError
 from training.module import AffectModule
 
 
 class DANModule(AffectModule):
     """Trains DAN (Wen et al. 2021, https://github.com/yaoing/DAN): cross entropy + affinity + partition loss.
 
-    Labels and outputs are in AffectNet's own order.
+    Labels and outputs are in AffectNet's own order, the first ``network.num_classes`` of it.
 
     Args:
         network: the network.
@@ -29,6 +30,9 @@ class DANModule(AffectModule):
         affinity_weight: of the affinity loss, whose class centres are learned.
         partition_weight: of the partition loss.
         compile: run the network through ``torch.compile``.
+
+    Raises:
+        ConfigError: the network has another number of classes than AffectNet-8 or AffectNet-7.
     """
 
     def __init__(
@@ -41,7 +45,15 @@ class DANModule(AffectModule):
         partition_weight: float = 1.0,
         compile: bool = False,
     ) -> None:
-        super().__init__(AffectScores(tasks=("expression",), expressions=AFFECTNET_EXPRESSIONS), network.preprocessing)
+        if network.num_classes not in AFFECTNET_CLASSES:
+            raise ConfigError(
+                [
+                    f"model.network.num_classes={network.num_classes}: AffectNet has "
+                    f"{' or '.join(map(str, AFFECTNET_CLASSES))} classes, with or without {AFFECTNET_EXPRESSIONS[-1]}"
+                ]
+            )
+        expressions = AFFECTNET_EXPRESSIONS[: network.num_classes]
+        super().__init__(AffectScores(tasks=("expression",), expressions=expressions), network.preprocessing)
         self.network = network
         self.normalize = Normalize(network.preprocessing)
         self.affinity = AffinityLoss(network.num_classes, network.num_features)

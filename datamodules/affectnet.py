@@ -1,92 +1,110 @@
-"""Data module of AffectNet with eight expressions, in its own numbering."""
+"""Data module of AffectNet, as it is given out or sorted into class folders."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Literal, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
+from datamodules.affectnet_release import read_release
 from datamodules.annotations import AnnotationError, Frames, unlabelled
-from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.labels import AFFECTNET_EXPRESSIONS
-from datamodules.transforms import DANTransform
-
-SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+from datamodules.base import Split
+from datamodules.expressions import ExpressionDataModule, ExpressionOptions
+from datamodules.listing import IMAGE_SUFFIXES, list_images
 
 
-class AffectNetDataModule(FaceDataModule):
-    """Faces in class folders, ``root/{train,val}/<k>/*.jpg`` with k from 0 to 7 in AffectNet's own numbering.
+class AffectNetDataModule(ExpressionDataModule):
+    """Faces of AffectNet in its own numbering, the index in ``labels.AFFECTNET_EXPRESSIONS``, in one of two layouts.
 
-    ``Batch["expression"]`` is that number, the index in ``labels.AFFECTNET_EXPRESSIONS``. The other folders that
-    AffectNet comes with (8 none, 9 uncertain, 10 no face) are not read.
+    * As it is given out: ``root/{train,val}_set/images/<id>.jpg`` and ``…/annotations/<id>_exp.npy``; see
+      ``affectnet_release``.
+    * Class folders: ``root/{train,val}/<k>/*.jpg`` with k from 0 to 7. The other folders that may be there (8 none, 9
+      uncertain, 10 no face) are not read.
 
     Args:
-        root: folder with ``train`` and ``val``.
-        balanced: draw training rows with replacement, each class as often, as many rows as there are.
-        flip: see ``DANTransform``, also for the two below.
-        affine: probability of the affine transform.
-        erase: probability of random erasing.
-        **options: see ``FaceDataModule``.
+        root: the folder above the splits.
+        layout: ``release`` or ``folders``, which a root that holds both needs (the published code of DAN copies the one
+            into the other); None: the one that is there.
+        valence_arousal: read valence and arousal as well, which only the first layout has.
+        cache_dir: where folder listings and annotations are kept, see ``listing.keep``; None: never.
+        **options: see ``ExpressionDataModule``.
     """
 
     root: str
-    expressions = AFFECTNET_EXPRESSIONS
 
     def __init__(
         self,
         root: str,
         *,
-        balanced: bool = True,
-        flip: float = 0.5,
-        affine: float = 0.7,
-        erase: float = 0.5,
-        **options: Unpack[LoaderOptions],
+        layout: Literal["release", "folders"] | None = None,
+        valence_arousal: bool = False,
+        cache_dir: str | None = None,
+        **options: Unpack[ExpressionOptions],
     ) -> None:
         super().__init__(**options)
         self.root = root
-        self.balanced = balanced
-        self.augmentation = {"flip": flip, "affine": affine, "erase": erase}
-
-    def train_transform(self) -> DANTransform:
-        """Return DAN's augmentation."""
-        return DANTransform(
-            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
-        )
-
-    def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
-        """Return (N,) probabilities under which each class that is present is drawn as often, or None."""
-        if not self.balanced:
-            return None
-        weights = 1 / np.bincount(frames.expression)[frames.expression]
-        normalised: npt.NDArray[np.float64] = weights / weights.sum()
-        return normalised
+        self.layout = layout
+        self.valence_arousal = valence_arousal
+        self.cache_dir = cache_dir
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """List the class folders in order of class and file name.
+        """Read the layout that is there.
 
         Raises:
-            FileNotFoundError: a class folder is missing.
-            AnnotationError: no class folder holds an image.
+            FileNotFoundError: neither layout, or a folder of one is missing.
+            AnnotationError: both layouts and no choice, no image, or annotations that cannot be used.
         """
-        folder = Path(self.root).expanduser() / split
-        classes = [folder / str(number) for number in range(len(AFFECTNET_EXPRESSIONS))]
-        for path in classes:
+        root = Path(self.root).expanduser()
+        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        layouts = {"release": root / f"{split}_set", "folders": root / split}
+        found = [name for name, path in layouts.items() if path.is_dir() and self.layout in (None, name)]
+        if len(found) == len(layouts):
+            raise AnnotationError(
+                f"{layouts['release']} and {layouts['folders']} are both AffectNet's {split} split. Set "
+                "data.layout=release to read the first, or data.layout=folders."
+            )
+        if found == ["release"]:
+            return read_release(
+                layouts["release"], classes=len(self.expressions), valence_arousal=self.valence_arousal, cache=cache
+            )
+        if found == ["folders"]:
+            return self._read_class_folders(layouts["folders"], cache)
+        problem = f"{root} holds no {split} split of AffectNet" if root.is_dir() else f"no such folder: {root}"
+        wanted = f" (data.layout={self.layout})" if self.layout else ""
+        name = layouts["release"].name
+        raise FileNotFoundError(
+            f"{problem}{wanted}. Set data.root to the folder that holds {name}/images and {name}/annotations, as "
+            f"AffectNet is given out, or the class folders {self._class_folder_names(split)}."
+        )
+
+    def _read_class_folders(self, folder: Path, cache: Path | None) -> tuple[Frames, list[Path | None]]:
+        """List the class folders in order of class and file name."""
+        if self.valence_arousal:
+            raise AnnotationError(
+                f"{folder} holds class folders, which say nothing of valence and arousal. Set "
+                "data.valence_arousal=false, or read AffectNet as it is given out."
+            )
+        image: list[str] = []
+        for number in range(len(self.expressions)):
+            path = folder / str(number)
             if not path.is_dir():
                 raise FileNotFoundError(
-                    f"no such folder: {path}. Set data.root to the folder that holds {split}/0 "
-                    f"({AFFECTNET_EXPRESSIONS[0]}) to {split}/{len(classes) - 1} ({AFFECTNET_EXPRESSIONS[-1]})."
+                    f"no such folder: {path}. Set data.root to the folder that holds "
+                    f"{self._class_folder_names(folder.name)}."
                 )
-        files = [file for path in classes for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
-        if not files:
+            image += [f"{number}/{name}" for name in list_images(path, cache)]
+        if not image:
             raise AnnotationError(
-                f"no image below {folder}/0 to {classes[-1].name}, so the {split} split is empty. "
-                f"Put {', '.join(SUFFIXES)} files there."
+                f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "
+                f"Put {', '.join(IMAGE_SUFFIXES)} files there."
             )
-        video = [file.parent.name for file in files]
-        image = [f"{file.parent.name}/{file.name}" for file in files]
+        video = [name.partition("/")[0] for name in image]
         # Photographs have no frame number; their position in the list stands in for it.
-        frames = unlabelled(image, video, np.arange(len(files), dtype=np.int64), files={})
-        return replace(frames, expression=np.array([int(name) for name in video], dtype=np.int64)), [*files]
+        frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
+        return replace(frames, expression=np.array(video, dtype=np.int64)), [folder / name for name in image]
+
+    def _class_folder_names(self, split: str) -> str:
+        last = len(self.expressions) - 1
+        return f"{split}/0 ({self.expressions[0]}) to {split}/{last} ({self.expressions[last]})"

@@ -1,14 +1,20 @@
-"""Data module of the s-Aff-Wild2 multi-task challenge (ABAW3, 4, 7 and 11)."""
+"""Data modules of the s-Aff-Wild2 multi-task challenge (ABAW3, 4, 7 and 11)."""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Unpack
 
-from datamodules.annotations import Frames, read_mtl, read_mtl_list
+import numpy as np
+
+from datamodules.annotations import Frames, read_mtl, read_mtl_list, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.expressions import ExpressionDataModule, ExpressionOptions
+from datamodules.labels import MISSING_CLASS, affectnet_columns
 from datamodules.transforms import TrainTransform
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
@@ -16,6 +22,62 @@ ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
     "val": ("validation_set_annotations.txt", "validation_set.txt"),
 }
 """Names of the label files, as of ABAW4 and later and as of ABAW3; the first that exists is read."""
+
+
+@dataclass(frozen=True)
+class MTLFiles:
+    """Where the label files and images of the challenge are; see ``MTLDataModule``.
+
+    Attributes:
+        root: folder with label files and images, or several: an image is taken from the first that has it.
+        annotations: list of each split, absolute or relative to a root; where None, ANNOTATIONS.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder below each root.
+    """
+
+    root: str | list[str]
+    annotations: Mapping[Split, str | None]
+    test_root: str | list[str] | None
+    images: str
+
+    def read(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """Read a label file or the test list, and find the images.
+
+        Raises:
+            FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
+            AnnotationError: the label file is faulty.
+        """
+        key, root = "data.root", self.root
+        if split == "test" and self.test_root:
+            key, root = "data.test_root", self.test_root
+        roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
+        for folder in roots:
+            if not folder.is_dir():
+                raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+        path = self._label_file(split, roots)
+        frames = read_mtl_list(path) if split == "test" else read_mtl(path)
+        paths = find_images([folder / self.images for folder in roots], frames)
+        if not any(paths):
+            looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
+            raise FileNotFoundError(
+                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. "
+                f"Set {key} to the folder, or folders, above the images, and data.images to the image folder's name."
+            )
+        return frames, paths
+
+    def _label_file(self, split: Split, roots: list[Path]) -> Path:
+        """Return the first label file that exists of those that may be meant."""
+        key = "data.test_list" if split == "test" else f"data.{split}_annotations"
+        given = self.annotations[split]
+        names = (given,) if given else ANNOTATIONS.get(split, ())
+        if not names:
+            raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
+        candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
+        for path in candidates:
+            if path.is_file():
+                return path
+        looked = ", ".join(dict.fromkeys(map(str, candidates)))
+        raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
 
 
 class MTLDataModule(FaceDataModule):
@@ -64,13 +126,8 @@ class MTLDataModule(FaceDataModule):
     ) -> None:
         super().__init__(**options)
         self.root = root
-        self.annotations: dict[Split, str | None] = {
-            "train": train_annotations,
-            "val": val_annotations,
-            "test": test_list,
-        }
-        self.test_root = test_root
-        self.images = images
+        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
+        self.files = MTLFiles(root, lists, test_root, images)
         self.augmentation = {
             "resize_ratio": resize_ratio,
             "flip": flip,
@@ -91,43 +148,51 @@ class MTLDataModule(FaceDataModule):
         )
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read a label file or the test list, and find the images.
+        """See ``MTLFiles.read``."""
+        return self.files.read(split)
 
-        Raises:
-            FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
-            AnnotationError: the label file is faulty.
-        """
-        key, root = "data.root", self.root
-        if split == "test" and self.test_root:
-            key, root = "data.test_root", self.test_root
-        roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
-        for folder in roots:
-            if not folder.is_dir():
-                raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
-        path = self._label_file(split, roots)
-        frames = read_mtl_list(path) if split == "test" else read_mtl(path)
-        paths = find_images([folder / self.images for folder in roots], frames)
-        if not any(paths):
-            looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
-            raise FileNotFoundError(
-                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. "
-                f"Set {key} to the folder, or folders, above the images, and data.images to the image folder's name."
-            )
-        return frames, paths
 
-    def _label_file(self, split: Split, roots: list[Path]) -> Path:
-        """Return the first label file that exists of those that may be meant."""
-        key = "data.test_list" if split == "test" else f"data.{split}_annotations"
-        given = self.annotations[split]
-        names = (given,) if given else ANNOTATIONS.get(split, ())
-        if not names:
-            raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
-        candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
-        for path in candidates:
-            if path.is_file():
-                return path
-        looked = ", ".join(dict.fromkeys(map(str, candidates)))
-        raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
+class AffWild2ExpressionDataModule(ExpressionDataModule):
+    """The expressions of the same files in AffectNet's numbering, to train or to score a DAN on.
+
+    A row of the expression that AffectNet does not have (``other``) counts as one without an expression: training
+    leaves both out, evaluation predicts them and does not score them. No row shows contempt. Valence, arousal and
+    action units are not handed on.
+
+    Args:
+        root: see ``MTLDataModule``, also for the five below.
+        train_annotations: label file of the training split.
+        val_annotations: label file of the validation split.
+        test_list: list of the test split.
+        test_root: folder or folders of the test images.
+        images: name of the image folder.
+        **options: see ``ExpressionDataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        *,
+        train_annotations: str | None = None,
+        val_annotations: str | None = None,
+        test_list: str | None = None,
+        test_root: str | list[str] | None = None,
+        images: str = "cropped_aligned",
+        **options: Unpack[ExpressionOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.root = root
+        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
+        self.files = MTLFiles(root, lists, test_root, images)
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """Read the files (``MTLFiles.read``) and renumber the expressions."""
+        frames, images = self.files.read(split)
+        columns = affectnet_columns(self.expressions)
+        # a missing label, -1, looks up the last entry
+        numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])
+        bare = unlabelled(frames.image, frames.video, frames.frame, frames.files)
+        return replace(bare, expression=numbers[frames.expression]), images
 
 
 def find_images(folders: list[Path], frames: Frames) -> list[Path | None]:

@@ -32,13 +32,22 @@ AU_NAMES: Final = tuple(f"au{unit}" for unit in ACTION_UNITS)
 AFFECTNET_EXPRESSIONS: Final = (
     "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
 )  # fmt: skip
-"""AffectNet's own numbering: the order of DAN's outputs and of AffectNet's class folders 0-7."""
+"""AffectNet's own numbering: the order of DAN's outputs, of AffectNet's annotations and of its class folders 0-7."""
+
+AFFECTNET_CLASSES: Final = (7, 8)
+"""How many of them are learnt: the first seven (AffectNet-7, which leaves out contempt), or all (AffectNet-8)."""
+
+AFFECTNET_NO_EXPRESSION: Final = ("none", "uncertain", "no face")
+"""What the numbers after them say: pictures that show none of these expressions."""
 
 AFFECTNET_ALPHABETICAL: Final = tuple(sorted(AFFECTNET_EXPRESSIONS))
 """AffectNet's eight classes in alphabetical order: the order of EmotiEffNet's outputs."""
 
 MISSING_VALENCE_AROUSAL: Final = -5.0
 """What annotation files write where valence or arousal is not annotated."""
+
+MISSING_AFFECTNET: Final = -2.0
+"""What AffectNet writes where valence or arousal is not annotated."""
 
 MISSING_CLASS: Final = -1
 """What annotation files write where an expression or an action unit is not annotated."""

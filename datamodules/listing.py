@@ -1,22 +1,31 @@
-"""Lists of image files that are made once: listing hundreds of thousands of files on a network disk takes minutes."""
+"""What is read of a folder once and kept: hundreds of thousands of files take minutes on a network disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
+Content = TypeVar("Content")
+
+
+def list_images(folder: Path, cache: Path | None) -> list[str]:
+    """Sorted names of the images in a folder; see ``list_files``."""
+    return [name for name in list_files(folder, cache, recursive=False) if name.lower().endswith(IMAGE_SUFFIXES)]
+
 
 def list_files(root: Path, cache: Path | None, *, recursive: bool) -> list[str]:
     """Sorted paths of the files below a folder, relative to it; a folder that has not changed is not listed again.
 
-    Folders whose name begins with a dot are not entered, nor is one that a link leads to for a second time.
+    What begins with a dot is left out: an archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside
+    each ``0.jpg``. A folder that a link leads to for a second time is not entered.
 
     Args:
         root: what to list.
@@ -24,7 +33,7 @@ def list_files(root: Path, cache: Path | None, *, recursive: bool) -> list[str]:
         recursive: also list the folders below.
     """
     where = str(root.absolute())
-    kept = None if cache is None else cache / f"{hashlib.sha256(where.encode()).hexdigest()[:16]}.json"
+    kept = None if cache is None else _kept(cache, where)
     known: dict[str, Any] = {}
     if kept is not None and kept.is_file():
         content = json.loads(kept.read_text())
@@ -52,11 +61,44 @@ def list_files(root: Path, cache: Path | None, *, recursive: bool) -> list[str]:
             waiting += [prefix + name for name in folders] if recursive else []
             progress.update(shown, description=f"listing {root}: {len(files)} files")
     if kept is not None and listings != known:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps({"folder": where, "listings": listings}))
-        os.replace(beside, kept)
+        _write(kept, {"folder": where, "listings": listings})
     return sorted(files)
+
+
+def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content]) -> Content:
+    """What ``read`` returns of the files in a folder; a folder that has not changed is not read again.
+
+    A folder changes when a file in it is added, removed or renamed. A file that is written over in place is not
+    noticed: ``touch`` the folder then.
+
+    Args:
+        folder: what is read.
+        cache: folder of what is kept, made where missing; None to read always.
+        what: tells apart what is kept of the same folder.
+        read: gives plain values, of which JSON keeps everything.
+    """
+    if cache is None:
+        return read()
+    where = f"{folder.absolute()}: {what}"
+    kept, stamp = _kept(cache, where), folder.stat().st_mtime_ns  # before reading, as above
+    if kept.is_file():
+        found = json.loads(kept.read_text())
+        if found["folder"] == where and found["stamp"] == stamp:
+            return cast(Content, found["content"])
+    content = read()
+    _write(kept, {"folder": where, "stamp": stamp, "content": content})
+    return content
+
+
+def _kept(cache: Path, where: str) -> Path:
+    return cache / f"{hashlib.sha256(where.encode()).hexdigest()[:16]}.json"
+
+
+def _write(kept: Path, content: dict[str, Any]) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    beside = kept.with_suffix(f".{os.getpid()}")
+    beside.write_text(json.dumps(content))
+    os.replace(beside, kept)
 
 
 def _scan(folder: Path) -> tuple[list[str], list[str]]:
@@ -65,8 +107,6 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
     folders: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.is_dir():
-                names.append(entry.name)
-            elif not entry.name.startswith("."):
-                folders.append(entry.name)
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else names).append(entry.name)
     return names, folders

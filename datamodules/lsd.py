@@ -12,7 +12,7 @@ import numpy as np
 from datamodules.annotations import AnnotationError, Frames, read_lines, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
-from datamodules.listing import IMAGE_SUFFIXES, list_files
+from datamodules.listing import IMAGE_SUFFIXES, list_images
 from datamodules.transforms import SampledTransform
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
@@ -109,7 +109,7 @@ class LSDDataModule(FaceDataModule):
         image: list[str] = []
         expression: list[int] = []
         for number, path in enumerate(class_folders(folder)):
-            names = [name for name in list_files(path, cache, recursive=False) if name.lower().endswith(IMAGE_SUFFIXES)]
+            names = list_images(path, cache)
             if not names:
                 raise AnnotationError(
                     f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backbones.preprocessing import Normalize
 from backbones.vit import ViT
+from backbones.weights import WeightsError
 from dan.network import DAN
 from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, affectnet_columns
 from losses.multitask import AffectLogits
@@ -32,7 +33,8 @@ class EMMA(nn.Module):
             order are added before the expression loss; Contempt is left out and Other gets 0.
 
     Raises:
-        ValueError: ``vit+dan`` without a DAN, or a DAN without eight classes.
+        ValueError: ``vit+dan`` without a DAN.
+        WeightsError: a DAN without AffectNet's eight classes.
     """
 
     def __init__(
@@ -59,7 +61,11 @@ class EMMA(nn.Module):
         self.dan = dan
         if dan is not None:
             if dan.num_classes != len(AFFECTNET_EXPRESSIONS):
-                raise ValueError(f"EMMA's DAN has {len(AFFECTNET_EXPRESSIONS)} classes, this one has {dan.num_classes}")
+                raise WeightsError(
+                    f"model.network.dan.num_classes={dan.num_classes}: EMMA's DAN has the {len(AFFECTNET_EXPRESSIONS)} "
+                    f"classes of AffectNet, {AFFECTNET_EXPRESSIONS[-1]} included. Leave the key at "
+                    f"{len(AFFECTNET_EXPRESSIONS)}, and give model.network.dan.weights of such a DAN"
+                )
             self.dan_normalize = Normalize(dan.preprocessing)
             self.va_head = _perceptron(len(AFFECTNET_EXPRESSIONS) + scores, va_hidden, 2)
             dan.requires_grad_(False)

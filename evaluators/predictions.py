@@ -147,7 +147,8 @@ def merge_parts(
     having = {path: set(table.column_names) for path, table in tables.items() if len(table.column_names) > 1}
     if not having:
         raise TableError(f"{parts}: none of the {len(rows)} images could be read; check the data root")
-    expressions, keys = known_columns(sorted(set.union(*having.values())), str(parts))
+    names = dict.fromkeys(name for path in having for name in tables[path].column_names)
+    expressions, keys = known_columns(list(names), str(parts))
     predictions = {}
     for key in keys:
         wanted = column_names(key, expressions)

@@ -20,7 +20,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
+from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import TASKS
 
 SCHEMA_VERSION: Final = 1
@@ -222,14 +222,17 @@ def some_rows(rows: Iterable[int]) -> str:
 
 
 def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], list[str]]:
-    """Which expression list the columns are of, and which keys of ``Predictions`` are there, each complete."""
+    """Which expression list the columns are of, in its order, and which keys of ``Predictions`` are there, complete."""
     present = set(names)
-    plain = {name.removeprefix("logit_") for name in present}
-    classes = {name.removeprefix("expr_") for name in plain if name.startswith("expr_")}
-    known = [list_ for list_ in (EXPRESSIONS, LSD_EXPRESSIONS, AFFECTNET_EXPRESSIONS) if set(list_) == classes]
-    if classes and not known:
-        raise TableError(f"{source}: the expression columns {sorted(classes)} are none of the known class lists")
-    expressions = tuple(known[0]) if known else EXPRESSIONS
+    plain = dict.fromkeys(name.removeprefix("logit_") for name in names)
+    classes = tuple(name.removeprefix("expr_") for name in plain if name.startswith("expr_"))
+    # in their order: without its last class, the first list has the classes of the shortest of AffectNet's
+    lists = (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES))
+    if classes and classes not in lists:
+        raise TableError(
+            f"{source}: the expression columns {list(classes)} are none of the known class lists in their order"
+        )
+    expressions = classes or EXPRESSIONS
     keys = []
     for key in PREDICTION_KEYS:
         missing = [name for name in column_names(key, expressions) if name not in present]

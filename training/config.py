@@ -45,6 +45,7 @@ MODEL_TARGETS: Final = frozenset(
 
 TARGETS: Final = MODEL_TARGETS | {
     "datamodules.affectnet.AffectNetDataModule",
+    "datamodules.affwild2.AffWild2ExpressionDataModule",
     "datamodules.affwild2.MTLDataModule",
     "datamodules.lsd.LSDDataModule",
     "datamodules.unlabelled.FacesDataModule",

@@ -1,8 +1,8 @@
-"""A small Aff-Wild2 layout with generated pictures, for the tests of this folder."""
+"""Small Aff-Wild2 and AffectNet layouts with generated pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,6 +25,20 @@ def truncate(path: Path) -> None:
     """Cut off the second half of a file."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
+
+
+def write_annotation(folder: Path, stem: str, kind: str, value: object) -> None:
+    """Write one of AffectNet's annotation files: an array without dimensions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{stem}_{kind}.npy", np.array(value))
+
+
+def write_release(split: Path, expressions: Sequence[object], size: int = 48) -> None:
+    """Write a split of AffectNet as it is given out: pictures 0.jpg, 1.jpg, … with these expressions."""
+    for number, value in enumerate(expressions):
+        write_picture(split / "images" / f"{number}.jpg", number, size=size)
+        write_annotation(split / "annotations", str(number), "exp", value)
+        write_annotation(split / "annotations", str(number), "lnd", [0.5] * 136)
 
 
 @pytest.fixture

@@ -1,18 +1,19 @@
-"""AffectNet's class folders: order, numbering, balanced draws, errors."""
+"""AffectNet's class folders: order, numbering, balanced draws, errors; which of the two layouts is read."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.annotations import AnnotationError
-from datamodules.labels import Batch
-from tests.datamodules.conftest import truncate, write_picture
+from datamodules.annotations import AnnotationError, Frames
+from datamodules.labels import AFFECTNET_EXPRESSIONS, Batch
+from tests.datamodules.conftest import truncate, write_picture, write_release
 
 COUNTS = (20, 5, 1, 1, 1, 2, 1, 1)
 
@@ -86,3 +87,56 @@ def test_errors_name_folder_and_setting(root: Path) -> None:
         path.unlink()
     with pytest.raises(AnnotationError, match="val split is empty"):
         data().setup("validate")
+
+
+def test_seven_classes_leave_out_contempt(root: Path) -> None:
+    shutil.rmtree(root / "val/7")
+    with pytest.raises(FileNotFoundError, match=r"val/7\. "):
+        AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("val")
+    data = AffectNetDataModule(str(root), image_size=32, batch_size=8, classes=7)
+    data.setup("fit")
+    assert data.expressions == AFFECTNET_EXPRESSIONS[:7]
+    assert np.bincount(data.frames("train").expression).tolist() == list(COUNTS[:7])
+    assert data.frames("val").expression.tolist() == [*range(7)]
+    with pytest.raises(ValueError, match=r"data\.classes is 6, expected 7 or 8"):
+        AffectNetDataModule(str(root), image_size=32, batch_size=8, classes=6)  # type: ignore[arg-type]
+
+
+def test_listings_are_kept(root: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    kept = AffectNetDataModule(str(root), image_size=32, batch_size=8, cache_dir=str(cache)).frames("train")
+    assert len([*cache.iterdir()]) == 8
+    again = AffectNetDataModule(str(root), image_size=32, batch_size=8, cache_dir=str(cache)).frames("train")
+    assert (
+        kept.image == again.image == AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("train").image
+    )
+
+
+def test_the_layout_is_told_by_the_folders_of_the_split(root: Path, tmp_path: Path) -> None:
+    def frames(folder: Path, layout: Literal["release", "folders"] | None = None) -> Frames:
+        return AffectNetDataModule(str(folder), layout=layout, image_size=32, batch_size=8).frames("val")
+
+    neither = r"Set data\.root to .*val_set/images and val_set/annotations, .* class folders val/0 "
+    for folder, problem in ((tmp_path / "train", "holds no val split"), (tmp_path / "x", "no such folder")):
+        with pytest.raises(FileNotFoundError, match=rf"{problem}.*{neither}"):
+            frames(folder)
+    assert frames(root).image[0] == "0/000.jpg"
+    with pytest.raises(
+        FileNotFoundError, match=rf"holds no val split of AffectNet \(data\.layout=release\).*{neither}"
+    ):
+        frames(root, "release")
+    write_release(root / "val_set", [3, "5"])
+    with pytest.raises(
+        AnnotationError, match=r"val_set and .*/val are both AffectNet's val split.*data\.layout=release"
+    ):
+        frames(root)
+    assert frames(root, "folders").image[0] == "0/000.jpg"
+    assert frames(root, "release").image == ["0.jpg", "1.jpg"]
+    shutil.rmtree(root / "val")
+    assert frames(root).image == ["0.jpg", "1.jpg"]
+
+
+def test_class_folders_have_no_valence(root: Path) -> None:
+    data = AffectNetDataModule(str(root), image_size=32, batch_size=8, valence_arousal=True)
+    with pytest.raises(AnnotationError, match=r"Set data\.valence_arousal=false"):
+        data.setup("fit")

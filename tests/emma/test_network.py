@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from backbones.vit import build_vit
+from backbones.weights import WeightsError
 from dan.network import DAN
 from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from emma.network import EMMA
@@ -80,5 +81,7 @@ def test_vit_plus_dan_without_a_dan_is_refused() -> None:
 
 def test_dan_of_seven_classes_is_refused() -> None:
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
-    with pytest.raises(ValueError, match="has 8 classes, this one has 7"):
+    with pytest.raises(
+        WeightsError, match=r"dan\.num_classes=7: .* 8 classes .*contempt.*model\.network\.dan\.weights"
+    ):
         EMMA(vit, DAN(num_classes=7, width=4, image_size=32))

@@ -1,0 +1,72 @@
+"""What the data modules of AffectNet's expressions share: balanced draws, and the augmentation of DAN."""
+
+from __future__ import annotations
+
+from typing import Literal, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.annotations import Frames
+from datamodules.base import FaceDataModule, LoaderOptions
+from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
+from datamodules.transforms import DANTransform
+
+
+class ExpressionOptions(LoaderOptions, total=False):
+    """The keywords of ``ExpressionDataModule``, which its subclasses hand on."""
+
+    classes: Literal[7, 8]
+    balanced: bool
+    flip: float
+    affine: float
+    erase: float
+
+
+class ExpressionDataModule(FaceDataModule):
+    """Base of the data modules whose ``Batch["expression"]`` is in AffectNet's numbering, as DAN learns it.
+
+    Every training row must have an expression, so a subclass gives no other label to rows without one.
+
+    Args:
+        classes: 8, or 7 to leave out contempt.
+        balanced: draw training rows with replacement, each class as often, as many rows as there are.
+        flip: see ``DANTransform``, also for the two below.
+        affine: probability of the affine transform.
+        erase: probability of random erasing.
+        **options: see ``FaceDataModule``.
+
+    Raises:
+        ValueError: another number of classes.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: Literal[7, 8] = 8,
+        balanced: bool = True,
+        flip: float = 0.5,
+        affine: float = 0.7,
+        erase: float = 0.5,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(**options)
+        if classes not in AFFECTNET_CLASSES:
+            raise ValueError(f"data.classes is {classes!r}, expected {' or '.join(map(str, AFFECTNET_CLASSES))}")
+        self.expressions = AFFECTNET_EXPRESSIONS[:classes]
+        self.balanced = balanced
+        self.augmentation = {"flip": flip, "affine": affine, "erase": erase}
+
+    def train_transform(self) -> DANTransform:
+        """Return DAN's augmentation."""
+        return DANTransform(
+            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
+        )
+
+    def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
+        """Return (N,) probabilities under which each class that is present is drawn as often, or None."""
+        if not self.balanced:
+            return None
+        weights = 1 / np.bincount(frames.expression)[frames.expression]
+        normalised: npt.NDArray[np.float64] = weights / weights.sum()
+        return normalised
