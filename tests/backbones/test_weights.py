@@ -290,6 +290,7 @@ def test_registry_is_complete():
         assert entry.page.startswith("https://"), name
         assert entry.licence, name
         assert entry.classes is None or set(entry.classes) <= set(AFFECTNET_EXPRESSIONS), name
+        assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32, name
     assert len({entry.file for entry in REGISTRY.values()}) == len(REGISTRY)
 
 
@@ -312,6 +313,7 @@ def test_registry_download(hub, tmp_path, vit_state, monkeypatch):
     torch.save({"model": vit_state}, tmp_path / "remote.pth")
     content = (tmp_path / "remote.pth").read_bytes()
     url, md5 = (tmp_path / "remote.pth").as_uri(), hashlib.md5(content).hexdigest()
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     register(monkeypatch, "mae-vit-b", url=url, md5_prefix=md5[:6], sha256=hashlib.sha256(content).hexdigest())
     network = build_vit(**TINY, weights="mae-vit-b")
     assert same(network.state_dict(), vit_state)
@@ -328,8 +330,17 @@ def test_registry_hash_mismatch(hub, vit_state, monkeypatch, changes):
 
 
 def test_registry_download_fails(hub, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     register(monkeypatch, "mae-vit-b", url=(tmp_path / "none.pth").as_uri())
     with pytest.raises(WeightsError, match=r"mae-vit-b: could not download file:.*save it as .*checkpoints"):
+        build_vit(**TINY, weights="mae-vit-b")
+
+
+def test_registry_download_while_offline(hub, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        WeightsError, match=r"mae-vit-b: HF_HUB_OFFLINE is set.*or get https:.*pth .*save it as .*checkp"
+    ):
         build_vit(**TINY, weights="mae-vit-b")
 
 

