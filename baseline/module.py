@@ -80,3 +80,6 @@ class BaselineModule(MultiTaskModule):
             total_steps=int(self.trainer.estimated_stepping_batches),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def exports(self) -> dict[str, dict[str, Any]]:
+        return {"backbone.pth": {"state_dict": self.network.backbone.state_dict()}}

@@ -235,7 +235,9 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
     assert done.returncode == 0, done.stdout
     (folder,) = (tmp_path / "logs" / experiment).iterdir()
     assert (folder / "scores.json").is_file()
-    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"]}.get(experiment, [])
+    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"], "emma": [], "cotex": []}.get(
+        experiment, ["backbone.pth"]
+    )
     assert sorted(path.name for path in folder.glob("weights/*")) == exported
 
 

@@ -7,12 +7,14 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
 from evaluators.report import write_scores
 from tests.conftest import SMALL
 from tests.test_train import command
-from training.config import CONFIG_DIR
+from training.config import CONFIG_DIR, resolve
 from training.sweeps import SweepTable
 
 COLUMNS = {"mask ratio": "model.mask_ratio", "batch": "data.batch_size"}
@@ -42,7 +44,38 @@ def test_rows_in_the_order_of_the_runs(tmp_path: Path) -> None:
 def test_every_preset_names_rows_that_exist() -> None:
     for path in (CONFIG_DIR / "sweep").glob("*.yaml"):
         preset = yaml.safe_load(path.read_text())
-        assert preset["hydra"]["sweeper"]["params"]["row"].split(",") == list(preset["rows"])
+        params = preset["hydra"]["sweeper"]["params"]
+        if "rows" in preset:
+            assert params["row"].split(",") == list(preset["rows"])
+        else:
+            assert all((CONFIG_DIR / "backbone" / f"{name}.yaml").is_file() for name in params["backbone"].split(","))
+
+
+@pytest.mark.parametrize("row", yaml.safe_load((CONFIG_DIR / "sweep" / "table5.yaml").read_text())["rows"])
+def test_the_rows_of_table_5(row: str) -> None:
+    given = [*SMALL, "data=affwild2_mtl", "data.root=.", "sweep=table5", f"row={row}", "pretrained.emotionet=e.pth"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        network = resolve(compose("train", overrides=given))["model"]["network"]
+    assert (network["dan"] is None) == row.startswith("vit")
+    encoder = row.split("_")[1]
+    assert (
+        network["vit"]["weights"]
+        == {"imagenet": "mae-vit-b", "emotionet": "e.pth", "celeba": "emma-celeba-vit-b"}[encoder]
+    )
+    assert network["expression_scores"] == ("vit+dan" if row.endswith("p1_p2") else "vit")
+
+
+def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
+    done = command(
+        "train.py", "-m", "sweep=table2", "experiment=baseline_lsd", "data=synthetic", "backbone=resnet50",
+        "backbone.name=resnet10t",
+        *SMALL, "debug=fast", "render.train_faces=36", "render.val_faces=12", "render.workers=1",
+        f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    with (tmp_path / "table2" / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["backbone"], row["weights"]) for row in rows] == [("resnet50", "resnet10t", "random")]
 
 
 def test_a_sweep_leaves_one_table(tmp_path: Path) -> None:
