@@ -60,7 +60,6 @@ RENDERED: Final = (
 """The run that a candidate may start from: all three tasks on rendered faces."""
 
 CANDIDATES: Final[dict[str, tuple[str, ...]]] = {
-    "plain": ("data.grey=0", "data.affine=0", "data.erase=0", "model.label_smoothing=0", "model.network.dropout=0"),
     "augmented": (),
     "rendered-first": ("model.network.weights={rendered}/weights/backbone.pth",),
 }

@@ -25,7 +25,7 @@ class MAE(ViT):
     """A ViT that is shown few patches, and a decoder that draws the others.
 
     It is the encoder, with a decoder beside it, so that the names are the official ones and an encoder is what is left
-    when the decoder's are dropped (``encoder_state``). Position embeddings are sine-cosine and not trained.
+    when the decoder's are dropped (``encoder_state``).
 
     Args:
         image_size: see ``backbones.vit.ViT``, like the next four.
@@ -33,6 +33,9 @@ class MAE(ViT):
         width: see there; a multiple of 4.
         depth: see there.
         heads: see there.
+        learned_positions: the encoder's position embeddings and patch kernels start as ``ViT.initialise_embeddings``
+            leaves them, and positions are trained; False, as published: positions are sine-cosine and stay. On a small
+            grid those are so alike that the fine-tuned network suffers (emma/README.md). The decoder's are fixed.
         decoder_width: length of the decoder's tokens, a multiple of 4 and of ``decoder_heads``.
         decoder_depth: number of the decoder's blocks.
         decoder_heads: attention heads of each.
@@ -53,6 +56,7 @@ class MAE(ViT):
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
+        learned_positions: bool = False,
         decoder_width: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
@@ -79,8 +83,10 @@ class MAE(ViT):
         self.decoder_norm = norm(decoder_width)
         self.decoder_pred = nn.Linear(decoder_width, patch_size**2 * 3)
         assert self.pos_embed is not None
-        self.pos_embed.requires_grad_(False)
+        self.pos_embed.requires_grad_(learned_positions)
         self._initialise(grid)
+        if learned_positions:
+            self.initialise_embeddings()
         if weights is not None and weights != "random":  # no warning: to start untrained is what pre-training is for
             if weights_for == "all":
                 self.preprocessing = load_weights(self, weights, kind="mae")

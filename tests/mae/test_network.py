@@ -43,6 +43,9 @@ def test_a_new_network_has_the_fixed_positions_and_does_not_train_them():
     network = MAE(**SMALL, **DECODER_SMALL)
     torch.testing.assert_close(network.pos_embed.data, sincos_positions(48, 4))
     assert {name for name, p in network.named_parameters() if not p.requires_grad} == {"pos_embed", "decoder_pos_embed"}
+    learned = MAE(**SMALL, **DECODER_SMALL, learned_positions=True)
+    assert {name for name, p in learned.named_parameters() if not p.requires_grad} == {"decoder_pos_embed"}
+    assert learned.pos_embed[:, 1:].std().item() == pytest.approx(0.7, abs=0.05)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
