@@ -54,6 +54,8 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         best = best_checkpoint(trainer)
+        # without a monitor it is the last epoch's; predicting forgets the values
+        score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
         path = Path(best.best_model_path)
         load_state(module, read_checkpoint(path), path)
         if isinstance(module, AffectModule):
@@ -73,7 +75,6 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         failed = False
     finally:
         finish_tracking(failed=failed)
-    score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
     assert score is not None
     return float(score)
 

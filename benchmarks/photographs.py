@@ -60,8 +60,8 @@ RENDERED: Final = (
 """The run that a candidate may start from: all three tasks on rendered faces."""
 
 CANDIDATES: Final[dict[str, tuple[str, ...]]] = {
-    "augmented": (),
     "rendered-first": ("model.network.weights={rendered}/weights/backbone.pth",),
+    "imagenet": (),
 }
 """What is chosen among, as overrides of experiment=photographs."""
 
