@@ -211,7 +211,8 @@ def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path
 @pytest.mark.parametrize("option", [
     "model.au_pos_weight=published", "model.network.stop_gradient=false",
     "model.network.dan=null", "model.network.expression_scores=vit+dan", "model.reference_ccc=true",
-    "model.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task", "callbacks=epochs", "callbacks=final",
+    "model.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task", "callbacks=epochs",
+    "callbacks=final",
     "model.network.vit.stem=linear", "trainer.precision=bf16-mixed", "postprocess.au_thresholds=published",
 ])  # fmt: skip
 def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) -> None:
