@@ -1,4 +1,4 @@
-"""Label files and test lists of the s-Aff-Wild2 multi-task challenge.
+"""Listed frames; label files and test lists of the s-Aff-Wild2 multi-task challenge.
 
 A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
 with 5 names (the organisers' files) or with 16 (edited by some teams), so fields are read by position. A missing value

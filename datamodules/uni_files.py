@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ LABEL_FOLDERS: Final[dict[Task, tuple[str, ...]]] = {
     "expr": ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge", "EXPR_Set"),
     "au": ("AU_Detection_Challenge", "AU_Set"),
 }
-"""Names of each task's folder: since ABAW6 and in ABAW3 to 5 (where they differ), and in ABAW1 and 2."""
+"""Names of each task's folder: since ABAW6, in ABAW3 and 5 (where they differ), and in ABAW1 and 2."""
 
 SPLIT_FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("Train_Set", "Training_Set"),
@@ -50,6 +51,7 @@ BATCHES: Final = ("batch1", "batch2")
 
 _log = logging.getLogger(__name__)
 Codes = npt.NDArray[np.int32]
+Step = TypeVar("Step")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class UniFiles:
             raise FileNotFoundError(f"{folder} has no label file, <video>.txt. Copy it again from the archive.")
         whole = hashlib.sha256()
         values = []
-        for name in track(names, f"reading {folder.parent.name}/{folder.name}", transient=True):
+        for name in _track(names, f"reading {folder.parent.name}/{folder.name}"):
             of_video, digest = read_labels(folder / name, self.task)
             values.append(of_video.astype(np.float32))
             whole.update(f"{name} {digest}\n".encode())
@@ -159,7 +161,7 @@ class UniFiles:
         ends = np.searchsorted(video, np.arange(1, len(videos) + 1), sorter=order)
         starts = [0, *ends[:-1]]
         spans = list(zip(videos, starts, ends, strict=True))
-        for name, start, end in track(spans, f"listing the crops of {listed.name}", transient=True):
+        for name, start, end in _track(spans, f"listing the crops of {listed.name}"):
             rows = order[start:end]
             for number in reversed(range(len(folders))):  # so that the first one has the last word
                 where[rows[np.isin(frame[rows], crop_numbers(folders[number] / name, self.cache))]] = number
@@ -217,6 +219,11 @@ def crop_numbers(folder: Path, cache: Path | None) -> IntArray:
         return np.array(keep(folder, cache, "frames", numbers), dtype=np.int64)
     except (FileNotFoundError, NotADirectoryError):
         return np.zeros(0, dtype=np.int64)  # another folder has it, or no face was found in the whole video
+
+
+def _track(steps: Sequence[Step], title: str) -> Iterable[Step]:
+    """Show progress, which takes minutes on a network disk; not in a log file, where it would leave blank lines."""
+    return track(steps, title, transient=True, disable=not sys.stdout.isatty())
 
 
 def _listed_file(given: str | None, key: str, roots: list[Path]) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +273,31 @@ def test_numbers_of_crops(tmp_path: Path) -> None:
     assert crop_numbers(tmp_path, None).tolist() == [1, 3, 123456]
     assert crop_numbers(tmp_path / "none", None).tolist() == []
     assert crop_numbers(tmp_path / "x.jpg", None).tolist() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FOLDERS)
+def test_two_million_rows_take_a_quarter_of_a_gigabyte(tmp_path: Path, monkeypatch, task: str) -> None:
+    """As many rows as ABAW5's files of VA have valid ones; the crops are pretended, two million files take too long."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "cropped_aligned").mkdir()
+    for split, files, rows in (("Train_Set", 356, 1_680_144), ("Validation_Set", 76, 382_021)):
+        folder = tmp_path / FOLDERS[task] / split
+        folder.mkdir(parents=True)
+        for number, length in enumerate(np.diff([0, *np.sort(rng.choice(rows, files - 1, replace=False)), rows])):
+            if task == "va":
+                lines = [f"{v:.3f},{a:.3f}" for v, a in np.sin(rng.normal(size=(length, 2)))]
+            else:
+                lines = [GOOD[task]] * length
+            (folder / f"{split}{number}-30-1280x720.txt").write_text("\n".join([HEADERS[task], *lines]))
+    monkeypatch.setattr(uni_files, "crop_numbers", lambda folder, cache: np.arange(1, 40_000, dtype=np.int64))
+    tracemalloc.start()
+    start = time.process_time()
+    data = module(tmp_path, task)
+    data.setup("fit")
+    seconds, held = time.process_time() - start, tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(data.frames("train")) + len(data.frames("val")) == 2_062_165
+    print(f"{task}: {held / 2**20:.0f} MiB, {seconds:.1f} s while memory is traced")
+    assert held < 250 * 2**20
+    assert seconds < 60
