@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +13,7 @@ from backbones.preprocessing import IMAGENET
 from backbones.weights import file_sha256
 from evaluators.blending import average
 from evaluators.predictions import read_table, write_table
-from evaluators.submission import write_submission
+from evaluators.submission import UNI_HEADERS, write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, resolve
@@ -30,6 +31,7 @@ def evaluate(config: DictConfig) -> None:
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
     plain["data"] = absolute_data(plain["data"])
+    _check_submission(plain)
     folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
     if is_first_process():
         check_run_folder(folder)
@@ -53,8 +55,29 @@ def evaluate(config: DictConfig) -> None:
         write_table(table, path)
     report(path, data.frames(split), folder, **plain["postprocess"])
     if plain["submission"] is not None:
-        write_submission(read_table(path), plain["submission"], **plain["postprocess"])
-        print(f"submission: {plain['submission']}")
+        _write_submission(path, plain)
+
+
+def _check_submission(plain: dict[str, Any]) -> None:
+    """Refuses a form of submission that does not exist, before anything is predicted."""
+    task, errors = plain["submission_task"], []
+    if task is not None and task not in UNI_HEADERS:
+        errors.append(f"submission_task={task}: give one of {', '.join(UNI_HEADERS)}, or null for the other challenges")
+    if plain["submission_per_video"] and task is None:
+        errors.append("submission_per_video=true is for the uni-task challenges: give submission_task, too")
+    if errors:
+        raise ConfigError(errors)
+
+
+def _write_submission(path: Path, plain: dict[str, Any]) -> None:
+    """Writes a table in the organisers' form."""
+    table, destination, task = read_table(path), plain["submission"], plain["submission_task"]
+    if task is None:
+        write_submission(table, destination, **plain["postprocess"])
+    else:
+        per_video = plain["submission_per_video"]
+        write_uni_submission(table, destination, task, per_video=per_video, **plain["postprocess"])
+    print(f"submission: {destination}")
 
 
 def _data_of_run(source: Path, changes: DictConfig) -> tuple[DictConfig, DictConfig | None]:

@@ -11,11 +11,11 @@ from typing import Final, Unpack
 
 import numpy as np
 
-from datamodules.annotations import Frames, read_mtl, read_mtl_list, unlabelled
-from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.annotations import Frames, read_frame_list, read_mtl, unlabelled
+from datamodules.augmented import AugmentationOptions, AugmentedDataModule
+from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.labels import MISSING_CLASS, affectnet_columns
-from datamodules.transforms import TrainTransform
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_annotations.txt", "train_set.txt"),
@@ -50,12 +50,9 @@ class MTLFiles:
         key, root = "data.root", self.root
         if split == "test" and self.test_root:
             key, root = "data.test_root", self.test_root
-        roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
-        for folder in roots:
-            if not folder.is_dir():
-                raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+        roots = existing_roots(root, key)
         path = self._label_file(split, roots)
-        frames = read_mtl_list(path) if split == "test" else read_mtl(path)
+        frames = read_frame_list(path) if split == "test" else read_mtl(path)
         paths = find_images([folder / self.images for folder in roots], frames)
         if not any(paths):
             looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
@@ -80,7 +77,7 @@ class MTLFiles:
         raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
 
 
-class MTLDataModule(FaceDataModule):
+class MTLDataModule(AugmentedDataModule):
     """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
 
     Args:
@@ -90,17 +87,7 @@ class MTLDataModule(FaceDataModule):
         test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
-        resize_ratio: see ``TrainTransform``, also for the nine below.
-        flip: probability of the horizontal flip.
-        jitter_probability: probability of the colour jitter.
-        brightness: strength of the jitter.
-        contrast: strength of the jitter.
-        saturation: strength of the jitter.
-        hue: strength of the jitter.
-        grey: probability of taking the colours away.
-        affine: probability of turning, scaling and shifting a little.
-        erase: probability of erasing a rectangle.
-        **options: see ``FaceDataModule``.
+        **options: see ``AugmentedDataModule``.
     """
 
     def __init__(
@@ -112,40 +99,12 @@ class MTLDataModule(FaceDataModule):
         test_list: str | None = None,
         test_root: str | list[str] | None = None,
         images: str = "cropped_aligned",
-        resize_ratio: float = 1.04,
-        flip: float = 0.5,
-        jitter_probability: float = 0.2,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        grey: float = 0.0,
-        affine: float = 0.0,
-        erase: float = 0.0,
-        **options: Unpack[LoaderOptions],
+        **options: Unpack[AugmentationOptions],
     ) -> None:
         super().__init__(**options)
         self.root = root
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         self.files = MTLFiles(root, lists, test_root, images)
-        self.augmentation = {
-            "resize_ratio": resize_ratio,
-            "flip": flip,
-            "jitter_probability": jitter_probability,
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-            "hue": hue,
-            "grey": grey,
-            "affine": affine,
-            "erase": erase,
-        }
-
-    def train_transform(self) -> TrainTransform:
-        """Return the augmentation of EMMA."""
-        return TrainTransform(
-            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
-        )
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """See ``MTLFiles.read``."""
@@ -193,6 +152,23 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])
         bare = unlabelled(frames.image, frames.video, frames.frame, frames.files)
         return replace(bare, expression=numbers[frames.expression]), images
+
+
+def existing_roots(root: str | list[str], key: str) -> list[Path]:
+    """Return the folders of a root or of several.
+
+    Args:
+        root: a folder, or several.
+        key: of the configuration that names them, for the message.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
+    for folder in roots:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+    return roots
 
 
 def find_images(folders: list[Path], frames: Frames) -> list[Path | None]:

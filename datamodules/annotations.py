@@ -1,4 +1,4 @@
-"""Label files and test lists of the s-Aff-Wild2 multi-task challenge.
+"""Listed frames; label files and test lists of the s-Aff-Wild2 multi-task challenge.
 
 A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
 with 5 names (the organisers' files) or with 16 (edited by some teams), so fields are read by position. A missing value
@@ -8,6 +8,7 @@ is written −5 (valence/arousal) or −1 (expression, action unit), with or wit
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,12 +16,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.computed import Computed
 from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, DataError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+HEADER: Final = "image,valence,arousal,expression,aus"
 FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
 HEADER_SIZES: Final = (5, len(FIELDS))
 EXPECTED: Final = (
@@ -48,9 +51,9 @@ class Frames:
         files: name of each label file that was read → its sha256.
     """
 
-    video: list[str]
+    video: Sequence[str]
     frame: IntArray
-    image: list[str]
+    image: Sequence[str]
     valence_arousal: FloatArray
     expression: IntArray
     action_units: FloatArray
@@ -69,9 +72,9 @@ class Frames:
     def select(self, index: IntArray) -> Frames:
         """Return the rows of ``index`` (integers), in that order."""
         return Frames(
-            video=[self.video[i] for i in index],
+            video=_take(self.video, index),
             frame=self.frame[index],
-            image=[self.image[i] for i in index],
+            image=_take(self.image, index),
             valence_arousal=self.valence_arousal[index],
             expression=self.expression[index],
             action_units=self.action_units[index],
@@ -100,7 +103,11 @@ class Frames:
         return weights
 
 
-def unlabelled(image: list[str], video: list[str], frame: IntArray, files: dict[str, str]) -> Frames:
+def _take(names: Sequence[str], index: IntArray) -> Sequence[str]:
+    return names.take(index) if isinstance(names, Computed) else [names[i] for i in index]
+
+
+def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
     """Return frames of which no label is known; see ``Frames`` for the arguments."""
     return Frames(
         video=video,
@@ -154,11 +161,12 @@ def read_mtl(path: Path) -> Frames:
     )
 
 
-def read_mtl_list(path: Path) -> Frames:
-    """Read a test list: the first field of each row is the image, whatever follows is ignored.
+def read_frame_list(path: Path, header: str = HEADER) -> Frames:
+    """Read a list of frames: the first field of each row is the image, whatever follows is ignored.
 
     Args:
         path: the list, with one header line.
+        header: what that line should read, for the message where it is missing.
 
     Returns:
         Its rows in order, duplicates included, all labels missing.
@@ -167,17 +175,39 @@ def read_mtl_list(path: Path) -> Frames:
         AnnotationError: naming file and line, what was found there and how to mend it.
         OSError: the file cannot be read.
     """
-    _, rows, digest = read_lines(path)
+    _, rows, digest = read_lines(path, header)
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
     return unlabelled(image, video, frame, {path.name: digest})
 
 
-def read_lines(path: Path) -> tuple[str, list[str], str]:
-    """Read a list: its header, its rows (both without line end and one trailing comma) and the file's sha256.
+def read_lines(path: Path, expected: str = HEADER) -> tuple[str, list[str], str]:
+    """Read a list of images: its header, its rows (both as of ``read_text``) and the file's sha256.
+
+    Args:
+        path: the list.
+        expected: what its header should read, for the message where it is missing.
 
     Raises:
         AnnotationError: the file is no text, is empty, or has no header or no row.
+        OSError: the file cannot be read.
+    """
+    lines, digest = read_text(path)
+    if "/" in lines[0].partition(",")[0]:
+        raise AnnotationError(
+            f"{path}:1: the header is missing, the first line is already a row ({lines[0][:60]!r}). "
+            f"Put '{expected}' above it, or its frame would be lost."
+        )
+    if len(lines) == 1:
+        raise AnnotationError(f"{path}: no row after the header, so the split is empty. Is the file complete?")
+    return lines[0], lines[1:], digest
+
+
+def read_text(path: Path) -> tuple[list[str], str]:
+    """Read a text file: its lines without line ends and one trailing comma, none blank at the end, and its sha256.
+
+    Raises:
+        AnnotationError: the file is no text, or is empty.
         OSError: the file cannot be read.
     """
     content = path.read_bytes()
@@ -188,14 +218,7 @@ def read_lines(path: Path) -> tuple[str, list[str], str]:
     lines = [line.removesuffix("\r").removesuffix(",") for line in text.rstrip().split("\n")]
     if lines == [""]:
         raise AnnotationError(f"{path}: the file is empty. Copy it again from the challenge's archive.")
-    if "/" in lines[0].partition(",")[0]:
-        raise AnnotationError(
-            f"{path}:1: the header is missing, the first line is already a row ({lines[0][:60]!r}). "
-            "Put 'image,valence,arousal,expression,aus' above it, or its frame would be lost."
-        )
-    if len(lines) == 1:
-        raise AnnotationError(f"{path}: no row after the header, so the split is empty. Is the file complete?")
-    return lines[0], lines[1:], hashlib.sha256(content).hexdigest()
+    return lines, hashlib.sha256(content).hexdigest()
 
 
 def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Required, TypedDict
 
@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.annotations import AnnotationError, Frames, IntArray
+from datamodules.annotations import AnnotationError, BoolArray, Frames, IntArray
+from datamodules.computed import CropPaths
 from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample
 from datamodules.labels import EXPRESSIONS, Batch
 from datamodules.transforms import EvalTransform, Interpolation, Transform
@@ -97,10 +98,10 @@ class FaceDataModule(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size or batch_size
         self.predict_split: Split = "val"
         self.skipped_rows: set[int] = set()
-        self._splits: dict[Split, tuple[Frames, list[Path | None]]] = {}
+        self._splits: dict[Split, tuple[Frames, Sequence[Path | None]]] = {}
         self._train_rows: IntArray | None = None
 
-    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+    def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         """Read a split's list from disk; return it with the image file of each row, None where there is none."""
         raise NotImplementedError
 
@@ -130,7 +131,7 @@ class FaceDataModule(pl.LightningDataModule):
         if self._train_rows is None:
             frames, images = self._split("train")
             labelled = frames.has_label if self.needs_labels else np.ones(len(frames), dtype=bool)
-            found = np.array([path is not None for path in images])
+            found = _have_image(images)
             rows = np.flatnonzero(labelled & found)
             if not len(rows):
                 raise AnnotationError(
@@ -174,10 +175,10 @@ class FaceDataModule(pl.LightningDataModule):
                 )
         return batch
 
-    def _split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+    def _split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         if split not in self._splits:
             frames, images = self.read_split(split)
-            absent = images.count(None)
+            absent = int(np.sum(~_have_image(images)))
             if absent:
                 _log.info("%s: %d of %d listed frames have no image", split, absent, len(frames))
             self._splits[split] = frames, images
@@ -226,6 +227,13 @@ class _LateDataLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         yield from super().__iter__()
+
+
+def _have_image(images: Sequence[Path | None]) -> BoolArray:
+    """Return (N,) true where there is an image."""
+    return (
+        images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], dtype=bool)
+    )
 
 
 def _use_one_thread(worker: int) -> None:

@@ -20,11 +20,17 @@ EXPRESSIONS: Final = ("neutral", "anger", "disgust", "fear", "happiness", "sadne
 LSD_EXPRESSIONS: Final = EXPRESSIONS[1:7]
 """The six expressions of the ABAW4 learning-from-synthetic-data challenge, in its order."""
 
+ABAW2_EXPRESSIONS: Final = EXPRESSIONS[:7]
+"""The seven expressions of ABAW1 and 2, numbered alike."""
+
 LSD_FOLDERS: Final = (("ANGRER", "ANGER", "ANGERE"), *((name.upper(),) for name in LSD_EXPRESSIONS[1:]))
 """Names of the class folders of that challenge, in any case: the official first, then those that users made of it."""
 
 ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 """FACS numbers of the twelve scored action units, in file order."""
+
+ABAW2_ACTION_UNITS: Final = (1, 2, 4, 6, 12, 15, 20, 25)
+"""FACS numbers of the eight action units that the label files of ABAW1 and 2 have, in their order; 20 is not scored."""
 
 AU_NAMES: Final = tuple(f"au{unit}" for unit in ACTION_UNITS)
 """Column names of the twelve action units."""

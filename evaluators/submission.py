@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
-from datamodules.labels import LSD_EXPRESSIONS
+from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import TASKS
 from evaluators.missing import fill_nulls
 from evaluators.table import Table, TableError, some_rows
 from evaluators.thresholds import Thresholds, resolve_thresholds
 
+UniTask = Literal["va", "expr", "au"]
+
 HEADER: Final = "image,valence,arousal,expression,aus"
-LSD_HEADER: Final = "image,expression"
 """The header of the ABAW multi-task lists and submissions; it has five names although rows have sixteen fields."""
+LSD_HEADER: Final = "image,expression"
+UNI_HEADERS: Final[Mapping[UniTask, str]] = {
+    "va": "valence,arousal",
+    "expr": ",".join(name.capitalize() for name in EXPRESSIONS),
+    "au": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
+}
+"""The headers of the uni-task challenges; that of the expression has eight names although rows have one number."""
+
+_UNI_TASKS: Final[Mapping[str, str]] = dict(zip(UNI_HEADERS, TASKS, strict=True))
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +57,96 @@ def write_submission(table: Table, destination: str | Path, *, au_thresholds: Th
     """
     if table.expressions == LSD_EXPRESSIONS:
         return _write_lsd(table, Path(destination))
-    missing = [task for task in TASKS if task not in table.tasks]
+    filled, fields = _fields(table, TASKS, au_thresholds)
+    rows = (",".join(row) for row in zip(table.image, *fields.values(), strict=True))
+    _write(HEADER, rows, Path(destination))
+    return filled
+
+
+def write_uni_submission(
+    table: Table,
+    destination: str | Path,
+    task: UniTask,
+    *,
+    per_video: bool = False,
+    au_thresholds: Thresholds = 0.5,
+) -> int:
+    """Write the submission of a uni-task challenge; values are as in ``write_submission``.
+
+    Since ABAW5 it is one file, ``image_location,…`` and a row per row of the list. ABAW1 to 3 took a folder with one
+    ``<video>.txt`` per video, with the header of the label files and a line per frame, from the first on.
+
+    Args:
+        table: predictions of the task for the official list; null rows are filled by ``evaluators.missing.fill_nulls``.
+        destination: the text file, or the folder, which must not hold anything; it appears as a whole or not at all.
+        task: ``va``, ``expr`` or ``au``.
+        per_video: write the folder.
+        au_thresholds: positive means ``probability >= threshold``.
+
+    Returns:
+        How many rows were filled; a warning in the log says it too.
+
+    Raises:
+        TableError: the task is missing or has other classes than the challenge, a video has no prediction at all, or
+            a line per frame is asked for and a video's rows are not its frames 1, 2, 3, …; or the folder is not empty.
+    """
+    filled, fields = _fields(table, [_UNI_TASKS[task]], au_thresholds)
+    (lines,) = fields.values()
+    if per_video:
+        _write_videos(table, UNI_HEADERS[task], lines, Path(destination))
+    else:
+        rows = (",".join(row) for row in zip(table.image, lines, strict=True))
+        _write(f"image_location,{UNI_HEADERS[task]}", rows, Path(destination))
+    return filled
+
+
+def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tuple[int, dict[str, list[str]]]:
+    """Number of filled rows, and what each row says of each task, comma-separated."""
+    missing = [task for task in tasks if task not in table.tasks]
     if missing:
         raise TableError(f"{table.source}: no predictions of {', '.join(missing)}, which the submission needs")
+    if "expression" in tasks and table.expressions != EXPRESSIONS:
+        raise TableError(
+            f"{table.source}: its expressions are {', '.join(table.expressions)}, but the challenge numbers "
+            f"{', '.join(EXPRESSIONS)}; predict with a model of these classes"
+        )
     table, filled = fill_nulls(table)
     if filled:
         log.warning("%d of %d rows had no readable image: filled from their neighbours in time", filled, len(table))
-    affect = table.predictions["valence_arousal"].clip(-1, 1)
-    expression = table.predictions["expression"].argmax(axis=1)
-    units = table.predictions["action_units"] >= np.asarray(resolve_thresholds(au_thresholds), dtype=np.float32)
-    rows = (
-        f"{image},{valence:.4f},{arousal:.4f},{number},{','.join('01'[on] for on in active.tolist())}"
-        for image, (valence, arousal), number, active in zip(table.image, affect, expression, units, strict=True)
-    )
-    _write(HEADER, rows, Path(destination))
-    return filled
+    fields: dict[str, list[str]] = {}
+    for task in tasks:
+        values = table.predictions[task]
+        if task == "valence_arousal":
+            fields[task] = [f"{valence:.4f},{arousal:.4f}" for valence, arousal in values.clip(-1, 1).tolist()]
+        elif task == "expression":
+            fields[task] = [str(number) for number in values.argmax(axis=1).tolist()]
+        else:
+            active = values >= np.asarray(resolve_thresholds(au_thresholds), dtype=np.float32)
+            fields[task] = [",".join("01"[on] for on in row) for row in active.tolist()]
+    return filled, fields
+
+
+def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> None:
+    """Write a file per video into a new folder, which is renamed when it is complete."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TableError(f"{folder} is not empty: give another folder for the submission's files")
+    rows_of: dict[str, list[int]] = {}
+    for row, video in enumerate(table.video):
+        rows_of.setdefault(video, []).append(row)
+    for video, rows in rows_of.items():
+        frames = np.asarray(table.frame)[rows]
+        wrong = np.flatnonzero(frames != np.arange(1, len(rows) + 1))
+        if len(wrong):
+            raise TableError(
+                f"{table.source}: row {rows[wrong[0]]} is frame {frames[wrong[0]]} of {video} where frame "
+                f"{wrong[0] + 1} is expected, and a file per video has a line for each frame from 1 on; write one file"
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    for video, rows in rows_of.items():
+        _write(header, (lines[row] for row in rows), beside / f"{video}.txt")
+    os.replace(beside, folder)
 
 
 def _write_lsd(table: Table, path: Path) -> int:

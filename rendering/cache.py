@@ -10,12 +10,14 @@ from typing import Final
 
 from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
+from rendering.uni import render_uni
 
 LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
     "mtl": render_mtl,
     "affectnet": render_affectnet,
     "lsd": render_lsd,
     "faces": render_faces,
+    "uni": render_uni,
 }
 
 

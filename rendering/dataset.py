@@ -6,23 +6,12 @@ with what it was rendered. ``state.parquet`` keeps what was rendered, row by row
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import cv2
-import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from rich.progress import track
 
 from datamodules.labels import (
     AFFECTNET_EXPRESSIONS,
@@ -32,17 +21,12 @@ from datamodules.labels import (
     MISSING_CLASS,
     MISSING_VALENCE_AROUSAL,
 )
-from rendering import RENDERER_VERSION, video
-from rendering.affect import annotate, valence_arousal
+from rendering import video
+from rendering.affect import annotate
 from rendering.face import render
-from rendering.units import RENDERED_UNITS
-
-Row = dict[str, Any]
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from rendering.writing import SPLITS, Row, encode, is_complete, map_tasks, state_rows, writing
 
 HEADER: Final = "image,valence,arousal,expression,aus"
-_SPLITS: Final = {video.TRAIN: "train", video.VALIDATION: "validation"}
 _FILES: Final = {video.TRAIN: "training_set_annotations.txt", video.VALIDATION: "validation_set_annotations.txt"}
 _VALENCE_AROUSAL: Final = {video.TRAIN: 103_917 / 142_333, video.VALIDATION: 1.0}
 _ACTION_UNITS: Final = {video.TRAIN: 103_316 / 142_333, video.VALIDATION: 1.0}
@@ -78,15 +62,15 @@ def render_mtl(
         "val_videos": val_videos,
         "frames_per_video": frames_per_video,
     }
-    if _is_complete(root, parameters):
+    if is_complete(root, parameters):
         return root
     tasks = [(video.TRAIN, index) for index in range(train_videos)]
     tasks += [(video.VALIDATION, index) for index in range(val_videos)]
-    with _writing(root, parameters) as folder:
+    with writing(root, parameters) as folder:
         job = partial(_write_video, folder / "cropped_aligned", seed, frames_per_video)
-        rows = [row for part in _map(job, tasks, workers, f"rendering {root.name}") for row in part]
+        rows = [row for part in map_tasks(job, tasks, workers, f"rendering {root.name}") for row in part]
         for stream, name in _FILES.items():
-            lines = [row["line"] for row in rows if row["split"] == _SPLITS[stream]]
+            lines = [row["line"] for row in rows if row["split"] == SPLITS[stream]]
             (folder / name).write_text("\n".join([HEADER, *lines]) + "\n")
         pq.write_table(pa.Table.from_pylist(rows).drop_columns(["line"]), folder / "state.parquet")
     return root
@@ -163,15 +147,15 @@ def render_faces(root: Path, *, seed: int, train_faces: int, val_faces: int, wor
         ValueError: ``root`` is there, but not with these parameters.
     """
     parameters: Row = {"layout": "faces", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
-    if _is_complete(root, parameters):
+    if is_complete(root, parameters):
         return root
     tasks = [(video.FACES_TRAIN, index) for index in range(train_faces)]
     tasks += [(video.FACES_VALIDATION, index) for index in range(val_faces)]
-    with _writing(root, parameters) as folder:
+    with writing(root, parameters) as folder:
         for name in ("img_align_celeba", "Eval"):
             (folder / name).mkdir()
         job = partial(_write_face, folder / "img_align_celeba", seed)
-        names = list(_map(job, list(enumerate(tasks, start=1)), workers, f"rendering {root.name}"))
+        names = list(map_tasks(job, list(enumerate(tasks, start=1)), workers, f"rendering {root.name}"))
         lines = [
             f"{name} {int(stream == video.FACES_VALIDATION)}" for name, (stream, _) in zip(names, tasks, strict=True)
         ]
@@ -191,71 +175,20 @@ def _render_portraits(
         splits: folder and number of faces of each stream of random numbers.
         workers: processes.
     """
-    if _is_complete(root, parameters):
+    if is_complete(root, parameters):
         return root
     tasks = [(stream, index) for stream, (_, faces) in splits.items() for index in range(faces)]
-    with _writing(root, parameters) as folder:
+    with writing(root, parameters) as folder:
         for split, _ in splits.values():
             for name in classes:
                 (folder / split / name).mkdir(parents=True)
         names = {stream: split for stream, (split, _) in splits.items()}
         job = partial(_write_portrait, folder, parameters["seed"], names, classes)
         pq.write_table(
-            pa.Table.from_pylist(list(_map(job, tasks, workers, f"rendering {root.name}"))), folder / "state.parquet"
+            pa.Table.from_pylist(list(map_tasks(job, tasks, workers, f"rendering {root.name}"))),
+            folder / "state.parquet",
         )
     return root
-
-
-def _is_complete(root: Path, parameters: Row) -> bool:
-    """Whether ``root`` holds the data set that is asked for."""
-    if not root.exists():
-        return False
-    wanted = {"renderer_version": RENDERER_VERSION, **parameters}
-    manifest = root / "rendering.json"
-    found = json.loads(manifest.read_text()) if manifest.is_file() else None
-    if found != wanted:
-        has = f"was rendered with {found}" if found else "holds something that was not rendered (no rendering.json)"
-        raise ValueError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
-    return True
-
-
-@contextmanager
-def _writing(root: Path, parameters: Row) -> Iterator[Path]:
-    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        yield folder
-        manifest = {"renderer_version": RENDERER_VERSION, **parameters}
-        (folder / "rendering.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        folder.chmod(0o755)
-        try:
-            os.rename(folder, root)
-        except OSError:
-            if not _is_complete(root, parameters):  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _map(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:
-    """Results of ``job`` in the order of ``tasks``, with a progress bar."""
-    if workers <= 1:
-        cv2.setNumThreads(0)
-        yield from track(map(job, tasks), description=title, total=len(tasks))
-        return
-    context = multiprocessing.get_context("spawn")  # a fork of a process that runs torch threads may hang
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-        chunk = max(1, min(16, len(tasks) // (4 * workers)))
-        yield from track(pool.map(job, tasks, chunksize=chunk), description=title, total=len(tasks))
-
-
-def _encode(picture: np.ndarray[Any, np.dtype[np.uint8]], quality: int, path: Path) -> None:
-    """Write a BGR picture as JPEG."""
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode the picture")
-    path.write_bytes(data.tobytes())
 
 
 def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) -> list[Row]:
@@ -266,7 +199,7 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     """
     stream, index = task
     drawn = video.draw_video(seed, stream, index, frames)
-    name = f"{_SPLITS[stream]}-{index:04d}"
+    name = f"{SPLITS[stream]}-{index:04d}"
     folder = images / name
     folder.mkdir(parents=True)
     rng = video.generator(seed, stream, index, video.LISTING)
@@ -278,22 +211,16 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     # a row without any label is not listed: videos that miss both others have their expression annotated
     neither = (1 - _VALENCE_AROUSAL[stream]) * (1 - _ACTION_UNITS[stream])
     share = (_EXPRESSION[stream] - neither) / (1 - neither) if has_affect or has_units else 1.0
-    truth = valence_arousal(stronger, drawn.expression)
+    names = [f"{frame:05d}.jpg" for frame in drawn.frames.tolist()]
     rows: list[Row] = []
-    for t, frame in enumerate(drawn.frames.tolist()):
+    for t, row in enumerate(state_rows(drawn, SPLITS[stream], [f"{name}/{file}" for file in names])):
         draws = rng.random(3)
         if draws[0] >= _NO_CROP:
-            picture = render(drawn.person, drawn.moments[t], drawn.background)
-            _encode(picture, drawn.quality, folder / f"{frame:05d}.jpg")
+            encode(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / names[t])
         numbers = [f"{value:.4f}" if has_affect else f"{MISSING_VALENCE_AROUSAL:.1f}" for value in affect[t]]
         numbers.append(str(expression[t] if draws[1] < share else MISSING_CLASS))
         numbers += [str(value if has_units else MISSING_CLASS) for value in present[t]]
-        image = f"{name}/{frame:05d}.jpg"
-        row: Row = {"split": _SPLITS[stream], "image": image, "line": ",".join([image, *numbers])}
-        row |= {"valence": float(truth[t, 0]), "arousal": float(truth[t, 1])}
-        row |= {f"expr_{label}": float(value) for label, value in zip(EXPRESSIONS, drawn.expression[t], strict=True)}
-        for side, values in zip(("left", "right"), drawn.units[t], strict=True):
-            row |= {f"au{unit}_{side}": float(value) for unit, value in zip(RENDERED_UNITS, values, strict=True)}
+        row["line"] = ",".join([row["image"], *numbers])
         rows += [row] * (2 if draws[2] < _DUPLICATES else 1)
     return rows
 
@@ -309,7 +236,7 @@ def _write_portrait(
     shown = classes[folders[int(rng.integers(len(folders)))] if rng.random() < _NOISY_FOLDER else folder]
     drawn = video.draw_portrait(seed, stream, index, shown)
     image = f"{splits[stream]}/{folder}/{index:06d}.jpg"
-    _encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
+    encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
     return {"split": splits[stream], "image": image, "shown": shown}
 
 
@@ -318,5 +245,5 @@ def _write_face(folder: Path, seed: int, task: tuple[int, tuple[int, int]]) -> s
     number, (stream, index) = task
     drawn = video.draw_portrait(seed, stream, index, EXPRESSIONS[index % (len(EXPRESSIONS) - 1)])
     name = f"{number:06d}.jpg"
-    _encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, folder / name)
+    encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, folder / name)
     return name

@@ -34,19 +34,21 @@ def oracle_predictions(root: Path, split: str) -> OraclePredictions:
     """Predict a rendered data set's labels from its rendered state.
 
     Args:
-        root: folder that ``render_mtl`` wrote.
+        root: folder that ``render_mtl`` or ``render_uni`` wrote.
         split: ``train`` or ``validation``.
 
     Returns:
-        One prediction per row of the split's annotation file.
+        One prediction per row of the split's annotation file, or of its label files in the order of their names.
 
     Raises:
-        FileNotFoundError: the folder was not written by ``render_mtl``.
+        FileNotFoundError: the folder was written by neither.
         ValueError: there is no such split in it.
     """
     path = root / "state.parquet"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: an oracle exists only for faces written by render_mtl")
+        raise FileNotFoundError(
+            f"{path} is missing: an oracle exists only for faces written by render_mtl or render_uni"
+        )
     table = pq.read_table(path, filters=[("split", "==", split)])
     if table.num_rows == 0:
         raise ValueError(f"{path} has no rows of split {split!r}: use 'train' or 'validation'")

@@ -22,16 +22,17 @@ from rendering.units import COLUMN
 Array = NDArray[np.float64]
 Generator = np.random.Generator
 
-TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION, LSD_TRAIN, LSD_VALIDATION, FACES_TRAIN, FACES_VALIDATION = (
-    range(8)
-)
+TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION, LSD_TRAIN, LSD_VALIDATION = range(6)
+FACES_TRAIN, FACES_VALIDATION, UNI_TRAIN, UNI_VALIDATION = range(6, 10)
 """Streams of random numbers. An identity is drawn from (seed, stream, index), so no two streams share one."""
 
 EXPRESSION_COUNTS: Final = {
     TRAIN: (23976, 4555, 3168, 3122, 18135, 7609, 5228, 24852),
     VALIDATION: (1886, 487, 565, 1254, 3751, 1893, 1003, 4601),
+    UNI_TRAIN: (177198, 16573, 10771, 9080, 95463, 78751, 31615, 165866),
+    UNI_VALIDATION: (82258, 6126, 5296, 8408, 34511, 25157, 12332, 106444),
 }
-"""Annotated rows per expression in the ABAW4 MTL files (training, validation)."""
+"""Annotated rows per expression: those of the ABAW4 MTL files, and those of the ABAW5 EXPR files that have a crop."""
 
 _EPISODES: Final = (0.12, 0.3, 0.33, 0.25)  # chance of 1, 2, 3 and 4 episodes in a video
 _PERSON, _SCENE, _EPISODE, _MOTION, _FRAME, ANNOTATORS, LISTING = range(7)  # purposes of a generator
@@ -65,7 +66,7 @@ class Video:
     Attributes:
         person: who is seen.
         background: picture behind the person.
-        frames: (T,) frame numbers, sparse and increasing from 1 as in the MTL set.
+        frames: (T,) frame numbers, increasing from 1.
         units: (T, 2, 16) intensities, left and right half of the face, columns as in ``RENDERED_UNITS``.
         expression: (T, 8) weights of the expressions that blend into one another, each row summing to 1.
         moments: T frames ready to be drawn.
@@ -178,7 +179,8 @@ def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
 
     Args:
         seed: of the data set.
-        stream: ``TRAIN`` or ``VALIDATION``.
+        stream: ``TRAIN`` or ``VALIDATION``, whose frame numbers are sparse as in the MTL set, or ``UNI_TRAIN`` or
+            ``UNI_VALIDATION``, which have every frame.
         index: number of the video in its split.
         frames: number of frames.
 
@@ -186,7 +188,7 @@ def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
         The video.
     """
     scene = generator(seed, stream, index, _SCENE)
-    gaps = scene.choice((4, 5, 6, 7, 8, 9), frames)
+    gaps = scene.choice((4, 5, 6, 7, 8, 9), frames) if stream in (TRAIN, VALIDATION) else np.ones(frames)
     numbers = np.cumsum(gaps).astype(np.int64)
     numbers += 1 - numbers[0]
     units, expression = _episodes(seed, stream, index, numbers)

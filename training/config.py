@@ -47,6 +47,7 @@ TARGETS: Final = MODEL_TARGETS | {
     "datamodules.affectnet.AffectNetDataModule",
     "datamodules.affwild2.AffWild2ExpressionDataModule",
     "datamodules.affwild2.MTLDataModule",
+    "datamodules.affwild2_uni.AffWild2UniDataModule",
     "datamodules.lsd.LSDDataModule",
     "datamodules.unlabelled.FacesDataModule",
     "mae.grid.ReconstructionGrid",

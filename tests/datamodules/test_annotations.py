@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamodules.annotations import AnnotationError, read_mtl, read_mtl_list
+from datamodules.annotations import AnnotationError, read_frame_list, read_mtl
 from datamodules.labels import AU_NAMES
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED
 
@@ -121,7 +121,7 @@ def test_the_first_of_several_faults_is_named(tmp_path: Path) -> None:
         read_mtl(path)
 
 
-@pytest.mark.parametrize("read", [read_mtl, read_mtl_list])
+@pytest.mark.parametrize("read", [read_mtl, read_frame_list])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -167,7 +167,7 @@ def test_list_takes_the_first_field_only(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"image,valence,arousal,expression,aus\r\nvideo45_1/00001.jpg,\r\nvideo45_1/00008.jpg\r\n"
                      b"video45_1/00001.jpg,0.1,what,ever\r\n")  # fmt: skip
-    frames = read_mtl_list(path)
+    frames = read_frame_list(path)
     assert frames.image == ["video45_1/00001.jpg", "video45_1/00008.jpg", "video45_1/00001.jpg"]
     assert frames.video == ["video45_1"] * 3
     assert not frames.has_label.any()

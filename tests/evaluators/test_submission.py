@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from datamodules.labels import LSD_EXPRESSIONS
+from datamodules.labels import AFFECTNET_EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.missing import fill_nulls
-from evaluators.submission import write_submission
+from evaluators.submission import write_submission, write_uni_submission
 from evaluators.table import Table, TableError
 from evaluators.thresholds import PUBLISHED
 
@@ -118,3 +119,64 @@ def test_the_synthetic_data_challenge_takes_image_and_class(tmp_path):
     with pytest.raises(TableError, match="no prediction of row 1"):
         write_submission(table, tmp_path / "other.txt")
     assert not (tmp_path / "other.txt").exists()
+
+
+UNI_HEADERS = {
+    "va": "valence,arousal",
+    "expr": "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other",
+    "au": "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26",
+}
+UNI_LINES = {
+    "va": ["0.5100,-0.5100", "0.1250,-0.1250", "0.2250,-0.2250", "0.3250,-0.3250"],
+    "expr": ["4", "1", "1", "2"],
+    "au": [",".join("1" * 12), *[",".join("0" * 12)] * 3],
+}
+UNI_TASKS = {"va": "valence_arousal", "expr": "expression", "au": "action_units"}
+
+
+@pytest.mark.parametrize("task", UNI_HEADERS)
+@pytest.mark.parametrize("alone", [True, False])
+def test_uni_task_file_follows_the_list_row_by_row(tmp_path, caplog, task, alone):
+    rows = [("b_left", 1, 0.51), ("a", 1, 0.125), ("a", 2, None), ("a", 3, 0.325)]
+    table = make_table(rows, **({"tasks": [UNI_TASKS[task]]} if alone else {}))
+    with caplog.at_level(logging.WARNING):
+        assert write_uni_submission(table, tmp_path / "predictions.txt", task) == 1
+    assert "1 of 4 rows" in caplog.text
+    images = ["b_left/00001.jpg", "a/00001.jpg", "a/00002.jpg", "a/00003.jpg"]
+    lines = [f"image_location,{UNI_HEADERS[task]}"]
+    lines += [f"{image},{line}" for image, line in zip(images, UNI_LINES[task], strict=True)]
+    assert (tmp_path / "predictions.txt").read_bytes().decode() == "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("task", UNI_HEADERS)
+def test_a_file_per_video_has_a_line_per_frame(tmp_path, task):
+    table = make_table([("b_left", 1, 0.51), ("a", 1, 0.125), ("a", 2, None), ("a", 3, 0.325)])
+    assert write_uni_submission(table, tmp_path / "sub" / "va", task, per_video=True) == 1
+    written = {path.name: path.read_text().splitlines() for path in (tmp_path / "sub" / "va").iterdir()}
+    lines = UNI_LINES[task]
+    assert written == {"b_left.txt": [UNI_HEADERS[task], lines[0]], "a.txt": [UNI_HEADERS[task], *lines[1:]]}
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["va"]
+    with pytest.raises(TableError, match=r"va is not empty: give another folder"):
+        write_uni_submission(table, tmp_path / "sub" / "va", task, per_video=True)
+
+
+@pytest.mark.parametrize("frames", [(1, 3), (2, 3), (1, 1), (2, 1)])
+def test_a_file_per_video_needs_every_frame_once_in_order(tmp_path, frames):
+    table = make_table([("a", frame, 0.5) for frame in frames])
+    with pytest.raises(TableError, match=r"row \d is frame \d of a where frame \d is expected"):
+        write_uni_submission(table, tmp_path / "sub", "va", per_video=True)
+    assert list(tmp_path.iterdir()) == []
+    write_uni_submission(table, tmp_path / "predictions.txt", "va")
+
+
+def test_what_a_uni_task_submission_refuses(tmp_path):
+    table = make_table([("a", 1, 0.5)], tasks=("expression",))
+    with pytest.raises(TableError, match=r"test\.parquet: no predictions of action_units"):
+        write_uni_submission(table, tmp_path / "predictions.txt", "au")
+    other = replace(table, expressions=AFFECTNET_EXPRESSIONS)
+    with pytest.raises(TableError, match=r"its expressions are neutral, happiness.*numbers neutral, anger"):
+        write_uni_submission(other, tmp_path / "predictions.txt", "expr")
+    empty = make_table([("a", 1, 0.5), ("b", 1, None)])
+    with pytest.raises(TableError, match="video 'b' has no prediction at all"):
+        write_uni_submission(empty, tmp_path / "predictions.txt", "va")
+    assert list(tmp_path.iterdir()) == []

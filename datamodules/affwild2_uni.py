@@ -1,0 +1,64 @@
+"""Data module of ABAW's uni-task challenges on Aff-Wild2: one of the three tasks, every frame of the videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Unpack, get_args
+
+from datamodules.annotations import Frames
+from datamodules.augmented import AugmentationOptions, AugmentedDataModule
+from datamodules.base import Split
+from datamodules.computed import CropPaths
+from datamodules.uni_annotations import Task
+from datamodules.uni_files import UniFiles
+
+
+class AffWild2UniDataModule(AugmentedDataModule):
+    """Faces and labels of one task: ``<TASK>/<SPLIT>/<video>.txt`` and ``cropped_aligned/<video>/<frame>.jpg``.
+
+    Row i of a label file, counted from 1, is frame i. The labels of the other tasks are missing.
+
+    Args:
+        root: folder with label folders and image folders, or several: labels are read from the first that has the
+            folder, a crop is taken from the first that has it.
+        task: ``va`` (valence and arousal), ``expr`` (expression) or ``au`` (action units).
+        train_annotations: label folder of the training split, absolute or relative to a root; where None, those of
+            LABEL_FOLDERS and SPLIT_FOLDERS.
+        val_annotations: likewise, of the validation split.
+        test_list: list of the frames or of the videos of the test split; needed for ``predict_split="test"`` only.
+        expected_frames: number of frames of each video, for a list of videos; where None, that of the last crop.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder, ``cropped_aligned`` or ``cropped``; the one of ABAW5's new videos, and those
+            in ``batch1`` and ``batch2``, are found from it.
+        cache_dir: where listings of crops are kept; see ``datamodules.listing``. None: never kept.
+        **options: see ``AugmentedDataModule``.
+
+    Raises:
+        ValueError: an unknown task.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        *,
+        task: Task,
+        train_annotations: str | None = None,
+        val_annotations: str | None = None,
+        test_list: str | None = None,
+        expected_frames: str | None = None,
+        test_root: str | list[str] | None = None,
+        images: str = "cropped_aligned",
+        cache_dir: str | None = None,
+        **options: Unpack[AugmentationOptions],
+    ) -> None:
+        super().__init__(**options)
+        if task not in get_args(Task):
+            raise ValueError(f"data.task is {task!r}, expected {', '.join(get_args(Task))}")
+        self.root = root
+        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
+        cache = None if cache_dir is None else Path(cache_dir).expanduser()
+        self.files = UniFiles(root, task, lists, test_root, expected_frames, images, cache)
+
+    def read_split(self, split: Split) -> tuple[Frames, CropPaths]:
+        """See ``UniFiles.read``."""
+        return self.files.read(split)

@@ -1,0 +1,76 @@
+"""What the data modules of Aff-Wild2 share: the augmentation of EMMA."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from datamodules.base import FaceDataModule, LoaderOptions
+from datamodules.transforms import TrainTransform
+
+
+class AugmentationOptions(LoaderOptions, total=False):
+    """The keywords of ``AugmentedDataModule``, which its subclasses hand on."""
+
+    resize_ratio: float
+    flip: float
+    jitter_probability: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    grey: float
+    affine: float
+    erase: float
+
+
+class AugmentedDataModule(FaceDataModule):
+    """Base of the data modules whose training images are augmented as EMMA's.
+
+    Args:
+        resize_ratio: see ``TrainTransform``, also for the nine below.
+        flip: probability of the horizontal flip.
+        jitter_probability: probability of the colour jitter.
+        brightness: strength of the jitter.
+        contrast: strength of the jitter.
+        saturation: strength of the jitter.
+        hue: strength of the jitter.
+        grey: probability of taking the colours away.
+        affine: probability of turning, scaling and shifting a little.
+        erase: probability of erasing a rectangle.
+        **options: see ``FaceDataModule``.
+    """
+
+    def __init__(
+        self,
+        *,
+        resize_ratio: float = 1.04,
+        flip: float = 0.5,
+        jitter_probability: float = 0.2,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        grey: float = 0.0,
+        affine: float = 0.0,
+        erase: float = 0.0,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.augmentation = {
+            "resize_ratio": resize_ratio,
+            "flip": flip,
+            "jitter_probability": jitter_probability,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+            "grey": grey,
+            "affine": affine,
+            "erase": erase,
+        }
+
+    def train_transform(self) -> TrainTransform:
+        """Return the augmentation of EMMA."""
+        return TrainTransform(
+            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
+        )

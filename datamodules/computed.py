@@ -1,0 +1,94 @@
+"""Lists of millions of entries without an object for each: an entry is made of its row's numbers when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+Value = TypeVar("Value")
+Integers = npt.NDArray[np.integer[Any]]
+
+
+class Computed(Sequence[Value], Generic[Value]):
+    """A sequence of N values of which none is kept.
+
+    Args:
+        make: makes the value of a row from its numbers; must be picklable, because loader processes get a copy.
+        numbers: (N,) integers each, one array per argument of ``make``.
+    """
+
+    def __init__(self, make: Callable[..., Value], *numbers: Integers) -> None:
+        self.make = make
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers[0])
+
+    @overload
+    def __getitem__(self, row: int) -> Value: ...
+    @overload
+    def __getitem__(self, row: slice) -> Computed[Value]: ...
+    def __getitem__(self, row: int | slice) -> Value | Computed[Value]:
+        if isinstance(row, slice):
+            return self.take(np.arange(len(self))[row])
+        return self.make(*(column[row] for column in self.numbers))
+
+    def __iter__(self) -> Iterator[Value]:
+        return map(self.make, *self.numbers)
+
+    def take(self, index: npt.NDArray[np.int64]) -> Computed[Value]:
+        """Return the rows of ``index``, in that order."""
+        return Computed(self.make, *(column[index] for column in self.numbers))
+
+
+class CropPaths(Computed[Path | None]):
+    """The crop ``<folder>/<video>/<frame>.jpg`` of each of N rows, None where there is none.
+
+    Args:
+        folders: the image folders.
+        videos: the videos' names.
+        folder: (N,) which of ``folders`` has the crop, −1 where none has.
+        video: (N,) which of ``videos`` the row is of.
+        frame: (N,) frame numbers.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], videos: Sequence[str], folder: Integers, video: Integers, frame: Integers
+    ) -> None:
+        super().__init__(partial(_crop_path, tuple(folders), tuple(videos)), folder, video, frame)
+
+    @property
+    def found(self) -> npt.NDArray[np.bool_]:
+        """(N,) true where there is a crop."""
+        found: npt.NDArray[np.bool_] = self.numbers[0] >= 0
+        return found
+
+
+def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tuple[Computed[str], Computed[str]]:
+    """The video's name and the image's, ``<video>/<frame>.jpg``, of each of N rows.
+
+    Args:
+        videos: the videos' names.
+        video: (N,) which of them the row is of.
+        frame: (N,) frame numbers.
+    """
+    names = tuple(videos)
+    return Computed(names.__getitem__, video), Computed(partial(_image_name, names), video, frame)
+
+
+def image_file(frame: int) -> str:
+    """Name of the image file of a frame, as Aff-Wild2 has them: at least five digits."""
+    return f"{frame:05d}.jpg"
+
+
+def _image_name(videos: Sequence[str], video: int, frame: int) -> str:
+    return f"{videos[video]}/{image_file(frame)}"
+
+
+def _crop_path(folders: Sequence[Path], videos: Sequence[str], folder: int, video: int, frame: int) -> Path | None:
+    return None if folder < 0 else folders[folder] / videos[video] / image_file(frame)

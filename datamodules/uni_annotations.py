@@ -1,0 +1,238 @@
+"""Label files, test lists and frame counts of ABAW's uni-task challenges: valence/arousal, expression, action units.
+
+A label file is of one video (or of one of the two people in it): one header line, then a row for each frame from 1 on.
+Its header may name more than a row holds (eight expressions above one number), so rows are read by position. Missing
+values are as in ``datamodules.annotations``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.annotations import AnnotationError, BoolArray, Frames, read_frame_list, read_text
+from datamodules.labels import (
+    ABAW2_ACTION_UNITS,
+    ABAW2_EXPRESSIONS,
+    ACTION_UNITS,
+    EXPRESSIONS,
+    MISSING_CLASS,
+    MISSING_VALENCE_AROUSAL,
+)
+
+Task = Literal["va", "expr", "au"]
+Values = npt.NDArray[np.float64]
+
+HEADERS: Final[dict[Task, tuple[tuple[str, ...], ...]]] = {
+    "va": (("valence", "arousal"),),
+    "expr": tuple(tuple(name.capitalize() for name in names) for names in (EXPRESSIONS, ABAW2_EXPRESSIONS)),
+    "au": tuple(tuple(f"AU{unit}" for unit in units) for units in (ACTION_UNITS, ABAW2_ACTION_UNITS)),
+}
+"""Headers of label files since ABAW3, and as ABAW1 and 2 had them: a file is told by how many names its header has."""
+
+LIST_FIELD: Final = "image_location"
+"""What the header of a list of test frames has before the names."""
+
+_SUFFIXES: Final = (".mp4", ".avi", ".txt")
+_PEOPLE: Final = ("_left", "_right")
+
+
+def read_labels(path: Path, task: Task) -> tuple[Values, str]:
+    """Read the label file of one video.
+
+    CRLF, a byte order mark, one trailing comma and blank lines at the end are accepted.
+
+    Args:
+        path: the label file.
+        task: of the challenge.
+
+    Returns:
+        Values of its N rows, NaN where missing, and the file's sha256. (N, 2) valence and arousal, both missing where
+        either is; (N, 1) the expression's number; (N, 12) action units, those that the file does not have missing.
+
+    Raises:
+        AnnotationError: naming file and line, what was found there and how to mend it.
+        OSError: the file cannot be read.
+    """
+    (header, *rows), digest = read_text(path)
+    names = _names(path, header, task)
+    if not rows:
+        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+    # most rows repeat the one before them: each distinct one is read once
+    code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
+    values = _parse(list(code_of), names, task)
+    if values is None:
+        raise _first_fault(path, rows, names, task)
+    return _with_missing(values, names, task)[[code_of[row] for row in rows]], digest
+
+
+def read_test_frames(path: Path, task: Task) -> tuple[Frames | None, str]:
+    """Read a test list, if it lists frames.
+
+    Args:
+        path: a list of frames (``image_location,…`` and rows ``<video>/<frame>.jpg,…``, of which only the first field
+            is read) or of videos.
+        task: of the challenge.
+
+    Returns:
+        Its rows in order, or None where the file lists videos; and its sha256.
+
+    Raises:
+        AnnotationError: the file is no text or empty, its header is missing, or an image's name is of another form.
+    """
+    lines, digest = read_text(path)
+    if not any("/" in line.partition(",")[0] for line in lines[:2]):
+        return None, digest
+    return read_frame_list(path, ",".join((LIST_FIELD, *HEADERS[task][0]))), digest
+
+
+def read_test_videos(path: Path) -> list[str]:
+    """Read a list of videos: one name per line, no header; a suffix .mp4, .avi or .txt is left out.
+
+    Raises:
+        AnnotationError: the file is no text or empty, or a line is blank or there twice.
+    """
+    lines, _ = read_text(path)
+    line_of: dict[str, int] = {}
+    for line, text in enumerate(lines, start=1):
+        name = _video(text)
+        if not name or name in line_of:
+            found = f"video {name!r} is listed in line {line_of[name]} already" if name else "the line is blank"
+            raise AnnotationError(f"{path}:{line}: {found}. Remove the line.")
+        line_of[name] = line
+    return list(line_of)
+
+
+def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
+    """Read how many frames videos have: ``<video>,<n>`` a line (ABAW2 and 3), or a sentence of ABAW1.
+
+    The sentences have the video's name as their third word and the number as their tenth
+    (github.com/zerosansan/fg2020_abaw, src/fix_missing_predictions.py).
+
+    Returns:
+        Number of frames by video, and the file's sha256.
+
+    Raises:
+        AnnotationError: the file is no text or empty, or a line is neither.
+    """
+    lines, digest = read_text(path)
+    counts: dict[str, int] = {}
+    for line, text in enumerate(lines, start=1):
+        words = text.split(",") if "," in text else text.split()[2:10:7]
+        name, number = (words[0], words[1].strip()) if len(words) == 2 else ("", "")
+        if not (name.strip() and number.isascii() and number.isdigit() and int(number)):
+            raise AnnotationError(
+                f"{path}:{line}: {text[:60]!r} is not <video>,<number of frames>. Correct or remove the line."
+            )
+        counts[_video(name)] = int(number)
+    return counts, digest
+
+
+def frame_count(video: str, counts: dict[str, int]) -> int | None:
+    """Number of frames of a video; ``_left`` and ``_right`` are two people in one video, which is counted once."""
+    for name in (video, *(video.removesuffix(side) for side in _PEOPLE)):
+        if name in counts:
+            return counts[name]
+    return None
+
+
+def _video(text: str) -> str:
+    name = text.partition(",")[0].strip()
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _names(path: Path, header: str, task: Task) -> tuple[str, ...]:
+    """Return what the columns of a file are, by the number of names in its header."""
+    names, known = header.split(","), HEADERS[task]
+    expected = ",".join(known[0])
+    if _is_number(names[0]):
+        raise AnnotationError(
+            f"{path}:1: the header is missing, the first line is already a row ({header[:60]!r}). Put '{expected}' "
+            "above it, or its frame would be lost and all others moved by one."
+        )
+    for columns in known:
+        if len(names) == len(columns):
+            return columns
+    sizes = " or ".join(str(len(columns)) for columns in known)
+    raise AnnotationError(
+        f"{path}:1: the header has {len(names)} name(s) where {sizes} ({expected}) are expected. Is this a label file "
+        f"of data.task={task}?"
+    )
+
+
+def _parse(rows: Sequence[str], names: Sequence[str], task: Task) -> Values | None:
+    """Return the (N, fields) values of rows, or None where any row is faulty."""
+    fields = 1 if task == "expr" else len(names)
+    if any(row.count(",") != fields - 1 for row in rows):
+        return None
+    try:
+        values = np.array([float(text) for row in rows for text in row.split(",")]).reshape(len(rows), fields)
+    except ValueError:
+        return None
+    return values if _allowed(values, names, task).all() else None
+
+
+def _allowed(values: Values, names: Sequence[str], task: Task) -> BoolArray:
+    """Return true where a value is one that its column may have; NaN never is."""
+    allowed: npt.NDArray[Any]
+    if task == "va":
+        allowed = (np.abs(values) <= 1) | (values == MISSING_VALENCE_AROUSAL)
+    elif task == "expr":
+        allowed = (values >= MISSING_CLASS) & (values < len(names)) & (values == np.floor(values))
+    else:
+        allowed = np.isin(values, (MISSING_CLASS, 0, 1))
+    return allowed
+
+
+def _with_missing(values: Values, names: Sequence[str], task: Task) -> Values:
+    """Return values in the columns of the framework, NaN where missing."""
+    if task == "va":
+        return np.where((values == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, values)
+    values = np.where(values == MISSING_CLASS, np.nan, values)
+    if task == "expr":
+        return values
+    scored = HEADERS[task][0]
+    units = np.full((len(values), len(scored)), np.nan)
+    for column, name in enumerate(names):
+        if name in scored:
+            units[:, scored.index(name)] = values[:, column]
+    return units
+
+
+def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: Task) -> AnnotationError:
+    """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
+    line = next(line for line, row in enumerate(rows) if _parse([row], names, task) is None)
+    fields = rows[line].split(",")
+    columns = ("expression",) if task == "expr" else tuple(names)
+    if len(fields) != len(columns):
+        return AnnotationError(
+            f"{path}:{line + 2}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
+            f"{rows[line][:60]!r}. Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
+        )
+    fault = next(i for i, text in enumerate(fields) if not _is_allowed(text, names, task))
+    expected = {
+        "va": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
+        "expr": f"a whole number from 0 to {len(names) - 1}, or {MISSING_CLASS} where it is missing",
+        "au": f"0 or 1, or {MISSING_CLASS} where it is missing",
+    }[task]
+    return AnnotationError(
+        f"{path}:{line + 2}: {columns[fault]} is {fields[fault].strip()!r}, expected {expected}. Correct the line."
+    )
+
+
+def _is_allowed(text: str, names: Sequence[str], task: Task) -> bool:
+    return _is_number(text) and bool(_allowed(np.array([float(text)]), names, task).all())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,254 @@
+"""The files of ABAW's uni-task challenges on Aff-Wild2: which label folder, which list, which crops."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from datamodules.affwild2 import existing_roots
+from datamodules.annotations import AnnotationError, Frames, IntArray, unlabelled
+from datamodules.base import Split
+from datamodules.computed import CropPaths, frame_names, image_file
+from datamodules.labels import MISSING_CLASS
+from datamodules.listing import keep
+from datamodules.uni_annotations import (
+    Task,
+    frame_count,
+    read_frame_counts,
+    read_labels,
+    read_test_frames,
+    read_test_videos,
+)
+
+LABEL_FOLDERS: Final[dict[Task, tuple[str, ...]]] = {
+    "va": ("VA_Estimation_Challenge", "VA_Set"),
+    "expr": ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge", "EXPR_Set"),
+    "au": ("AU_Detection_Challenge", "AU_Set"),
+}
+"""Names of each task's folder: since ABAW6, in ABAW3 and 5 (where they differ), and in ABAW1 and 2."""
+
+SPLIT_FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
+    "train": ("Train_Set", "Training_Set"),
+    "val": ("Validation_Set",),
+}
+"""Names of the folder of each split in it; ABAW1 had the second."""
+
+NEW_VIDEOS: Final = "_new_50_vids"
+"""What the name of the image folder ends in that holds the videos added in ABAW5, beside the other one."""
+
+BATCHES: Final = ("batch1", "batch2")
+"""Folders that the archives of the images come in. Those of ``cropped`` hold the videos' folders themselves."""
+
+_log = logging.getLogger(__name__)
+Codes = npt.NDArray[np.int32]
+Step = TypeVar("Step")
+
+
+@dataclass(frozen=True)
+class UniFiles:
+    """Where label files, lists and images are; see ``AffWild2UniDataModule``.
+
+    Attributes:
+        root: folder or folders of label files and images.
+        task: of the challenge.
+        annotations: label folder of the splits train and val, and the list of the split test; None: as usual.
+        test_root: folder or folders of the test images; ``root`` where None.
+        expected_frames: file with the number of frames of each test video.
+        images: name of the image folders.
+        cache: folder where listings are kept; None: never kept.
+    """
+
+    root: str | list[str]
+    task: Task
+    annotations: Mapping[Split, str | None]
+    test_root: str | list[str] | None
+    expected_frames: str | None
+    images: str
+    cache: Path | None
+
+    def read(self, split: Split) -> tuple[Frames, CropPaths]:
+        """Read the label files of a split or the test list, and find the crops.
+
+        Raises:
+            FileNotFoundError: a root, the label folder, a list or every crop is missing.
+            AnnotationError: a file is faulty, or the length of a test video is not known.
+        """
+        roots = existing_roots(self.root, "data.root")
+        if split != "test":
+            return self._read_labelled(split, roots)
+        path = _listed_file(self.annotations["test"], "data.test_list", roots)
+        key = "data.test_root" if self.test_root else "data.root"
+        folders = self._image_folders(existing_roots(self.test_root or self.root, key), key)
+        listed, digest = read_test_frames(path, self.task)
+        files = {path.name: digest}
+        if listed is not None:
+            number_of = {name: number for number, name in enumerate(dict.fromkeys(listed.video))}
+            videos, frame = list(number_of), listed.frame
+            codes = np.array([number_of[name] for name in listed.video], dtype=np.int32)
+            frames = unlabelled(listed.image, frame_names(videos, codes, frame)[0], frame, files)
+        else:
+            videos = read_test_videos(path)
+            codes, frame = _rows(self._test_lengths(path, videos, folders, roots, files))
+            video, image = frame_names(videos, codes, frame)
+            frames = unlabelled(image, video, frame, files)
+        return frames, self._find(folders, key, path, videos, codes, frame)
+
+    def _read_labelled(self, split: Split, roots: list[Path]) -> tuple[Frames, CropPaths]:
+        folder = self._label_folder(split, roots)
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".txt") and not name.startswith("."))
+        if not names:
+            raise FileNotFoundError(f"{folder} has no label file, <video>.txt. Copy it again from the archive.")
+        whole = hashlib.sha256()
+        values = []
+        for name in _track(names, f"reading {folder.parent.name}/{folder.name}"):
+            of_video, digest = read_labels(folder / name, self.task)
+            values.append(of_video.astype(np.float32))
+            whole.update(f"{name} {digest}\n".encode())
+        videos = [name.removesuffix(".txt") for name in names]
+        codes, frame = _rows([len(of_video) for of_video in values])
+        name_of_row, image = frame_names(videos, codes, frame)
+        # one entry for the folder: every table that is made of it keeps this
+        files = {f"{folder.parent.name}/{folder.name}": whole.hexdigest()}
+        frames = _labelled(unlabelled(image, name_of_row, frame, files), np.concatenate(values), self.task)
+        _log.info("%s: %d rows of %d label files in %s", split, len(frames), len(names), folder)
+        folders = self._image_folders(roots, "data.root")
+        return frames, self._find(folders, "data.root", folder, videos, codes, frame)
+
+    def _label_folder(self, split: Split, roots: list[Path]) -> Path:
+        """Return the first label folder that exists of those that may be meant."""
+        given = self.annotations[split]
+        usual = [f"{task}/{part}" for task in LABEL_FOLDERS[self.task] for part in SPLIT_FOLDERS[split]]
+        candidates = [root / Path(name).expanduser() for name in ([given] if given else usual) for root in roots]
+        for path in candidates:
+            if path.is_dir():
+                return path
+        looked = ", ".join(map(str, candidates))
+        raise FileNotFoundError(
+            f"no label folder of the {split} split: looked for {looked}. Add the folder above it to data.root, or set "
+            f"data.{split}_annotations to its path."
+        )
+
+    def _image_folders(self, roots: list[Path], key: str) -> list[Path]:
+        """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
+        parts = [Path(parent) / name for parent in ("", *BATCHES) for name in (self.images, self.images + NEW_VIDEOS)]
+        if self.images == "cropped":
+            parts += map(Path, BATCHES)
+        candidates = [root / part for root in roots for part in parts]
+        folders = [folder for folder in candidates if folder.is_dir()]
+        if not folders:
+            raise FileNotFoundError(
+                f"no image folder: looked for {', '.join(map(str, candidates))}. Set {key} to the folder, or folders, "
+                "above the images, and data.images to the image folder's name."
+            )
+        return folders
+
+    def _find(
+        self, folders: list[Path], key: str, listed: Path, videos: Sequence[str], video: Codes, frame: IntArray
+    ) -> CropPaths:
+        """Find the crop of each row in the first image folder that has it; each video's folder is listed once."""
+        where = np.full(len(frame), -1, dtype=np.int16)
+        order = np.argsort(video, kind="stable")  # rows by video
+        ends = np.searchsorted(video, np.arange(1, len(videos) + 1), sorter=order)
+        starts = [0, *ends[:-1]]
+        spans = list(zip(videos, starts, ends, strict=True))
+        for name, start, end in _track(spans, f"listing the crops of {listed.name}"):
+            rows = order[start:end]
+            for number in reversed(range(len(folders))):  # so that the first one has the last word
+                where[rows[np.isin(frame[rows], crop_numbers(folders[number] / name, self.cache))]] = number
+        paths = CropPaths(folders, videos, where, video, frame)
+        if not paths.found.any():
+            looked = " or ".join(str(folder / videos[0] / image_file(int(frame[0]))) for folder in folders)
+            raise FileNotFoundError(
+                f"none of the {len(frame)} images listed in {listed} exists; the first would be {looked}. Set {key} to "
+                "the folder, or folders, above the images, and data.images to the image folder's name."
+            )
+        return paths
+
+    def _test_lengths(
+        self, listed: Path, videos: Sequence[str], folders: Sequence[Path], roots: list[Path], files: dict[str, str]
+    ) -> list[int]:
+        """Return how many frames each video of a list has, by the organisers' file or by its last crop."""
+        if self.expected_frames is not None:
+            path = _listed_file(self.expected_frames, "data.expected_frames", roots)
+            counts, files[path.name] = read_frame_counts(path)
+            where = f"{path} has no"
+        else:
+            _log.warning(
+                "%s lists videos, not frames: each is taken to end with its last crop, and frames after it will be "
+                "missing from a submission. Set data.expected_frames to the organisers' numbers of frames.", listed,
+            )  # fmt: skip
+            last = {name: max(int(crop_numbers(at / name, self.cache).max(initial=0)) for at in folders)
+                    for name in videos}  # fmt: skip
+            counts, where = {name: count for name, count in last.items() if count}, "there is no crop to tell the"
+        lengths = []
+        for line, name in enumerate(videos, start=1):
+            count = frame_count(name, counts)
+            if count is None:
+                raise AnnotationError(
+                    f"{listed}:{line}: {where} number of frames of {name}. Set data.expected_frames to a file with a "
+                    f"line {name},<number of frames>."
+                )
+            lengths.append(count)
+        return lengths
+
+
+def crop_numbers(folder: Path, cache: Path | None) -> IntArray:
+    """Return the sorted numbers of the frames whose crop is in a video's folder; none where there is no such folder.
+
+    Args:
+        folder: one of ``<images>/<video>``.
+        cache: see ``datamodules.listing.keep``.
+    """
+
+    def numbers() -> list[int]:
+        stems = [(name, name.removesuffix(".jpg")) for name in os.listdir(folder)]
+        found = [(name, int(stem)) for name, stem in stems if stem.isascii() and stem.isdigit()]
+        return sorted(number for name, number in found if name == image_file(number))
+
+    try:
+        return np.array(keep(folder, cache, "frames", numbers), dtype=np.int64)
+    except (FileNotFoundError, NotADirectoryError):
+        return np.zeros(0, dtype=np.int64)  # another folder has it, or no face was found in the whole video
+
+
+def _track(steps: Sequence[Step], title: str) -> Iterable[Step]:
+    """Show progress, which takes minutes on a network disk; not in a log file, where it would leave blank lines."""
+    return track(steps, title, transient=True, disable=not sys.stdout.isatty())
+
+
+def _listed_file(given: str | None, key: str, roots: list[Path]) -> Path:
+    """Return a file that the configuration names, absolute or relative to a root."""
+    if given is None:
+        raise FileNotFoundError(f"the test split has no list. Set {key} to the challenge's list of frames or videos.")
+    candidates = [root / Path(given).expanduser() for root in roots]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = ", ".join(dict.fromkeys(map(str, candidates)))
+    raise FileNotFoundError(f"no such file: looked for {looked}. Set {key} to its path.")
+
+
+def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:
+    """Return the video's number and the frame's, from 1, of each row of videos that follow one another."""
+    codes = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    starts = np.cumsum([0, *lengths[:-1]])
+    return codes, np.arange(1, len(codes) + 1, dtype=np.int64) - np.repeat(starts, lengths)
+
+
+def _labelled(bare: Frames, values: npt.NDArray[np.float32], task: Task) -> Frames:
+    """Return frames with the labels of one task, from values as ``read_labels`` gives them."""
+    if task == "va":
+        return replace(bare, valence_arousal=values)
+    if task == "au":
+        return replace(bare, action_units=values)
+    return replace(bare, expression=np.nan_to_num(values[:, 0], nan=MISSING_CLASS).astype(np.int64))

@@ -1,0 +1,131 @@
+"""Writer of the layout of ABAW's uni-task challenges: every frame of a video, and label files of each task."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from datamodules.labels import ACTION_UNITS, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL
+from rendering import video
+from rendering.affect import annotate
+from rendering.face import render
+from rendering.writing import SPLITS, Row, encode, is_complete, map_tasks, state_rows, writing
+
+_SPLIT_FOLDERS: Final = {video.UNI_TRAIN: "Train_Set", video.UNI_VALIDATION: "Validation_Set"}
+_HEADERS: Final = {
+    "VA_Estimation_Challenge": "valence,arousal",
+    "EXPR_Classification_Challenge": ",".join(name.capitalize() for name in EXPRESSIONS),
+    "AU_Detection_Challenge": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
+}
+_NO_CROP: Final = (0.016, 4.0)  # share of the frames, and frames that such a stretch has on average
+_NO_AFFECT: Final = (0.01, 6.0)  # how many rows are −5 or −1 is published for the expression only: 44 %
+_NO_EXPRESSION: Final = (0.44, 30.0)
+_NO_UNITS: Final = (0.02, 6.0)
+_UNANNOTATED: Final = 2
+"""The video of each split that has no valid expression, like the real 109-30-1280x720."""
+
+
+def render_uni(
+    root: Path, *, seed: int, train_videos: int, val_videos: int, frames_per_video: int, workers: int
+) -> Path:
+    """Render the uni-task layout: ``<TASK>/{Train,Validation}_Set/<video>.txt``, ``cropped_aligned/<video>/%05d.jpg``.
+
+    One person per video, none in both splits nor in any other rendered data set, whatever its seed. The first two
+    videos of a split are the two people of one, ``…_left`` and ``…_right``; its third has no valid expression. The
+    label files have all frames from 1 on; some of these have no crop, most often the last one, as in the real files,
+    which often have a row more than the video has frames.
+
+    Args:
+        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
+        seed: of every random draw.
+        train_videos: number of training videos.
+        val_videos: number of validation videos.
+        frames_per_video: frames per video on average; a video has half to one and a half times as many.
+        workers: processes; changes nothing but the time.
+
+    Returns:
+        ``root``, which also holds ``state.parquet``, with the rows of each split in the order of the files' names.
+
+    Raises:
+        ValueError: ``root`` is there, but not with these parameters.
+    """
+    parameters: Row = {
+        "layout": "uni",
+        "seed": seed,
+        "train_videos": train_videos,
+        "val_videos": val_videos,
+        "frames_per_video": frames_per_video,
+    }
+    if is_complete(root, parameters):
+        return root
+    tasks = [(video.UNI_TRAIN, index) for index in range(train_videos)]
+    tasks += [(video.UNI_VALIDATION, index) for index in range(val_videos)]
+    with writing(root, parameters) as folder:
+        for task in _HEADERS:
+            for split in _SPLIT_FOLDERS.values():
+                (folder / task / split).mkdir(parents=True)
+        job = partial(_write_video, folder, seed, frames_per_video)
+        rows = [row for part in map_tasks(job, tasks, workers, f"rendering {root.name}") for row in part]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "state.parquet")
+    return root
+
+
+def _write_video(root: Path, seed: int, mean_frames: int, task: tuple[int, int]) -> list[Row]:
+    """Render, annotate and write one video; return the rendered state of its frames."""
+    stream, index = task
+    # two people are seen in one video, which is as long for both
+    length = video.generator(seed, stream, max(index, 1), video.LISTING, 1).uniform(0.5, 1.5)
+    drawn = video.draw_video(seed, stream, index, max(round(mean_frames * length), 1))
+    name = f"{SPLITS[stream]}-{index:04d}"
+    if index < 2:
+        name = f"{SPLITS[stream]}-0000_{('left', 'right')[index]}"
+    folder = root / "cropped_aligned" / name
+    folder.mkdir(parents=True)
+    files = [f"{frame:05d}.jpg" for frame in drawn.frames.tolist()]
+
+    rng = video.generator(seed, stream, index, video.LISTING)
+    absent = _stretches(rng, len(files), *_NO_CROP)
+    absent[-1] |= rng.random() < 0.65
+    absent[len(files) // 2] = False  # whatever is drawn, there is a crop
+    for t in np.flatnonzero(~absent).tolist():
+        encode(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / files[t])
+
+    annotators = video.generator(seed, stream, index, video.ANNOTATORS)
+    affect, expression, units = annotate(annotators, drawn.units.max(axis=1), drawn.expression, drawn.frames)
+    lines = (
+        [f"{valence:.3f},{arousal:.3f}" for valence, arousal in affect],
+        [str(number) for number in expression],
+        [",".join(map(str, present)) for present in units.tolist()],
+    )
+    missing = (
+        f"{MISSING_VALENCE_AROUSAL:g},{MISSING_VALENCE_AROUSAL:g}",
+        str(MISSING_CLASS),
+        ",".join([str(MISSING_CLASS)] * len(ACTION_UNITS)),
+    )
+    shares = (_NO_AFFECT, _NO_EXPRESSION, _NO_UNITS)
+    for (challenge, header), known, invalid, share in zip(_HEADERS.items(), lines, missing, shares, strict=True):
+        unknown = _stretches(rng, len(files), *share)
+        if share is _NO_EXPRESSION and index == _UNANNOTATED:
+            unknown[:] = True
+        rows = [invalid if off else line for off, line in zip(unknown, known, strict=True)]
+        path = root / challenge / _SPLIT_FOLDERS[stream] / f"{name}.txt"
+        path.write_text("\n".join([header, *rows]) + "\n")
+    return state_rows(drawn, SPLITS[stream], [f"{name}/{file}" for file in files])
+
+
+def _stretches(rng: np.random.Generator, count: int, share: float, length: float) -> NDArray[np.bool_]:
+    """Return (count,) true in stretches that cover a share of the frames and are ``length`` frames long on average."""
+    begins = share / (1 - share) / length  # chance that a stretch begins at a frame outside of one
+    draws = rng.random(count)
+    inside = np.zeros(count, dtype=bool)
+    now = rng.random() < share
+    for t, draw in enumerate(draws):
+        now = draw >= 1 / length if now else draw < begins
+        inside[t] = now
+    return inside

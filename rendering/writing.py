@@ -1,0 +1,106 @@
+"""How rendered data sets come to the disk: as a whole or not at all, by one or many processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from datamodules.labels import EXPRESSIONS
+from rendering import RENDERER_VERSION, video
+from rendering.affect import valence_arousal
+from rendering.units import RENDERED_UNITS
+
+Row = dict[str, Any]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+SPLITS: Final = {
+    video.TRAIN: "train",
+    video.VALIDATION: "validation",
+    video.UNI_TRAIN: "train",
+    video.UNI_VALIDATION: "validation",
+}
+"""The split of each stream of videos, as ``state.parquet`` names it."""
+
+
+def is_complete(root: Path, parameters: Row) -> bool:
+    """Whether ``root`` holds the data set that is asked for."""
+    if not root.exists():
+        return False
+    wanted = {"renderer_version": RENDERER_VERSION, **parameters}
+    manifest = root / "rendering.json"
+    found = json.loads(manifest.read_text()) if manifest.is_file() else None
+    if found != wanted:
+        has = f"was rendered with {found}" if found else "holds something that was not rendered (no rendering.json)"
+        raise ValueError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
+    return True
+
+
+@contextmanager
+def writing(root: Path, parameters: Row) -> Iterator[Path]:
+    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        yield folder
+        manifest = {"renderer_version": RENDERER_VERSION, **parameters}
+        (folder / "rendering.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        folder.chmod(0o755)
+        try:
+            os.rename(folder, root)
+        except OSError:
+            if not is_complete(root, parameters):  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:
+    """Results of ``job`` in the order of ``tasks``, with a progress bar."""
+    if workers <= 1:
+        cv2.setNumThreads(0)
+        yield from track(map(job, tasks), description=title, total=len(tasks))
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process that runs torch threads may hang
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+        chunk = max(1, min(16, len(tasks) // (4 * workers)))
+        yield from track(pool.map(job, tasks, chunksize=chunk), description=title, total=len(tasks))
+
+
+def encode(picture: np.ndarray[Any, np.dtype[np.uint8]], quality: int, path: Path) -> None:
+    """Write a BGR picture as JPEG."""
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError(f"{path}: OpenCV could not encode the picture")
+    path.write_bytes(data.tobytes())
+
+
+def state_rows(drawn: video.Video, split: str, images: Sequence[str]) -> list[Row]:
+    """What is rendered in each of T frames, as ``state.parquet`` keeps it for the oracle.
+
+    Args:
+        drawn: the video.
+        split: ``train`` or ``validation``.
+        images: image of each frame, below the image folder.
+    """
+    truth = valence_arousal(drawn.units.max(axis=1), drawn.expression)
+    rows: list[Row] = []
+    for t, image in enumerate(images):
+        row: Row = {"split": split, "image": image, "valence": float(truth[t, 0]), "arousal": float(truth[t, 1])}
+        row |= {f"expr_{label}": float(value) for label, value in zip(EXPRESSIONS, drawn.expression[t], strict=True)}
+        for side, values in zip(("left", "right"), drawn.units[t], strict=True):
+            row |= {f"au{unit}_{side}": float(value) for unit, value in zip(RENDERED_UNITS, values, strict=True)}
+        rows.append(row)
+    return rows
