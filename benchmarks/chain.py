@@ -74,7 +74,7 @@ def chain(folder: Path, seed: int, overrides: Sequence[str]) -> dict[str, Scores
     scores = {prior: run(folder / prior, [f"experiment={prior}", *common]) for prior in ("mae", "dan")}
     for arm in ARMS:
         given = ["experiment=emma", *common, *arm_overrides(arm, folder), *overrides]
-        scores[arm] = run(folder / f"emma-{arm}", given)
+        scores[f"emma-{arm}"] = run(folder / f"emma-{arm}", given)
     return scores
 
 
@@ -85,8 +85,10 @@ def table(results: dict[int, dict[str, Scores]]) -> list[list[str]]:
     """
     rows = [["EMMA", *SHOWN, "gain in P_MTL"]]
     for arm in ARMS:
-        columns = [[seed[arm][name] or 0.0 for seed in results.values()] for name in SHOWN]
-        gains = [(seed[arm]["P_MTL"] or 0.0) - (seed["scratch"]["P_MTL"] or 0.0) for seed in results.values()]
+        arms = [seed[f"emma-{arm}"] for seed in results.values()]
+        columns = [[one[name] or 0.0 for one in arms] for name in SHOWN]
+        first = [seed["emma-scratch"] for seed in results.values()]
+        gains = [(one["P_MTL"] or 0.0) - (other["P_MTL"] or 0.0) for one, other in zip(arms, first, strict=True)]
         rows.append([arm, *(_spread(values) for values in columns), _spread(gains)])
     return rows
 
@@ -109,7 +111,7 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["seed", "run", *SHOWN])
         for seed, runs in results.items():
-            writer.writerows([seed, arm, *(runs[arm][name] for name in SHOWN)] for arm in ARMS)
+            writer.writerows([seed, arm, *(runs[f"emma-{arm}"][name] for name in SHOWN)] for arm in ARMS)
     for row in table(results):
         print("".join(f"{cell:<18}" for cell in row).rstrip())
     for prior, name in (("mae", "LOSS"), ("dan", "P_EXPR")):

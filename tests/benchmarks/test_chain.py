@@ -35,6 +35,7 @@ def test_a_small_chain_runs_and_is_not_run_twice(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(module, "run", smaller)
     first = chain(tmp_path / "seed1", 1, ["model.network.head_hidden=null"])
+    assert {"LOSS", "FLAT_LOSS"} == set(first["mae"])
     assert calls == ["mae", "dan", *(f"emma-{arm}" for arm in ARMS)]
     config = (tmp_path / "seed1" / "emma-both" / "config.yaml").read_text()
     assert f"{tmp_path}/seed1/mae/weights/encoder.pth" in config
@@ -54,7 +55,7 @@ def test_a_failed_run_ends_the_chain(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_table_has_means_and_gains_seed_by_seed() -> None:
     def one(scratch: float, mae: float) -> dict[str, dict[str, float | None]]:
         names = ("P_MTL", "P_VA", "P_EXPR", "P_AU")
-        return {arm: dict.fromkeys(names, mae if arm == "mae" else scratch) for arm in ARMS}
+        return {f"emma-{arm}": dict.fromkeys(names, mae if arm == "mae" else scratch) for arm in ARMS}
 
     rows = table({0: one(1.0, 1.5), 1: one(2.0, 2.5)})
     assert rows[1] == ["scratch", *["1.500 ± 0.707"] * 4, "0.000 ± 0.000"]
