@@ -34,11 +34,7 @@ def list_files(root: Path, cache: Path | None, *, recursive: bool) -> list[str]:
     """
     where = str(root.absolute())
     kept = None if cache is None else _kept(cache, where)
-    known: dict[str, Any] = {}
-    if kept is not None and kept.is_file():
-        content = json.loads(kept.read_text())
-        if content["folder"] == where:
-            known = content["listings"]
+    known: dict[str, Any] = {} if kept is None else _read(kept, where).get("listings", {})
     listings: dict[str, Any] = {}
     files: list[str] = []
     waiting, entered = [""], set[tuple[int, int]]()
@@ -81,10 +77,9 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
         return read()
     where = f"{folder.absolute()}: {what}"
     kept, stamp = _kept(cache, where), folder.stat().st_mtime_ns  # before reading, as above
-    if kept.is_file():
-        found = json.loads(kept.read_text())
-        if found["folder"] == where and found["stamp"] == stamp:
-            return cast(Content, found["content"])
+    found = _read(kept, where)
+    if found.get("stamp") == stamp and "content" in found:
+        return cast(Content, found["content"])
     content = read()
     _write(kept, {"folder": where, "stamp": stamp, "content": content})
     return content
@@ -92,6 +87,15 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
 
 def _kept(cache: Path, where: str) -> Path:
     return cache / f"{hashlib.sha256(where.encode()).hexdigest()[:16]}.json"
+
+
+def _read(kept: Path, where: str) -> dict[str, Any]:
+    """What is kept of a folder; nothing where the file is missing, damaged, or another folder's."""
+    try:
+        content = json.loads(kept.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and content.get("folder") == where else {}
 
 
 def _write(kept: Path, content: dict[str, Any]) -> None:

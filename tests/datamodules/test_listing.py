@@ -79,3 +79,15 @@ def test_nothing_is_kept_of_a_reading_that_failed(tmp_path: Path) -> None:
     numbers = {"third": 1 / 3, "missing": -2.0}
     assert keep(folder, cache, "x", lambda: numbers) == numbers
     assert keep(folder, cache, "x", dict) == numbers
+
+
+@pytest.mark.parametrize("content", ["", '{"folder": ', "[]", '{"folder": "FOLDER", "stamp": 1, "names": ["old.jpg"]}'])
+def test_a_kept_file_that_is_damaged_or_of_another_version_is_made_anew(
+    tree: Path, tmp_path: Path, content: str
+) -> None:
+    cache = tmp_path / "listings"
+    whole = list_files(tree, cache, recursive=True)
+    (kept,) = cache.iterdir()
+    kept.write_text(content.replace("FOLDER", str(tree)))
+    assert list_files(tree, cache, recursive=True) == whole
+    assert "listings" in json.loads(kept.read_text())
