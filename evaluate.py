@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from backbones.preprocessing import IMAGENET
 from backbones.weights import file_sha256
-from evaluators.blending import average
-from evaluators.predictions import read_table, write_table
+from evaluators.blending import check_tables
+from evaluators.postprocess import PostProcess
+from evaluators.predictions import read_table
 from evaluators.submission import write_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
@@ -21,7 +23,7 @@ from training.scoring import predict_table, report
 
 
 def evaluate(config: DictConfig) -> None:
-    """Makes the table of a checkpoint, or averages tables, then scores it and writes what was asked for."""
+    """Makes the table of a checkpoint, or takes tables, post-processes and scores them, writes what was asked for."""
     tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
     if (config.checkpoint is None) == (not tables):
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
@@ -29,6 +31,8 @@ def evaluate(config: DictConfig) -> None:
         config.data, config.render = _data_of_run(Path(config.checkpoint or tables[0]), config.data)
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
+    settings = PostProcess.of(plain["postprocess"], max(len(tables), 1))
+    curve = _half_widths(plain["curve"])
     plain["data"] = absolute_data(plain["data"])
     folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
     if is_first_process():
@@ -37,8 +41,9 @@ def evaluate(config: DictConfig) -> None:
     if module is not None:
         preprocessing, expressions = module.preprocessing, module.expressions
     else:
-        table = average([read_table(file) for file in tables])
-        preprocessing, expressions = IMAGENET, table.expressions
+        read = [read_table(file) for file in tables]
+        check_tables(read, settings.blend)
+        preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
     if is_first_process():
         write_provenance(folder, plain)
@@ -48,13 +53,21 @@ def evaluate(config: DictConfig) -> None:
         path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
         if not trainer.is_global_zero:
             return
-    else:
-        path = folder / "predictions" / f"{split}.parquet"
-        write_table(table, path)
-    report(path, data.frames(split), folder, **plain["postprocess"])
+        read = [read_table(path)]
+    done = report(read, data.frames(split), folder, split=split, settings=settings, curve_of=curve)
     if plain["submission"] is not None:
-        write_submission(read_table(path), plain["submission"], **plain["postprocess"])
+        write_submission(done.table, plain["submission"], au_thresholds=done.au_thresholds)
         print(f"submission: {plain['submission']}")
+
+
+def _half_widths(curve: Any) -> list[int] | None:
+    """The half-widths of ``curve=[0,1,2,…]``, ascending and once each."""
+    if curve is None:
+        return None
+    given = curve if isinstance(curve, list) else [curve]
+    if not given or not all(type(k) is int and k >= 0 for k in given):
+        raise ConfigError([f"curve={curve}: give frames to either side, 0 or more: curve=[0,5,25]"], "the command line")
+    return sorted(set(given))
 
 
 def _data_of_run(source: Path, changes: DictConfig) -> tuple[DictConfig, DictConfig | None]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from backbones.weights import WeightsError, file_sha256
 from datamodules.labels import DataError
 from evaluators.predictions import TableError
+from evaluators.stored import SettingsError
 from training.checkpoints import CheckpointError
 from training.config import ConfigError
 
@@ -38,6 +39,7 @@ USER_ERRORS = (
     FileNotFoundError,
     MisconfigurationException,
     RunFolderError,
+    SettingsError,
     TableError,
     WeightsError,
 )
