@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.labels import EXPRESSIONS
-from evaluators.metrics import AffectScores, Labels, Predictions, Scores
+from evaluators.metrics import AffectScores, Predictions, Scores
 from evaluators.table import (
     FloatArray,
     FrameList,
@@ -49,6 +49,10 @@ __all__ = [
     "score_table",
     "write_table",
 ]
+
+
+CHUNK: Final = 16384
+"""Rows that are scored at a time: what is computed of them then stays in a core's cache."""
 
 
 class PartWriter:
@@ -211,13 +215,12 @@ def score_rows(
         au_thresholds=au_thresholds,
         sync_on_compute=False,  # the table is whole, and only rank 0 scores it
     )
-    labels = Labels(
-        valence_arousal=torch.from_numpy(frames.valence_arousal[keep]),
-        expression=torch.from_numpy(frames.expression[keep]),
-        action_units=torch.from_numpy(frames.action_units[keep]),
-    )
-    given: Any = {task: torch.from_numpy(values) for task, values in predictions.items()}
-    scores.update(given, labels)
+    rows = np.flatnonzero(keep)
+    for start in range(0, len(rows), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        part: Any = {task: torch.from_numpy(values[chunk]) for task, values in predictions.items()}
+        labels: Any = {task: torch.from_numpy(getattr(frames, task)[rows[chunk]]) for task in predictions}
+        scores.update(part, labels)
     return scores.compute()
 
 
