@@ -45,6 +45,7 @@ def evaluate(config: DictConfig) -> None:
         check_tables(read, settings.blend)
         preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
+    settings.check_list(data.frames(split))
     if is_first_process():
         write_provenance(folder, plain)
     if module is not None:

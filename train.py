@@ -48,6 +48,8 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         load_state(module, read_checkpoint(checkpoint), checkpoint)
     data = build_data(plain["data"], plain["render"], module.preprocessing, module.expressions, seed=plain["seed"])
     data.setup("fit")
+    if isinstance(module, AffectModule):
+        settings.check_list(data.frames("val"))
     if is_first_process():
         write_provenance(folder, plain)
     trainer = build_trainer(

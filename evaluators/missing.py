@@ -50,7 +50,7 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
     """
     null = table.null
     if fill is not None:
-        check_videos(table)
+        check_videos(table, table.source)
     if not null.any():
         return table, 0
     video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)

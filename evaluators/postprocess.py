@@ -17,10 +17,10 @@ from evaluators.smoothing import WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.stored import SettingsError, searched_on, write_stored
 from evaluators.table import LabelledFrames, Table, check_same_list
 from evaluators.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
+from evaluators.timeline import check_videos
 
 SEARCH: Final = "search"
 """The word that asks for a search of the weights."""
-
 
 PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
 """The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
@@ -82,6 +82,21 @@ class PostProcess:
             raise SettingsError("; ".join(errors))
         return settings
 
+    def check_list(self, frames: LabelledFrames) -> None:
+        """Refuse a list on which these settings must fail, before hours are spent on its predictions.
+
+        Raises:
+            TableError: filling or smoothing of single pictures.
+            SettingsError: a search of thresholds without a label of action units.
+        """
+        if self.smoothing is not None or self.missing is not None:
+            check_videos(frames, "the frame list")
+        if self.au_thresholds in SEARCHES and np.isnan(frames.action_units).all():
+            raise SettingsError(
+                f"postprocess.au_thresholds={self.au_thresholds}: this list has no action-unit label to search on; "
+                "search on a split with labels and give the file that it stores"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Processed:
@@ -116,6 +131,7 @@ def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProce
         SettingsError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])
+    settings.check_list(frames)
     weights, found = settings.weights, dict[str, Any]()
     if weights == SEARCH:
         weights = search_weights(tables, frames, space=settings.blend, au_thresholds=settings.au_thresholds)
@@ -144,15 +160,8 @@ def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProce
 def _search(table: Table, frames: LabelledFrames, search: str) -> list[float]:
     if "action_units" not in table.predictions:
         raise SettingsError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
-    if np.isnan(frames.action_units).all():
-        raise SettingsError(
-            f"postprocess.au_thresholds={search}: this list has no action-unit label to search on; search on a split "
-            "with labels and give the file that it stores"
-        )
-    thresholds: list[float] = search_thresholds(search, table.predictions["action_units"], frames.action_units)[
-        0
-    ].tolist()
-    return thresholds
+    thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
+    return [float(threshold) for threshold in thresholds]
 
 
 def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:

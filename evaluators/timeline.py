@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from evaluators.table import IntArray, Table, TableError
+from evaluators.table import FrameList, IntArray, Table, TableError
 
 LARGEST: Final = 50_000_000
 """Cells; the whole of Aff-Wild2 has three million frames."""
@@ -50,7 +50,7 @@ def lay_out(table: Table, gap: int) -> Timeline:
     Raises:
         TableError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
     """
-    check_videos(table)
+    check_videos(table, table.source)
     video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
     first = np.full(video.max() + 1, np.iinfo(np.int64).max)
     last = np.full(len(first), np.iinfo(np.int64).min)
@@ -71,16 +71,20 @@ def lay_out(table: Table, gap: int) -> Timeline:
     return Timeline(cell=(start - first)[video] + frame, video=of_cell, gap=gap)
 
 
-def check_videos(table: Table) -> None:
+def check_videos(frames: FrameList, name: str) -> None:
     """Refuse a list of single pictures, whose neighbouring rows have nothing to do with each other.
+
+    Args:
+        frames: a table or a frame list.
+        name: what to call it in the message.
 
     Raises:
         TableError: no row, or the frame numbers are the row numbers, as the lists of pictures have them.
     """
-    if not len(table):
-        raise TableError(f"{table.source}: no row, so there is nothing to smooth or to fill")
-    if np.array_equal(table.frame, np.arange(len(table))):
+    if not len(frames.frame):
+        raise TableError(f"{name}: no row, so there is nothing to smooth or to fill")
+    if np.array_equal(frames.frame, np.arange(len(frames.frame))):
         raise TableError(
-            f"{table.source}: is of single pictures, not of videos (its frame numbers are the row numbers), so there "
-            "is no time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
+            f"{name}: is of single pictures, not of videos (its frame numbers are the row numbers), so there is no "
+            "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
         )

@@ -115,6 +115,12 @@ def test_searches_that_have_nothing_to_search_on():
     unlabelled = dataclasses.replace(frames, action_units=np.full((30, 12), np.nan, dtype=np.float32))
     with pytest.raises(SettingsError, match="no action-unit label to search on"):
         process([table], unlabelled, PostProcess(au_thresholds="exact"))
+    pictures = dataclasses.replace(frames, frame=np.arange(30))
+    for settings in (PostProcess(smoothing="box"), PostProcess(missing="linear")):
+        settings.check_list(frames)
+        with pytest.raises(TableError, match="the frame list: is of single pictures, not of videos"):
+            settings.check_list(pictures)
+    PostProcess().check_list(pictures)
     expressions = dataclasses.replace(table, predictions={"expression": table.predictions["expression"]})
     with pytest.raises(SettingsError, match="has no action units"):
         process([expressions], frames, PostProcess(au_thresholds="grid"))
