@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones.preprocessing import IMAGENET
 from backbones.weights import file_sha256
-from evaluators.blending import average
-from evaluators.predictions import read_table, write_table
+from evaluators.blending import check_tables
+from evaluators.postprocess import PostProcess, Processed
+from evaluators.predictions import read_table
 from evaluators.submission import UNI_HEADERS, write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
@@ -22,7 +23,7 @@ from training.scoring import predict_table, report
 
 
 def evaluate(config: DictConfig) -> None:
-    """Makes the table of a checkpoint, or averages tables, then scores it and writes what was asked for."""
+    """Makes the table of a checkpoint, or takes tables, post-processes and scores them, writes what was asked for."""
     tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
     if (config.checkpoint is None) == (not tables):
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
@@ -30,6 +31,8 @@ def evaluate(config: DictConfig) -> None:
         config.data, config.render = _data_of_run(Path(config.checkpoint or tables[0]), config.data)
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
+    settings = PostProcess.of(plain["postprocess"], max(len(tables), 1))
+    curve = _half_widths(plain["curve"])
     plain["data"] = absolute_data(plain["data"])
     _check_submission(plain)
     folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
@@ -39,9 +42,11 @@ def evaluate(config: DictConfig) -> None:
     if module is not None:
         preprocessing, expressions = module.preprocessing, module.expressions
     else:
-        table = average([read_table(file) for file in tables])
-        preprocessing, expressions = IMAGENET, table.expressions
+        read = [read_table(file) for file in tables]
+        check_tables(read, settings.blend)
+        preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
+    settings.check_list(data.frames(split))
     if is_first_process():
         write_provenance(folder, plain)
     if module is not None:
@@ -50,12 +55,10 @@ def evaluate(config: DictConfig) -> None:
         path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
         if not trainer.is_global_zero:
             return
-    else:
-        path = folder / "predictions" / f"{split}.parquet"
-        write_table(table, path)
-    report(path, data.frames(split), folder, **plain["postprocess"])
+        read = [read_table(path)]
+    done = report(read, data.frames(split), folder, split=split, settings=settings, curve_of=curve)
     if plain["submission"] is not None:
-        _write_submission(path, plain)
+        _write_submission(done, plain)
 
 
 def _check_submission(plain: dict[str, Any]) -> None:
@@ -69,15 +72,25 @@ def _check_submission(plain: dict[str, Any]) -> None:
         raise ConfigError(errors)
 
 
-def _write_submission(path: Path, plain: dict[str, Any]) -> None:
-    """Writes a table in the organisers' form."""
-    table, destination, task = read_table(path), plain["submission"], plain["submission_task"]
+def _write_submission(done: Processed, plain: dict[str, Any]) -> None:
+    """Writes what was scored in the organisers' form."""
+    destination, task = plain["submission"], plain["submission_task"]
     if task is None:
-        write_submission(table, destination, **plain["postprocess"])
+        write_submission(done.table, destination, au_thresholds=done.au_thresholds)
     else:
         per_video = plain["submission_per_video"]
-        write_uni_submission(table, destination, task, per_video=per_video, **plain["postprocess"])
+        write_uni_submission(done.table, destination, task, per_video=per_video, au_thresholds=done.au_thresholds)
     print(f"submission: {destination}")
+
+
+def _half_widths(curve: Any) -> list[int] | None:
+    """The half-widths of ``curve=[0,1,2,…]``, ascending and once each."""
+    if curve is None:
+        return None
+    given = curve if isinstance(curve, list) else [curve]
+    if not given or not all(type(k) is int and k >= 0 for k in given):
+        raise ConfigError([f"curve={curve}: give frames to either side, 0 or more: curve=[0,5,25]"], "the command line")
+    return sorted(set(given))
 
 
 def _data_of_run(source: Path, changes: DictConfig) -> tuple[DictConfig, DictConfig | None]:

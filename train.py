@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from backbones.weights import file_sha256
+from evaluators.postprocess import PostProcess
+from evaluators.predictions import read_table
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.checkpoints import load_state, read_checkpoint, save_atomically
 from training.config import ConfigError, check_command_line, resolve, stored_config
@@ -34,6 +36,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
     plain["data"] = absolute_data(plain["data"])
+    settings = PostProcess.of(plain["postprocess"])
     folder = Path(plain["paths"]["run_dir"])
     fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
 
@@ -45,6 +48,8 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         load_state(module, read_checkpoint(checkpoint), checkpoint)
     data = build_data(plain["data"], plain["render"], module.preprocessing, module.expressions, seed=plain["seed"])
     data.setup("fit")
+    if isinstance(module, AffectModule):
+        settings.check_list(data.frames("val"))
     if is_first_process():
         write_provenance(folder, plain)
     trainer = build_trainer(
@@ -69,7 +74,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             if data.skipped_rows:
                 print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
             if isinstance(module, AffectModule):
-                report(table, data.frames("val"), folder, **plain["postprocess"])
+                report([read_table(table)], data.frames("val"), folder, settings=settings)
             else:
                 report_losses(losses, folder)
         failed = False

@@ -1,24 +1,160 @@
-"""Several prediction tables of one list into one."""
+"""Several prediction tables of one list into one: a weighted mean, with given or searched weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluators.metrics import TASKS
-from evaluators.table import FloatArray, Table, TableError, check_same_list
+from evaluators.predictions import score_rows
+from evaluators.stored import SettingsError, read_stored
+from evaluators.table import FloatArray, LabelledFrames, Table, TableError, check_same_list
+from evaluators.thresholds import SEARCHES, Thresholds, search_thresholds
+
+Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
+"""One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
+
+SPACES: Final = ("probabilities", "logits")
+"""What is averaged; valence and arousal are always averaged as they are."""
+
+STEPS: Final = 10
+"""The search tries weights of 0, 0.1, … 1, as the published EmotiEffNet notebook does."""
+
+EDGE: Final = 1e-7
+"""Probabilities are kept this far from 0 and 1 where logits are computed from them."""
+
+Array: TypeAlias = NDArray[np.float64]
 
 
-def average(tables: Sequence[Table]) -> Table:
-    """The mean of probabilities and of valence/arousal, row by row: the ensembles of EMMA's Table 5.
+def blend(tables: Sequence[Table], weights: Weights = None, *, space: str = "probabilities") -> Table:
+    """The weighted mean of tables, row by row; with equal weights the ensembles of EMMA's Table 5.
 
-    A row that is null in some tables is the mean of the others, and null only where it is null in all. Logits are left
-    out: those of a mean are not the mean of the logits.
+    A row that is null in some tables is the mean of the others, by their weights, and null only where it is null in all
+    that have a weight. Logits are left out: those of a mean are not the mean of the logits.
+
+    Args:
+        tables: at least one; a single one is returned as it is.
+        weights: not negative; they are divided by their sum.
+        space: ``probabilities``; or ``logits``: expressions and action units become the softmax and the sigmoid of the
+            mean of their logits, which are computed from the probabilities (so that any table has them).
 
     Raises:
         TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        SettingsError: weights that do not fit the tables, or an unknown space.
     """
+    check_tables(tables, space)
+    first = tables[0]
+    shares = resolve_weights(weights, len(tables), first.tasks)
+    if len(tables) == 1:
+        return first
+    equal = all(len(set(of_task)) == 1 for of_task in shares.values())
+    sources = [table.source for table in tables]
+    return Table(
+        video=first.video,
+        frame=first.frame,
+        image=first.image,
+        predictions={
+            task: _mean([_enter(table.predictions[task], task, space) for table in tables], shares[task], task, space)
+            for task in first.tasks
+        },
+        expressions=first.expressions,
+        metadata={
+            "label_files": dict(first.files),
+            "mean_of": [dict(table.metadata) for table in tables],
+            **({} if equal else {"weights": {task: list(of_task) for task, of_task in shares.items()}}),
+            **({} if space == "probabilities" else {"mean_in": space}),
+        },
+        source=f"the mean of {', '.join(sources)}",
+    )
+
+
+def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None = None) -> dict[str, tuple[float, ...]]:
+    """Weights by task that add up to 1, from any of the accepted forms.
+
+    Args:
+        weights: the form.
+        tables: how many there are.
+        tasks: that need weights; None for those that the weights are of.
+
+    Raises:
+        SettingsError: another number of weights than of tables, a negative one, only zeros, or a task without any.
+    """
+    if isinstance(weights, str):
+        weights = _stored(weights)
+    if tasks is None:
+        tasks = list(weights) if isinstance(weights, Mapping) else TASKS
+    if weights is None:
+        return {task: (1 / tables,) * tables for task in tasks}
+    by_task = dict(weights) if isinstance(weights, Mapping) else dict.fromkeys(tasks, weights)
+    unknown = [task for task in by_task if task not in TASKS]
+    missing = [task for task in tasks if task not in by_task]
+    if unknown or missing:
+        problem = f"there is no task {unknown[0]!r}" if unknown else f"no weights of {', '.join(missing)}"
+        raise SettingsError(f"postprocess.weights: {problem}; give one list for all tasks, or one for each")
+    shares = {}
+    for task in tasks:
+        given = np.asarray(by_task[task], dtype=np.float64)
+        if given.shape != (tables,):
+            raise SettingsError(f"postprocess.weights: {given.size} weights of {tables} tables; give one a table")
+        if not (given >= 0).all() or not 0 < given.sum() < np.inf:  # also catches NaN
+            raise SettingsError(f"postprocess.weights: {given.tolist()}; give numbers >= 0 that are not all 0")
+        shares[task] = tuple((given / given.sum()).tolist())
+    return shares
+
+
+def search_weights(
+    tables: Sequence[Table],
+    frames: LabelledFrames,
+    *,
+    space: str = "probabilities",
+    au_thresholds: Thresholds = 0.5,
+) -> dict[str, tuple[float, ...]]:
+    """The weights of the blend with the highest score of each task on these labels: P_VA, P_EXPR or P_LSD, P_AU.
+
+    Two or three tables: all weights in steps of 0.1. More: from equal weights, one table's weight after the other is
+    set to the best of 0, 0.1, … 1, the others sharing the rest as before, until nothing gets better. Of equal scores
+    the most even weights win. Scored on the same rows, the result flatters.
+
+    Args:
+        tables: two or more.
+        frames: the list with labels.
+        space: see ``blend``.
+        au_thresholds: of the action units; ``exact`` or ``grid`` searches them for every blend.
+
+    Raises:
+        TableError: as ``blend``.
+        SettingsError: one table, or a task of the tables without a label.
+    """
+    check_tables(tables, space)
+    check_same_list([*tables, frames])
+    if len(tables) < 2:
+        raise SettingsError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
+    found = {}
+    for task in tables[0].tasks:
+        arrays = [_enter(table.predictions[task], task, space) for table in tables]
+
+        def score(shares: tuple[float, ...], task: str = task, arrays: list[Array] = arrays) -> float:
+            values = _mean(arrays, shares, task, space)
+            return _score(values, task, frames, tables[0].expressions, au_thresholds)
+
+        search = _search_grid if len(tables) <= 3 else _search_coordinates
+        found[task] = search(score, len(tables))
+    return found
+
+
+def check_tables(tables: Sequence[Table], space: str = "probabilities") -> None:
+    """Refuse what cannot be blended, before anything is computed.
+
+    Raises:
+        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        SettingsError: an unknown space.
+    """
+    if space not in SPACES:
+        raise SettingsError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
     if not tables:
         raise TableError("nothing to average: give at least one prediction table")
     check_same_list(tables)
@@ -29,27 +165,91 @@ def average(tables: Sequence[Table]) -> Table:
                 f"{first.source} has {', '.join(first.tasks)}, {other.source} has {', '.join(other.tasks)}, or their "
                 "expression classes differ; average tables with the same columns"
             )
-    if len(tables) == 1:
-        return first
-    return Table(
-        video=first.video,
-        frame=first.frame,
-        image=first.image,
-        predictions={
-            task: _mean([table.predictions[task] for table in tables]) for task in TASKS if task in first.tasks
-        },
-        expressions=first.expressions,
-        metadata={"label_files": dict(first.files), "mean_of": [dict(table.metadata) for table in tables]},
-        source=f"the mean of {', '.join(table.source for table in tables)}",
-    )
 
 
-def _mean(arrays: Sequence[FloatArray]) -> FloatArray:
-    """Mean over the arrays that have a value; NaN where none has."""
-    total = np.zeros(arrays[0].shape)
-    count = np.zeros(arrays[0].shape)
-    for array in arrays:
-        total += np.nan_to_num(array, nan=0.0)
-        count += ~np.isnan(array)
-    mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).astype(np.float32)
-    return mean
+def _stored(path: str) -> dict[str, Any]:
+    weights = read_stored(path, "weights")
+    if not isinstance(weights, dict):
+        raise SettingsError(f"{path}: weights are {weights!r:.80}, expected a list for each task: search again")
+    return weights
+
+
+def _enter(values: FloatArray, task: str, space: str) -> Array:
+    """Into the space in which the mean is taken."""
+    exact = values.astype(np.float64)
+    if space == "probabilities" or task == "valence_arousal":
+        return exact
+    exact = exact.clip(EDGE, 1 - EDGE)
+    # of a softmax, logarithms are logits up to a constant of the row, which a softmax does not see
+    return np.log(exact) if task == "expression" else np.log(exact / (1 - exact))
+
+
+def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> FloatArray:
+    """Weighted mean of the arrays that have a value, back out of the space; NaN where none has."""
+    total, weight_sum = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape)
+    for array, weight in zip(arrays, weights, strict=True):
+        total += weight * np.nan_to_num(array, nan=0.0)
+        weight_sum += weight * ~np.isnan(array)
+    mean = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
+    if space == "logits" and task == "expression":
+        mean = np.exp(mean - mean.max(axis=1, keepdims=True))
+        mean /= mean.sum(axis=1, keepdims=True)
+    elif space == "logits" and task == "action_units":
+        mean = 1 / (1 + np.exp(-mean))
+    rounded: FloatArray = mean.astype(np.float32)
+    return rounded
+
+
+def _score(
+    values: FloatArray,
+    task: str,
+    frames: LabelledFrames,
+    expressions: Sequence[str],
+    au_thresholds: Thresholds,
+) -> float:
+    keep = np.asarray(~np.isnan(values).any(axis=1))
+    if task == "action_units" and isinstance(au_thresholds, str) and au_thresholds in SEARCHES:
+        units = frames.action_units[keep]
+        found = float(search_thresholds(au_thresholds, values[keep], units)[1].mean())
+        score = found if (~np.isnan(units)).any() else None
+    else:
+        thresholds = au_thresholds if task == "action_units" else 0.5
+        score = score_rows(
+            {task: values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
+        )["SCORE"]  # fmt: skip
+    if score is None:
+        raise SettingsError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
+    return score
+
+
+def _search_grid(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
+    return max(_simplex(tables), key=score)  # the first of equals
+
+
+def _simplex(tables: int) -> Iterator[tuple[float, ...]]:
+    """All weights in steps that add up to 1, the most even first."""
+    counts = [of for of in product(range(STEPS + 1), repeat=tables) if sum(of) == STEPS]
+    for of in sorted(counts, key=lambda of: (sum(count**2 for count in of), of)):
+        yield tuple(count / STEPS for count in of)
+
+
+def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
+    best = (1 / tables,) * tables
+    highest, before = score(best), -np.inf
+    while highest > before:
+        before = highest
+        for index in range(tables):
+            for step in range(STEPS + 1):
+                tried = _with_weight(best, index, step / STEPS)
+                if (
+                    reached := score(tried)
+                ) > highest + 1e-12:  # a rounding is no improvement, and could go on for ever
+                    best, highest = tried, reached
+    return best
+
+
+def _with_weight(weights: tuple[float, ...], index: int, weight: float) -> tuple[float, ...]:
+    """The weights with one of them set, the others sharing the rest as before (evenly where they had none)."""
+    others = sum(weights) - weights[index]
+    rest = [value / others if others > 1e-12 else 1 / (len(weights) - 1) for value in weights]
+    return tuple(weight if at == index else (1 - weight) * value for at, value in enumerate(rest))

@@ -121,6 +121,40 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
     return svg.text
 
 
+def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> str | None:
+    """Scores of each task against the half-width of the smoothing; None where nothing has labels.
+
+    Args:
+        ks: half-widths in frames.
+        scores: one for each of them.
+        kind: of the smoothing, for the axis.
+    """
+    panels = {
+        title: [name for name in names if name in scores[0] and scores[0][name] is not None]
+        for title, names in (
+            ("Valence and arousal", ("P_VA", "CCC_V", "CCC_A")),
+            ("Expressions", ("P_EXPR", "P_LSD", "ACC_EXPR")),
+            ("Action units", ("P_AU",)),
+        )
+    }
+    shown = {title: names for title, names in panels.items() if names}
+    if not shown:
+        return None
+    order = np.argsort(ks)
+    with _drawing(3.5 * len(shown), 3.1) as (figure, svg):
+        for axes, (title, names) in zip(_row(figure, len(shown)), shown.items(), strict=True):
+            for name, colour in zip(names, COLOURS, strict=False):
+                values = [scores[index][name] for index in order]
+                axes.plot([ks[index] for index in order], values, label=name, color=colour, marker="o", markersize=3)
+            axes.set_xscale("symlog", linthresh=1)  # k = 0 has its place beside 1, 10, 100
+            axes.set_xlim(0)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.set(title=title, xlabel=f"k of the {kind} window [i − k, i + k], frames")
+            axes.legend(frameon=False, fontsize=7.5)
+            axes.grid(color=GREY, linewidth=0.4)
+    return svg.text
+
+
 def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
     """Rows are labels, columns predictions; colour is the share within the row, the numbers are counts."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)

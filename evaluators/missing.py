@@ -3,55 +3,121 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.table import Table, TableError, some_rows
+from evaluators.table import IntArray, Table, TableError, some_rows
+from evaluators.timeline import check_videos, video_numbers
+
+FILLS: Final = ("linear", "reversed")
+"""Ways to fill a gap between two frames: see ``fill_nulls``."""
 
 
-def fill_nulls(table: Table) -> tuple[Table, int]:
-    """Fill the null rows of a table.
+class Between(NamedTuple):
+    """For M frames, which of K known frames of their video stand on both sides.
 
-    Valence and arousal (and nothing else) are interpolated linearly in the frame number between the neighbouring
-    frames with a prediction; everything else, and every value before the first or after the last of them, is taken
-    from the nearest such frame, the earlier of two equally near. Frame numbers count, not row distances: the lists of
-    the multi-task challenge skip frames.
+    Attributes:
+        before: (M,) index of the last known frame before it; equal to ``after`` where only one side has one.
+        after: (M,) index of the first known frame not before it.
+        share: (M,) float64 in [0, 1], how far it is on the way from one to the other; 0 where they are the same.
+    """
+
+    before: NDArray[np.intp]
+    after: NDArray[np.intp]
+    share: NDArray[np.float64]
+
+
+def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
+    """Fill the null rows of a table, in time.
+
+    Frame numbers count, not row distances: the lists of the multi-task challenge skip frames. Before the first and
+    after the last frame of a video with a prediction it is repeated. Between two of them, a and b, the frame j gets
+
+    * ``linear``: everything interpolated, the weight of a being (b - j) / (b - a); probabilities stay probabilities;
+    * ``reversed``: the weight of a is (j - a) / (b - a), as in the published EmotiEffNet notebooks of ABAW3 and ABAW5,
+      whose author mended it for ABAW6 (github.com/sb-ai-lab/EmotiEffLib);
+    * None: valence and arousal interpolated, everything else from the nearer of the two, the earlier on a tie. This is
+      what a submission does unless it is told otherwise.
 
     Returns:
         The table without nulls (the same object if it has none) and how many rows were filled.
 
     Raises:
-        TableError: a video has no prediction at all; there is nothing to fill its rows from.
+        TableError: a video has no prediction at all, so there is nothing to fill its rows from; or ``fill`` is given
+            and the list is of pictures.
     """
     null = table.null
+    if fill is not None:
+        check_videos(table, table.source)
     if not null.any():
         return table, 0
-    videos = np.asarray(table.video, dtype=object)
-    frame = np.asarray(table.frame)
-    filled = {key: values.copy() for key, values in table.predictions.items()}
-    for video in dict.fromkeys(videos[null]):
-        rows = np.flatnonzero(videos == video)
-        empty, known = rows[null[rows]], rows[~null[rows]]
-        if not len(known):
-            raise TableError(
-                f"{table.source}: video {video!r} has no prediction at all ({some_rows(empty)}); none of its images "
-                "could be read, so there is nothing to fill its rows from: provide its images and predict again"
-            )
-        times, first = np.unique(frame[known], return_index=True)  # a list may hold a frame twice
-        known = known[first]
-        nearest = known[_nearest(times, frame[empty])]
-        for key, values in table.predictions.items():
-            filled[key][empty] = values[nearest]
-        if "valence_arousal" in filled:
-            for column in range(2):
-                of_known = table.predictions["valence_arousal"][known, column]
-                filled["valence_arousal"][empty, column] = np.interp(frame[empty], times, of_known)
+    video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
+    known = known_rows(table, video)
+    found = between(video[known], frame[known], video[null], frame[null])
+    filled = {}
+    for key, values in table.predictions.items():
+        way = fill or ("linear" if key == "valence_arousal" else "nearest")
+        filled[key] = values.copy()
+        filled[key][null] = interpolate(values[known], found, way)
     return replace(table, predictions=filled), int(null.sum())
 
 
-def _nearest(times: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
-    """For each wanted time the index of the nearest in the sorted ``times``; the earlier one on a tie."""
-    after = np.searchsorted(times, wanted).clip(max=len(times) - 1)
+def known_rows(table: Table, video: IntArray) -> NDArray[np.intp]:
+    """Rows with a prediction, in order of video and frame, the first of those that list the same frame.
+
+    Args:
+        table: some of whose rows may be null.
+        video: (N,) numbers of the videos.
+
+    Raises:
+        TableError: a video has none.
+    """
+    rows = np.flatnonzero(~table.null)
+    empty = np.setdiff1d(video, video[rows])
+    if len(empty):
+        of_video = np.flatnonzero(video == empty[0])
+        raise TableError(
+            f"{table.source}: video {table.video[of_video[0]]!r} has no prediction at all ({some_rows(of_video)}); "
+            "none of its images could be read, so there is nothing to fill its rows from: provide its images and "
+            "predict again"
+        )
+    frame = np.asarray(table.frame)[rows]
+    rows = rows[np.lexsort((frame, video[rows]))]  # stable: the first row of a frame stays the first
+    video, frame = video[rows], np.asarray(table.frame)[rows]
+    first: NDArray[np.bool_] = np.append(True, (np.diff(video) != 0) | (np.diff(frame) != 0))
+    return rows[first]
+
+
+def between(known_video: IntArray, known_frame: IntArray, video: IntArray, frame: IntArray) -> Between:
+    """Find the known frames on both sides of each frame.
+
+    Args:
+        known_video: (K,) numbers of videos, ascending.
+        known_frame: (K,) frame numbers, ascending within a video, none twice.
+        video: (M,) of the frames that are asked for; each video is known.
+        frame: (M,) their frame numbers.
+    """
+    low = min(known_frame.min(), frame.min(initial=known_frame.max()))
+    stride = max(known_frame.max(), frame.max(initial=0)) - low + 1
+    after = np.searchsorted(known_video * stride + known_frame - low, video * stride + frame - low)
     before = (after - 1).clip(min=0)
-    return np.where(np.abs(times[after] - wanted) < np.abs(wanted - times[before]), after, before)
+    after = after.clip(max=len(known_video) - 1)
+    after = np.where(known_video[after] == video, after, before)
+    before = np.where((known_video[before] == video) & (known_frame[after] != frame), before, after)
+    distance = known_frame[after] - known_frame[before]
+    share = np.divide(frame - known_frame[before], distance, out=np.zeros(len(frame)), where=distance > 0)
+    return Between(before, after, share)
+
+
+def interpolate(values: NDArray[np.floating], found: Between, way: str) -> NDArray[np.float64]:
+    """(M, columns) between the known ``values`` (K, columns); ``way`` is of ``FILLS``, or ``nearest``."""
+    weight = found.share[:, None]  # of the frame after
+    if way == "nearest":
+        weight = (weight > 0.5).astype(np.float64)
+    elif way == "reversed":
+        weight = 1 - weight
+    first, second = values[found.before].astype(np.float64), values[found.after].astype(np.float64)
+    # where both are one frame, its value as it is
+    return np.where((found.before == found.after)[:, None], first, (1 - weight) * first + weight * second)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.labels import EXPRESSIONS
-from evaluators.metrics import AffectScores, Labels, Predictions, Scores
+from evaluators.metrics import AffectScores, Predictions, Scores
 from evaluators.table import (
     FloatArray,
     FrameList,
@@ -49,6 +49,10 @@ __all__ = [
     "score_table",
     "write_table",
 ]
+
+
+CHUNK: Final = 16384
+"""Rows that are scored at a time: what is computed of them then stays in a core's cache."""
 
 
 class PartWriter:
@@ -166,29 +170,57 @@ def merge_parts(
     return Path(destination)
 
 
-def score_table(table: Table, frames: LabelledFrames, *, au_thresholds: Thresholds = 0.5) -> Scores:
+def score_table(
+    table: Table, frames: LabelledFrames, *, au_thresholds: Thresholds = 0.5, only: NDArray[np.bool_] | None = None
+) -> Scores:
     """Scores of a table by the very metrics that training uses; null rows are left out.
 
     ``evaluators.missing.fill_nulls`` first gives the score over every listed frame instead.
+
+    Args:
+        table: the predictions.
+        frames: the labels.
+        au_thresholds: see ``evaluators.thresholds``.
+        only: (N,) the rows to score, by default all.
 
     Raises:
         TableError: the table is not of this list.
     """
     check_same_list([table, frames])
+    keep = ~table.null if only is None else ~table.null & only
+    predictions = {task: table.predictions[task][keep] for task in table.tasks}
+    return score_rows(predictions, frames, keep, expressions=table.expressions, au_thresholds=au_thresholds)
+
+
+def score_rows(
+    predictions: Mapping[str, FloatArray],
+    frames: LabelledFrames,
+    keep: NDArray[np.bool_],
+    *,
+    expressions: Sequence[str],
+    au_thresholds: Thresholds = 0.5,
+) -> Scores:
+    """Scores of predictions of some rows of a list.
+
+    Args:
+        predictions: by task, arrays (rows, columns) without NaN.
+        frames: the labels of all rows.
+        keep: (N,) which rows the predictions are of.
+        expressions: class names, in label order.
+        au_thresholds: see ``evaluators.thresholds``.
+    """
     scores = AffectScores(
-        table.tasks,
-        expressions=table.expressions,
+        tuple(predictions),
+        expressions=expressions,
         au_thresholds=au_thresholds,
         sync_on_compute=False,  # the table is whole, and only rank 0 scores it
     )
-    keep = ~table.null
-    predictions: Any = {task: torch.from_numpy(table.predictions[task][keep]) for task in table.tasks}
-    labels = Labels(
-        valence_arousal=torch.from_numpy(frames.valence_arousal[keep]),
-        expression=torch.from_numpy(frames.expression[keep]),
-        action_units=torch.from_numpy(frames.action_units[keep]),
-    )
-    scores.update(predictions, labels)
+    rows = np.flatnonzero(keep)
+    for start in range(0, len(rows), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        part: Any = {task: torch.from_numpy(values[chunk]) for task, values in predictions.items()}
+        labels: Any = {task: torch.from_numpy(getattr(frames, task)[rows[chunk]]) for task in predictions}
+        scores.update(part, labels)
     return scores.compute()
 
 

@@ -44,16 +44,23 @@ def format_table(scores: Scores, references: Mapping[str, Scores] | None = None)
     return "\n".join(lines)
 
 
-def write_scores(scores: Scores, path: str | Path) -> None:
-    """Write scores as one JSON object of the same names; ``"no labels"`` stands for None."""
+def write_scores(scores: Scores, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
+    """Write scores as one JSON object of the same names; ``"no labels"`` stands for None.
+
+    Args:
+        scores: to write.
+        path: the file.
+        notes: what must be known of the scores (``postprocess``, ``tuned_on_these_labels``); lists or objects.
+    """
     content = {name: NO_LABELS if value is None else value for name, value in scores.items()}
-    _write(Path(path), json.dumps(content, indent=2) + "\n")
+    _write(Path(path), json.dumps({**content, **(notes or {})}, indent=2) + "\n")
 
 
 def read_scores(path: str | Path) -> Scores:
-    """Read what ``write_scores`` wrote."""
+    """Read what ``write_scores`` wrote, without the notes."""
     content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return {name: None if value == NO_LABELS else float(value) for name, value in content.items()}
+    scores = {name: value for name, value in content.items() if not isinstance(value, list | dict)}
+    return {name: None if value == NO_LABELS else float(value) for name, value in scores.items()}
 
 
 def write_report(
@@ -62,6 +69,7 @@ def write_report(
     frames: LabelledFrames | None = None,
     split: str = "val",
     references: Mapping[str, Scores] | None = None,
+    remark: str = "",
 ) -> Path:
     """Write ``report.html`` of a run: one file without external assets, from what the run folder holds.
 
@@ -74,6 +82,7 @@ def write_report(
         frames: frames and labels of the split.
         split: which prediction table.
         references: scores to show beside the model's, by name; the first is marked in the bars.
+        remark: a sentence to stand above the scores.
 
     Returns:
         Path of the page.
@@ -97,7 +106,8 @@ def write_report(
         _score_section(scores, named),
         _config_section(run / "config.yaml"),
     ]
-    body = "\n".join([_header(run, table), _tiles(scores, named), *sections])
+    above = [f"<p class=remark>{escape(remark)}</p>"] if remark else []
+    body = "\n".join([_header(run, table), *above, _tiles(scores, named), *sections])
     path = run / "report.html"
     _write(path, _PAGE.replace("{title}", escape(_name(run))).replace("{body}", body))
     return path
@@ -222,6 +232,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #2b3440; background: #f5f7f9
 h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 15px; margin: 0 0 8px; }
 .facts { color: #66717e; margin: 4px 0 20px; }
+.remark { font-weight: bold; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; }
 .tile { background: #fff; border: 1px solid #e1e6eb; border-radius: 8px; padding: 10px 18px;
   min-width: 110px; flex: 1; }

@@ -190,7 +190,8 @@ def check_same_list(tables: Sequence[FrameList], names: Sequence[str] | None = N
         if len(first.frame) != len(other.frame):
             raise TableError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
         differs = np.asarray(first.frame) != np.asarray(other.frame)
-        differs |= np.asarray(first.video, dtype=object) != np.asarray(other.video, dtype=object)
+        if list(first.video) != list(other.video):
+            differs |= np.asarray(first.video, dtype=object) != np.asarray(other.video, dtype=object)
         if differs.any():
             row = int(differs.argmax())
             a, b = (f"{one.video[row]} frame {one.frame[row]}" for one in (first, other))

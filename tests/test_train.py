@@ -14,15 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from datamodules.labels import DataError
+from evaluate import evaluate
 from evaluators.report import read_scores
+from evaluators.stored import SettingsError
 from tests.conftest import SMALL
 from train import train
 from training.assembly import build_module
 from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, resolve, stored_config
+from training.config import CONFIG_DIR, ConfigError, resolve, stored_config
 from training.run import RunFolderError
 
 REPOSITORY = CONFIG_DIR.parent
@@ -136,6 +139,75 @@ def test_evaluate_averages_tables_and_writes_a_submission(run: Path, tmp_path: P
     assert {len(line.split(",")) for line in lines[1:]} == {16}
 
 
+def test_evaluate_postprocesses_and_a_submission_has_it(run: Path, tmp_path: Path) -> None:
+    table = run / "predictions" / "val.parquet"
+    done = command(
+        "evaluate.py", f"predictions={table}", f"paths.run_dir={tmp_path}/smooth", "postprocess.smoothing=box",
+        "postprocess.k=3", "postprocess.missing=linear", "postprocess.au_thresholds=exact", "curve=[0,3,100]",
+        f"submission={tmp_path}/submission.txt",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "tuned on the labels that these scores are of, so they flatter: au_thresholds" in done.stdout
+    assert "so they flatter" in (tmp_path / "smooth" / "report.html").read_text()
+    notes = json.loads((tmp_path / "smooth" / "scores.json").read_text())
+    assert notes["tuned_on_these_labels"] == ["au_thresholds"]
+    assert notes["postprocess"]["k"] == 3
+    scores, before = scores_of(tmp_path / "smooth"), scores_of(run)
+    assert scores["P_AU"] > before["P_AU"]
+    predictions = tmp_path / "smooth" / "predictions"
+    assert pq.read_table(predictions / "val.parquet").equals(pq.read_table(table))
+    smoothed = pq.read_table(predictions / "val-postprocessed.parquet")
+    assert all(column.null_count == 0 for column in smoothed.columns)
+    lines = (tmp_path / "submission.txt").read_text().splitlines()[1:]
+    thresholds = json.loads((tmp_path / "smooth" / "postprocess.json").read_text())["au_thresholds"]
+    for line, row in zip(lines, smoothed.to_pylist(), strict=True):
+        fields = line.split(",")
+        assert float(fields[1]) == pytest.approx(row["valence"], abs=6e-5)
+        assert fields[4:] == ["01"[row[name] >= threshold] for name, threshold in thresholds.items()]
+    curve = (tmp_path / "smooth" / "curve.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in curve][:4] == ["k", "0", "3", "100"]
+    assert "curve: P_VA is highest at k=" in done.stdout
+    assert (tmp_path / "smooth" / "curve.svg").is_file()
+
+
+def evaluated(folder: Path, *overrides: str) -> Path:
+    """evaluate.py in this process."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        evaluate(compose("evaluate", overrides=[f"paths.run_dir={folder}", *overrides]))
+    return folder
+
+
+def test_evaluate_applies_what_another_run_has_stored(run: Path, tmp_path: Path) -> None:
+    table = run / "predictions" / "val.parquet"
+    both = f"predictions=[{table},{table}]"
+    search = evaluated(tmp_path / "search", both, "postprocess.weights=search", "postprocess.au_thresholds=grid")
+    stored = search / "postprocess.json"
+    assert json.loads(stored.read_text())["weights"]["expression"] == [0.5, 0.5]
+    apply = evaluated(
+        tmp_path / "apply", both, f"postprocess.weights={stored}", f"postprocess.au_thresholds={stored}",
+        "postprocess.k.action_units=0", "postprocess.smoothing=median",
+    )  # fmt: skip
+    assert not (apply / "postprocess.json").exists()
+    notes = json.loads((apply / "scores.json").read_text())
+    assert notes["tuned_on_these_labels"] == ["weights", "au_thresholds"]  # the same label file
+    assert notes["postprocess"]["k"] == {"valence_arousal": 50, "expression": 50, "action_units": 0}
+    assert scores_of(apply)["P_AU"] == pytest.approx(scores_of(search)["P_AU"], abs=1e-6)
+
+
+def test_evaluate_tells_wrong_postprocessing_before_it_begins(run: Path, tmp_path: Path) -> None:
+    table = f"predictions={run}/predictions/val.parquet"
+    with pytest.raises(SettingsError) as caught:
+        evaluated(
+            tmp_path / "none", table, "postprocess.weights=[1,2]", "postprocess.smoothing=mean",
+            "postprocess.au_thresholds=nowhere.json",
+        )  # fmt: skip
+    for expected in ("weights is for several tables", "there are null, box", "no such file"):
+        assert expected in str(caught.value)
+    with pytest.raises(ConfigError, match=r"curve=\[-1\]: give frames to either side"):
+        evaluated(tmp_path / "none", table, "curve=[-1]")
+    assert not (tmp_path / "none").exists()
+
+
 def test_two_processes_give_the_table_of_one(run: Path, faces: Path, tmp_path: Path) -> None:
     checkpoint = f"checkpoint={run}/checkpoints/best.ckpt"
     done = command(
@@ -214,10 +286,11 @@ def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path
     "model.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task", "callbacks=epochs",
     "callbacks=final",
     "model.network.vit.stem=linear", "trainer.precision=bf16-mixed", "postprocess.au_thresholds=published",
+    "postprocess.smoothing=gaussian",
 ])  # fmt: skip
 def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) -> None:
     score = train(compose_run(option, "trainer.max_epochs=2", "trainer.limit_train_batches=2"))
-    assert score == pytest.approx(scores_of(tmp_path / "run")["SCORE"], abs=1e-6) or "threshold" in option
+    assert score == pytest.approx(scores_of(tmp_path / "run")["SCORE"], abs=1e-6) or "postprocess" in option
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")))

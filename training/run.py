@@ -21,6 +21,7 @@ from backbones.files import weights_file
 from backbones.weights import WeightsError, file_sha256
 from datamodules.labels import DataError
 from evaluators.predictions import TableError
+from evaluators.stored import SettingsError
 from training.checkpoints import CheckpointError
 from training.config import ConfigError
 
@@ -39,6 +40,7 @@ USER_ERRORS = (
     FileNotFoundError,
     MisconfigurationException,
     RunFolderError,
+    SettingsError,
     TableError,
     WeightsError,
 )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
 from evaluators.chance import chance, majority
+from evaluators.curve import curve, write_curve
 from evaluators.metrics import Scores
-from evaluators.predictions import merge_parts, read_table, score_table
-from evaluators.report import format_table, write_report, write_scores
-from evaluators.table import LabelledFrames
-from evaluators.thresholds import Thresholds
+from evaluators.postprocess import PostProcess, Processed, process
+from evaluators.predictions import merge_parts, score_table, write_table
+from evaluators.report import NO_LABELS, format_table, write_report, write_scores
+from evaluators.stored import STORED
+from evaluators.table import LabelledFrames, Table
 from training.callbacks import parts_folder
 from training.module import AffectModule, Module
 
@@ -71,25 +74,91 @@ def _renderer(roots: str | Sequence[str]) -> dict[str, Any] | None:
     return None
 
 
-def report(path: Path, frames: LabelledFrames, folder: Path, *, au_thresholds: Thresholds = 0.5) -> Scores:
-    """Scores a table, prints them, and writes ``scores.json`` and ``report.html`` into the run folder.
+def report(
+    tables: Sequence[Table],
+    frames: LabelledFrames,
+    folder: Path,
+    *,
+    split: str = "val",
+    settings: PostProcess | None = None,
+    curve_of: Sequence[int] | None = None,
+) -> Processed:
+    """Post-processes and scores tables, prints the scores, and writes what belongs to them into the run folder.
+
+    That is ``scores.json``, ``report.html``; ``predictions/<split>.parquet`` where it is not there yet, and
+    ``<split>-postprocessed.parquet`` beside it where filling or smoothing has changed it; ``postprocess.json`` where
+    something was searched; ``curve.csv`` and ``curve.svg`` where a curve was asked for.
 
     Args:
-        path: the table.
+        tables: one, or several to be blended.
         frames: the split's list with its labels.
         folder: the run folder.
-        au_thresholds: of the action units.
+        split: which it is.
+        settings: of the post-processing.
+        curve_of: half-widths of a curve.
+
+    Returns:
+        What was scored.
     """
-    table = read_table(path)
-    scores = score_table(table, frames, au_thresholds=au_thresholds)
-    write_scores(scores, folder / "scores.json")
-    references = {guess.__name__: guess(frames, table.expressions) for guess in (chance, majority)}
-    write_report(folder, frames=frames, split=path.stem, references=references)
+    settings = settings or PostProcess()
+    done = process(tables, frames, settings)
+    path = folder / "predictions" / f"{split}.parquet"
+    if not path.is_file():
+        write_table(done.blended, path)
+    if done.table is not done.blended:
+        path = path.with_name(f"{split}-postprocessed.parquet")
+        write_table(done.table, path)
+    if done.found:
+        done.store(folder / STORED, split, frames)
+    scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
+    references = {guess.__name__: guess(frames, done.table.expressions) for guess in (chance, majority)}
+    image = ~done.blended.null
+    filled = not image.all() and not done.table.null.any()
+    if filled:
+        seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
+        references = {**references, "with an image": seen}
+    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image")))
+    remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
+    remark = remark if done.tuned else ""
+    write_report(folder, frames=frames, split=path.stem, references=references, remark=remark)
     print(format_table(scores, references))
-    if table.null.any():
-        print(f"{int(table.null.sum())} of {len(table)} rows have no readable image: they are null and not scored")
+    if filled:
+        print(f"{int((~image).sum())} of {len(image)} rows have no readable image: filled in time, and scored")
+    elif not image.all():
+        print(f"{int((~image).sum())} of {len(image)} rows have no readable image: they are null and not scored")
+    if remark:
+        print(remark)
+    if curve_of:
+        print(_curve(done, frames, folder, settings, curve_of))
     print(f"run folder: {folder}")
-    return scores
+    return done
+
+
+def _curve(done: Processed, frames: LabelledFrames, folder: Path, settings: PostProcess, ks: Sequence[int]) -> str:
+    """Writes the curve of the blend; lines to print."""
+    kind = settings.smoothing or "box"
+    scores = curve(
+        done.blended,
+        frames,
+        ks,
+        kind,
+        missing=settings.missing,
+        sigma=settings.sigma,
+        au_thresholds=done.au_thresholds,
+    )
+    return write_curve(folder, ks, scores, kind)
+
+
+def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:
+    """What scores.json says of its scores; nothing where nothing was done to the predictions."""
+    notes: dict[str, Any] = {}
+    if settings != PostProcess(k=settings.k):
+        notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}
+    if done.tuned:
+        notes["tuned_on_these_labels"] = list(done.tuned)
+    if with_image is not None:
+        notes["with_an_image"] = {name: NO_LABELS if value is None else value for name, value in with_image.items()}
+    return notes
 
 
 def validate(trainer: pl.Trainer, module: Module, datamodule: FaceDataModule) -> Scores:

@@ -1,0 +1,86 @@
+"""Scores against the half-width of the smoothing: Figures 2 to 5 of the EmotiEffNet paper for any table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evaluators import figures
+from evaluators.metrics import Scores
+from evaluators.predictions import score_table
+from evaluators.report import MAIN, NO_LABELS
+from evaluators.smoothing import smooth_many
+from evaluators.table import LabelledFrames, Table
+from evaluators.thresholds import Thresholds
+
+
+def curve(
+    table: Table,
+    frames: LabelledFrames,
+    ks: Sequence[int],
+    kind: str = "box",
+    *,
+    missing: str | None = None,
+    sigma: float | None = None,
+    au_thresholds: Thresholds = 0.5,
+) -> dict[str, list[Scores]]:
+    """The scores for each half-width, the table being read and laid out once.
+
+    Args:
+        table: as it is before missing frames are filled.
+        frames: the list with labels.
+        ks: half-widths, of all tasks alike; 0 is without smoothing.
+        kind: see ``evaluators.smoothing.smooth_many``, also for ``missing`` and ``sigma``.
+        missing: how missing frames are filled first.
+        sigma: of a Gaussian.
+        au_thresholds: of the action units, the same for all.
+
+    Returns:
+        Scores in the order of ``ks`` over ``all`` rows with a prediction; where rows were filled, also over those
+        ``with an image`` alone, which is what published validation scores count.
+    """
+    image = ~table.null
+    over = {"all": None} if missing is None or image.all() else {"all": None, "with an image": image}
+    scores: dict[str, list[Scores]] = {name: [] for name in over}
+    for smoothed in smooth_many(table, ks, kind, missing=missing, sigma=sigma):
+        for name, rows in over.items():
+            scores[name].append(score_table(smoothed, frames, au_thresholds=au_thresholds, only=rows))
+    return scores
+
+
+def write_curve(folder: Path, ks: Sequence[int], scores: Mapping[str, Sequence[Scores]], kind: str) -> str:
+    """Write ``curve.csv`` (a line for each k and each set of rows, all scores) and ``curve.svg``.
+
+    Args:
+        folder: where to.
+        ks: the half-widths.
+        scores: from ``curve``.
+        kind: of the smoothing.
+
+    Returns:
+        Lines to print: the best k of each main score over all rows, the smallest of equal ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(next(iter(scores.values()))[0])
+    beside = folder / ".curve.csv.writing"
+    with beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["rows", "k", *names])
+        for rows, of_rows in scores.items():
+            for k, of_k in zip(ks, of_rows, strict=True):
+                writer.writerow([rows, k, *(NO_LABELS if of_k[name] is None else of_k[name] for name in names)])
+    os.replace(beside, folder / "curve.csv")
+    drawn = figures.smoothing_curve(ks, scores["all"], kind)
+    if drawn is not None:
+        beside = folder / ".curve.svg.writing"
+        beside.write_text(drawn, encoding="utf-8")
+        os.replace(beside, folder / "curve.svg")
+    lines = []
+    for name in (name for name in MAIN if name in names):
+        values = {k: value for k, of_k in zip(ks, scores["all"], strict=True) if (value := of_k[name]) is not None}
+        if values:
+            best = max(sorted(values), key=values.__getitem__)
+            lines.append(f"curve: {name} is highest at k={best}: {values[best]:.4f}")
+    return "\n".join(lines)

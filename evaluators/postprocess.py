@@ -1,0 +1,195 @@
+"""From tables to the one that is scored, in one order: blend, missing frames, smoothing, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from datamodules.labels import AU_NAMES
+from evaluators.blending import SPACES, Weights, blend, resolve_weights, search_weights
+from evaluators.metrics import TASKS
+from evaluators.missing import FILLS, fill_nulls
+from evaluators.smoothing import WINDOWS, HalfWidths, half_widths, smooth
+from evaluators.stored import SettingsError, searched_on, write_stored
+from evaluators.table import LabelledFrames, Table, check_same_list
+from evaluators.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
+from evaluators.timeline import check_videos
+
+SEARCH: Final = "search"
+"""The word that asks for a search of the weights."""
+
+PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
+"""The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
+
+
+@dataclass(frozen=True)
+class PostProcess:
+    """What is done to predictions; the defaults change nothing.
+
+    Attributes:
+        weights: of the tables that are blended: None (equal), one a table, by task, ``search``, or a stored file.
+        blend: ``probabilities`` or ``logits``: see ``evaluators.blending.blend``.
+        missing: None, ``linear`` or ``reversed``: see ``evaluators.missing.fill_nulls``.
+        smoothing: None, ``box``, ``median`` or ``gaussian``: see ``evaluators.smoothing``.
+        k: half-width of the smoothing in frames, one number or one by task.
+        sigma: of the Gaussian in frames; None for k / 2.
+        au_thresholds: as ``evaluators.thresholds`` has them, or ``exact`` or ``grid``: searched on the labels.
+    """
+
+    weights: Weights = None
+    blend: str = "probabilities"
+    missing: str | None = None
+    smoothing: str | None = None
+    k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
+    sigma: float | None = None
+    au_thresholds: Thresholds = 0.5
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any], tables: int = 1) -> PostProcess:
+        """The settings of a configuration node, all checked before anything is computed.
+
+        Args:
+            node: the keys above; those that are not there keep their defaults.
+            tables: how many there are to blend.
+
+        Raises:
+            SettingsError: with every error found.
+        """
+        known = [one.name for one in fields(cls)]
+        errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
+        settings = cls(**{key: value for key, value in node.items() if key in known})
+        checks: list[Callable[[], object]] = [
+            lambda: _one_of("blend", settings.blend, SPACES),
+            lambda: _one_of("missing", settings.missing, (None, *FILLS)),
+            lambda: _one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
+            lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
+            lambda: _check_used(settings),
+            lambda: _check_weights(settings.weights, tables),
+            lambda: settings.au_thresholds in SEARCHES or resolve_thresholds(settings.au_thresholds),
+        ]
+        for check in checks:
+            try:
+                check()
+            except SettingsError as error:
+                errors.append(str(error))
+            except (TypeError, ValueError) as error:
+                errors.append(f"postprocess: {error}; see conf/postprocess/default.yaml for the forms")
+        if errors:
+            raise SettingsError("; ".join(errors))
+        return settings
+
+    def check_list(self, frames: LabelledFrames) -> None:
+        """Refuse a list on which these settings must fail, before hours are spent on its predictions.
+
+        Raises:
+            TableError: filling or smoothing of single pictures.
+            SettingsError: a search of thresholds without a label of action units.
+        """
+        if self.smoothing is not None or self.missing is not None:
+            check_videos(frames, "the frame list")
+        if self.au_thresholds in SEARCHES and np.isnan(frames.action_units).all():
+            raise SettingsError(
+                f"postprocess.au_thresholds={self.au_thresholds}: this list has no action-unit label to search on; "
+                "search on a split with labels and give the file that it stores"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Processed:
+    """What came out.
+
+    Attributes:
+        blended: the blend before anything else; the table itself where there is one.
+        table: after everything; the same object as ``blended`` where nothing else was asked for.
+        au_thresholds: the twelve that decide.
+        found: what was searched here, by key, as ``evaluators.stored`` keeps it.
+        tuned: keys that were searched on the labels of this very list, here or by an earlier run.
+    """
+
+    blended: Table
+    table: Table
+    au_thresholds: tuple[float, ...]
+    found: Mapping[str, Any]
+    tuned: tuple[str, ...]
+
+    def store(self, path: Path, split: str, frames: LabelledFrames) -> None:
+        """Write what was searched on this list, for another split."""
+        write_stored(path, self.found, split=split, rows=len(self.table), files=frames.files)
+
+
+def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProcess) -> Processed:
+    """Blend, fill, smooth, and settle the thresholds; each step works on what the one before it has left.
+
+    A search of the weights sees the blend before filling and smoothing; one of the thresholds sees what is scored.
+
+    Raises:
+        TableError: tables of different lists, or another of the errors of the steps.
+        SettingsError: a search without labels, or settings that do not fit the tables.
+    """
+    check_same_list([*tables, frames])
+    settings.check_list(frames)
+    weights, found = settings.weights, dict[str, Any]()
+    if weights == SEARCH:
+        weights = search_weights(tables, frames, space=settings.blend, au_thresholds=settings.au_thresholds)
+        found["weights"] = {task: list(of_task) for task, of_task in weights.items()}
+    blended = blend(tables, weights, space=settings.blend)
+    if settings.smoothing is not None:
+        table = smooth(blended, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
+    elif settings.missing is not None:
+        table = fill_nulls(blended, settings.missing)[0]
+    else:
+        table = blended
+    thresholds = settings.au_thresholds
+    if isinstance(thresholds, str) and thresholds in SEARCHES:
+        searched = _search(table, frames, thresholds)
+        found["au_thresholds"] = dict(zip(AU_NAMES, searched, strict=True))
+        thresholds = searched
+    stored = {key: value for key in ("weights", "au_thresholds") if isinstance(value := getattr(settings, key), str)}
+    earlier = [
+        key
+        for key, value in stored.items()
+        if key not in found and Path(value).is_file() and searched_on(value, frames.files)
+    ]
+    return Processed(blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
+
+
+def _search(table: Table, frames: LabelledFrames, search: str) -> list[float]:
+    if "action_units" not in table.predictions:
+        raise SettingsError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
+    thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
+    return [float(threshold) for threshold in thresholds]
+
+
+def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
+    if value not in options:
+        names = ", ".join("null" if option is None else option for option in options)
+        raise SettingsError(f"postprocess.{key} is {value!r}; there are {names}")
+
+
+def _check_used(settings: PostProcess) -> None:
+    """Refuses numbers that nothing would use: they were meant to do something."""
+    if settings.sigma is not None and settings.smoothing != "gaussian":
+        raise SettingsError(
+            "postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out"
+        )
+    if settings.sigma is not None and not settings.sigma > 0:
+        raise SettingsError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
+    if settings.smoothing is None and settings.k != PUBLISHED_K:
+        raise SettingsError(
+            "postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian"
+        )
+
+
+def _check_weights(weights: Weights, tables: int) -> None:
+    if weights is None:
+        return
+    if tables < 2:
+        raise SettingsError(
+            "postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
+        )
+    if weights != SEARCH:
+        resolve_weights(weights, tables)
