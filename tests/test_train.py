@@ -299,6 +299,8 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
              "dan": ["render.train_faces=32", "render.val_faces=16"],
              "baseline": ["backbone.name=resnet10t", "render.train_videos=3", "render.val_videos=2",
                           "render.frames_per_video=8"],
+             "photographs": ["backbone.name=resnet10t", "model.network.image_size=32", "render.train_videos=3",
+                             "render.val_videos=2", "render.frames_per_video=8"],
              "baseline_lsd": ["backbone.name=resnet10t", "render.train_faces=36", "render.val_faces=12"],
              "mae": ["render.train_faces=36", "render.val_faces=12", "model.warmup_epochs=0"],
              "cotex": ["render.train_faces=36", "render.val_faces=12", "model.mask_ratio=0.5"]}[experiment]  # fmt: skip

@@ -19,8 +19,8 @@ class PlainMAE(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vit: Any = timm.create_model("vit_base_patch16_224", num_classes=0)
-        width = 768
+        vit: Any = timm.create_model("vit_base_patch16_224", num_classes=0)
+        self.vit, width = vit, vit.embed_dim
         self.embed = nn.Linear(width, 512)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, 512))
         self.positions = nn.Parameter(torch.zeros(1, 197, 512), requires_grad=False)
@@ -30,7 +30,7 @@ class PlainMAE(nn.Module):
 
     def forward(self, image: Tensor, ratio: float) -> Tensor:
         """Loss of normalised (B, 3, 224, 224) images of which ``ratio`` of the patches is removed."""
-        vit = self.vit
+        vit: Any = self.vit
         tokens = vit.patch_embed(image) + vit.pos_embed[:, 1:]
         batch, patches, width = tokens.shape
         kept = int(patches * (1 - ratio))

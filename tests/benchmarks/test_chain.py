@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from benchmarks import chain as module
 from benchmarks.chain import ARMS, arm_overrides, chain, run, table
 from evaluators.report import write_scores
 from tests.conftest import SMALL
-from training.config import ConfigError
+from train import train
+from training.config import CONFIG_DIR, ConfigError
 
 
 def test_each_arm_has_its_priors(tmp_path: Path) -> None:
@@ -31,7 +33,11 @@ def test_a_small_chain_runs_and_is_not_run_twice(tmp_path: Path, monkeypatch: py
     def smaller(folder: Path, arguments: list[str]):
         calls.append(folder.name)
         experiment = arguments[0].removeprefix("experiment=")
-        return run(folder, [*arguments, *small, *sizes[experiment]])
+        if not (folder / "scores.json").is_file():
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                given = [*arguments, *small, *sizes[experiment], f"paths.run_dir={folder}"]
+                train(compose("train", overrides=given))
+        return run(folder, [])
 
     monkeypatch.setattr(module, "run", smaller)
     first = chain(tmp_path / "seed1", 1, ["model.network.head_hidden=null"])
