@@ -11,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones.preprocessing import IMAGENET
 from backbones.weights import file_sha256
+from datamodules.labels import UNI_HEADERS
 from evaluators.blending import check_tables
 from evaluators.postprocess import PostProcess, Processed
 from evaluators.predictions import read_table
-from evaluators.submission import UNI_HEADERS, write_submission, write_uni_submission
+from evaluators.submission import write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, resolve

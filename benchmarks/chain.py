@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from evaluators.metrics import Scores
-from evaluators.report import read_scores
+from evaluators.report import aligned, read_scores
 from training.config import CONFIG_DIR, ConfigError
 from training.run import clear_errors
 
@@ -112,8 +112,7 @@ def main() -> None:
         writer.writerow(["seed", "run", *SHOWN])
         for seed, runs in results.items():
             writer.writerows([seed, arm, *(runs[f"emma-{arm}"][name] for name in SHOWN)] for arm in ARMS)
-    for row in table(results):
-        print("".join(f"{cell:<18}" for cell in row).rstrip())
+    print(aligned(table(results)))
     for prior, name in (("mae", "LOSS"), ("dan", "P_EXPR")):
         print(f"{prior}: {name} {_spread([seed[prior][name] or 0.0 for seed in results.values()])}")
     print(f"table: {folder / 'table.csv'}")

@@ -40,7 +40,7 @@ from datamodules.annotations import Frames, read_mtl
 from datamodules.faces import read_image
 from datamodules.labels import EXPRESSIONS
 from datamodules.transforms import EvalTransform
-from evaluators.report import read_scores
+from evaluators.report import aligned, read_scores
 from evaluators.table import read_table
 from training.run import clear_errors
 
@@ -218,14 +218,6 @@ def per_source(root: Path, split: Split, systems: dict[str, list[Labels]]) -> li
     return rows
 
 
-def show(rows: list[list[str]]) -> None:
-    """Print a table."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    print()
-
-
 def main() -> None:
     """Choose, train, compare, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -240,7 +232,7 @@ def main() -> None:
     for name, values in candidates.items():
         shown = [*values, np.mean(values, axis=0)]
         rows.append([name, *(f"{accuracy:.3f} / {f1:.3f}" for accuracy, f1 in shown)])
-    show(rows)
+    print(aligned(rows), end="\n\n")
     print(f"chosen: {best}\n")
 
     systems: dict[str, list[Labels]] = {"ours": []}
@@ -266,9 +258,9 @@ def main() -> None:
             intervals[name] = bootstrap(systems["ours"], predictions[0], val.labels)
             cells += [f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in intervals[name]]
         rows.append([name, *cells, *[""] * (5 - 1 - len(cells))])
-    show(rows)
+    print(aligned(rows), end="\n\n")
     sources = per_source(root, val, systems)
-    show(sources)
+    print(aligned(sources), end="\n\n")
     results = {
         "candidates": candidates,
         "chosen": best,

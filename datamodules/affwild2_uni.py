@@ -9,7 +9,7 @@ from datamodules.annotations import Frames
 from datamodules.augmented import AugmentationOptions, AugmentedDataModule
 from datamodules.base import Split
 from datamodules.computed import CropPaths
-from datamodules.uni_annotations import Task
+from datamodules.labels import UniTask
 from datamodules.uni_files import UniFiles
 
 
@@ -41,7 +41,7 @@ class AffWild2UniDataModule(AugmentedDataModule):
         self,
         root: str | list[str],
         *,
-        task: Task,
+        task: UniTask,
         train_annotations: str | None = None,
         val_annotations: str | None = None,
         test_list: str | None = None,
@@ -52,8 +52,8 @@ class AffWild2UniDataModule(AugmentedDataModule):
         **options: Unpack[AugmentationOptions],
     ) -> None:
         super().__init__(**options)
-        if task not in get_args(Task):
-            raise ValueError(f"data.task is {task!r}, expected {', '.join(get_args(Task))}")
+        if task not in get_args(UniTask):
+            raise ValueError(f"data.task is {task!r}, expected {', '.join(get_args(UniTask))}")
         self.root = root
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         cache = None if cache_dir is None else Path(cache_dir).expanduser()

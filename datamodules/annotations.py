@@ -17,13 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.computed import Computed
-from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, DataError
+from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER, DataError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-HEADER: Final = "image,valence,arousal,expression,aus"
 FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
 HEADER_SIZES: Final = (5, len(FIELDS))
 EXPECTED: Final = (
@@ -161,7 +160,7 @@ def read_mtl(path: Path) -> Frames:
     )
 
 
-def read_frame_list(path: Path, header: str = HEADER) -> Frames:
+def read_frame_list(path: Path, header: str = MTL_HEADER) -> Frames:
     """Read a list of frames: the first field of each row is the image, whatever follows is ignored.
 
     Args:
@@ -181,7 +180,7 @@ def read_frame_list(path: Path, header: str = HEADER) -> Frames:
     return unlabelled(image, video, frame, {path.name: digest})
 
 
-def read_lines(path: Path, expected: str = HEADER) -> tuple[str, list[str], str]:
+def read_lines(path: Path, expected: str = MTL_HEADER) -> tuple[str, list[str], str]:
     """Read a list of images: its header, its rows (both as of ``read_text``) and the file's sha256.
 
     Args:

@@ -9,7 +9,7 @@ AffectNet's own numbering (Mollahosseini et al. 2017, http://mohammadmahoor.com/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,20 @@ MISSING_AFFECTNET: Final = -2.0
 
 MISSING_CLASS: Final = -1
 """What annotation files write where an expression or an action unit is not annotated."""
+
+
+MTL_HEADER: Final = "image,valence,arousal,expression,aus"
+"""First line of the multi-task challenge's label files, lists and submissions, above rows of 16 fields."""
+
+UniTask = Literal["va", "expr", "au"]
+"""The tasks of the uni-task challenges."""
+
+UNI_HEADERS: Final[dict[UniTask, str]] = {
+    "va": "valence,arousal",
+    "expr": ",".join(name.capitalize() for name in EXPRESSIONS),
+    "au": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
+}
+"""First line of their label files; that of the expression has eight names although rows have one number."""
 
 
 class DataError(ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,18 @@ from datamodules.annotations import AnnotationError, BoolArray, Frames, read_fra
 from datamodules.labels import (
     ABAW2_ACTION_UNITS,
     ABAW2_EXPRESSIONS,
-    ACTION_UNITS,
-    EXPRESSIONS,
     MISSING_CLASS,
     MISSING_VALENCE_AROUSAL,
+    UNI_HEADERS,
+    UniTask,
 )
 
-Task = Literal["va", "expr", "au"]
 Values = npt.NDArray[np.float64]
 
-HEADERS: Final[dict[Task, tuple[tuple[str, ...], ...]]] = {
-    "va": (("valence", "arousal"),),
-    "expr": tuple(tuple(name.capitalize() for name in names) for names in (EXPRESSIONS, ABAW2_EXPRESSIONS)),
-    "au": tuple(tuple(f"AU{unit}" for unit in units) for units in (ACTION_UNITS, ABAW2_ACTION_UNITS)),
+HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
+    "va": (tuple(UNI_HEADERS["va"].split(",")),),
+    "expr": (tuple(UNI_HEADERS["expr"].split(",")), tuple(name.capitalize() for name in ABAW2_EXPRESSIONS)),
+    "au": (tuple(UNI_HEADERS["au"].split(",")), tuple(f"AU{unit}" for unit in ABAW2_ACTION_UNITS)),
 }
 """Headers of label files since ABAW3, and as ABAW1 and 2 had them: a file is told by how many names its header has."""
 
@@ -41,7 +40,7 @@ _SUFFIXES: Final = (".mp4", ".avi", ".txt")
 _PEOPLE: Final = ("_left", "_right")
 
 
-def read_labels(path: Path, task: Task) -> tuple[Values, str]:
+def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
     """Read the label file of one video.
 
     CRLF, a byte order mark, one trailing comma and blank lines at the end are accepted.
@@ -70,7 +69,7 @@ def read_labels(path: Path, task: Task) -> tuple[Values, str]:
     return _with_missing(values, names, task)[[code_of[row] for row in rows]], digest
 
 
-def read_test_frames(path: Path, task: Task) -> tuple[Frames | None, str]:
+def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
     """Read a test list, if it lists frames.
 
     Args:
@@ -147,7 +146,7 @@ def _video(text: str) -> str:
     return name
 
 
-def _names(path: Path, header: str, task: Task) -> tuple[str, ...]:
+def _names(path: Path, header: str, task: UniTask) -> tuple[str, ...]:
     """Return what the columns of a file are, by the number of names in its header."""
     names, known = header.split(","), HEADERS[task]
     expected = ",".join(known[0])
@@ -166,7 +165,7 @@ def _names(path: Path, header: str, task: Task) -> tuple[str, ...]:
     )
 
 
-def _parse(rows: Sequence[str], names: Sequence[str], task: Task) -> Values | None:
+def _parse(rows: Sequence[str], names: Sequence[str], task: UniTask) -> Values | None:
     """Return the (N, fields) values of rows, or None where any row is faulty."""
     fields = 1 if task == "expr" else len(names)
     if any(row.count(",") != fields - 1 for row in rows):
@@ -178,7 +177,7 @@ def _parse(rows: Sequence[str], names: Sequence[str], task: Task) -> Values | No
     return values if _allowed(values, names, task).all() else None
 
 
-def _allowed(values: Values, names: Sequence[str], task: Task) -> BoolArray:
+def _allowed(values: Values, names: Sequence[str], task: UniTask) -> BoolArray:
     """Return true where a value is one that its column may have; NaN never is."""
     allowed: npt.NDArray[Any]
     if task == "va":
@@ -190,7 +189,7 @@ def _allowed(values: Values, names: Sequence[str], task: Task) -> BoolArray:
     return allowed
 
 
-def _with_missing(values: Values, names: Sequence[str], task: Task) -> Values:
+def _with_missing(values: Values, names: Sequence[str], task: UniTask) -> Values:
     """Return values in the columns of the framework, NaN where missing."""
     if task == "va":
         return np.where((values == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, values)
@@ -205,7 +204,7 @@ def _with_missing(values: Values, names: Sequence[str], task: Task) -> Values:
     return units
 
 
-def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: Task) -> AnnotationError:
+def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: UniTask) -> AnnotationError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
     line = next(line for line, row in enumerate(rows) if _parse([row], names, task) is None)
     fields = rows[line].split(",")
@@ -226,7 +225,7 @@ def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: Ta
     )
 
 
-def _is_allowed(text: str, names: Sequence[str], task: Task) -> bool:
+def _is_allowed(text: str, names: Sequence[str], task: UniTask) -> bool:
     return _is_number(text) and bool(_allowed(np.array([float(text)]), names, task).all())
 
 

@@ -19,10 +19,9 @@ from datamodules.affwild2 import existing_roots
 from datamodules.annotations import AnnotationError, Frames, IntArray, unlabelled
 from datamodules.base import Split
 from datamodules.computed import CropPaths, frame_names, image_file
-from datamodules.labels import MISSING_CLASS
+from datamodules.labels import MISSING_CLASS, UniTask
 from datamodules.listing import keep
 from datamodules.uni_annotations import (
-    Task,
     frame_count,
     read_frame_counts,
     read_labels,
@@ -30,7 +29,7 @@ from datamodules.uni_annotations import (
     read_test_videos,
 )
 
-LABEL_FOLDERS: Final[dict[Task, tuple[str, ...]]] = {
+LABEL_FOLDERS: Final[dict[UniTask, tuple[str, ...]]] = {
     "va": ("VA_Estimation_Challenge", "VA_Set"),
     "expr": ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge", "EXPR_Set"),
     "au": ("AU_Detection_Challenge", "AU_Set"),
@@ -69,7 +68,7 @@ class UniFiles:
     """
 
     root: str | list[str]
-    task: Task
+    task: UniTask
     annotations: Mapping[Split, str | None]
     test_root: str | list[str] | None
     expected_frames: str | None
@@ -245,7 +244,7 @@ def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:
     return codes, np.arange(1, len(codes) + 1, dtype=np.int64) - np.repeat(starts, lengths)
 
 
-def _labelled(bare: Frames, values: npt.NDArray[np.float32], task: Task) -> Frames:
+def _labelled(bare: Frames, values: npt.NDArray[np.float32], task: UniTask) -> Frames:
     """Return frames with the labels of one task, from values as ``read_labels`` gives them."""
     if task == "va":
         return replace(bare, valence_arousal=values)

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 
-from backbones.weights import WeightsError
+from backbones.weights import same_preprocessing
 from emma.network import EMMA
 from evaluators.metrics import AffectScores
 from training.multitask import LossOptions, MultiTaskModule
@@ -51,16 +51,8 @@ class EMMAModule(MultiTaskModule):
         compile: bool = False,
         **losses: Unpack[LossOptions],
     ) -> None:
-        preprocessing, dan = network.vit.preprocessing, network.dan
-        if dan is not None and (dan.preprocessing.image_size, dan.preprocessing.interpolation) != (
-            preprocessing.image_size,
-            preprocessing.interpolation,
-        ):
-            raise WeightsError(
-                "ViT and DAN see the same images, but their weights want them differently: "
-                f"{preprocessing.image_size} px {preprocessing.interpolation}, and "
-                f"{dan.preprocessing.image_size} px {dan.preprocessing.interpolation}"
-            )
+        networks = [network.vit] if network.dan is None else [network.vit, network.dan]
+        preprocessing = same_preprocessing(*networks)
         super().__init__(network, AffectScores(), preprocessing, **losses)
         self.base_lr, self.batch_size = base_lr, batch_size
         self.weight_decay, self.layer_decay, self.va_lr = weight_decay, layer_decay, va_lr

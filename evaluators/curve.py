@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluators import figures
+from evaluators.files import whole_file
 from evaluators.metrics import Scores
 from evaluators.predictions import score_table
 from evaluators.report import MAIN, NO_LABELS
@@ -62,21 +62,17 @@ def write_curve(folder: Path, ks: Sequence[int], scores: Mapping[str, Sequence[S
     Returns:
         Lines to print: the best k of each main score over all rows, the smallest of equal ones.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     names = list(next(iter(scores.values()))[0])
-    beside = folder / ".curve.csv.writing"
-    with beside.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(folder / "curve.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["rows", "k", *names])
         for rows, of_rows in scores.items():
             for k, of_k in zip(ks, of_rows, strict=True):
                 writer.writerow([rows, k, *(NO_LABELS if of_k[name] is None else of_k[name] for name in names)])
-    os.replace(beside, folder / "curve.csv")
     drawn = figures.smoothing_curve(ks, scores["all"], kind)
     if drawn is not None:
-        beside = folder / ".curve.svg.writing"
-        beside.write_text(drawn, encoding="utf-8")
-        os.replace(beside, folder / "curve.svg")
+        with whole_file(folder / "curve.svg") as beside:
+            beside.write_text(drawn, encoding="utf-8")
     lines = []
     for name in (name for name in MAIN if name in names):
         values = {k: value for k, of_k in zip(ks, scores["all"], strict=True) if (value := of_k[name]) is not None}

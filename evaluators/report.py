@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from evaluators import figures
+from evaluators.files import whole_file
 from evaluators.metrics import ExpressionScores, Scores
 from evaluators.predictions import score_table
 from evaluators.table import LabelledFrames, Table, read_table
@@ -41,6 +41,13 @@ def format_table(scores: Scores, references: Mapping[str, Scores] | None = None)
     for reference, values in (references or {}).items():
         known = [name for name in BESIDE if name in scores and values.get(name) is not None]
         lines += [f"{reference}: {name} {_text(values[name])}" for name in known]
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equally many cells as lines of text, each column as wide as its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines)
 
 
@@ -214,10 +221,8 @@ def _text(value: float | None) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(content, encoding="utf-8")
-    os.replace(beside, path)
+    with whole_file(path) as beside:
+        beside.write_text(content, encoding="utf-8")
 
 
 _PAGE: Final = """<!doctype html>

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from evaluators.files import whole_file
 
 STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
@@ -27,10 +28,8 @@ def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int,
         files: its label-file names to sha256.
     """
     content = {**found, "searched_on": {"split": split, "rows": rows, "label_files": dict(files)}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with whole_file(path) as beside:
+        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_stored(path: str | Path, key: str) -> Any:

@@ -8,28 +8,19 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
+from datamodules.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, UNI_HEADERS, UniTask
+from evaluators.files import whole_file
 from evaluators.metrics import TASKS
 from evaluators.missing import fill_nulls
 from evaluators.table import Table, TableError, some_rows
 from evaluators.thresholds import Thresholds, resolve_thresholds
 
-UniTask = Literal["va", "expr", "au"]
-
-HEADER: Final = "image,valence,arousal,expression,aus"
 """The header of the ABAW multi-task lists and submissions; it has five names although rows have sixteen fields."""
 LSD_HEADER: Final = "image,expression"
-UNI_HEADERS: Final[Mapping[UniTask, str]] = {
-    "va": "valence,arousal",
-    "expr": ",".join(name.capitalize() for name in EXPRESSIONS),
-    "au": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
-}
-"""The headers of the uni-task challenges; that of the expression has eight names although rows have one number."""
-
 _UNI_TASKS: Final[Mapping[str, str]] = dict(zip(UNI_HEADERS, TASKS, strict=True))
 
 log = logging.getLogger(__name__)
@@ -59,7 +50,7 @@ def write_submission(table: Table, destination: str | Path, *, au_thresholds: Th
         return _write_lsd(table, Path(destination))
     filled, fields = _fields(table, TASKS, au_thresholds)
     rows = (",".join(row) for row in zip(table.image, *fields.values(), strict=True))
-    _write(HEADER, rows, Path(destination))
+    _write(MTL_HEADER, rows, Path(destination))
     return filled
 
 
@@ -161,9 +152,6 @@ def _write_lsd(table: Table, path: Path) -> int:
 
 
 def _write(header: str, rows: Iterable[str], path: Path) -> None:
-    """Write beside ``path`` and rename: the file appears as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
+    """Write header and rows: the file appears as a whole or not at all."""
+    with whole_file(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in chain([header], rows))
-    os.replace(beside, path)

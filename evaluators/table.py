@@ -9,7 +9,6 @@ file's metadata holds one JSON object under ``prediction_table``: schema version
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
+from evaluators.files import whole_file
 from evaluators.metrics import TASKS
 
 SCHEMA_VERSION: Final = 1
@@ -283,8 +283,6 @@ def open_parquet(path: Path) -> Any:
 
 
 def write_parquet(table: Any, path: Path) -> None:
-    """Write an Arrow table beside ``path`` and rename it: the file appears as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    pq.write_table(table, beside)
-    os.replace(beside, path)
+    """Write an Arrow table: the file appears as a whole or not at all."""
+    with whole_file(path) as beside:
+        pq.write_table(table, beside)

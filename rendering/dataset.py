@@ -20,13 +20,13 @@ from datamodules.labels import (
     LSD_FOLDERS,
     MISSING_CLASS,
     MISSING_VALENCE_AROUSAL,
+    MTL_HEADER,
 )
 from rendering import video
 from rendering.affect import annotate
 from rendering.face import render
 from rendering.writing import SPLITS, Row, encode, is_complete, map_tasks, state_rows, writing
 
-HEADER: Final = "image,valence,arousal,expression,aus"
 _FILES: Final = {video.TRAIN: "training_set_annotations.txt", video.VALIDATION: "validation_set_annotations.txt"}
 _VALENCE_AROUSAL: Final = {video.TRAIN: 103_917 / 142_333, video.VALIDATION: 1.0}
 _ACTION_UNITS: Final = {video.TRAIN: 103_316 / 142_333, video.VALIDATION: 1.0}
@@ -71,7 +71,7 @@ def render_mtl(
         rows = [row for part in map_tasks(job, tasks, workers, f"rendering {root.name}") for row in part]
         for stream, name in _FILES.items():
             lines = [row["line"] for row in rows if row["split"] == SPLITS[stream]]
-            (folder / name).write_text("\n".join([HEADER, *lines]) + "\n")
+            (folder / name).write_text("\n".join([MTL_HEADER, *lines]) + "\n")
         pq.write_table(pa.Table.from_pylist(rows).drop_columns(["line"]), folder / "state.parquet")
     return root
 

@@ -11,7 +11,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL
+from datamodules.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, UNI_HEADERS
 from rendering import video
 from rendering.affect import annotate
 from rendering.face import render
@@ -19,9 +19,9 @@ from rendering.writing import SPLITS, Row, encode, is_complete, map_tasks, state
 
 _SPLIT_FOLDERS: Final = {video.UNI_TRAIN: "Train_Set", video.UNI_VALIDATION: "Validation_Set"}
 _HEADERS: Final = {
-    "VA_Estimation_Challenge": "valence,arousal",
-    "EXPR_Classification_Challenge": ",".join(name.capitalize() for name in EXPRESSIONS),
-    "AU_Detection_Challenge": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
+    "VA_Estimation_Challenge": UNI_HEADERS["va"],
+    "EXPR_Classification_Challenge": UNI_HEADERS["expr"],
+    "AU_Detection_Challenge": UNI_HEADERS["au"],
 }
 _NO_CROP: Final = (0.016, 4.0)  # share of the frames, and frames that such a stretch has on average
 _NO_AFFECT: Final = (0.01, 6.0)  # how many rows are −5 or −1 is published for the expression only: 44 %

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from evaluators.report import NO_LABELS, read_records, read_scores
+from evaluators.files import whole_file
+from evaluators.report import NO_LABELS, aligned, read_records, read_scores
 
 
 class SweepTable(Callback):
@@ -36,14 +36,9 @@ class SweepTable(Callback):
         """Called by Hydra."""
         rows = self.rows()
         path = self.folder / "table.csv"
-        beside = path.with_suffix(".writing")
-        with beside.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerows(rows)
-        os.replace(beside, path)
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        with whole_file(path) as beside, beside.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        print(aligned(rows))
         print(f"table: {path}")
 
     def rows(self) -> list[list[str]]:

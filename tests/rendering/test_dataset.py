@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS
+from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, MTL_HEADER
 from rendering import dataset, video
-from rendering.dataset import HEADER, render_affectnet, render_faces, render_lsd, render_mtl
+from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
 from tests.rendering.conftest import SIZE
 
 FILES = {"train": "training_set_annotations.txt", "validation": "validation_set_annotations.txt"}
@@ -47,7 +47,7 @@ def test_a_video_does_not_depend_on_how_many_there_are(rendered, tmp_path):
 @pytest.mark.parametrize("split", FILES)
 def test_annotation_rows_are_those_of_the_real_files(rendered, split):
     first, *lines = (rendered / FILES[split]).read_text().splitlines()
-    assert first == HEADER
+    assert first == MTL_HEADER
     for line in lines:
         image, valence, arousal, expression, *units = line.split(",")
         folder, name = image.split("/")
