@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from backbones.preprocessing import IMAGENET, Interpolation, Normalize
 from backbones.weights import WeightsError, load_weights
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
+from datamodules.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from losses.multitask import AffectLogits
 
 Task = Literal["expression", "action_units", "valence_arousal"]
@@ -98,6 +98,17 @@ class Baseline(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pooled: Tensor = self.backbone(normalised)
         return pooled
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs of the linear layer, in order."""
+        names = {"expression": self.expressions, "action_units": AU_NAMES, "valence_arousal": ("valence", "arousal")}
+        return tuple(name for task in self.sizes for name in names[task])
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features (B, F) and the scores of them (B, O); see ``training.extraction.Embedder``."""
+        features = self.features(image)
+        return features, self.head(features)
 
     def forward(self, image: Tensor) -> AffectLogits:
         """Scores of (B, 3, H, W) images, uint8 or 0..255."""

@@ -12,8 +12,9 @@ import torch
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
-from backbones.preprocessing import IMAGENET, Interpolation
+from backbones.preprocessing import IMAGENET, Interpolation, Normalize
 from backbones.weights import load_weights
+from datamodules.labels import AFFECTNET_EXPRESSIONS
 
 
 class DAN(nn.Module):
@@ -70,6 +71,19 @@ class DAN(nn.Module):
             preprocessing = load_weights(self, weights, kind="dan")
         self.preprocessing = preprocessing.at(image_size, interpolation)
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+        return AFFECTNET_EXPRESSIONS[: self.num_classes]
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled trunk features (B, C) and scores (B, num_classes) of (B, 3, H, W) images, uint8 or 0..255.
+
+        See ``training.extraction.Embedder``. Unlike ``forward`` it normalises the images itself.
+        """
+        logits, feature_map, _ = self(Normalize(self.preprocessing).to(image.device)(image))
+        return feature_map.mean(dim=(2, 3)), logits
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, and what the two attention losses need.

@@ -102,6 +102,19 @@ class Frames:
         return weights
 
 
+def concatenate(lists: Sequence[Frames]) -> Frames:
+    """Return several lists as one, in their order."""
+    return Frames(
+        video=[name for frames in lists for name in frames.video],
+        frame=np.concatenate([frames.frame for frames in lists]),
+        image=[name for frames in lists for name in frames.image],
+        valence_arousal=np.concatenate([frames.valence_arousal for frames in lists]),
+        expression=np.concatenate([frames.expression for frames in lists]),
+        action_units=np.concatenate([frames.action_units for frames in lists]),
+        files={name: digest for frames in lists for name, digest in frames.files.items()},
+    )
+
+
 def _take(names: Sequence[str], index: IntArray) -> Sequence[str]:
     return names.take(index) if isinstance(names, Computed) else [names[i] for i in index]
 

@@ -121,6 +121,10 @@ class FaceDataModule(pl.LightningDataModule):
         """Return the list of a split, all rows, which ``Batch["row"]`` indexes; read from disk at the first call."""
         return self._split(split)[0]
 
+    def has_image(self, split: Split) -> BoolArray:
+        """Return (N,) true for the rows of a split that have an image."""
+        return _have_image(self._split(split)[1])
+
     @property
     def train_rows(self) -> IntArray:
         """Rows of the training list that have a label and an image.
@@ -185,21 +189,27 @@ class FaceDataModule(pl.LightningDataModule):
         return self._splits[split]
 
     def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
-        frames, images = self._split(split)
+        frames, _ = self._split(split)
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         if training:
             rows, transform = self.train_rows, self.train_transform()
             weights = self.sampling_weights(frames.select(rows))
         else:
             rows, weights, transform = np.arange(len(frames)), None, self.eval_transform()
+        sampler = RowSampler(rows, training=training, seed=self.seed, rank=rank, world_size=world_size, weights=weights)
+        return self._loader(split, sampler, transform, training=training)
+
+    def loader_of(self, split: Split, rows: IntArray) -> DataLoader[Sample]:
+        """Return batches of these rows of a split, in their order and as in validation, for this process alone."""
+        return self._loader(split, RowSampler(rows, training=False), self.eval_transform(), training=False)
+
+    def _loader(self, split: Split, sampler: RowSampler, transform: Transform, *, training: bool) -> DataLoader[Sample]:
         on_unreadable = self.on_unreadable if training else "skip"
-        dataset = FaceDataset(frames, images, transform, on_unreadable, min_size=self.min_size)
+        dataset = FaceDataset(*self._split(split), transform, on_unreadable, min_size=self.min_size)
         return _LateDataLoader(
             dataset,
             batch_size=self.batch_size if training else self.eval_batch_size,
-            sampler=RowSampler(
-                rows, training=training, seed=self.seed, rank=rank, world_size=world_size, weights=weights
-            ),
+            sampler=sampler,
             drop_last=training and self.drop_last,
             collate_fn=dataset.collate,
             num_workers=self.num_workers,
@@ -230,7 +240,7 @@ class _LateDataLoader(DataLoader[Sample]):
 
 
 def _have_image(images: Sequence[Path | None]) -> BoolArray:
-    """Return (N,) true where there is an image."""
+    """(N,) true where there is an image."""
     return (
         images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], dtype=bool)
     )

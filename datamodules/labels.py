@@ -99,16 +99,18 @@ class Batch(TypedDict):
 
     ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
     With ``augmentation``, images are as they are stored, and the method does to the pixels that it looks at what
-    the row of it says.
+    the row of it says. Batches of stored features have ``embedding`` and ``outputs`` in the place of ``image``.
     """
 
-    image: Tensor  # (B, 3, H, W) uint8, RGB
+    image: NotRequired[Tensor]  # (B, 3, H, W) uint8, RGB
     valence_arousal: Tensor  # (B, 2) float32, NaN = missing
     expression: Tensor  # (B,) int64, -1 = missing
     action_units: Tensor  # (B, 12) float32, NaN = missing
     row: Tensor  # (B,) int64, index into the split's frame list
     unreadable: Tensor  # (U,) int64, likewise
     augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
+    embedding: NotRequired[Tensor]  # (B, E) float32
+    outputs: NotRequired[Tensor]  # (B, O) float32, scores of the network that made the embeddings
 
 
 def affectnet_columns(order: tuple[str, ...] = AFFECTNET_EXPRESSIONS) -> tuple[int | None, ...]:

@@ -16,6 +16,7 @@ def au_loss(
     target: Tensor,
     *,
     pos_weight: Tensor | None = None,
+    neg_weight: Tensor | None = None,
     reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
 ) -> Tensor:
     """Binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
@@ -24,6 +25,7 @@ def au_loss(
         logits: (B, U).
         target: (B, U) 0 or 1, NaN where missing.
         pos_weight: (U,) factor of each unit's positive term, usually negatives / positives of the training labels.
+        neg_weight: (U,) factor of each unit's negative term.
         reduction: ``mean_valid`` divides the sum by the number of labelled values, ``sum_batch`` by the batch size B
             (the published code).
 
@@ -38,6 +40,8 @@ def au_loss(
     truth = torch.where(valid, target, 0).to(logits.dtype)
     weight = None if pos_weight is None else pos_weight.to(logits)
     values = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight, reduction="none")
+    if neg_weight is not None:
+        values = torch.where(truth == 0, values * neg_weight.to(logits), values)
     total = torch.where(valid, values, 0).sum()
     if reduction == "mean_valid":
         return divide(total, valid.sum())
@@ -47,15 +51,22 @@ def au_loss(
 
 
 def expression_loss(
-    logits: Tensor, target: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
 ) -> Tensor:
     """Cross entropy over the labelled rows (EMMA paper, equation 3).
 
     Args:
         logits: (B, C).
         target: (B,) int64 class index, -1 where missing.
-        weight: (C,) factor of each class; the mean is then the weighted one, as in ``torch.nn.CrossEntropyLoss``.
-        label_smoothing: probability mass in [0, 1) spread evenly over the classes.
+        weight: (C,) factor of each class.
+        label_smoothing: probability mass in [0, 1) spread evenly over the classes, each with its factor.
+        reduction: ``mean_weight`` divides by the sum of the rows' factors, as ``torch.nn.CrossEntropyLoss`` does;
+            ``mean_valid`` by the number of labelled rows, as Keras' class weights do.
 
     Returns:
         Scalar, float32 or better; exactly 0 without a label.
@@ -66,5 +77,7 @@ def expression_loss(
         logits, target, weight=weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing
     )
     valid = target >= 0
-    count = valid.sum() if weight is None else torch.where(valid, weight[target.clamp(min=0)], 0).sum()
+    if weight is None or reduction == "mean_valid":
+        return divide(total, valid.sum())
+    count = torch.where(valid, weight[target.clamp(min=0)], 0).sum()
     return divide(total, count)

@@ -46,6 +46,12 @@ def without_weights(config: Any) -> Any:
 
 def absolute_data(data: dict[str, Any]) -> dict[str, Any]:
     """The node ``data`` with absolute roots, so that a run folder's configuration holds from any folder."""
+    if "store" in data:
+        return {
+            **data,
+            "store": str(Path(data["store"]).expanduser().absolute()),
+            "labels": absolute_data(data["labels"]),
+        }
     root = data["root"]
     made = str(Path(root).expanduser().absolute()) if isinstance(root, str) else None
     return {**data, "root": made or [str(Path(one).expanduser().absolute()) for one in root]}

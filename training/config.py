@@ -24,6 +24,8 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
+from datamodules.store import StoreInfo
+
 CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
 
 MODEL_TARGETS: Final = frozenset(
@@ -37,6 +39,8 @@ MODEL_TARGETS: Final = frozenset(
         "dan.network.DAN",
         "emma.module.EMMAModule",
         "emma.network.EMMA",
+        "emotieffnet.head_module.HeadModule",
+        "emotieffnet.heads.Heads",
         "mae.module.MAEModule",
         "mae.network.MAE",
     }
@@ -48,6 +52,7 @@ TARGETS: Final = MODEL_TARGETS | {
     "datamodules.affwild2.AffWild2ExpressionDataModule",
     "datamodules.affwild2.MTLDataModule",
     "datamodules.affwild2_uni.AffWild2UniDataModule",
+    "datamodules.features.FeaturesDataModule",
     "datamodules.lsd.LSDDataModule",
     "datamodules.unlabelled.FacesDataModule",
     "mae.grid.ReconstructionGrid",
@@ -67,7 +72,18 @@ TARGETS: Final = MODEL_TARGETS | {
 """What a configuration file of this repository may name."""
 
 
-OURS: Final = ("backbones", "baseline", "cotex", "dan", "datamodules", "emma", "mae", "rendering", "training")
+OURS: Final = (
+    "backbones",
+    "baseline",
+    "cotex",
+    "dan",
+    "datamodules",
+    "emma",
+    "emotieffnet",
+    "mae",
+    "rendering",
+    "training",
+)
 
 
 def automatic_precision(accelerator: str) -> str:
@@ -94,6 +110,13 @@ def scaled_batch(batch: int, factor: float) -> int:
     return max(int(batch * factor), 1)
 
 
+def described_features(store: str) -> dict[str, Any]:
+    """What heads must know of a feature store: ``emotieffnet.heads.FeatureDescription``."""
+    info = StoreInfo.read(Path(store).expanduser())
+    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
+
+
+OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)

@@ -1,0 +1,133 @@
+"""Makes a feature store: ``python predict.py network=…|checkpoint=… store=… data=…``; see conf/predict.yaml."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import hydra
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import RichProgressBar
+from torch import nn
+
+from datamodules.base import FaceDataModule, Split
+from datamodules.labels import EXPRESSIONS
+from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store
+from emotieffnet.rules import pretrained
+from evaluators.table import Table, write_table
+from training.assembly import absolute_data, build_data
+from training.checkpoints import load_module
+from training.config import ConfigError, build, check_command_line, resolve
+from training.extraction import extract, weights_sha256
+from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
+
+
+def predict(config: DictConfig) -> None:
+    """Adds to the store what it does not have, and writes a table of what the network itself says of each split."""
+    if config.checkpoint is not None:
+        config.network = None
+    config.paths.run_dir = str(run_folder(config))
+    plain = resolve(config)
+    plain["data"] = absolute_data(plain["data"])
+    folder, root = Path(plain["paths"]["run_dir"]), Path(plain["store"]).expanduser().absolute()
+    _check(plain)
+    if is_first_process():
+        check_run_folder(folder)
+    network: Any = _network(plain)
+    data = build_data(plain["data"], plain["render"], network.preprocessing, None)
+    store = open_store(root, _describe(network, plain))
+    for split in plain["splits"]:
+        data.frames(split)  # errors of the lists, before hours are spent
+    if is_first_process():
+        write_provenance(folder, plain)
+    trainer: pl.Trainer = build(
+        plain["trainer"],
+        default_root_dir=folder,
+        logger=False,
+        callbacks=[RichProgressBar()],
+        use_distributed_sampler=False,  # whole videos are shared out
+    )
+    for split in plain["splits"]:
+        extract(trainer, network, data, split, root)
+    if trainer.is_global_zero:
+        for split in plain["splits"]:
+            print(_summary(data, split, FeatureStore(root), folder))
+        print(f"feature store: {root} ({store.info.network}, {store.info.embedding} features)")
+        print(f"run folder: {folder}")
+
+
+def _check(plain: dict[str, Any]) -> None:
+    errors = []
+    if not plain["splits"] or not set(plain["splits"]) <= set(get_args(Split)):
+        errors.append(f"splits={plain['splits']}: give some of {', '.join(get_args(Split))}")
+    if plain["dtype"] not in get_args(Dtype):
+        errors.append(f"dtype={plain['dtype']}: give one of {', '.join(get_args(Dtype))}")
+    if "images" not in plain["data"]:
+        errors.append("data: features are of videos, or of photographs in Aff-Wild2's layout: give data=affwild2_…")
+    if errors:
+        raise ConfigError(errors)
+
+
+def _network(plain: dict[str, Any]) -> Any:
+    """The frozen network."""
+    if plain["checkpoint"] is None:
+        return build(plain["network"])
+    module = load_module(Path(plain["checkpoint"]))
+    found: Any = getattr(module, "network", None)
+    if not isinstance(found, nn.Module) or not hasattr(found, "embed"):
+        raise ConfigError([f"checkpoint={plain['checkpoint']}: a {type(module).__name__} gives no features"])
+    found.preprocessing = module.preprocessing  # that of the run; its network was rebuilt without its weights' file
+    return found
+
+
+def _describe(network: Any, plain: dict[str, Any]) -> StoreInfo:
+    size = network.preprocessing.image_size
+    with torch.no_grad():
+        embedding, outputs = network.eval().embed(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    assert outputs.shape[1] == len(network.output_names)
+    name = plain["checkpoint"] or f"{plain['network']['backbone']} ({plain['network']['weights']})"
+    return StoreInfo(
+        network=str(name),
+        sha256=weights_sha256(network),
+        embedding=embedding.shape[1],
+        outputs=tuple(network.output_names),
+        images=plain["data"]["images"],
+        image_size=size,
+        dtype=plain["dtype"],
+    )
+
+
+def _summary(data: FaceDataModule, split: Split, store: FeatureStore, folder: Path) -> str:
+    """Writes the network's own predictions of a split, where it has some; a line to print."""
+    frames = data.frames(split)
+    places = store.find(frames.video, frames.frame)
+    rows = np.flatnonzero(places.found)
+    outputs = store.read_outputs(Places(places.part[rows], places.position[rows]))
+    said: dict[str, Any] = dict(pretrained(torch.from_numpy(outputs), store.info.outputs))
+    if said:
+        predictions = {
+            key: np.full((len(frames), values.shape[1]), np.nan, dtype=np.float32) for key, values in said.items()
+        }
+        for key, values in said.items():
+            predictions[key][rows] = values.numpy()
+        made = {"network": store.info.network, "split": split, "label_files": dict(frames.files)}
+        path = folder / "predictions" / f"{split}.parquet"
+        write_table(Table(frames.video, frames.frame, frames.image, predictions, EXPRESSIONS, made, str(path)), path)
+    return f"{split}: {len(rows)} of {len(frames)} rows have features"
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="predict")
+def main(config: DictConfig) -> None:
+    """Runs one extraction that Hydra composed."""
+    with clear_errors():
+        predict(config)
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        check_command_line("predict", sys.argv[1:])
+        main()

@@ -1,0 +1,263 @@
+"""predict.py: features of rendered videos, killed and resumed, and what the heads, evaluate.py and typos make of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from datamodules.store import FeatureStore, StoreError
+from predict import predict
+from rendering.uni import render_uni
+from tests.conftest import SMALL
+from tests.test_train import REPOSITORY, command, scores_of
+from train import train
+from training.checkpoints import load_module
+from training.config import CONFIG_DIR, ConfigError
+
+SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("uni") / "uni"
+    return render_uni(root, seed=1, train_videos=6, val_videos=3, frames_per_video=14, workers=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a small network with all three tasks."""
+    folder = tmp_path_factory.mktemp("network") / "run"
+    overrides = ["experiment=baseline", "backbone.name=resnet10t", "data=affwild2_mtl", f"data.root={faces}", *SMALL,
+                 "trainer.max_epochs=1", "model.warmup_epochs=0", f"paths.run_dir={folder}"]  # fmt: skip
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    return folder / "checkpoints" / "best.ckpt"
+
+
+def composed(videos: Path, checkpoint: Path, folder: Path, *overrides: str) -> DictConfig:
+    common = [f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu", "data.batch_size=5",
+              f"store={folder}/store", f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache"]  # fmt: skip
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("predict", overrides=[*common, *overrides])
+
+
+@pytest.fixture(scope="module")
+def store(videos: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    predict(composed(videos, checkpoint, folder))
+    return folder / "store"
+
+
+def crops(videos: Path, split: str) -> set[str]:
+    return {str(path.relative_to(videos / "cropped_aligned")) for path in videos.glob(f"cropped_aligned/{split}*/*")}
+
+
+def content(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*.npy"))}
+
+
+def test_every_crop_has_the_features_that_the_network_gives(videos: Path, checkpoint: Path, store: Path) -> None:
+    import torch
+
+    from datamodules.faces import read_image
+    from datamodules.transforms import EvalTransform
+
+    features = FeatureStore(store)
+    written = {
+        f"{part.parent.name}/{frame:05d}.jpg" for part in features.parts for frame in np.load(part / "frame.npy")
+    }
+    assert written == crops(videos, "train") | crops(videos, "validation")
+    module = load_module(checkpoint).eval()
+    name = sorted(written)[17]
+    image = EvalTransform(image_size=32, interpolation="bilinear")(
+        read_image(videos / "cropped_aligned" / name), epoch=0, row=0
+    )
+    with torch.no_grad():
+        expected = module.network.embed(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
+    read = features.read(features.find([name.split("/")[0]], np.array([int(name.split("/")[1][:5])])))
+    np.testing.assert_allclose(read.embedding, expected[0].numpy(), rtol=2e-3, atol=1e-4)  # half precision
+    np.testing.assert_allclose(read.outputs, expected[1].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_networks_own_scores_are_a_table(store: Path) -> None:
+    table = pq.read_table(store.parent / "run" / "predictions" / "val.parquet")
+    assert {"valence", "expr_other", "logit_expr_other", "au26"} <= set(table.column_names)
+    done = command("evaluate.py", f"predictions={store.parent}/run/predictions/val.parquet",
+                   f"paths.run_dir={store.parent}/scored")  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "P_VA" in scores_of(store.parent / "scored")
+
+
+def test_a_second_run_makes_nothing_again_and_a_longer_list_adds(
+    videos: Path, checkpoint: Path, store: Path, tmp_path: Path
+) -> None:
+    predict(composed(videos, checkpoint, tmp_path, "splits=[val]"))
+    first = content(tmp_path / "store")
+    assert {name.split("/")[0] for name in first} == {path.name for path in videos.glob("cropped_aligned/val*")}
+    predict(composed(videos, checkpoint, tmp_path, f"paths.run_dir={tmp_path}/again"))
+    assert content(tmp_path / "store") == content(store)
+    assert first.items() <= content(tmp_path / "store").items()
+
+
+def test_a_killed_extraction_goes_on_to_the_same_store(
+    videos: Path, checkpoint: Path, store: Path, tmp_path: Path
+) -> None:
+    arguments = [f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu", "data.batch_size=5",
+                 f"store={tmp_path}/store", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
+    running = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "predict.py"), *arguments, f"paths.run_dir={tmp_path}/killed"],
+        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("store/*/part-*")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, "it had finished before it could be killed"
+    assert 0 < len(content(tmp_path / "store")) < len(content(store))
+    done = command("predict.py", *arguments, f"paths.run_dir={tmp_path}/again")
+    assert done.returncode == 0, done.stdout
+    assert content(tmp_path / "store") == content(store)
+    assert not list(tmp_path.glob("store/*/.writing"))
+
+
+def test_processes_share_whole_videos(videos: Path, checkpoint: Path, store: Path, tmp_path: Path) -> None:
+    done = command(
+        "predict.py", f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu",
+        "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=5",
+        f"store={tmp_path}/store", f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert content(tmp_path / "store") == content(store)
+
+
+@pytest.mark.parametrize("task", SCORES)
+def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path, tmp_path: Path, task: str) -> None:
+    done = command(
+        "train.py", f"experiment=emotieffnet_{task}", f"data.store={store}", f"data.labels.root={videos}",
+        "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "callbacks.progress=null",
+        f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    table = pq.read_table(tmp_path / "run" / "predictions" / "val.parquet")
+    column = {"va": "valence", "expr": "expr_fear", "au": "au1"}[task]
+    assert table[column].null_count == len(table) - len(crops(videos, "validation"))
+    names = {name for name in scores_of(tmp_path / "run") if name.startswith("P_")}
+    assert names == {SCORES[task]}
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("val/loss" in line for line in logged)
+    done = command(
+        "evaluate.py", f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"paths.run_dir={tmp_path}/again",
+        "postprocess.missing=linear", "postprocess.smoothing=box", f"submission={tmp_path}/p.txt", "curve=[0,1,5]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    again = pq.read_table(tmp_path / "again" / "predictions" / "val.parquet")
+    np.testing.assert_allclose(again[column].to_numpy(), table[column].to_numpy(), atol=1e-6)
+    lines = (tmp_path / "p.txt").read_text().splitlines()
+    assert lines[0].startswith("image_location,")
+    assert len(lines) == len(table) + 1
+
+
+def test_three_heads_at_once_on_the_multi_task_list(
+    faces: Path, checkpoint: Path, store: Path, tmp_path: Path
+) -> None:
+    predict(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl", "~data.task"))
+    overrides = ["experiment=emotieffnet_mtl", f"data.store={tmp_path}/store", f"data.labels.root={faces}",
+                 "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "callbacks=per_task",
+                 "callbacks.progress=null", f"paths.run_dir={tmp_path}/heads"]  # fmt: skip
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    assert "P_MTL" in scores_of(tmp_path / "heads")
+    assert (tmp_path / "heads" / "checkpoints" / "best_va.ckpt").is_file()
+
+
+def heads(store: Path, videos: Path, folder: Path, *overrides: str) -> DictConfig:
+    common = ["experiment=emotieffnet_va", f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu",
+              "trainer.max_epochs=1", "callbacks.progress=null", f"paths.run_dir={folder}/run",
+              f"paths.cache_dir={folder}/cache"]  # fmt: skip
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("train", overrides=[*common, *overrides])
+
+
+def test_train_and_validation_together(videos: Path, store: Path, tmp_path: Path) -> None:
+    from training.assembly import build_data
+    from training.config import resolve
+
+    def rows(*splits: str) -> int:
+        plain = resolve(heads(store, videos, tmp_path, f"data.train_splits=[{','.join(splits)}]"))
+        from backbones.preprocessing import IMAGENET
+
+        return len(build_data(plain["data"], None, IMAGENET, None).train_rows)
+
+    alone, val = rows("train"), rows("val")
+    assert rows("train", "val", "val") == alone + 2 * val
+
+
+def test_features_of_only_some_videos_are_refused(
+    videos: Path, checkpoint: Path, tmp_path: Path, store: Path
+) -> None:
+    predict(composed(videos, checkpoint, tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/predicted"))
+    with pytest.raises(StoreError, match=r"has no features of 6 videos of the train split .*splits=\[train\] adds"):
+        train(heads(tmp_path / "store", videos, tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_heads_refuse_the_store_of_another_network(
+    videos: Path, faces: Path, checkpoint: Path, store: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    train(heads(store, videos, tmp_path))
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["network.head.bias"] += 1
+    torch.save(content, tmp_path / "other.ckpt")
+    predict(composed(videos, tmp_path / "other.ckpt", tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/other"))
+    done = command("evaluate.py", f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"data.store={tmp_path}/store",
+                   f"paths.run_dir={tmp_path}/scored")  # fmt: skip
+    assert done.returncode != 0
+    assert "these heads were trained on those of another network" in done.stdout.replace("\n", " ")
+    assert "Traceback" not in done.stdout
+    done = command("predict.py", f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu",
+                   f"store={tmp_path}/store", f"paths.run_dir={tmp_path}/mixed")  # fmt: skip
+    assert done.returncode != 0
+    assert "is a store of other features: network is" in done.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("splits=[]", r"splits=\[\]: give some of train, val, test"),
+        ("dtype=float64", "dtype=float64: give one of float16, float32"),
+    ],
+)
+def test_settings_are_checked_first(
+    videos: Path, checkpoint: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        predict(composed(videos, checkpoint, tmp_path, override))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.network.heads.valence_arousal.input=scores", "scores: there are embedding, logits, logits_va, concat"),
+        ("model.network.heads.valence_arousal=null", "model.network.heads has none; give some of"),
+        ("data.store=nowhere", "nowhere/store.json: no such file"),
+        ("data.train_splits=[test]", r"data.train_splits is \['test'\]"),
+    ],
+)
+def test_heads_name_what_is_wrong(videos: Path, store: Path, tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises((ConfigError, StoreError, ValueError), match=message):
+        train(heads(store, videos, tmp_path, override))
+    assert not (tmp_path / "run").exists()
