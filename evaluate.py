@@ -103,10 +103,16 @@ def _data_of_run(source: Path, changes: DictConfig) -> tuple[DictConfig, DictCon
         )
     run = OmegaConf.load(stored)
     assert isinstance(run, DictConfig)
-    given = {key: value for key, value in changes.items() if value is not None}
+    given = _without_nulls(OmegaConf.to_container(changes))
     data = OmegaConf.merge(run.data, given)
     assert isinstance(data, DictConfig)
     return data, None if "root" in given else run.render
+
+
+def _without_nulls(node: Any) -> dict[str, Any]:
+    """What is given of a node whose keys are null otherwise."""
+    pruned = {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in node.items()}
+    return {key: value for key, value in pruned.items() if value is not None and value != {}}
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

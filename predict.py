@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
-from torch import nn
 
 from datamodules.base import FaceDataModule, Split
 from datamodules.labels import EXPRESSIONS
@@ -78,7 +77,7 @@ def _network(plain: dict[str, Any]) -> Any:
         return build(plain["network"])
     module = load_module(Path(plain["checkpoint"]))
     found: Any = getattr(module, "network", None)
-    if not isinstance(found, nn.Module) or not hasattr(found, "embed"):
+    if not hasattr(found, "embed"):
         raise ConfigError([f"checkpoint={plain['checkpoint']}: a {type(module).__name__} gives no features"])
     found.preprocessing = module.preprocessing  # that of the run; its network was rebuilt without its weights' file
     return found

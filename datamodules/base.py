@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Required, TypedDict
+from typing import Any, Final, Literal, Required, TypedDict, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from datamodules.annotations import AnnotationError, BoolArray, Frames, IntArray
 from datamodules.computed import CropPaths
@@ -196,28 +196,36 @@ class FaceDataModule(pl.LightningDataModule):
             weights = self.sampling_weights(frames.select(rows))
         else:
             rows, weights, transform = np.arange(len(frames)), None, self.eval_transform()
-        sampler = RowSampler(rows, training=training, seed=self.seed, rank=rank, world_size=world_size, weights=weights)
-        return self._loader(split, sampler, transform, training=training)
-
-    def loader_of(self, split: Split, rows: IntArray) -> DataLoader[Sample]:
-        """Return batches of these rows of a split, in their order and as in validation, for this process alone."""
-        return self._loader(split, RowSampler(rows, training=False), self.eval_transform(), training=False)
-
-    def _loader(self, split: Split, sampler: RowSampler, transform: Transform, *, training: bool) -> DataLoader[Sample]:
-        on_unreadable = self.on_unreadable if training else "skip"
-        dataset = FaceDataset(*self._split(split), transform, on_unreadable, min_size=self.min_size)
+        dataset = self._dataset(split, transform, self.on_unreadable if training else "skip")
         return _LateDataLoader(
             dataset,
             batch_size=self.batch_size if training else self.eval_batch_size,
-            sampler=sampler,
+            sampler=RowSampler(
+                rows, training=training, seed=self.seed, rank=rank, world_size=world_size, weights=weights
+            ),
             drop_last=training and self.drop_last,
-            collate_fn=dataset.collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self.pin_memory,
-            worker_init_fn=_use_one_thread,
-            generator=torch.Generator(),  # or each loader draws from the global one, as often as it has workers
+            **self._loading(dataset),
         )
+
+    def loader_of(self, split: Split, batches: Sequence[IntArray]) -> DataLoader[Sample]:
+        """Return these batches of rows, prepared as in validation, for this process alone."""
+        dataset = self._dataset(split, self.eval_transform(), "skip")
+        whole = cast("Dataset[Sample]", _WholeBatches(dataset, batches))
+        return DataLoader(whole, batch_size=None, **{**self._loading(dataset), "collate_fn": None})
+
+    def _dataset(self, split: Split, transform: Transform, on_unreadable: OnUnreadable) -> FaceDataset:
+        return FaceDataset(*self._split(split), transform, on_unreadable, min_size=self.min_size)
+
+    def _loading(self, dataset: FaceDataset) -> dict[str, Any]:
+        """Return what all loaders of images have in common."""
+        return {
+            "collate_fn": dataset.collate,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": self.pin_memory,
+            "worker_init_fn": _use_one_thread,
+            "generator": torch.Generator(),  # or each loader draws from the global one, as often as it has workers
+        }
 
     def _check_batches(self, rows: int) -> None:
         world_size = 1 if self.trainer is None else self.trainer.world_size
@@ -226,6 +234,19 @@ class FaceDataModule(pl.LightningDataModule):
                 f"{rows} training rows over {world_size} process(es) do not fill one batch of {self.batch_size}, so an "
                 "epoch would have no step. Lower data.batch_size, or set data.drop_last=false."
             )
+
+
+class _WholeBatches(Dataset[Batch]):
+    """Batches whose rows are given, each loaded as a whole; Lightning takes batch samplers apart in prediction."""
+
+    def __init__(self, dataset: FaceDataset, batches: Sequence[IntArray]) -> None:
+        self.dataset, self.batches = dataset, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.dataset.collate([self.dataset[0, int(row)] for row in self.batches[number]])
 
 
 class _LateDataLoader(DataLoader[Sample]):

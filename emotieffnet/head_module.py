@@ -67,7 +67,7 @@ class HeadModule(AffectModule):
         if made.sha256 != wanted["sha256"]:
             raise StoreError(
                 f"{data.store.root} holds features of {made.network} ({made.sha256[:12]}…), but these heads were "
-                f"trained on those of another network ({wanted['sha256'][:12]}…): give data.store= the store of that one"
+                f"trained on those of another network ({wanted['sha256'][:12]}…): give data.store= its store"
             )
         if stage != "fit":
             return

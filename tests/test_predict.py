@@ -1,4 +1,4 @@
-"""predict.py: features of rendered videos, killed and resumed, and what the heads, evaluate.py and typos make of them."""
+"""predict.py: features of rendered videos, killed and resumed; heads that are trained on them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from backbones.preprocessing import IMAGENET
+from datamodules.faces import read_image
 from datamodules.store import FeatureStore, StoreError
+from datamodules.transforms import EvalTransform
+from evaluate import evaluate
 from predict import predict
 from rendering.uni import render_uni
 from tests.conftest import SMALL
 from tests.test_train import REPOSITORY, command, scores_of
 from train import train
+from training.assembly import build_data
 from training.checkpoints import load_module
-from training.config import CONFIG_DIR, ConfigError
+from training.config import CONFIG_DIR, ConfigError, resolve
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 
@@ -46,10 +52,16 @@ def checkpoint(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def composed(videos: Path, checkpoint: Path, folder: Path, *overrides: str) -> DictConfig:
-    common = [f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu", "data.batch_size=5",
+    task = [] if "data=affwild2_mtl" in overrides else ["data.task=va"]
+    common = [f"checkpoint={checkpoint}", f"data.root={videos}", *task, "trainer=cpu", "data.batch_size=5",
               f"store={folder}/store", f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("predict", overrides=[*common, *overrides])
+
+
+def evaluate_run(*overrides: str) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        evaluate(compose("evaluate", overrides=[*overrides, "trainer=cpu"]))
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +80,6 @@ def content(store: Path) -> dict[str, bytes]:
 
 
 def test_every_crop_has_the_features_that_the_network_gives(videos: Path, checkpoint: Path, store: Path) -> None:
-    import torch
-
-    from datamodules.faces import read_image
-    from datamodules.transforms import EvalTransform
-
     features = FeatureStore(store)
     written = {
         f"{part.parent.name}/{frame:05d}.jpg" for part in features.parts for frame in np.load(part / "frame.npy")
@@ -80,7 +87,8 @@ def test_every_crop_has_the_features_that_the_network_gives(videos: Path, checkp
     assert written == crops(videos, "train") | crops(videos, "validation")
     module = load_module(checkpoint).eval()
     name = sorted(written)[17]
-    image = EvalTransform(image_size=32, interpolation="bilinear")(
+    how = module.preprocessing
+    image = EvalTransform(image_size=how.image_size, interpolation=how.interpolation)(
         read_image(videos / "cropped_aligned" / name), epoch=0, row=0
     )
     with torch.no_grad():
@@ -93,9 +101,7 @@ def test_every_crop_has_the_features_that_the_network_gives(videos: Path, checkp
 def test_the_networks_own_scores_are_a_table(store: Path) -> None:
     table = pq.read_table(store.parent / "run" / "predictions" / "val.parquet")
     assert {"valence", "expr_other", "logit_expr_other", "au26"} <= set(table.column_names)
-    done = command("evaluate.py", f"predictions={store.parent}/run/predictions/val.parquet",
-                   f"paths.run_dir={store.parent}/scored")  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    evaluate_run(f"predictions={store.parent}/run/predictions/val.parquet", f"paths.run_dir={store.parent}/scored")
     assert "P_VA" in scores_of(store.parent / "scored")
 
 
@@ -117,7 +123,8 @@ def test_a_killed_extraction_goes_on_to_the_same_store(
                  f"store={tmp_path}/store", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
     running = subprocess.Popen(
         [sys.executable, str(REPOSITORY / "predict.py"), *arguments, f"paths.run_dir={tmp_path}/killed"],
-        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("store/*/part-*")) and running.poll() is None and time.monotonic() < deadline:
@@ -143,12 +150,8 @@ def test_processes_share_whole_videos(videos: Path, checkpoint: Path, store: Pat
 
 @pytest.mark.parametrize("task", SCORES)
 def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path, tmp_path: Path, task: str) -> None:
-    done = command(
-        "train.py", f"experiment=emotieffnet_{task}", f"data.store={store}", f"data.labels.root={videos}",
-        "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=16", "callbacks.progress=null",
-        f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    train(heads(store, videos, tmp_path, f"experiment=emotieffnet_{task}", "trainer.max_epochs=2",
+                "data.batch_size=16"))  # fmt: skip
     table = pq.read_table(tmp_path / "run" / "predictions" / "val.parquet")
     column = {"va": "valence", "expr": "expr_fear", "au": "au1"}[task]
     assert table[column].null_count == len(table) - len(crops(videos, "validation"))
@@ -156,11 +159,10 @@ def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path,
     assert names == {SCORES[task]}
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert any("val/loss" in line for line in logged)
-    done = command(
-        "evaluate.py", f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"paths.run_dir={tmp_path}/again",
+    evaluate_run(
+        f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"paths.run_dir={tmp_path}/again",
         "postprocess.missing=linear", "postprocess.smoothing=box", f"submission={tmp_path}/p.txt", "curve=[0,1,5]",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
     again = pq.read_table(tmp_path / "again" / "predictions" / "val.parquet")
     np.testing.assert_allclose(again[column].to_numpy(), table[column].to_numpy(), atol=1e-6)
     lines = (tmp_path / "p.txt").read_text().splitlines()
@@ -168,10 +170,8 @@ def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path,
     assert len(lines) == len(table) + 1
 
 
-def test_three_heads_at_once_on_the_multi_task_list(
-    faces: Path, checkpoint: Path, store: Path, tmp_path: Path
-) -> None:
-    predict(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl", "~data.task"))
+def test_three_heads_at_once_on_the_multi_task_list(faces: Path, checkpoint: Path, store: Path, tmp_path: Path) -> None:
+    predict(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl"))
     overrides = ["experiment=emotieffnet_mtl", f"data.store={tmp_path}/store", f"data.labels.root={faces}",
                  "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "callbacks=per_task",
                  "callbacks.progress=null", f"paths.run_dir={tmp_path}/heads"]  # fmt: skip
@@ -182,7 +182,9 @@ def test_three_heads_at_once_on_the_multi_task_list(
 
 
 def heads(store: Path, videos: Path, folder: Path, *overrides: str) -> DictConfig:
-    common = ["experiment=emotieffnet_va", f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu",
+    experiment = [] if any(override.startswith("experiment=") for override in overrides) else [
+        "experiment=emotieffnet_va"]  # fmt: skip
+    common = [*experiment, f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu",
               "trainer.max_epochs=1", "callbacks.progress=null", f"paths.run_dir={folder}/run",
               f"paths.cache_dir={folder}/cache"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -190,22 +192,15 @@ def heads(store: Path, videos: Path, folder: Path, *overrides: str) -> DictConfi
 
 
 def test_train_and_validation_together(videos: Path, store: Path, tmp_path: Path) -> None:
-    from training.assembly import build_data
-    from training.config import resolve
-
     def rows(*splits: str) -> int:
         plain = resolve(heads(store, videos, tmp_path, f"data.train_splits=[{','.join(splits)}]"))
-        from backbones.preprocessing import IMAGENET
-
         return len(build_data(plain["data"], None, IMAGENET, None).train_rows)
 
     alone, val = rows("train"), rows("val")
     assert rows("train", "val", "val") == alone + 2 * val
 
 
-def test_features_of_only_some_videos_are_refused(
-    videos: Path, checkpoint: Path, tmp_path: Path, store: Path
-) -> None:
+def test_features_of_only_some_videos_are_refused(videos: Path, checkpoint: Path, tmp_path: Path, store: Path) -> None:
     predict(composed(videos, checkpoint, tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/predicted"))
     with pytest.raises(StoreError, match=r"has no features of 6 videos of the train split .*splits=\[train\] adds"):
         train(heads(tmp_path / "store", videos, tmp_path))
@@ -215,22 +210,19 @@ def test_features_of_only_some_videos_are_refused(
 def test_heads_refuse_the_store_of_another_network(
     videos: Path, faces: Path, checkpoint: Path, store: Path, tmp_path: Path
 ) -> None:
-    import torch
-
     train(heads(store, videos, tmp_path))
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"]["network.head.bias"] += 1
     torch.save(content, tmp_path / "other.ckpt")
     predict(composed(videos, tmp_path / "other.ckpt", tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/other"))
-    done = command("evaluate.py", f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"data.store={tmp_path}/store",
-                   f"paths.run_dir={tmp_path}/scored")  # fmt: skip
-    assert done.returncode != 0
-    assert "these heads were trained on those of another network" in done.stdout.replace("\n", " ")
-    assert "Traceback" not in done.stdout
+    with pytest.raises(StoreError, match="these heads were trained on those of another network"):
+        evaluate_run(f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"data.store={tmp_path}/store",
+                     f"paths.run_dir={tmp_path}/scored")  # fmt: skip
     done = command("predict.py", f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu",
                    f"store={tmp_path}/store", f"paths.run_dir={tmp_path}/mixed")  # fmt: skip
     assert done.returncode != 0
     assert "is a store of other features: network is" in done.stdout.replace("\n", " ")
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class Extraction(pl.LightningModule):
         self.frames = data.frames(split)
         self.unreadable = 0
         self._left: dict[str, int] = {}
-        self._writers: dict[str, PartWriter] = {}
+        self._writer: PartWriter | None = None
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """This process's videos, one after the other."""
@@ -75,23 +75,24 @@ class Extraction(pl.LightningModule):
         names, sizes = list(missing), [len(rows) for rows in missing.values()]
         mine = [names[number] for number in share(sizes, self.trainer.world_size)[self.trainer.global_rank]]
         self._left = {name: len(missing[name]) for name in mine}
-        rows = np.concatenate([np.zeros(0, dtype=np.int64), *(missing[name] for name in mine)])
-        return self.data.loader_of(self.split, rows)
+        size = self.data.eval_batch_size
+        # no batch is of two videos: neighbours in a batch change the last digits, and would differ after a kill
+        batches = [missing[name][start : start + size] for name in mine for start in range(0, len(missing[name]), size)]
+        return self.data.loader_of(self.split, batches)
 
     def predict_step(self, batch: Batch, batch_index: int) -> None:
         """Embed a batch and write it."""
         embedding, outputs = (values.float().cpu().numpy() for values in self.network.embed(batch["image"]))  # type: ignore[operator]
         rows, unreadable = batch["row"].cpu().numpy(), batch["unreadable"].cpu().numpy()
         self.unreadable += len(unreadable)
-        by_video = rows_by_video([self.frames.video[row] for row in (*rows, *unreadable)])
-        for video, at in by_video.items():
-            if video not in self._writers:
-                self._writers[video] = PartWriter(self.store.root, video, self.store.info)
-            readable = at[at < len(rows)]
-            self._writers[video].add(self.frames.frame[rows[readable]], embedding[readable], outputs[readable])
-            self._left[video] -= len(at)
-            if not self._left[video]:
-                self._writers.pop(video).finish()
+        video = self.frames.video[(*rows, *unreadable)[0]]
+        if self._writer is None:
+            self._writer = PartWriter(self.store.root, video, self.store.info)
+        self._writer.add(self.frames.frame[rows], embedding, outputs)
+        self._left[video] -= len(rows) + len(unreadable)
+        if not self._left[video]:
+            self._writer.finish()
+            self._writer = None
 
 
 def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dict[str, np.ndarray[Any, Any]]:
