@@ -1,4 +1,4 @@
-"""Prepares what runs need: ``python prepare.py weights [NAME …]``, ``python prepare.py faces VIDEO … --out FOLDER``."""
+"""Weights and faces: ``python prepare.py weights [NAME …]`` and ``python prepare.py faces VIDEO … --out FOLDER``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The faces of videos in Aff-Wild2's folder layout: ``cropped/<video>/<frame>.jpg`` and the list of all frames.
 
-A folder of faces holds ``settings.json``, ``videos.csv`` (a row for each finished video), ``cropped`` and, once all
+A folder of faces holds ``faces.json``, ``videos.csv`` (a row for each finished video), ``cropped`` and, once all
 videos of a call are finished, ``frames.txt``. A video's crops are written to ``.writing`` and renamed as a whole.
 """
 
@@ -24,7 +24,17 @@ from rich.progress import track
 from datamodules.computed import image_file
 from videos.decoding import Container, Image, VideoError, decode, inspect
 from videos.detector import LARGEST, Detector, detector_version, load_detector
-from videos.folder import IMAGES, Finished, check_folder, read_finished, write_finished, write_frames
+from videos.folder import (
+    IMAGES,
+    LOCK,
+    VIDEOS,
+    Finished,
+    open_folder,
+    read_finished,
+    record_settings,
+    write_finished,
+    write_frames,
+)
 from videos.tracks import Array, main_face, smooth
 
 QUALITY: Final = 95
@@ -74,13 +84,14 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
             not installed, or another process writes to the folder.
     """
     recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
-    check_folder(folder, recorded)
-    lock = FileLock(folder / ".lock")
+    open_folder(folder)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise VideoError(f"{folder}: another process is writing to it. Wait for it, or give another --out.") from error
     try:
+        record_settings(folder, recorded)
         finished = read_finished(folder)
         waiting = _waiting(videos, folder, finished)
         detector = load_detector(confidence=settings.confidence, longest=settings.detection_size)
@@ -151,7 +162,7 @@ def _waiting(videos: Sequence[Path], folder: Path, finished: dict[str, Finished]
         elif not (folder / IMAGES / name).exists():
             waiting[name] = container
         elif before is None:
-            wrong.append(f"{folder / IMAGES / name} is not listed in {folder / 'videos.csv'}. Move it away.")
+            wrong.append(f"{folder / IMAGES / name} is not listed in {folder / VIDEOS}. Move it away.")
     if wrong:
         raise VideoError("; ".join(wrong))
     return waiting

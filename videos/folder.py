@@ -17,9 +17,10 @@ from videos.decoding import VideoError
 IMAGES: Final = "cropped"
 """Aff-Wild2's folder of crops that are not aligned."""
 
-SETTINGS: Final = "settings.json"
+SETTINGS: Final = "faces.json"
 VIDEOS: Final = "videos.csv"
 FRAMES: Final = "frames.txt"
+LOCK: Final = ".lock"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,26 @@ class Finished:
     seconds: float
 
 
-def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder, or check that what it holds was made with the same settings.
+def open_folder(folder: Path) -> None:
+    """Make the folder where it is missing.
 
     Raises:
-        VideoError: it was made with others, or holds something else.
+        VideoError: it holds something else than faces of videos.
+    """
+    ours = not folder.exists() or (folder / SETTINGS).is_file()
+    if not ours and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        raise VideoError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what makes the crops, or check that the finished ones were made with the same.
+
+    Raises:
+        VideoError: they were made with others.
     """
     path = folder / SETTINGS
-    if path.is_file():
+    if (folder / VIDEOS).is_file():  # else no video is finished, and nothing binds
         found = json.loads(path.read_text())
         keys = [key for key in {**settings, **found} if settings.get(key) != found.get(key)]
         if keys:
@@ -66,10 +79,6 @@ def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
             raise VideoError(
                 f"{folder} was made with {made}, but {asked} is asked for. Give the same settings, or another --out."
             )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise VideoError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
     _replace(path, json.dumps(settings, indent=1) + "\n")
 
 
