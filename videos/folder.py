@@ -1,0 +1,138 @@
+"""The files of a folder of faces beside the crops: what made it, which videos are finished, the list of frames."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from datamodules.computed import image_file
+from datamodules.uni_annotations import LIST_FIELD
+from videos.decoding import VideoError
+
+IMAGES: Final = "cropped"
+"""Aff-Wild2's folder of crops that are not aligned."""
+
+SETTINGS: Final = "faces.json"
+VIDEOS: Final = "videos.csv"
+FRAMES: Final = "frames.txt"
+LOCK: Final = ".lock"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A video whose faces are cut out: a row of ``videos.csv``.
+
+    Attributes:
+        name: of its folder of crops.
+        file: absolute path.
+        frames: number of those that could be decoded.
+        frames_with_face: number of those with a crop.
+        frames_with_others_only: number of those without, in which there are faces that are not the main person's.
+        fps: see ``Container``.
+        width: see ``Container``.
+        height: see ``Container``.
+        announced: see ``Container``.
+        seconds: what the work took.
+    """
+
+    name: str
+    file: str
+    frames: int
+    frames_with_face: int
+    frames_with_others_only: int
+    fps: float | None
+    width: int
+    height: int
+    announced: int | None
+    seconds: float
+
+
+def open_folder(folder: Path) -> None:
+    """Make the folder where it is missing.
+
+    Raises:
+        VideoError: it holds something else than faces of videos.
+    """
+    ours = not folder.exists() or (folder / SETTINGS).is_file()
+    if not ours and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        raise VideoError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what makes the crops, or check that the finished ones were made with the same.
+
+    Raises:
+        VideoError: they were made with others.
+    """
+    path = folder / SETTINGS
+    if (folder / VIDEOS).is_file():  # else no video is finished, and nothing binds
+        found = json.loads(path.read_text())
+        keys = [key for key in {**settings, **found} if settings.get(key) != found.get(key)]
+        if keys:
+            made, asked = (", ".join(f"{key} {of.get(key)}" for key in keys) for of in (found, settings))
+            raise VideoError(
+                f"{folder} was made with {made}, but {asked} is asked for. Give the same settings, or another --out."
+            )
+    _replace(path, json.dumps(settings, indent=1) + "\n")
+
+
+def read_finished(folder: Path) -> dict[str, Finished]:
+    """Read ``videos.csv``: the finished videos by name, in the order in which they were given.
+
+    Raises:
+        VideoError: the file is faulty.
+    """
+    path = folder / VIDEOS
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return {row["name"]: _from_row(row) for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise VideoError(
+            f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
+        ) from error
+
+
+def write_finished(folder: Path, finished: Mapping[str, Finished]) -> None:
+    """Write ``videos.csv``."""
+    beside = folder / f".{VIDEOS}"
+    with beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Finished)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**vars(video), "seconds": f"{video.seconds:.1f}"} for video in finished.values())
+    os.replace(beside, folder / VIDEOS)
+
+
+def write_frames(folder: Path, finished: Mapping[str, Finished]) -> None:
+    """Write ``frames.txt`` in the form of ABAW5's test lists: every frame of every video, with a face or without."""
+    lines = [f"{name}/{image_file(frame)}," for name, video in finished.items() for frame in range(1, video.frames + 1)]
+    _replace(folder / FRAMES, "\n".join([LIST_FIELD, *lines]) + "\n")
+
+
+def _from_row(row: Mapping[str, str]) -> Finished:
+    return Finished(
+        name=row["name"],
+        file=row["file"],
+        frames=int(row["frames"]),
+        frames_with_face=int(row["frames_with_face"]),
+        frames_with_others_only=int(row["frames_with_others_only"]),
+        fps=float(row["fps"]) if row["fps"] else None,
+        width=int(row["width"]),
+        height=int(row["height"]),
+        announced=int(row["announced"]) if row["announced"] else None,
+        seconds=float(row["seconds"]),
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

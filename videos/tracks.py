@@ -1,0 +1,148 @@
+"""From the faces of each frame to the box of the main person in each frame.
+
+Boxes of faces are (left, top, width, height), squares are (x and y of the centre, side), all in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+GAP: Final = 15
+"""Frames without a face after which a track ends."""
+
+STEP: Final = 0.5
+"""How far a face moves at most from one of its frames to the next, in sides of its square."""
+
+RETURN: Final = 1.0
+"""How far from where it was last a face may appear again after its track has ended, in sides."""
+
+GROWTH: Final = 2.0
+"""By which factor a face grows or shrinks at most, in either case."""
+
+SIGMA: Final = 2.0
+"""Standard deviation of the smoothing over time, frames; it reaches three times as far."""
+
+STILL: Final = 0.25
+"""What lies further from a frame's own square, in sides or by this part of its size, is not averaged with it."""
+
+
+class Track:
+    """One face through time: the numbers of its frames, increasing, and its square in each."""
+
+    def __init__(self, frame: int, square: Array) -> None:
+        self.frames = [frame]
+        self.squares = [square]
+
+    @property
+    def area(self) -> float:
+        """Sum of its squares' areas, px²: how large it is, and for how long."""
+        return float(sum(square[2] ** 2 for square in self.squares))
+
+
+def main_face(detections: Sequence[Array]) -> Array:
+    """Choose the main person and follow it.
+
+    Faces of consecutive frames are linked to tracks. The main one is that with the largest sum of areas, so that
+    neither a passing face nor a false find in one frame can be it. Where it is lost for longer (behind a hand, out of
+    the picture), tracks that begin or end near it in place and size take it up again. A face that is elsewhere never
+    stands in for it, whether it is another person's or, after a cut, perhaps the same one's: people are not recognised.
+
+    Args:
+        detections: (N, 4) boxes of the faces of each of T frames.
+
+    Returns:
+        (T, 3) square of the main face in each frame, NaN where it is not seen.
+    """
+    tracks = link([to_squares(boxes) for boxes in detections])
+    squares = np.full((len(detections), 3), np.nan)
+    if tracks:
+        chosen: Track | None = max(tracks, key=lambda track: track.area)
+        while chosen is not None:
+            squares[chosen.frames] = chosen.squares
+            tracks = [track for track in tracks if np.isnan(squares[track.frames]).all()]
+            chosen = _continuation(squares, tracks)
+    return squares
+
+
+def to_squares(boxes: Array) -> Array:
+    """Return the (N, 3) squares around the same centres as (N, 4) boxes, as large as their longer side."""
+    return np.column_stack((boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:].max(axis=1, initial=0)))
+
+
+def link(faces: Sequence[Array]) -> list[Track]:
+    """Link the (N, 3) faces of each frame to tracks: the nearest pairs first, at most one face a track and frame."""
+    tracks: list[Track] = []
+    alive: list[Track] = []
+    for frame, squares in enumerate(faces):
+        alive = [track for track in alive if frame - track.frames[-1] <= GAP]
+        pairs = [(_distance(track.squares[-1], square), t, s) for t, track in enumerate(alive)
+                 for s, square in enumerate(squares)]  # fmt: skip
+        free_tracks, free_squares = set(range(len(alive))), set(range(len(squares)))
+        for distance, t, s in sorted(pairs):
+            if distance <= STEP and t in free_tracks and s in free_squares:
+                free_tracks.remove(t)
+                free_squares.remove(s)
+                alive[t].frames.append(frame)
+                alive[t].squares.append(squares[s])
+        begun = [Track(frame, squares[s]) for s in sorted(free_squares)]
+        alive += begun
+        tracks += begun
+    return tracks
+
+
+def smooth(squares: Array) -> Array:
+    """Average squares over time, so that the crop does not tremble with the detector's pixels.
+
+    The weights are Gaussian around each frame, so nothing lags behind; sides are averaged by their logarithm. A square
+    that is far from the frame's own is left out: after a cut or in a fast movement the crop stays on the face.
+
+    Args:
+        squares: (T, 3), NaN where there is none.
+
+    Returns:
+        (T, 3), NaN in the same rows.
+    """
+    own = squares.copy()
+    own[:, 2] = np.log(own[:, 2])
+    reach = int(3 * SIGMA)
+    padded = np.pad(own, ((reach, reach), (0, 0)), constant_values=np.nan)
+    total, weights = np.zeros_like(own), np.zeros((len(own), 1))
+    for offset in range(-reach, reach + 1):
+        other = padded[reach + offset : reach + offset + len(own)]
+        away = np.hypot(*(other - own)[:, :2].T) / squares[:, 2]
+        near = (away <= STILL) & (np.abs(other[:, 2] - own[:, 2]) <= STILL)  # false where either is NaN
+        weight = np.where(near, np.exp(-0.5 * (offset / SIGMA) ** 2), 0.0)[:, None]
+        total += weight * np.nan_to_num(other)
+        weights += weight
+    averaged = np.divide(total, weights, out=np.full_like(total, np.nan), where=weights > 0)
+    averaged[:, 2] = np.exp(averaged[:, 2])
+    return averaged
+
+
+def _continuation(squares: Array, tracks: Sequence[Track]) -> Track | None:
+    """Return the track, of those without a frame in common, that takes up the main face after the shortest time."""
+    seen = np.flatnonzero(~np.isnan(squares[:, 0]))
+    best: tuple[int, float, Track] | None = None
+    for track in tracks:
+        for number, square in ((track.frames[0], track.squares[0]), (track.frames[-1], track.squares[-1])):
+            after = int(np.searchsorted(seen, number))
+            nearest = min(seen[max(after - 1, 0) : after + 1].tolist(), key=lambda frame: abs(frame - number))
+            distance = _distance(squares[nearest], square)
+            gap = abs(nearest - number)
+            if distance <= RETURN and (best is None or (gap, distance) < best[:2]):
+                best = gap, distance, track
+    return None if best is None else best[2]
+
+
+def _distance(one: Array, other: Array) -> float:
+    """Distance of two squares' centres in sides of the larger; infinite where their sizes do not fit."""
+    large, small = max(one[2], other[2]), min(one[2], other[2])
+    if large > GROWTH * small:
+        return float("inf")
+    return float(np.hypot(*(one - other)[:2]) / large)
