@@ -14,10 +14,9 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
 from datamodules.base import FaceDataModule, Split
-from datamodules.labels import EXPRESSIONS
 from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store
 from emotieffnet.rules import pretrained
-from evaluators.table import Table, write_table
+from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
 from training.checkpoints import load_module
 from training.config import ConfigError, build, check_command_line, resolve
@@ -108,14 +107,10 @@ def _summary(data: FaceDataModule, split: Split, store: FeatureStore, folder: Pa
     outputs = store.read_outputs(Places(places.part[rows], places.position[rows]))
     said: dict[str, Any] = dict(pretrained(torch.from_numpy(outputs), store.info.outputs))
     if said:
-        predictions = {
-            key: np.full((len(frames), values.shape[1]), np.nan, dtype=np.float32) for key, values in said.items()
-        }
-        for key, values in said.items():
-            predictions[key][rows] = values.numpy()
-        made = {"network": store.info.network, "split": split, "label_files": dict(frames.files)}
         path = folder / "predictions" / f"{split}.parquet"
-        write_table(Table(frames.video, frames.frame, frames.image, predictions, EXPRESSIONS, made, str(path)), path)
+        made = {"network": store.info.network, "network_sha256": store.info.sha256, "split": split}
+        predictions = {key: values.numpy() for key, values in said.items()}
+        write_table(table_of_rows(frames, rows, predictions, made, str(path)), path)
     return f"{split}: {len(rows)} of {len(frames)} rows have features"
 
 

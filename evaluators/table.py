@@ -123,6 +123,26 @@ PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
 """The keys of ``Predictions`` in the order of the columns."""
 
 
+def table_of_rows(
+    frames: FrameList, rows: IntArray, predictions: Mapping[str, FloatArray], metadata: Mapping[str, Any], source: str
+) -> Table:
+    """A table of a list from the predictions of some of its rows; the others are null.
+
+    Args:
+        frames: the list.
+        rows: (n,) which rows are predicted.
+        predictions: (n, columns) by the keys of ``Predictions``.
+        metadata: what made the table; the hashes of the label files are added.
+        source: see ``Table``.
+    """
+    whole = {}
+    for key, values in predictions.items():
+        whole[key] = np.full((len(frames.frame), values.shape[1]), np.nan, dtype=np.float32)
+        whole[key][rows] = values
+    made = {**metadata, "label_files": dict(frames.files)}
+    return Table(frames.video, frames.frame, frames.image, whole, EXPRESSIONS, made, source)
+
+
 def write_table(table: Table, destination: str | Path) -> None:
     """Write a table; the file appears as a whole or not at all."""
     columns = {

@@ -17,6 +17,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from automl import automl
 from backbones.preprocessing import IMAGENET
 from datamodules.faces import read_image
 from datamodules.store import FeatureStore, StoreError
@@ -28,7 +29,7 @@ from tests.conftest import SMALL
 from tests.test_train import REPOSITORY, command, scores_of
 from train import train
 from training.assembly import build_data
-from training.checkpoints import load_module
+from training.checkpoints import CheckpointError, load_module
 from training.config import CONFIG_DIR, ConfigError, resolve
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
@@ -253,3 +254,25 @@ def test_heads_name_what_is_wrong(videos: Path, store: Path, tmp_path: Path, ove
     with pytest.raises((ConfigError, StoreError, ValueError), match=message):
         train(heads(store, videos, tmp_path, override))
     assert not (tmp_path / "run").exists()
+
+
+def test_automl_learns_from_the_store_and_its_model_is_used_again(videos: Path, store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightautoml", reason="the extra automl is missing")
+    common = [f"data.store={store}", f"data.labels.root={videos}", "data.labels.task=va",
+              f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
+    fast = ["settings.timeout=10", "settings.algorithms=[linear_l2]", "settings.cpus=1", "settings.memory_gib=4"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        first = compose("automl", overrides=[*common, *fast, f"paths.run_dir={tmp_path}/run"])
+        used = [*common, f"trained={tmp_path}/run", "trust=true"]
+        smooth = ["postprocess.smoothing=box", f"submission={tmp_path}/p.txt", f"paths.run_dir={tmp_path}/again"]
+        again = compose("automl", overrides=[*used, *smooth])
+        other = compose("automl", overrides=[*used, "input=embedding", f"paths.run_dir={tmp_path}/other"])
+    automl(first)
+    assert {name for name in scores_of(tmp_path / "run") if name.startswith("P_")} == {"P_VA"}
+    automl(again)
+    tables = [pq.read_table(tmp_path / run / "predictions" / "val.parquet") for run in ("run", "again")]
+    assert tables[0]["valence"].equals(tables[1]["valence"])
+    assert (tmp_path / "p.txt").read_text().startswith("image_location,valence,arousal\n")
+    with pytest.raises(CheckpointError, match="was trained with another input"):
+        automl(other)
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,113 @@
+"""Trains LightAutoML on stored features, or predicts with it: ``python automl.py …``; conf/automl.yaml has the rest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+
+from backbones.preprocessing import IMAGENET
+from datamodules.features import FeaturesDataModule, usable
+from datamodules.labels import Batch, UniTask
+from datamodules.store import rows_by_video
+from emotieffnet.automl import AutoML, AutoMLSettings, Task, fit, require
+from emotieffnet.heads import Inputs
+from evaluators.postprocess import PostProcess
+from evaluators.submission import write_uni_submission
+from evaluators.table import table_of_rows
+from training.assembly import absolute_data, build_data
+from training.checkpoints import CheckpointError
+from training.config import ConfigError, check_command_line, described_features, resolve
+from training.run import check_run_folder, clear_errors, run_folder, write_provenance
+from training.scoring import report
+
+TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expression", "au": "action_units"}
+
+
+def automl(config: DictConfig) -> None:
+    """Trains unless a model is given, then predicts a split, scores it and writes what was asked for."""
+    config.paths.run_dir = str(run_folder(config))
+    plain = resolve(config)
+    plain["data"] = absolute_data(plain["data"])
+    postprocess = PostProcess.of(plain["postprocess"])
+    folder, task = Path(plain["paths"]["run_dir"]), TASKS.get(plain["data"]["labels"].get("task"))
+    if task is None:
+        raise ConfigError([f"data.labels.task must be one of {', '.join(TASKS)}: a model is of one task"])
+    check_run_folder(folder)
+    require()
+    made = (
+        _checked(AutoML.load(Path(plain["trained"]), trust=plain["trust"]), plain, task) if plain["trained"] else None
+    )
+    data = build_data(plain["data"], None, IMAGENET, None)
+    assert isinstance(data, FeaturesDataModule)
+    frames = data.frames(plain["split"])
+    postprocess.check_list(frames)
+    model = made or _train(data, task, plain)
+    write_provenance(folder, plain)
+    if made is None:
+        model.save(folder)
+        print(model.description["model"])
+    batch, found = usable(data, plain["split"])
+    predictions: dict[str, Any] = {task: model.predict(_inputs(batch, plain))}
+    metadata = {"automl": model.description, "features": data.store.info.sha256, "split": plain["split"]}
+    table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
+    if model.description["validation"] == "split":
+        print("chosen on the validation split: its scores flatter (settings.validation=split)")
+    done = report([table], frames, folder, split=plain["split"], settings=postprocess)
+    if plain["submission"] is not None:
+        uni = plain["data"]["labels"]["task"]
+        write_uni_submission(done.table, plain["submission"], uni, au_thresholds=done.au_thresholds)
+        print(f"submission: {plain['submission']}")
+
+
+def _train(data: FeaturesDataModule, task: Task, plain: dict[str, Any]) -> AutoML:
+    settings = AutoMLSettings(**plain["settings"])
+    settings.check(task)
+    batch, found = usable(data, "train")
+    videos = np.empty(len(found), dtype=np.int64)
+    for number, rows in enumerate(rows_by_video(data.frames("train").video).values()):
+        videos[rows] = number
+    step = -(-len(batch["row"]) // plain["max_rows"]) if plain["max_rows"] else 1
+    labels: Any = batch[task].numpy()
+    held = None
+    if settings.validation == "split":
+        val, _ = usable(data, "val")
+        held = _inputs(val, plain), val[task].numpy()
+    model = fit(_inputs(batch, plain)[::step], labels[::step], videos[found][::step], task, settings, held)
+    model.description |= {"input": plain["input"], "features": data.store.info.sha256}
+    return model
+
+
+def _inputs(batch: Batch, plain: dict[str, Any]) -> Any:
+    """(N, F) what the model looks at."""
+    inputs = Inputs(described_features(plain["data"]["store"]), plain["input"], "input")  # type: ignore[arg-type]
+    return inputs(batch["embedding"], batch["outputs"]).numpy()
+
+
+def _checked(model: AutoML, plain: dict[str, Any], task: Task) -> AutoML:
+    """Refuses a model of another task, input or network."""
+    wanted = {"input": plain["input"], "features": described_features(plain["data"]["store"])["sha256"]}
+    differ = [key for key, value in wanted.items() if model.description[key] != value]
+    differ += [] if model.task == task else ["task"]
+    if differ:
+        raise CheckpointError(
+            f"trained={plain['model']} was trained with another {', '.join(differ)}: give what it had"
+        )
+    return model
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="automl")
+def main(config: DictConfig) -> None:
+    """Runs one job that Hydra composed."""
+    with clear_errors():
+        automl(config)
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        check_command_line("automl", sys.argv[1:])
+        main()

@@ -1,0 +1,252 @@
+"""LightAutoML on stored features (extra ``automl``): the rows "LightAutoML" of the EmotiEffNet paper.
+
+What the paper calls so ended, by its time limit, as one random forest; ``algorithms=[rf]`` is that, and ``auto`` is
+what LightAutoML chooses from by itself.
+
+Source: Vakhrushev et al. 2021, arXiv:2109.01528; https://github.com/sb-ai-lab/LightAutoML.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from backbones.state import file_sha256
+from datamodules.labels import AU_NAMES, EXPRESSIONS
+from training.checkpoints import CheckpointError
+from training.config import ConfigError
+
+Task = Literal["valence_arousal", "expression", "action_units"]
+Validation = Literal["videos", "split", "cv"]
+Array = npt.NDArray[np.float32]
+
+INSTALL: Final = 'pip install -e ".[automl]"'
+MODEL, DESCRIPTION = "automl.joblib", "automl.json"
+_TARGETS: Final[dict[str, tuple[str, ...]]] = {
+    "valence_arousal": ("valence", "arousal"),
+    "expression": ("expression",),
+    "action_units": AU_NAMES,
+}
+_KINDS: Final = {"valence_arousal": "multi:reg", "expression": "multiclass", "action_units": "multilabel"}
+_HELD_OUT: Final = 5
+"""``validation=videos`` holds every fifth training video out."""
+
+
+@dataclass(frozen=True)
+class AutoMLSettings:
+    """How LightAutoML learns.
+
+    Attributes:
+        timeout: seconds of the search; what runs when they are over is still finished.
+        algorithms: names of LightAutoML's (``linear_l2``, ``cb``, ``rf``, ``lgb``, …), or None: its own choice.
+        validation: what it compares its models on: ``videos``: a fifth of the training videos; ``cv``: folds of whole
+            training videos; ``split``: the validation split, as published for valence and arousal, whose scores then
+            flatter.
+        folds: of ``cv``.
+        cpus: threads.
+        memory_gib: that it may use.
+        seed: of everything random.
+
+    Raises:
+        ConfigError: a value out of range, or algorithms that cannot learn the task.
+    """
+
+    timeout: float = 600
+    algorithms: Sequence[str] | None = None
+    validation: Validation = "videos"
+    folds: int = 5
+    cpus: int = 4
+    memory_gib: float = 16
+    seed: int = 42
+
+    def check(self, task: str) -> None:
+        """Find every error before anything is read."""
+        errors = []
+        if self.validation not in ("videos", "split", "cv"):
+            errors.append(f"validation={self.validation}: there are videos, split, cv")
+        if self.timeout <= 0 or self.folds < 2 or self.cpus < 1 or self.memory_gib <= 0:
+            errors.append("timeout and memory_gib must be above 0, folds 2 or more, cpus 1 or more")
+        # LightAutoML 0.4.2 fails in its midst
+        if task != "expression" and any(name.startswith("lgb") for name in self.algorithms or ()):
+            errors.append(f"algorithms={list(self.algorithms or ())}: LightGBM does not learn several targets at once")
+        if errors:
+            raise ConfigError(errors)
+
+
+class AutoML:
+    """A LightAutoML model of one task.
+
+    Args:
+        model: ``lightautoml``'s ``TabularAutoML`` after its fit.
+        task: key of the task in predictions.
+        classes: (C,) expression numbers of the model's columns; all columns for the other tasks.
+        description: what ``automl.json`` says.
+    """
+
+    def __init__(self, model: Any, task: Task, classes: npt.NDArray[np.int64], description: dict[str, Any]) -> None:
+        self.model, self.task, self.classes, self.description = model, task, classes, description
+
+    def predict(self, features: Array) -> Array:
+        """(N, columns of the task): probabilities, or valence and arousal in [−1, 1]."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = np.asarray(self.model.predict(_frame(features)).data, dtype=np.float32)
+        if self.task == "valence_arousal":
+            return said.clip(-1, 1)
+        if self.task == "action_units":
+            return said.clip(0, 1)
+        whole = np.zeros((len(said), len(EXPRESSIONS)), dtype=np.float32)
+        whole[:, self.classes] = said.clip(0, 1)
+        return whole
+
+    def save(self, folder: Path) -> None:
+        """Write the model, which is a pickle, and its hash and description beside it."""
+        import joblib
+
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{MODEL}.writing"
+        joblib.dump(self.model, beside, compress=3)
+        os.replace(beside, folder / MODEL)
+        described = {
+            **self.description,
+            "task": self.task,
+            "classes": self.classes.tolist(),
+            "sha256": file_sha256(folder / MODEL),
+        }
+        beside.write_text(json.dumps(described, indent=2) + "\n")
+        os.replace(beside, folder / DESCRIPTION)
+
+    @classmethod
+    def load(cls, folder: Path, *, trust: bool) -> AutoML:
+        """Read a model that ``save`` wrote.
+
+        Raises:
+            CheckpointError: none there, not trusted, or not the file whose hash was recorded.
+            ConfigError: LightAutoML is not installed.
+        """
+        if not (folder / DESCRIPTION).is_file() or not (folder / MODEL).is_file():
+            raise CheckpointError(f"{folder} has no {DESCRIPTION} and {MODEL}: give trained=<run folder of automl.py>")
+        if not trust:
+            raise CheckpointError(
+                f"{folder / MODEL} is a pickle, and reading it runs what it holds. If you, or somebody whom you trust, "
+                "made it, give trust=true"
+            )
+        described = json.loads((folder / DESCRIPTION).read_text())
+        if file_sha256(folder / MODEL) != described["sha256"]:
+            raise CheckpointError(
+                f"{folder / MODEL} is not the file that {DESCRIPTION} was written for: train it again"
+            )
+        require()
+        import joblib
+
+        return cls(joblib.load(folder / MODEL), described["task"], np.array(described["classes"]), described)
+
+
+def require() -> None:
+    """Refuse to go on without LightAutoML.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if importlib.util.find_spec("lightautoml") is None:
+        raise ConfigError([f"LightAutoML is not installed: {INSTALL}"])
+
+
+def fit(
+    features: Array,
+    labels: npt.NDArray[np.floating] | npt.NDArray[np.int64],
+    videos: npt.NDArray[np.int64],
+    task: Task,
+    settings: AutoMLSettings,
+    validation: tuple[Array, npt.NDArray[Any]] | None = None,
+) -> AutoML:
+    """Search, within the time, for the models that predict the labels.
+
+    Args:
+        features: (N, F).
+        labels: (N, 2), (N,) or (N, 12), partly missing; rows that lack any of a task are left out.
+        videos: (N,) number of the video of each row.
+        task: which.
+        settings: how.
+        validation: features and labels of the validation split, for ``validation=split``.
+
+    Raises:
+        ConfigError: LightAutoML is not installed, the settings do not fit, or no row has all labels of the task.
+    """
+    settings.check(task)
+    require()
+    known = _known(labels)
+    if not known.any():
+        raise ConfigError([f"no training row has all labels of {task}: nothing can be learnt"])
+    features, labels, videos = features[known], labels[known], videos[known]
+    classes = np.unique(labels).astype(np.int64) if task == "expression" else np.arange(len(_TARGETS[task]))
+    table = _frame(features, labels, task, classes)
+    roles: dict[str, Any] = {"target": list(_TARGETS[task]) if task != "expression" else _TARGETS[task][0]}
+    held: Any = None
+    if settings.validation == "videos":
+        out = np.isin(videos, np.unique(videos)[::_HELD_OUT])
+        if out.all() or (task == "expression" and set(labels[out]) - set(labels[~out])):
+            raise ConfigError(["validation=videos: too few training videos to hold some out; give validation=cv"])
+        table, held = table[~out], table[out]
+    elif settings.validation == "split":
+        assert validation is not None
+        seen = _known(validation[1])
+        if task == "expression":
+            seen &= np.isin(validation[1], classes)  # of another it could not have learnt anything
+        held = _frame(validation[0][seen], validation[1][seen], task, classes)
+    else:
+        table["video"] = videos
+        roles["group"] = "video"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of optional parts that are not installed, and of its libraries' changes
+        from lightautoml.automl.presets.tabular_presets import TabularAutoML
+        from lightautoml.tasks import Task as LamaTask
+
+        model = TabularAutoML(
+            task=LamaTask(_KINDS[task]),
+            timeout=settings.timeout,
+            cpu_limit=settings.cpus,
+            memory_limit=settings.memory_gib,
+            general_params={} if settings.algorithms is None else {"use_algos": [list(settings.algorithms)]},
+            reader_params={"n_jobs": settings.cpus, "cv": settings.folds, "random_state": settings.seed},
+        )
+        model.fit_predict(table, roles=roles, valid_data=held, verbose=1)
+    description = {
+        "rows": len(table),
+        "held_out_rows": 0 if held is None else len(held),
+        "validation": settings.validation,
+    }
+    description["model"] = model.create_model_str_desc()
+    return AutoML(model, task, classes, description)
+
+
+def _known(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """(N,) rows of which everything is labelled."""
+    known: npt.NDArray[np.bool_] = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
+    return known
+
+
+def _frame(
+    features: Array,
+    labels: npt.NDArray[Any] | None = None,
+    task: Task | None = None,
+    classes: npt.NDArray[np.int64] | None = None,
+) -> Any:
+    """A pandas table with the columns f0, f1, … and the targets."""
+    import pandas as pd
+
+    table = pd.DataFrame(features, columns=[f"f{number}" for number in range(features.shape[1])])
+    if labels is not None and task is not None and classes is not None:
+        values = np.searchsorted(classes, labels)[:, None] if task == "expression" else labels
+        for name, column in zip(_TARGETS[task], values.T, strict=True):
+            table[name] = column if task == "valence_arousal" else column.astype(np.int64)
+    return table
