@@ -95,7 +95,7 @@ def _checked(model: AutoML, plain: dict[str, Any], task: Task) -> AutoML:
     differ += [] if model.task == task else ["task"]
     if differ:
         raise CheckpointError(
-            f"trained={plain['model']} was trained with another {', '.join(differ)}: give what it had"
+            f"trained={plain['trained']} was trained with another {', '.join(differ)}: give what it had"
         )
     return model
 
