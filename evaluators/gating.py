@@ -96,9 +96,8 @@ def pass_gate(gate: str, blended: Array, head: FloatArray, own: NDArray[np.float
         blended[:, OTHER] = blended.min(axis=1) if raw else blended[:, OTHER] * 0  # null stays null
         total = blended.sum(axis=1, keepdims=True)
         blended = blended if raw else blended / np.where(total == 0, 1, total)
-    # the argmax of a null row is not looked at
-    says_other = ~np.isnan(head).any(axis=1) & (head.argmax(axis=1) == OTHER)
-    return np.where(says_other[:, None], own, blended)
+    says_other = head.argmax(axis=1, keepdims=True) == OTHER  # the argmax of a null row is its first column
+    return np.where(says_other, own, blended)
 
 
 def take_confident(table: Table, pair: Sequence[Table], confidence: float) -> Table:

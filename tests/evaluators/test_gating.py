@@ -221,6 +221,15 @@ def test_confidence_against_one_row_at_a_time(seed, confidence, smoothing, missi
         assert done.table is done.blended
 
 
+def test_what_only_reaches_the_confidence_is_not_taken():
+    head, scores = family(5, 2, nulls=0)
+    scores.predictions["expression"][:] = [0.25, 0, 0.5, 0, 0, 0, 0, 0.25]
+    gated = blend([head, scores], gate="confidence", confidence=0.5)
+    np.testing.assert_array_equal(gated.predictions["expression"], head.predictions["expression"])
+    gated = blend([head, scores], gate="confidence", confidence=0.49)
+    np.testing.assert_array_equal(gated.predictions["expression"], [[0.25, 0, 0.5, 0, 0, 0, 0, 0]] * 30)
+
+
 @pytest.mark.parametrize(
     ("gate", "space"),
     [("other", "probabilities"), ("other", "raw"), ("other_seven", "logits"), ("confidence", "probabilities")],
