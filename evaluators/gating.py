@@ -16,8 +16,8 @@ Valence, arousal and action units are those of the blend. A row that is null in 
 
 Source: Savchenko, EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection (CVPRW 2023), its notebook, and that of ABAW8
-(github.com/sb-ai-lab/EmotiEffLib), where ``confidence`` is for the blend of a video's and an audio's head: blend and
-write these first, without smoothing.
+(github.com/sb-ai-lab/EmotiEffLib). There the first table of ``confidence`` is a video's head, or its blend with an
+audio's: make such a blend's table first, without smoothing.
 """
 
 from __future__ import annotations
