@@ -44,7 +44,7 @@ def evaluate(config: DictConfig) -> None:
         preprocessing, expressions = module.preprocessing, module.expressions
     else:
         read = [read_table(file) for file in tables]
-        check_tables(read, settings.blend)
+        check_tables(read, settings.blend, settings.gate)
         preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
     settings.check_list(data.frames(split))

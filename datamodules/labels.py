@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 EXPRESSIONS: Final = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
 """The eight ABAW expressions; the index is the number in the annotation files."""
 
+OTHER: Final = EXPRESSIONS.index("other")
+"""Index of what is none of the seven before it."""
+
 LSD_EXPRESSIONS: Final = EXPRESSIONS[1:7]
 """The six expressions of the ABAW4 learning-from-synthetic-data challenge, in its order."""
 

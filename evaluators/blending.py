@@ -1,4 +1,4 @@
-"""Several prediction tables of one list into one: a weighted mean, with given or searched weights."""
+"""Several prediction tables of one list into one: a weighted mean, with given or searched weights, through a gate."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import product
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evaluators.gating import CONFIDENCE, Array, averaged, check_gate, pass_gate, take_confident
 from evaluators.metrics import TASKS
 from evaluators.predictions import score_rows
 from evaluators.stored import SettingsError, read_stored
@@ -18,7 +18,7 @@ from evaluators.thresholds import SEARCHES, Thresholds, search_thresholds
 Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
 """One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
 
-SPACES: Final = ("probabilities", "logits")
+SPACES: Final = ("probabilities", "logits", "raw")
 """What is averaged; valence and arousal are always averaged as they are."""
 
 STEPS: Final = 10
@@ -27,10 +27,18 @@ STEPS: Final = 10
 EDGE: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 where logits are computed from them."""
 
-Array: TypeAlias = NDArray[np.float64]
+Blending: TypeAlias = Callable[[Sequence[float]], FloatArray]
+"""From the weights of the tables to the blend of one task."""
 
 
-def blend(tables: Sequence[Table], weights: Weights = None, *, space: str = "probabilities") -> Table:
+def blend(
+    tables: Sequence[Table],
+    weights: Weights = None,
+    *,
+    space: str = "probabilities",
+    gate: str | None = None,
+    confidence: float = CONFIDENCE,
+) -> Table:
     """The weighted mean of tables, row by row; with equal weights the ensembles of EMMA's Table 5.
 
     A row that is null in some tables is the mean of the others, by their weights, and null only where it is null in all
@@ -40,36 +48,43 @@ def blend(tables: Sequence[Table], weights: Weights = None, *, space: str = "pro
         tables: at least one; a single one is returned as it is.
         weights: not negative; they are divided by their sum.
         space: ``probabilities``; or ``logits``: expressions and action units become the softmax and the sigmoid of the
-            mean of their logits, which are computed from the probabilities (so that any table has them).
+            mean of their logits, which are computed from the probabilities (so that any table has them). ``raw`` is
+            EmotiEffNet's sum of scales that do not match: tables with logits of the expressions enter with these, the
+            others with their probabilities. One shift and one scale for all rows then bring the table from its smallest
+            and largest sum to [0, 1]: rows do not add up to 1, but up to rounding their argmax is that of the sums,
+            also after a smoothing, since means and medians move along. All else is as in ``probabilities``.
+        gate: None, or a rule of ``evaluators.gating``; expressions have no weights under ``confidence``.
+        confidence: of that rule.
 
     Raises:
         TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
-        SettingsError: weights that do not fit the tables, or an unknown space.
+        SettingsError: weights or a gate that do not fit the tables, an unknown space, or no logits for ``raw``.
     """
-    check_tables(tables, space)
+    check_tables(tables, space, gate)
     first = tables[0]
-    shares = resolve_weights(weights, len(tables), first.tasks)
+    tasks = averaged(first.tasks, gate)
+    if weights is not None and not tasks:
+        raise SettingsError("postprocess.weights: gate=confidence has none of expressions, all there is; leave it out")
+    shares = resolve_weights(weights, len(tables), tasks)
     if len(tables) == 1:
         return first
     equal = all(len(set(of_task)) == 1 for of_task in shares.values())
-    sources = [table.source for table in tables]
-    return Table(
+    blended = Table(
         video=first.video,
         frame=first.frame,
         image=first.image,
-        predictions={
-            task: _mean([_enter(table.predictions[task], task, space) for table in tables], shares[task], task, space)
-            for task in first.tasks
-        },
+        predictions={task: _blending(tables, task, space, gate)(shares[task]) for task in tasks},
         expressions=first.expressions,
         metadata={
             "label_files": dict(first.files),
             "mean_of": [dict(table.metadata) for table in tables],
             **({} if equal else {"weights": {task: list(of_task) for task, of_task in shares.items()}}),
             **({} if space == "probabilities" else {"mean_in": space}),
+            **({} if gate is None else {"gate": gate}),
         },
-        source=f"the mean of {', '.join(sources)}",
+        source=f"the mean of {', '.join(table.source for table in tables)}",
     )
+    return take_confident(blended, tables, confidence) if gate == "confidence" else blended
 
 
 def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None = None) -> dict[str, tuple[float, ...]]:
@@ -112,6 +127,7 @@ def search_weights(
     *,
     space: str = "probabilities",
     au_thresholds: Thresholds = 0.5,
+    gate: str | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """The weights of the blend with the highest score of each task on these labels: P_VA, P_EXPR or P_LSD, P_AU.
 
@@ -124,34 +140,34 @@ def search_weights(
         frames: the list with labels.
         space: see ``blend``.
         au_thresholds: of the action units; ``exact`` or ``grid`` searches them for every blend.
+        gate: see ``blend``; what has passed it is scored. Under ``confidence``, expressions have no weights.
 
     Raises:
         TableError: as ``blend``.
-        SettingsError: one table, or a task of the tables without a label.
+        SettingsError: as ``blend``; one table, or a task of the tables without a label.
     """
-    check_tables(tables, space)
+    check_tables(tables, space, gate)
     check_same_list([*tables, frames])
     if len(tables) < 2:
         raise SettingsError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
     found = {}
-    for task in tables[0].tasks:
-        arrays = [_enter(table.predictions[task], task, space) for table in tables]
+    for task in averaged(tables[0].tasks, gate):
+        of_weights = _blending(tables, task, space, gate)
 
-        def score(shares: tuple[float, ...], task: str = task, arrays: list[Array] = arrays) -> float:
-            values = _mean(arrays, shares, task, space)
-            return _score(values, task, frames, tables[0].expressions, au_thresholds)
+        def score(shares: tuple[float, ...], task: str = task, of_weights: Blending = of_weights) -> float:
+            return _score(of_weights(shares), task, frames, tables[0].expressions, au_thresholds)
 
         search = _search_grid if len(tables) <= 3 else _search_coordinates
         found[task] = search(score, len(tables))
     return found
 
 
-def check_tables(tables: Sequence[Table], space: str = "probabilities") -> None:
+def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: str | None = None) -> None:
     """Refuse what cannot be blended, before anything is computed.
 
     Raises:
         TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
-        SettingsError: an unknown space.
+        SettingsError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
     """
     if space not in SPACES:
         raise SettingsError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
@@ -165,6 +181,11 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities") -> None:
                 f"{first.source} has {', '.join(first.tasks)}, {other.source} has {', '.join(other.tasks)}, or their "
                 "expression classes differ; average tables with the same columns"
             )
+    if space == "raw" and not any("logits_expression" in table.predictions for table in tables):
+        raise SettingsError(
+            "postprocess.blend=raw: none of the tables has logits of expressions (logit_expr_<name>): use probabilities"
+        )
+    check_gate(gate, tables)
 
 
 def _stored(path: str) -> dict[str, Any]:
@@ -174,30 +195,55 @@ def _stored(path: str) -> dict[str, Any]:
     return weights
 
 
-def _enter(values: FloatArray, task: str, space: str) -> Array:
+def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:
+    """From weights to what becomes of a task; what does not depend on them is computed once."""
+    arrays, raw = [_enter(table, task, space) for table in tables], space == "raw"
+
+    def blending(weights: Sequence[float]) -> FloatArray:
+        values = _mean(arrays, weights, task, space)
+        if task == "expression":
+            if gate is not None:
+                head = tables[0].predictions[task]
+                values = pass_gate(gate, values, head, arrays[0] if raw else head, raw=raw)
+            values = _into_range(values) if raw else values
+        rounded: FloatArray = values.astype(np.float32)
+        return rounded
+
+    return blending
+
+
+def _enter(table: Table, task: str, space: str) -> Array:
     """Into the space in which the mean is taken."""
-    exact = values.astype(np.float64)
-    if space == "probabilities" or task == "valence_arousal":
+    if space == "raw" and task == "expression" and "logits_expression" in table.predictions:
+        task = "logits_expression"
+    exact: Array = table.predictions[task].astype(np.float64)
+    if space != "logits" or task == "valence_arousal":
         return exact
     exact = exact.clip(EDGE, 1 - EDGE)
     # of a softmax, logarithms are logits up to a constant of the row, which a softmax does not see
     return np.log(exact) if task == "expression" else np.log(exact / (1 - exact))
 
 
-def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> FloatArray:
+def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> Array:
     """Weighted mean of the arrays that have a value, back out of the space; NaN where none has."""
     total, weight_sum = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape)
     for array, weight in zip(arrays, weights, strict=True):
         total += weight * np.nan_to_num(array, nan=0.0)
         weight_sum += weight * ~np.isnan(array)
-    mean = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
+    mean: Array = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
     if space == "logits" and task == "expression":
         mean = np.exp(mean - mean.max(axis=1, keepdims=True))
         mean /= mean.sum(axis=1, keepdims=True)
     elif space == "logits" and task == "action_units":
         mean = 1 / (1 + np.exp(-mean))
-    rounded: FloatArray = mean.astype(np.float32)
-    return rounded
+    return mean
+
+
+def _into_range(sums: Array) -> Array:
+    """Shifted and scaled as a whole to [0, 1], as tables have it; all 0 where all are the same."""
+    known = sums[~np.isnan(sums)]
+    low, high = float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))
+    return (sums - low) / (high - low if high > low else 1)
 
 
 def _score(
@@ -241,9 +287,8 @@ def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int
         for index in range(tables):
             for step in range(STEPS + 1):
                 tried = _with_weight(best, index, step / STEPS)
-                if (
-                    reached := score(tried)
-                ) > highest + 1e-12:  # a rounding is no improvement, and could go on for ever
+                # a rounding is no improvement, and could go on for ever
+                if (reached := score(tried)) > highest + 1e-12:
                     best, highest = tried, reached
     return best
 

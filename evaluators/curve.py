@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evaluators import figures
 from evaluators.files import whole_file
+from evaluators.gating import CONFIDENCE, expression_of, take_confident
 from evaluators.metrics import Scores
 from evaluators.predictions import score_table
 from evaluators.report import MAIN, NO_LABELS
@@ -25,6 +26,8 @@ def curve(
     missing: str | None = None,
     sigma: float | None = None,
     au_thresholds: Thresholds = 0.5,
+    pair: Sequence[Table] = (),
+    confidence: float = CONFIDENCE,
 ) -> dict[str, list[Scores]]:
     """The scores for each half-width, the table being read and laid out once.
 
@@ -36,6 +39,8 @@ def curve(
         missing: how missing frames are filled first.
         sigma: of a Gaussian.
         au_thresholds: of the action units, the same for all.
+        pair: with the gate ``confidence`` of ``evaluators.gating``, its two tables, which are smoothed alike.
+        confidence: of that gate.
 
     Returns:
         Scores in the order of ``ks`` over ``all`` rows with a prediction; where rows were filled, also over those
@@ -44,7 +49,12 @@ def curve(
     image = ~table.null
     over = {"all": None} if missing is None or image.all() else {"all": None, "with an image": image}
     scores: dict[str, list[Scores]] = {name: [] for name in over}
-    for smoothed in smooth_many(table, ks, kind, missing=missing, sigma=sigma):
+    smoothings = [
+        smooth_many(one, ks, kind, missing=missing, sigma=sigma) for one in (table, *map(expression_of, pair))
+    ]
+    for smoothed, *both in zip(*smoothings, strict=True):
+        if both:
+            smoothed = take_confident(smoothed, both, confidence)
         for name, rows in over.items():
             scores[name].append(score_table(smoothed, frames, au_thresholds=au_thresholds, only=rows))
     return scores

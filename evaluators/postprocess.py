@@ -1,4 +1,4 @@
-"""From tables to the one that is scored, in one order: blend, missing frames, smoothing, thresholds."""
+"""From tables to the one that is scored, in one order: blend and gate, missing frames, smoothing, thresholds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from datamodules.labels import AU_NAMES
 from evaluators.blending import SPACES, Weights, blend, resolve_weights, search_weights
+from evaluators.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
 from evaluators.metrics import TASKS
 from evaluators.missing import FILLS, fill_nulls
 from evaluators.smoothing import WINDOWS, HalfWidths, half_widths, smooth
@@ -32,7 +33,9 @@ class PostProcess:
 
     Attributes:
         weights: of the tables that are blended: None (equal), one a table, by task, ``search``, or a stored file.
-        blend: ``probabilities`` or ``logits``: see ``evaluators.blending.blend``.
+        blend: ``probabilities``, ``logits`` or ``raw``: see ``evaluators.blending.blend``.
+        gate: None, ``other``, ``other_seven`` or ``confidence``: see ``evaluators.gating``.
+        confidence: of the gate of this name.
         missing: None, ``linear`` or ``reversed``: see ``evaluators.missing.fill_nulls``.
         smoothing: None, ``box``, ``median`` or ``gaussian``: see ``evaluators.smoothing``.
         k: half-width of the smoothing in frames, one number or one by task.
@@ -42,6 +45,8 @@ class PostProcess:
 
     weights: Weights = None
     blend: str = "probabilities"
+    gate: str | None = None
+    confidence: float = CONFIDENCE
     missing: str | None = None
     smoothing: str | None = None
     k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
@@ -68,6 +73,7 @@ class PostProcess:
             lambda: _one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
             lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
             lambda: _check_used(settings),
+            lambda: _check_gate(settings, tables),
             lambda: _check_weights(settings.weights, tables),
             lambda: settings.au_thresholds in SEARCHES or resolve_thresholds(settings.au_thresholds),
         ]
@@ -103,7 +109,7 @@ class Processed:
     """What came out.
 
     Attributes:
-        blended: the blend before anything else; the table itself where there is one.
+        blended: the blend, through the gate, before anything else; the table itself where there is one.
         table: after everything; the same object as ``blended`` where nothing else was asked for.
         au_thresholds: the twelve that decide.
         found: what was searched here, by key, as ``evaluators.stored`` keeps it.
@@ -124,7 +130,8 @@ class Processed:
 def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProcess) -> Processed:
     """Blend, fill, smooth, and settle the thresholds; each step works on what the one before it has left.
 
-    A search of the weights sees the blend before filling and smoothing; one of the thresholds sees what is scored.
+    A search of the weights sees the blend before filling and smoothing; one of the thresholds sees what is scored. The
+    gate is part of the blend; ``confidence`` is applied once more, to the two tables as filled and smoothed.
 
     Raises:
         TableError: tables of different lists, or another of the errors of the steps.
@@ -134,15 +141,16 @@ def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProce
     settings.check_list(frames)
     weights, found = settings.weights, dict[str, Any]()
     if weights == SEARCH:
-        weights = search_weights(tables, frames, space=settings.blend, au_thresholds=settings.au_thresholds)
+        weights = search_weights(
+            tables, frames, space=settings.blend, au_thresholds=settings.au_thresholds, gate=settings.gate
+        )
         found["weights"] = {task: list(of_task) for task, of_task in weights.items()}
-    blended = blend(tables, weights, space=settings.blend)
-    if settings.smoothing is not None:
-        table = smooth(blended, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
-    elif settings.missing is not None:
-        table = fill_nulls(blended, settings.missing)[0]
-    else:
-        table = blended
+    blended = blend(tables, weights, space=settings.blend, gate=settings.gate, confidence=settings.confidence)
+    table = _in_time(blended, settings)
+    # even where ``table`` is ``blended``: the blend may have no null row to fill where one of the two tables has
+    if settings.gate == "confidence" and (settings.smoothing or settings.missing):
+        pair = [_in_time(expression_of(one), settings) for one in tables]
+        table = take_confident(table, pair, settings.confidence)
     thresholds = settings.au_thresholds
     if isinstance(thresholds, str) and thresholds in SEARCHES:
         searched = _search(table, frames, thresholds)
@@ -155,6 +163,13 @@ def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProce
         if key not in found and Path(value).is_file() and searched_on(value, frames.files)
     ]
     return Processed(blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
+
+
+def _in_time(table: Table, settings: PostProcess) -> Table:
+    """Filled and smoothed; the same object where neither is asked for."""
+    if settings.smoothing is not None:
+        return smooth(table, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
+    return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
 
 
 def _search(table: Table, frames: LabelledFrames, search: str) -> list[float]:
@@ -182,6 +197,25 @@ def _check_used(settings: PostProcess) -> None:
         raise SettingsError(
             "postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian"
         )
+
+
+def _check_gate(settings: PostProcess, tables: int) -> None:
+    """Refuses a gate and a blend that the number of tables, or one another, leave without use."""
+    gate, confidence = settings.gate, settings.confidence
+    if settings.blend == "raw" and tables < 2:
+        raise SettingsError(
+            "postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
+        )
+    if gate is not None:
+        check_gate_count(gate, tables)
+    if gate == "confidence" and settings.blend == "raw":
+        raise SettingsError(
+            "postprocess.blend=raw is of expressions, which gate=confidence does not blend: leave one out"
+        )
+    if gate != "confidence" and confidence != CONFIDENCE:
+        raise SettingsError("postprocess.confidence is of one gate: give postprocess.gate=confidence, or leave it out")
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
+        raise SettingsError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
 
 
 def _check_weights(weights: Weights, tables: int) -> None:

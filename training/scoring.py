@@ -129,13 +129,21 @@ def report(
     if remark:
         print(remark)
     if curve_of:
-        print(_curve(done, frames, folder, settings, curve_of))
+        pair = tables if settings.gate == "confidence" else ()
+        print(_curve(done, frames, folder, settings, curve_of, pair))
     print(f"run folder: {folder}")
     return done
 
 
-def _curve(done: Processed, frames: LabelledFrames, folder: Path, settings: PostProcess, ks: Sequence[int]) -> str:
-    """Writes the curve of the blend; lines to print."""
+def _curve(
+    done: Processed,
+    frames: LabelledFrames,
+    folder: Path,
+    settings: PostProcess,
+    ks: Sequence[int],
+    pair: Sequence[Table],
+) -> str:
+    """Writes the curve of the blend, and of the pair that a gate smooths apart from it; lines to print."""
     kind = settings.smoothing or "box"
     scores = curve(
         done.blended,
@@ -145,6 +153,8 @@ def _curve(done: Processed, frames: LabelledFrames, folder: Path, settings: Post
         missing=settings.missing,
         sigma=settings.sigma,
         au_thresholds=done.au_thresholds,
+        pair=pair,
+        confidence=settings.confidence,
     )
     return write_curve(folder, ks, scores, kind)
 
