@@ -1,7 +1,7 @@
-"""The whole pipeline of the EmotiEffNet paper (ABAW5) by one command: its three tables of validation scores and four curves.
+r"""The whole pipeline of the EmotiEffNet paper (ABAW5) by one command: its three validation tables and four curves.
 
     python -m benchmarks.abaw5 logs/abaw5                                            # rendered faces and videos
-    python -m benchmarks.abaw5 logs/abaw5 --root AFFWILD2 --scale paper --k 50 50 5 \\
+    python -m benchmarks.abaw5 logs/abaw5 --root AFFWILD2 --scale paper \
         --weights emo=enet_b0_8_best_vgaf mt=enet_b0_8_va_mtl --test-list va=… expr=… au=…
 
 On rendered faces it trains two backbones first (EmotiEffNet: expressions; MT-EmotiEffNet: valence and arousal as well).
@@ -40,7 +40,6 @@ from evaluators.curve import curve
 from evaluators.metrics import Scores
 from evaluators.postprocess import PostProcess, Processed, process
 from evaluators.predictions import read_table, score_table
-from evaluators.report import aligned
 from evaluators.submission import write_uni_submission
 from evaluators.table import Table
 from predict import predict
@@ -137,11 +136,12 @@ class Pipeline:
         return f"scale={self.options.scale}"
 
     def store(self, network: str, task: UniTask, crops: str = "", split: str | None = None) -> tuple[Path, Path]:
-        """Feature store of a network, with all of a task's frames; and the run, which has what the network itself says."""
+        """Feature store of a network, with all of a task's frames; and the run, with what the network itself says."""
         store = self.folder / f"features-{network}{crops}"
         overrides = [
-            f"network={'mt_emotieffnet' if network == 'mt' else 'emotieffnet'}", f"network.weights={self.weights(network)}",
-            f"store={store}", f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
+            f"network={'mt_emotieffnet' if network == 'mt' else 'emotieffnet'}",
+            f"network.weights={self.weights(network)}", f"store={store}",
+            f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
         ]  # fmt: skip
         if self.options.scale == "tiny":
             scale = _compose(
@@ -222,8 +222,8 @@ class Pipeline:
 
     def blended(self, row: Row, task: UniTask, split: str = "val", **settings: Any) -> Processed:
         """A row's table, with these settings beside its own."""
-        given = {key: getattr(row, key) for key in ("weights", "gate") if getattr(row, key) is not None}
-        made = PostProcess(**given, **({"blend": "raw"} if row.raw else {}), **settings)
+        space = "raw" if row.raw else "probabilities"
+        made = PostProcess(weights=row.weights, gate=row.gate, blend=space, **settings)
         return process([self.table(system, task, split) for system in row.systems], self.frames(task, split), made)
 
     def available(self, row: Row) -> bool:
@@ -285,9 +285,8 @@ def formatted(task: UniTask, records: Sequence[Mapping[str, Any]]) -> str:
         cells = [f"{value:.3f}" for value in values] or ["-"] * len(names)
         paper = " / ".join(f"{value:.3f}" for value in record["paper"] or ()) or "-"
         lines.append([record["row"], *cells, paper, record["remark"]])
-    lines.insert(1, ["-" * 3] * len(lines[0]))
-    text = "\n".join(f"| {line} |" for line in aligned(lines).splitlines())
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) if text else ""
+    header, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([header, "|---" * len(lines[0]) + "|", *body])
 
 
 def write_curves(pipeline: Pipeline, task: UniTask, folder: Path) -> list[str]:

@@ -42,7 +42,7 @@ def draw_curves(folder: Path, task: UniTask, ks: Sequence[int], scores: Mapping[
         figure = Figure(figsize=(4.8, 3.2), layout="constrained")
         axes = figure.subplots()
         for system, of_system in scores.items():
-            axes.plot(ks, [of_k[score] for of_k in of_system], marker="o", markersize=3, label=system)
+            axes.plot(ks, [of_k[score] or 0.0 for of_k in of_system], marker="o", markersize=3, label=system)
         axes.set_xscale("symlog", linthresh=1)  # k = 0 has its place beside 1, 10, 100
         axes.set_xlim(0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

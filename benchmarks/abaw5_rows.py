@@ -1,7 +1,7 @@
-"""The rows of the tables of the EmotiEffNet paper that are its own, with its numbers, as settings of the post-processing.
+"""The rows of the EmotiEffNet paper's tables that are its own, as settings of the post-processing, with its numbers.
 
-Sources: Savchenko 2023 (ABAW5), Tables 1 to 6; where its text says nothing, its notebook (github.com/sb-ai-lab/EmotiEffLib,
-ABAW/abaw5_expr_va_au_train.ipynb). The rows of Tables 1, 3 and 5 are scored on the validation split; for those of
+Sources: Savchenko 2023 (ABAW5), Tables 1 to 6; where its text says nothing, its notebook abaw5_expr_va_au_train.ipynb
+(github.com/sb-ai-lab/EmotiEffLib). The rows of Tables 1, 3 and 5 are scored on the validation split; for those of
 Tables 2, 4 and 6, whose labels are not public, predictions are written.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from datamodules.labels import UniTask
 
@@ -52,8 +52,15 @@ COLUMNS: Final[Mapping[UniTask, tuple[str, ...]]] = {
 TABLES: Final[Mapping[UniTask, str]] = {"va": "Table 1", "expr": "Table 3", "au": "Table 5"}
 TEST_TABLES: Final[Mapping[UniTask, str]] = {"va": "Table 2", "expr": "Table 4", "au": "Table 6"}
 
-_LOGITS: Final = {"weights": (0.9, 0.1), "gate": "other", "raw": True}
-_TUNED: Final = {"weights": (0.8, 0.2), "raw": True}
+
+class _Blend(TypedDict, total=False):
+    weights: tuple[float, ...]
+    gate: str
+    raw: bool
+
+
+_LOGITS: Final[_Blend] = {"weights": (0.9, 0.1), "gate": "other", "raw": True}
+_TUNED: Final[_Blend] = {"weights": (0.8, 0.2), "raw": True}
 
 VALIDATION: Final[Mapping[UniTask, tuple[Row, ...]]] = {
     "va": (

@@ -11,11 +11,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, affectnet_columns
+from datamodules.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, OTHER, affectnet_columns
 from evaluators.metrics import Predictions
 
 CONTEMPT: Final = AFFECTNET_EXPRESSIONS[-1]
-OTHER: Final = EXPRESSIONS[-1]
 IMPOSSIBLE: Final = -100.0
 """The logit of Other for a network that has neither it nor contempt."""
 
@@ -50,9 +49,9 @@ def _expression_logits(outputs: Tensor, names: Sequence[str]) -> Tensor | None:
     """(B, 8) in the order of ABAW, or None where the scores are of no known class list."""
     if set(EXPRESSIONS) <= set(names):
         return outputs[:, [names.index(name) for name in EXPRESSIONS]]
-    columns = dict(zip(EXPRESSIONS, affectnet_columns(tuple(names)), strict=True))
-    columns[OTHER] = names.index(CONTEMPT) if CONTEMPT in names else None
-    if any(column is None for name, column in columns.items() if name != OTHER):
+    columns = list(affectnet_columns(tuple(names)))
+    if any(column is None for number, column in enumerate(columns) if number != OTHER):
         return None
+    columns[OTHER] = names.index(CONTEMPT) if CONTEMPT in names else None
     nothing = torch.full_like(outputs[:, 0], IMPOSSIBLE)
-    return torch.stack([nothing if column is None else outputs[:, column] for column in columns.values()], dim=1)
+    return torch.stack([nothing if column is None else outputs[:, column] for column in columns], dim=1)
