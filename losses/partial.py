@@ -47,15 +47,22 @@ def au_loss(
 
 
 def expression_loss(
-    logits: Tensor, target: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
 ) -> Tensor:
     """Cross entropy over the labelled rows (EMMA paper, equation 3).
 
     Args:
         logits: (B, C).
         target: (B,) int64 class index, -1 where missing.
-        weight: (C,) factor of each class; the mean is then the weighted one, as in ``torch.nn.CrossEntropyLoss``.
-        label_smoothing: probability mass in [0, 1) spread evenly over the classes.
+        weight: (C,) factor of each class.
+        label_smoothing: probability mass in [0, 1) spread evenly over the classes, each with its factor.
+        reduction: ``mean_weight`` divides by the sum of the rows' factors, as ``torch.nn.CrossEntropyLoss`` does;
+            ``mean_valid`` by the number of labelled rows, as Keras' class weights do.
 
     Returns:
         Scalar, float32 or better; exactly 0 without a label.
@@ -66,5 +73,7 @@ def expression_loss(
         logits, target, weight=weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing
     )
     valid = target >= 0
-    count = valid.sum() if weight is None else torch.where(valid, weight[target.clamp(min=0)], 0).sum()
+    if weight is None or reduction == "mean_valid":
+        return divide(total, valid.sum())
+    count = torch.where(valid, weight[target.clamp(min=0)], 0).sum()
     return divide(total, count)

@@ -37,6 +37,10 @@ MODEL_TARGETS: Final = frozenset(
         "dan.network.DAN",
         "emma.module.EMMAModule",
         "emma.network.EMMA",
+        "emotieffnet.finetune.FineTuneModule",
+        "emotieffnet.module.EmotiEffNetModule",
+        "emotieffnet.network.EmotiEffNet",
+        "emotieffnet.network.FineTunedNet",
         "mae.module.MAEModule",
         "mae.network.MAE",
     }
@@ -67,7 +71,18 @@ TARGETS: Final = MODEL_TARGETS | {
 """What a configuration file of this repository may name."""
 
 
-OURS: Final = ("backbones", "baseline", "cotex", "dan", "datamodules", "emma", "mae", "rendering", "training")
+OURS: Final = (
+    "backbones",
+    "baseline",
+    "cotex",
+    "dan",
+    "datamodules",
+    "emma",
+    "emotieffnet",
+    "mae",
+    "rendering",
+    "training",
+)
 
 
 def automatic_precision(accelerator: str) -> str:
