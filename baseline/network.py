@@ -6,16 +6,13 @@ Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
-import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from backbones.preprocessing import IMAGENET, Interpolation, Normalize
-from backbones.weights import WeightsError, load_weights
+from backbones.preprocessing import Interpolation, Normalize
+from backbones.timm_network import build_timm, feature_size
 from datamodules.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from losses.multitask import AffectLogits
 
@@ -70,16 +67,18 @@ class Baseline(nn.Module):
         sizes = {"expression": len(self.expressions), "action_units": len(ACTION_UNITS), "valence_arousal": 2}
         self.sizes = {task: size for task, size in sizes.items() if task in tasks}
         self.frozen = frozen
-        self.backbone = _build(backbone, image_size, drop_path)
-        kind: Literal["vit", "timm"] = "vit" if isinstance(self.backbone, VisionTransformer) else "timm"
-        own = IMAGENET
-        if weights is not None:
-            own = load_weights(self.backbone, weights, kind=kind, head=_head_names(self.backbone))
-        own = replace(own, mean=_rgb(mean) or own.mean, std=_rgb(std) or own.std)
-        self.preprocessing = own.at(image_size, interpolation)
+        self.backbone, self.preprocessing = build_timm(
+            backbone,
+            image_size=image_size,
+            weights=weights,
+            drop_path=drop_path,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+        )
         self.normalize = Normalize(self.preprocessing)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(_features(self.backbone), sum(self.sizes.values()))
+        self.head = nn.Linear(feature_size(self.backbone), sum(self.sizes.values()))
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it
         if frozen:
             self.backbone.requires_grad_(False)
@@ -115,36 +114,3 @@ class Baseline(nn.Module):
         scores = self.head(self.dropout(self.features(image)))
         parts: dict[str, Any] = dict(zip(self.sizes, scores.split(list(self.sizes.values()), dim=1), strict=True))
         return AffectLogits(**parts)
-
-
-def _build(name: str, image_size: int, drop_path: float) -> nn.Module:
-    """A timm model without its classifier, for images of this size."""
-    if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
-        raise WeightsError(f"backbone {name!r}: timm has no such model; there are: {close}")
-    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    try:
-        network: nn.Module = timm.create_model(name, num_classes=0, img_size=image_size, **options)
-    except TypeError:  # a convolutional network takes any size, and no such argument
-        network = timm.create_model(name, num_classes=0, **options)
-    return network
-
-
-def _rgb(values: Sequence[float] | None) -> tuple[float, float, float] | None:
-    if values is None:
-        return None
-    red, green, blue = values
-    return red, green, blue
-
-
-def _features(backbone: nn.Module) -> int:
-    """Length of the vector that a timm model without classifier gives: VGG's is not that of its feature map."""
-    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
-
-
-def _head_names(backbone: nn.Module) -> tuple[str, ...]:
-    """Prefixes of what belongs to the classifier of the weights' authors."""
-    cfg: Any = backbone.pretrained_cfg
-    classifier = cfg.get("classifier") or "head"
-    names = [classifier] if isinstance(classifier, str) else list(classifier)
-    return tuple(f"{name}." for name in [*names, "AuxLogits"])

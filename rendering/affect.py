@@ -123,6 +123,11 @@ def valence_arousal(units: Array, expression: Array) -> Array:
     Returns:
         (N, 2) valence and arousal inside (-1, 1).
     """
+    return _affect(units, expression @ np.array([_CIRCUMPLEX[name] for name in EXPRESSIONS]))
+
+
+def _affect(units: Array, state: Array) -> Array:
+    """The same where the place of the expression state on the circumplex, (N, 2), is given."""
     a = {unit: units[:, column] for unit, column in COLUMN.items()}
     frown = np.maximum(a[4], a[9])
     valence = (
@@ -133,7 +138,6 @@ def valence_arousal(units: Array, expression: Array) -> Array:
         -0.2 + 0.34 * a[25] + 0.55 * a[26] + 0.6 * a[5] + 0.3 * a[20] + 0.24 * a[12] + 0.3 * a[4] * a[7]
         + 0.2 * a[2] + 0.22 * a[9] + 0.12 * a[10] + 0.2 * a[23] - 0.35 * a[15] - 0.22 * a[1] * (1 - a[2]) * (1 - a[5])
     )  # fmt: skip
-    state = expression @ np.array([_CIRCUMPLEX[name] for name in EXPRESSIONS])
     return np.asarray(np.tanh(np.stack([valence, arousal], axis=1) + 0.45 * state))
 
 
@@ -187,3 +191,19 @@ def annotate(rng: Generator, units: Array, expression: Array, frames: NDArray[np
     chosen = np.minimum((rng.random((count, 1)) > cumulative).sum(axis=1), len(EXPRESSIONS) - 1)
     present = rng.random((count, len(ACTION_UNITS))) < action_unit_probabilities(units)
     return affect, chosen.astype(np.int64), present.astype(np.int64)
+
+
+def annotate_portrait(rng: Generator, units: Array, expression: str) -> tuple[Array, Array]:
+    """Let annotators say valence and arousal of one photograph: noise as strong as that of a frame of a video.
+
+    Args:
+        rng: the photograph's annotators.
+        units: (16,) rendered intensities of the stronger half of the face.
+        expression: what is shown, one of ``EXPRESSIONS`` or ``CONTEMPT``.
+
+    Returns:
+        Valence and arousal as shown, (2,), and as annotated, (2,), both in [-1, 1].
+    """
+    truth = _affect(units[None], np.array([_CIRCUMPLEX[expression]]))[0]
+    noise = rng.normal(0, sqrt(_VA_BIAS**2 + _VA_DRIFT**2 + _VA_JITTER**2), 2)
+    return truth, np.clip(truth + noise, -1.0, 1.0)

@@ -10,11 +10,13 @@ from typing import Final
 
 from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
+from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
 
 LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
     "mtl": render_mtl,
     "affectnet": render_affectnet,
+    "affectnet_release": render_affectnet_release,
     "lsd": render_lsd,
     "faces": render_faces,
     "uni": render_uni,

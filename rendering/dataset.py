@@ -6,6 +6,7 @@ with what it was rendered. ``state.parquet`` keeps what was rendered, row by row
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -225,17 +226,32 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     return rows
 
 
+def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) -> tuple[int, str, video.Video]:
+    """Draw one labelled face; a few show another expression than their label says.
+
+    Args:
+        seed: of the data set.
+        stream: of its split.
+        index: number of the face in its split, which decides the label.
+        expressions: classes of the data set.
+
+    Returns:
+        The label, an index into ``expressions``; the expression that is shown; the face.
+    """
+    rng = video.generator(seed, stream, index, video.LISTING)
+    label = index % len(expressions)
+    shown = expressions[int(rng.integers(len(expressions))) if rng.random() < _NOISY_FOLDER else label]
+    return label, shown, video.draw_portrait(seed, stream, index, shown)
+
+
 def _write_portrait(
     root: Path, seed: int, splits: dict[int, str], classes: dict[str, str], task: tuple[int, int]
 ) -> Row:
     """Render and write one face into its class folder."""
     stream, index = task
-    rng = video.generator(seed, stream, index, video.LISTING)
     folders = list(classes)
-    folder = folders[index % len(folders)]
-    shown = classes[folders[int(rng.integers(len(folders)))] if rng.random() < _NOISY_FOLDER else folder]
-    drawn = video.draw_portrait(seed, stream, index, shown)
-    image = f"{splits[stream]}/{folder}/{index:06d}.jpg"
+    number, shown, drawn = draw_listed(seed, stream, index, list(classes.values()))
+    image = f"{splits[stream]}/{folders[number]}/{index:06d}.jpg"
     encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
     return {"split": splits[stream], "image": image, "shown": shown}
 

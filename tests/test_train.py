@@ -303,6 +303,8 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
                              "render.val_videos=2", "render.frames_per_video=8"],
              "baseline_lsd": ["backbone.name=resnet10t", "render.train_faces=36", "render.val_faces=12"],
              "mae": ["render.train_faces=36", "render.val_faces=12", "model.warmup_epochs=0"],
+             "emotieffnet_backbone": ["render.train_faces=32", "render.val_faces=16"],
+             "emotieffnet_finetune": ["render.train_videos=4", "render.val_videos=3", "render.frames_per_video=20"],
              "cotex": ["render.train_faces=36", "render.val_faces=12", "model.mask_ratio=0.5"]}[experiment]  # fmt: skip
     done = command(
         "train.py", f"experiment={experiment}", "data=synthetic", *SMALL, *sizes, "render.workers=1", "debug=fast",
@@ -311,9 +313,10 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
     assert done.returncode == 0, done.stdout
     (folder,) = (tmp_path / "logs" / experiment).iterdir()
     assert (folder / "scores.json").is_file()
-    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"], "emma": [], "cotex": []}.get(
+    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"], "emma": [], "cotex": [],
+                "emotieffnet_backbone": ["emotieffnet.pth"], "emotieffnet_finetune": []}.get(
         experiment, ["backbone.pth"]
-    )
+    )  # fmt: skip
     assert sorted(path.name for path in folder.glob("weights/*")) == exported
 
 

@@ -39,8 +39,12 @@ MODEL_TARGETS: Final = frozenset(
         "dan.network.DAN",
         "emma.module.EMMAModule",
         "emma.network.EMMA",
+        "emotieffnet.finetune.FineTuneModule",
         "emotieffnet.head_module.HeadModule",
         "emotieffnet.heads.Heads",
+        "emotieffnet.module.EmotiEffNetModule",
+        "emotieffnet.network.EmotiEffNet",
+        "emotieffnet.network.FineTunedNet",
         "mae.module.MAEModule",
         "mae.network.MAE",
     }

@@ -1,0 +1,84 @@
+"""Any network of timm without its classifier, with weights and the preprocessing that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import timm
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from backbones.preprocessing import IMAGENET, Interpolation, Preprocessing
+from backbones.weights import WeightsError, load_weights
+
+
+def build_timm(
+    name: str,
+    *,
+    image_size: int,
+    weights: str | None,
+    drop_path: float = 0.0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    interpolation: Interpolation | None = None,
+) -> tuple[nn.Module, Preprocessing]:
+    """Builds a timm network that gives pooled features.
+
+    Args:
+        name: of a timm model, for example ``resnet50``.
+        image_size: side of the square input in pixels.
+        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised. A classifier in them is
+            not read.
+        drop_path: stochastic depth rate, where the network has one.
+        mean: of RGB values in [0, 1], where the weights' file does not tell and it is not ImageNet's.
+        std: likewise.
+        interpolation: of the resize to ``image_size``; None: that of the weights.
+
+    Returns:
+        The network, and how its images must be prepared.
+
+    Raises:
+        WeightsError: timm has no such model, or the weights cannot be had or do not fit.
+    """
+    network = _create(name, image_size, drop_path)
+    own = IMAGENET
+    if weights is not None:
+        kind: Literal["vit", "timm"] = "vit" if isinstance(network, VisionTransformer) else "timm"
+        own = load_weights(network, weights, kind=kind, head=_head_names(network))
+    own = replace(own, mean=_rgb(mean) or own.mean, std=_rgb(std) or own.std)
+    return network, own.at(image_size, interpolation)
+
+
+def feature_size(network: nn.Module) -> int:
+    """Length of the vector that a timm model without classifier gives: VGG's is not that of its feature map."""
+    return int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
+
+
+def _create(name: str, image_size: int, drop_path: float) -> nn.Module:
+    """A timm model without its classifier, for images of this size."""
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
+        raise WeightsError(f"backbone {name!r}: timm has no such model; there are: {close}")
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    try:
+        network: nn.Module = timm.create_model(name, num_classes=0, img_size=image_size, **options)
+    except TypeError:  # a convolutional network takes any size, and no such argument
+        network = timm.create_model(name, num_classes=0, **options)
+    return network
+
+
+def _rgb(values: Sequence[float] | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    red, green, blue = values
+    return red, green, blue
+
+
+def _head_names(network: nn.Module) -> tuple[str, ...]:
+    """Prefixes of what belongs to the classifier of the weights' authors, or of EmotiEffNet's export."""
+    cfg: Any = network.pretrained_cfg
+    classifier = cfg.get("classifier") or "head"
+    names = [classifier] if isinstance(classifier, str) else list(classifier)
+    return tuple(f"{name}." for name in [*names, "AuxLogits", "classifier"])

@@ -1,0 +1,142 @@
+"""Sharpness-aware minimisation, as an optimiser around another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import FSDPStrategy
+from torch import Tensor
+from torch.optim import Optimizer
+
+from training.config import ConfigError
+
+_TINY = 1e-12
+
+
+class SAM(Optimizer):
+    """Steps with the gradient at the worst point near by (Foret et al. 2021, arXiv:2010.01412, not adaptive).
+
+    One step: the gradient g; the parameters climb by ``rho * g / ||g||``, the norm over all of them; the gradient
+    there; the parameters return to where they were, and the base optimiser steps with the second gradient. Batch
+    normalisation counts both passes, as in the published code of EmotiEffNet.
+
+    Under DDP the gradients of both passes are means over the processes, which therefore climb alike.
+
+    Args:
+        base: the optimiser that steps. Parameter groups and state are its own, so that a schedule acts on it and a
+            checkpoint is the one that it would write.
+        rho: how far is climbed.
+
+    Attributes:
+        climbed: true while the closure runs for the second time.
+
+    Raises:
+        ValueError: ``rho`` is not above 0.
+    """
+
+    def __init__(self, base: Optimizer, *, rho: float = 0.05) -> None:
+        if rho <= 0:
+            raise ValueError(f"SAM rho={rho}: must be above 0; without SAM, use the base optimiser by itself")
+        super().__init__(base.param_groups, dict(base.defaults))
+        self.base, self.rho, self.climbed = base, rho, False
+        self._share()
+
+    def _share(self) -> None:
+        self.param_groups, self.state = self.base.param_groups, self.base.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step.
+
+        Args:
+            closure: zeroes the gradients, computes the loss and its gradients, and returns it. It is called twice.
+
+        Returns:
+            What the closure returned first, before the climb.
+
+        Raises:
+            RuntimeError: no closure, as a gradient scaler steps.
+        """
+        if closure is None:
+            raise RuntimeError("SAM needs a closure, which no gradient scaler (16-mixed) passes on")
+        with torch.enable_grad():
+            loss = closure()
+        places = self._climb()
+        self.climbed = True
+        try:
+            with torch.enable_grad():
+                closure()
+        finally:
+            self.climbed = False
+            for parameter, place in places:
+                parameter.copy_(place)
+        self.base.step()
+        return loss
+
+    def _climb(self) -> list[tuple[Tensor, Tensor]]:
+        """Moves every parameter that has a gradient; returns them with copies of what they were."""
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        places = [(p, p.detach().clone()) for p in parameters]
+        scale = self.rho / (torch.nn.utils.get_total_norm(gradients) + _TINY)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.add_(gradient * scale.to(gradient.device))
+        return places
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns that of the base optimiser."""
+        return self.base.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state of the base optimiser, whether SAM was around it or not."""
+        self.base.load_state_dict(state_dict)
+        self._share()  # torch has put new objects in their place
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group to the base optimiser."""
+        if hasattr(self, "base"):
+            self.base.add_param_group(param_group)
+        else:  # torch's own constructor, whose copy of the groups is replaced afterwards
+            super().add_param_group(param_group)
+
+
+def with_sam(base: Optimizer, rho: float | None, trainer: pl.Trainer) -> Optimizer:
+    """Puts SAM around an optimiser for Lightning's automatic optimisation.
+
+    Args:
+        base: the optimiser.
+        rho: see ``SAM``; None: the base optimiser by itself.
+        trainer: of the run.
+
+    Raises:
+        ConfigError: ``rho`` or the trainer has a setting that SAM cannot work with; every such setting is named.
+    """
+    if rho is None:
+        return base
+    errors = []
+    if rho <= 0:
+        errors.append(f"model.sam_rho={rho}: must be above 0, or null for training without SAM")
+    if trainer.accumulate_grad_batches > 1:
+        errors.append(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: SAM climbs along the gradient of one "
+            "batch; set it to 1 and raise data.batch_size, or set model.sam_rho=null"
+        )
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        errors.append(
+            f"trainer.precision={trainer.precision}: its gradient scaler steps once per batch, SAM needs two gradients; "
+            "set bf16-mixed or 32-true, or model.sam_rho=null"
+        )
+    if isinstance(trainer.strategy, FSDPStrategy):
+        errors.append("trainer.strategy: FSDP has parts of the gradient only; use DDP, or set model.sam_rho=null")
+    if errors:
+        raise ConfigError(errors)
+    return SAM(base, rho=rho)
+
+
+def has_climbed(module: pl.LightningModule) -> bool:
+    """Whether this training step is SAM's second, whose loss is that of no point that training keeps."""
+    optimizer = module.optimizers(use_pl_optimizer=False)
+    return isinstance(optimizer, SAM) and optimizer.climbed
