@@ -99,9 +99,7 @@ class Pipeline:
         self.frames = cache(self._frames)
 
     def _render(self) -> Path:
-        config = _compose(
-            "predict", ["data=synthetic", "data.task=va", "store=x", "network=null", *self.options.render]
-        )
+        config = _compose("predict", ["data=synthetic", "data.task=va", "store=x", *self.options.render])
         node = {key: value for key, value in config.render.items() if key != "_target_"}
         return rendered(Path(config.data.root), **node)
 
@@ -144,10 +142,10 @@ class Pipeline:
             f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
         ]  # fmt: skip
         if self.options.scale == "tiny":
-            scale = _compose(
-                "train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]
-            ).scale.emotieffnet
-            overrides += [f"network.backbone={scale.backbone}", f"network.image_size={scale.image_size}", "trainer=cpu"]
+            sizes = _compose("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
+            overrides += [
+                f"network.backbone={sizes.emotieffnet.backbone}", f"network.image_size={sizes.image_size}", "trainer=cpu"
+            ]  # fmt: skip
         name = f"{task}/{network}-pretrained{crops}"
         if split is not None:
             return store, self.run(f"{name}-{split}", "predict", [*overrides, f"splits=[{split}]", *self._test(task)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ Validation = Literal["videos", "split", "cv"]
 Array = npt.NDArray[np.float32]
 
 INSTALL: Final = 'pip install -e ".[automl]"'
+_log = logging.getLogger(__name__)
 MODEL, DESCRIPTION = "automl.joblib", "automl.json"
 _TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "valence_arousal": ("valence", "arousal"),
@@ -188,24 +190,26 @@ def fit(
     if not known.any():
         raise ConfigError([f"no training row has all labels of {task}: nothing can be learnt"])
     features, labels, videos = features[known], labels[known], videos[known]
-    classes = np.unique(labels).astype(np.int64) if task == "expression" else np.arange(len(_TARGETS[task]))
-    table = _frame(features, labels, task, classes)
-    roles: dict[str, Any] = {"target": list(_TARGETS[task]) if task != "expression" else _TARGETS[task][0]}
-    held: Any = None
+    out = np.zeros(len(labels), dtype=bool)
     if settings.validation == "videos":
-        out = np.isin(videos, np.unique(videos)[::_HELD_OUT])
-        if out.all() or (task == "expression" and set(labels[out]) - set(labels[~out])):
+        out = hold_out(labels if task == "expression" else np.zeros(len(labels), dtype=np.int64), videos)
+        if not out.any() or out.all():
             raise ConfigError(["validation=videos: too few training videos to hold some out; give validation=cv"])
-        table, held = table[~out], table[out]
-    elif settings.validation == "split":
+    held = features[out], labels[out]
+    if settings.validation == "split":
         assert validation is not None
         seen = _known(validation[1])
-        if task == "expression":
-            seen &= np.isin(validation[1], classes)  # of another it could not have learnt anything
-        held = _frame(validation[0][seen], validation[1][seen], task, classes)
-    else:
-        table["video"] = videos
-        roles["group"] = "video"
+        held = validation[0][seen], validation[1][seen]
+    classes = np.arange(len(_TARGETS[task]))
+    if task == "expression":
+        classes = _comparable(labels[~out], None if settings.validation == "cv" else held[1], settings.folds)
+        out |= ~np.isin(labels, classes)
+        held = tuple(part[np.isin(held[1], classes)] for part in held)  # type: ignore[assignment]
+    table = _frame(features[~out], labels[~out], task, classes)
+    roles: dict[str, Any] = {"target": list(_TARGETS[task]) if task != "expression" else _TARGETS[task][0]}
+    if settings.validation == "cv":
+        table["video"], roles["group"] = videos[~out], "video"
+    valid = None if settings.validation == "cv" else _frame(*held, task, classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of optional parts that are not installed, and of its libraries' changes
         from lightautoml.automl.presets.tabular_presets import TabularAutoML
@@ -219,10 +223,10 @@ def fit(
             general_params={} if settings.algorithms is None else {"use_algos": [list(settings.algorithms)]},
             reader_params={"n_jobs": settings.cpus, "cv": settings.folds, "random_state": settings.seed},
         )
-        model.fit_predict(table, roles=roles, valid_data=held, verbose=1)
+        model.fit_predict(table, roles=roles, valid_data=valid, verbose=1)
     description = {
         "rows": len(table),
-        "held_out_rows": 0 if held is None else len(held),
+        "held_out_rows": 0 if valid is None else len(valid),
         "validation": settings.validation,
     }
     description["model"] = model.create_model_str_desc()
@@ -233,6 +237,40 @@ def _known(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """(N,) rows of which everything is labelled."""
     known: npt.NDArray[np.bool_] = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
     return known
+
+
+def hold_out(labels: npt.NDArray[np.int64], videos: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(N,) true for the rows of the videos that are held out: every fifth, and one for each class that these lack.
+
+    A class that one video alone has stays where it is.
+
+    Args:
+        labels: (N,) classes.
+        videos: (N,) number of the video.
+    """
+    out = np.isin(videos, np.unique(videos)[_HELD_OUT - 1 :: _HELD_OUT])
+    for number in np.unique(labels):
+        having = np.unique(videos[labels == number])
+        if len(having) > 1 and not (labels[out] == number).any():
+            out |= videos == having[-1]
+        elif len(having) > 1 and not (labels[~out] == number).any():
+            out &= videos != having[0]
+    return out
+
+
+def _comparable(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None, least: int) -> npt.NDArray[np.int64]:
+    """Numbers of the expressions that LightAutoML can learn; the log names the others, which are left out.
+
+    It fails where a class has fewer rows than there are folds, or where the rows it compares its models on lack one.
+    """
+    counts = np.bincount(labels, minlength=len(EXPRESSIONS))
+    usable = counts >= least
+    if held is not None:
+        usable &= np.bincount(held, minlength=len(EXPRESSIONS)) > 0
+    rare = [EXPRESSIONS[number] for number in np.flatnonzero((counts > 0) & ~usable)]
+    if rare:
+        _log.warning("LightAutoML leaves out %s: too few rows, or too few videos that have it", ", ".join(rare))
+    return np.flatnonzero(usable)
 
 
 def _frame(

@@ -81,8 +81,10 @@ class Extraction(pl.LightningModule):
         return self.data.loader_of(self.split, batches)
 
     def predict_step(self, batch: Batch, batch_index: int) -> None:
-        """Embed a batch and write it."""
-        embedding, outputs = (values.float().cpu().numpy() for values in self.network.embed(batch["image"]))  # type: ignore[operator]
+        """Embed a batch, in float32 whatever the trainer's precision, and write it."""
+        with torch.autocast(self.device.type, enabled=False):
+            embedded = self.network.embed(batch["image"])  # type: ignore[operator]
+        embedding, outputs = (values.float().cpu().numpy() for values in embedded)
         rows, unreadable = batch["row"].cpu().numpy(), batch["unreadable"].cpu().numpy()
         self.unreadable += len(unreadable)
         video = self.frames.video[(*rows, *unreadable)[0]]
