@@ -75,7 +75,10 @@ def _details(entry: WeightsEntry) -> Iterator[str]:
         f"images   {images.image_size} x {images.image_size} pixels, {images.interpolation}, "
         f"mean {images.mean}, std {images.std} of values in [0, 1]"
     )
-    yield f"classes  {', '.join(entry.classes or ['none'])}"
+    outputs = [*(entry.classes or ["none"]), *(["valence", "arousal"] if entry.valence_arousal else [])]
+    yield f"outputs  {', '.join(outputs)}"
+    if entry.architecture is not None:
+        yield f"network  {entry.architecture} of timm"
 
 
 def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:

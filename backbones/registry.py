@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from backbones.preprocessing import Preprocessing
-from datamodules.labels import AFFECTNET_EXPRESSIONS
+from datamodules.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS
 
 Kind = Literal["vit", "mae", "dan", "resnet18", "timm"]
 
@@ -30,8 +30,10 @@ class WeightsEntry:
         md5_prefix: first digits of the MD5, where the authors publish those instead: tells damage, not forgery.
         package: Python package that holds the file, installed by the extra ``pretrained``.
         by_order_of: timm's network in the order of whose tensors those of the file stand; the names are the file's own.
+        architecture: timm's network that the file is of, where only that one takes it; None: what its names fit.
         preprocessing: with which the weights were trained.
         classes: names of the outputs in order; None for an encoder.
+        valence_arousal: two more outputs, valence and arousal, follow those of the classes.
     """
 
     kind: Kind
@@ -43,8 +45,28 @@ class WeightsEntry:
     md5_prefix: str | None = None
     package: str | None = None
     by_order_of: str | None = None
+    architecture: str | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     classes: tuple[str, ...] | None = None
+    valence_arousal: bool = False
+
+
+def _emotieffnet(
+    name: str, size: Literal["b0", "b2"], *, contempt: bool = True, valence_arousal: bool = False
+) -> WeightsEntry:
+    """One of Savchenko's networks, of which the ONNX file is taken: the other is a pickled module."""
+    named = AFFECTNET_EXPRESSIONS if contempt else AFFECTNET_EXPRESSIONS[:7]
+    return WeightsEntry(
+        kind="timm",
+        file=f"{name}.onnx",
+        page="https://github.com/sb-ai-lab/EmotiEffLib",
+        licence="Apache-2.0",  # of the repository that holds the files
+        url=f"https://github.com/sb-ai-lab/EmotiEffLib/blob/main/models/affectnet_emotions/onnx/{name}.onnx?raw=true",
+        architecture=f"tf_efficientnet_{size}",
+        preprocessing=Preprocessing(image_size=224 if size == "b0" else 260),
+        classes=tuple(expression for expression in AFFECTNET_ALPHABETICAL if expression in named),
+        valence_arousal=valence_arousal,
+    )
 
 
 _MAE_PAGE = "https://github.com/facebookresearch/mae"
@@ -112,5 +134,10 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
             # the package states none: timm's, for its own conversion of the same TensorFlow weights
             preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, interpolation="bicubic"),
         ),
+        "enet_b0_8_best_vgaf": _emotieffnet("enet_b0_8_best_vgaf", "b0"),
+        "enet_b0_8_best_afew": _emotieffnet("enet_b0_8_best_afew", "b0"),
+        "enet_b0_8_va_mtl": _emotieffnet("enet_b0_8_va_mtl", "b0", valence_arousal=True),
+        "enet_b2_8": _emotieffnet("enet_b2_8", "b2"),
+        "enet_b2_7": _emotieffnet("enet_b2_7", "b2", contempt=False),
     }
 )

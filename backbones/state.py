@@ -59,10 +59,12 @@ def _unreadable(path: Path, reason: str) -> str:
     found = re.search(r"GLOBAL (\S+)", reason)
     if found or "TorchScript" in reason:
         holds = found[1] if found else "a TorchScript program"
+        other = " (EmotiEffNet: take the .onnx file of the same name, which needs no trust)" * holds.startswith("timm.")
         return (
             f"weights file {path}: refused, because it holds more than tensors ({holds}) and reading that could run "
             "code from the file. If you trust its source, convert it once: obj = torch.load(OLD, weights_only=False); "
             'torch.save(obj.state_dict(), NEW), or obj["model"] where obj is a dict; then give the new file'
+            f"{other}"
         )
     cause = (reason.split("WeightsUnpickler error:")[-1].split() or ["empty file"])[:12]
     return (

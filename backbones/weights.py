@@ -1,8 +1,8 @@
 """Loading published weights: safely, completely, or not at all.
 
-Every weight argument of the framework is one of: a name in ``backbones.registry``, the path of a local file,
-``timm:NAME`` for a pretrained model of timm, or the explicit word ``random``. Whatever does not fit the network is an
-error that lists the keys; nothing is left at its initial value in silence.
+Every weight argument of the framework is one of: a name in ``backbones.registry``, the path of a local file (a state
+dict, or ONNX for a network of timm), ``timm:NAME`` for a pretrained model of timm, or the explicit word ``random``.
+Whatever does not fit the network is an error that lists the keys; nothing is left at its initial value in silence.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from backbones.files import fetch
+from backbones.onnx import onnx_classifier, onnx_state
 from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
-from backbones.registry import REGISTRY, Kind
+from backbones.registry import REGISTRY, Kind, WeightsEntry
 from backbones.state import WeightsError, file_sha256, load_state, some
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Normalize",
     "Preprocessing",
     "WeightsError",
+    "classifier_state",
     "file_sha256",
     "load_state",
     "load_weights",
@@ -45,6 +47,7 @@ _KINDS: dict[Kind, str] = {
     "resnet18": "a ResNet-18 trunk (torchvision or timm names)",
     "timm": "a backbone of timm",
 }
+_CLASSIFIERS = ("classifier.", "classifier.0.", "head.fc.", "fc.")  # as networks of timm and published files name it
 _MAE_DECODER = ("decoder_", "mask_token")
 _VGG_CLASSIFIER = {"classifier.0.": "pre_logits.fc1.", "classifier.3.": "pre_logits.fc2.", "classifier.6.": "head.fc."}
 _RESNET_STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
@@ -80,7 +83,7 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
     if weights == "random":
         warnings.warn(f"weights=random: {_KINDS[kind]} starts untrained", UserWarning, stacklevel=2)
         return IMAGENET
-    state, source, preprocessing = _read(weights, kind)
+    state, source, preprocessing = _read(weights, kind, network)
     published = list(state)
     state = _rename(state, kind, source)
     if kind == "timm":
@@ -91,6 +94,32 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
     _check(network, state, head, published, f"weights {source}", kind)
     network.load_state_dict(state, strict=False)  # what is missing now is the replaced head
     return preprocessing
+
+
+def classifier_state(weights: str) -> dict[str, Tensor] | None:
+    """The linear layer with which weights of a network of timm end, for a network that has such a layer of its own.
+
+    Args:
+        weights: as ``load_weights`` takes it for ``timm``.
+
+    Returns:
+        ``weight`` (outputs, features) and ``bias`` (outputs) on the CPU; None for ``random``, and where the weights
+        have no single linear layer at their end.
+
+    Raises:
+        WeightsError: not found, unsafe, or weights of something else by their name.
+    """
+    if weights == "random":
+        return None
+    if not weights.startswith("timm:") and (path := _find(weights, "timm", None)[0]).suffix == ".onnx":
+        return onnx_classifier(path)
+    state, _, _ = _read(weights, "timm")
+    for prefix in _CLASSIFIERS:
+        matrix = state.get(f"{prefix}weight")
+        whole = prefix != "classifier.0." or not any(re.match(r"classifier\.[1-9]", name) for name in state)
+        if matrix is not None and matrix.ndim == 2 and whole:
+            return {"weight": matrix, "bias": state.get(f"{prefix}bias", matrix.new_zeros(len(matrix)))}
+    return None
 
 
 class _Prepared(Protocol):
@@ -116,19 +145,34 @@ def same_preprocessing(*networks: _Prepared) -> Preprocessing:
     return networks[0].preprocessing
 
 
-def _read(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessing]:
-    """State dict, its name in messages, and the preprocessing."""
+def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[dict[str, Tensor], str, Preprocessing]:
+    """State dict, its name in messages, and the preprocessing; an ONNX file needs the network to name its tensors."""
     if weights.startswith("timm:"):
         return _read_timm(weights, kind)
+    path, source, entry = _find(weights, kind, network)
+    if path.suffix == ".onnx":
+        if kind != "timm" or network is None:
+            raise WeightsError(f"weights {source}: ONNX files are for networks of timm, not for {_KINDS[kind]}")
+        state = onnx_state(path, network)
+    else:
+        state = load_state(path)
+    if entry is not None and entry.by_order_of is not None:
+        state = _in_order(state, entry.by_order_of, source)
+    return state, source, entry.preprocessing if entry is not None else IMAGENET
+
+
+def _find(weights: str, kind: Kind, network: nn.Module | None) -> tuple[Path, str, WeightsEntry | None]:
+    """The file of a registry name or a path, its name in messages, and the entry."""
     if weights in REGISTRY:
         entry = REGISTRY[weights]
         if entry.kind != kind:
             raise WeightsError(f"weights {weights} are those of {_KINDS[entry.kind]}, not of {_KINDS[kind]}")
+        cfg: Any = getattr(network, "pretrained_cfg", {})  # before 16 MB are fetched in vain
+        if network is not None and entry.architecture not in (None, name := cfg.get("architecture")):
+            other = name or type(network).__name__
+            raise WeightsError(f"weights {weights} are those of timm's {entry.architecture}, not of {other}")
         path = fetch(weights, entry)
-        state, source = load_state(path), f"{weights} ({path})"
-        if entry.by_order_of is not None:
-            state = _in_order(state, entry.by_order_of, source)
-        return state, source, entry.preprocessing
+        return path, f"{weights} ({path})", entry
     path = Path(weights).expanduser()
     if not path.is_file():
         names = ", ".join(name for name, entry in REGISTRY.items() if entry.kind == kind)
@@ -136,7 +180,7 @@ def _read(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessi
             f"weights {weights!r}: neither an existing file nor a known name. Give the path of a checkpoint, one of "
             f"{names}, timm:NAME, or the word random"
         )
-    return load_state(path), str(path), IMAGENET
+    return path, str(path), None
 
 
 def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessing]:

@@ -17,7 +17,7 @@ from backbones import weights as module
 from backbones.files import INSTALL, fetch
 from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
 from backbones.registry import REGISTRY
-from backbones.weights import WeightsError, load_state, load_weights
+from backbones.weights import WeightsError, classifier_state, load_state, load_weights
 
 LITE0 = "efficientnet-lite0-imagenet"
 SMALL = "test_efficientnet"  # of timm, 0.4 million parameters
@@ -63,8 +63,58 @@ def test_random_and_unknown_names():
     network = timm.create_model(SMALL, num_classes=0)
     with pytest.warns(UserWarning, match="random: a backbone of timm starts untrained"):
         load_weights(network, "random", kind="timm")
-    with pytest.raises(WeightsError, match=rf"neither an existing file nor a known name.* {LITE0}, timm:NAME"):
+    with pytest.raises(
+        WeightsError, match=rf"neither an existing file nor a known name.* {LITE0}, .*enet_b2_7, timm:NAME"
+    ):
         load_weights(network, "nothing", kind="timm")
+
+
+def test_a_pickled_network_is_refused_with_the_way_round(tmp_path, source):
+    """What EmotiEffNet's .pt files are."""
+    torch.save(source, tmp_path / "enet.pt")
+    message = (
+        r"enet\.pt: refused, .*\(timm\.models\..*EfficientNet\).*obj\.state_dict\(\).*take the \.onnx file of the same"
+    )
+    with pytest.raises(WeightsError, match=message):
+        load_weights(timm.create_model(SMALL, num_classes=5), str(tmp_path / "enet.pt"), kind="timm")
+    with pytest.raises(WeightsError, match=message):
+        classifier_state(str(tmp_path / "enet.pt"))
+
+
+# --- the classifier alone
+
+
+@pytest.mark.parametrize("prefix", ["classifier.", "classifier.0.", "head.fc.", "fc."])
+def test_the_classifier_of_a_state_dict(tmp_path, source, prefix):
+    state = source.state_dict()
+    weight, bias = state.pop("classifier.weight"), state.pop("classifier.bias")
+    torch.save({"state_dict": state | {f"{prefix}weight": weight, f"{prefix}bias": bias}}, tmp_path / "net.pth")
+    linear = classifier_state(str(tmp_path / "net.pth"))
+    assert torch.equal(linear["weight"], weight)
+    assert torch.equal(linear["bias"], bias)
+    network = timm.create_model(SMALL, num_classes=0)
+    load_weights(network, str(tmp_path / "net.pth"), kind="timm", head=(prefix,))
+    assert same(network, state)
+    torch.save(state | {f"{prefix}weight": weight}, tmp_path / "net.pth")
+    assert not classifier_state(str(tmp_path / "net.pth"))["bias"].any()
+
+
+def test_no_single_linear_classifier(tmp_path, source):
+    torch.save(timm.create_model(SMALL, num_classes=0).state_dict(), tmp_path / "backbone.pth")
+    with torch.device("meta"):
+        hidden = {name: torch.zeros(1, 1) for name in vgg16().state_dict() if name.startswith("classifier.")}
+    torch.save(hidden, tmp_path / "vgg.pth")
+    for weights in ("random", str(tmp_path / "backbone.pth"), str(tmp_path / "vgg.pth")):
+        assert classifier_state(weights) is None
+    with pytest.raises(WeightsError, match="neither an existing file nor a known name"):
+        classifier_state("nothing")
+    with pytest.raises(WeightsError, match="dan-affectnet8 are those of a DAN"):
+        classifier_state("dan-affectnet8")
+
+
+def test_the_classifier_of_a_name_of_timm(monkeypatch, source):
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: source)
+    assert torch.equal(classifier_state("timm:net")["weight"], source.classifier.weight)
 
 
 # --- torchvision's names of a VGG
