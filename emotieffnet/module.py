@@ -76,16 +76,16 @@ class EmotiEffNetModule(MultiTaskModule):
         self._check_strategy()
         assert self.network.classifier is not None
         groups = [
-            {"params": list(self.network.backbone.parameters()), "name": "backbone", "lr": self.lr},
-            {"params": list(self.network.classifier.parameters()), "name": "classifier", "lr": self.lr},
+            {"params": list(self.network.backbone.parameters()), "name": "backbone"},
+            {"params": list(self.network.classifier.parameters()), "name": "classifier"},
         ]
-        optimizer = with_sam(torch.optim.Adam(groups), self.sam_rho, self.trainer)
+        optimizer = with_sam(torch.optim.Adam(groups, lr=1.0), self.sam_rho, self.trainer)
 
         def classifier(epoch: int) -> float:
-            return self.head_lr / self.lr if epoch < self.head_epochs else 1.0
+            return self.head_lr if epoch < self.head_epochs else self.lr
 
         # a frozen backbone has no gradients: Adam leaves it alone, whatever its rate
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda _: 1.0, classifier])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda _: self.lr, classifier])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
     def _check_strategy(self) -> None:

@@ -140,7 +140,7 @@ class EmotiEffNet(PooledNetwork):
             )
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F) and raw outputs (B, O), named by ``output_names``, of (B, 3, H, W) images (uint8 or 0..255)."""
+        """Features (B, F) and raw outputs (B, O), as in ``output_names``, of (B, 3, H, W) images, uint8 or 0..255."""
         features = self.features(image)
         return features, features[:, :0] if self.classifier is None else self.classifier(features)
 
@@ -237,7 +237,7 @@ def load_head(classifier: nn.Sequential, weights: str) -> None:
     has, wants = ({name: tuple(t.shape) for name, t in one.items()} for one in (found, classifier.state_dict()))
     if has != wants:
         raise WeightsError(
-            f"head_weights {path}: holds {has or 'no expression head'}, but the classifier is {wants}. Give a head that "
-            "was trained on embeddings of the same backbone, and set model.network.hidden to its hidden size"
+            f"head_weights {path}: holds {has or 'no expression head'}, but the classifier is {wants}. Give a head "
+            "that was trained on embeddings of the same backbone, and set model.network.hidden to its hidden size"
         )
     classifier.load_state_dict(found)

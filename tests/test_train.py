@@ -304,7 +304,7 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
              "baseline_lsd": ["backbone.name=resnet10t", "render.train_faces=36", "render.val_faces=12"],
              "mae": ["render.train_faces=36", "render.val_faces=12", "model.warmup_epochs=0"],
              "emotieffnet_backbone": ["render.train_faces=32", "render.val_faces=16"],
-             "emotieffnet_finetune": ["render.train_videos=4", "render.val_videos=3", "render.frames_per_video=20"],
+             "emotieffnet_finetune": ["render.train_videos=6", "render.val_videos=3", "render.frames_per_video=20"],
              "cotex": ["render.train_faces=36", "render.val_faces=12", "model.mask_ratio=0.5"]}[experiment]  # fmt: skip
     done = command(
         "train.py", f"experiment={experiment}", "data=synthetic", *SMALL, *sizes, "render.workers=1", "debug=fast",

@@ -126,7 +126,7 @@ def with_sam(base: Optimizer, rho: float | None, trainer: pl.Trainer) -> Optimiz
         )
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         errors.append(
-            f"trainer.precision={trainer.precision}: its gradient scaler steps once per batch, SAM needs two gradients; "
+            f"trainer.precision={trainer.precision}: its gradient scaler takes one gradient per batch, SAM needs two; "
             "set bf16-mixed or 32-true, or model.sam_rho=null"
         )
     if isinstance(trainer.strategy, FSDPStrategy):

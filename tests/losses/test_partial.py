@@ -74,6 +74,26 @@ def test_expression_loss_equals_numpy(seed, rows, missing, weighted, smoothing):
     np.testing.assert_allclose(ours.item(), total / count if count else 0.0, rtol=1e-9)
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 9), missing=st.floats(0, 1), smoothing=st.floats(0, 0.9))
+def test_expression_loss_by_rows_is_a_plain_loop_over_soft_targets(seed, rows, missing, smoothing):
+    random = np.random.default_rng(seed)
+    logits, target, weight = random.normal(size=(rows, 8)), random.integers(0, 8, rows), random.uniform(1, 20, 8)
+    target[random.random(rows) < missing] = -1
+    total, count = 0.0, 0
+    for scores, label in zip(logits, target, strict=True):
+        if label < 0:
+            continue
+        count += 1
+        probability = np.exp(scores) / sum(np.exp(scores))
+        for c in range(8):
+            q = smoothing / 8 + (1 - smoothing) * (c == label)
+            total += weight[c] * q * -np.log(probability[c])
+    tensors = torch.from_numpy(logits), torch.from_numpy(target)
+    ours = expression_loss(*tensors, weight=torch.from_numpy(weight), label_smoothing=smoothing, reduction="mean_valid")
+    np.testing.assert_allclose(ours.item(), total / count if count else 0.0, rtol=1e-9)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 4])
 @pytest.mark.parametrize(
     "loss_of",
