@@ -12,7 +12,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev,onnx,pretrained,tensorboard,wandb]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev,automl,onnx,pretrained,tensorboard,wandb]"
 	touch $@
 
 demo: setup

@@ -90,7 +90,7 @@ class AutoML:
     Args:
         model: ``lightautoml``'s ``TabularAutoML`` after its fit.
         task: key of the task in predictions.
-        classes: (C,) expression numbers of the model's columns; all columns for the other tasks.
+        classes: (C,) numbers of the expressions or action units that the model's columns are of.
         description: what ``automl.json`` says.
     """
 
@@ -104,9 +104,8 @@ class AutoML:
             said = np.asarray(self.model.predict(_frame(features)).data, dtype=np.float32)
         if self.task == "valence_arousal":
             return said.clip(-1, 1)
-        if self.task == "action_units":
-            return said.clip(0, 1)
-        whole = np.zeros((len(said), len(EXPRESSIONS)), dtype=np.float32)
+        columns = EXPRESSIONS if self.task == "expression" else AU_NAMES
+        whole = np.zeros((len(said), len(columns)), dtype=np.float32)  # what was left out is never said
         whole[:, self.classes] = said.clip(0, 1)
         return whole
 
@@ -192,7 +191,8 @@ def fit(
     features, labels, videos = features[known], labels[known], videos[known]
     out = np.zeros(len(labels), dtype=bool)
     if settings.validation == "videos":
-        out = hold_out(labels if task == "expression" else np.zeros(len(labels), dtype=np.int64), videos)
+        of_class: Any = labels if task == "expression" else np.zeros(len(labels), dtype=np.int64)
+        out = hold_out(of_class, videos)
         if not out.any() or out.all():
             raise ConfigError(["validation=videos: too few training videos to hold some out; give validation=cv"])
     held = features[out], labels[out]
@@ -201,12 +201,15 @@ def fit(
         seen = _known(validation[1])
         held = validation[0][seen], validation[1][seen]
     classes = np.arange(len(_TARGETS[task]))
+    if task == "action_units":
+        classes = _varying(labels[~out], None if settings.validation == "cv" else held[1])
     if task == "expression":
         classes = _comparable(labels[~out], None if settings.validation == "cv" else held[1], settings.folds)
         out |= ~np.isin(labels, classes)
         held = tuple(part[np.isin(held[1], classes)] for part in held)  # type: ignore[assignment]
     table = _frame(features[~out], labels[~out], task, classes)
-    roles: dict[str, Any] = {"target": list(_TARGETS[task]) if task != "expression" else _TARGETS[task][0]}
+    names = _names(task, classes)
+    roles: dict[str, Any] = {"target": names[0] if task == "expression" else names}
     if settings.validation == "cv":
         table["video"], roles["group"] = videos[~out], "video"
     valid = None if settings.validation == "cv" else _frame(*held, task, classes)
@@ -273,6 +276,20 @@ def _comparable(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None, least: 
     return np.flatnonzero(usable)
 
 
+def _varying(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None) -> npt.NDArray[np.int64]:
+    """Columns of the action units that are both present and absent in these rows; the log names the others."""
+    varying = (labels.min(axis=0) < labels.max(axis=0)) & (held is None or held.min(axis=0) < held.max(axis=0))
+    if not varying.all():
+        names = ", ".join(AU_NAMES[unit] for unit in np.flatnonzero(~varying))
+        _log.warning("LightAutoML leaves out %s: always or never there; predicted as absent", names)
+    return np.flatnonzero(varying)
+
+
+def _names(task: Task, classes: npt.NDArray[np.int64]) -> list[str]:
+    """Columns of the targets."""
+    return ["expression"] if task == "expression" else [_TARGETS[task][number] for number in classes]
+
+
 def _frame(
     features: Array,
     labels: npt.NDArray[Any] | None = None,
@@ -284,7 +301,7 @@ def _frame(
 
     table = pd.DataFrame(features, columns=[f"f{number}" for number in range(features.shape[1])])
     if labels is not None and task is not None and classes is not None:
-        values = np.searchsorted(classes, labels)[:, None] if task == "expression" else labels
-        for name, column in zip(_TARGETS[task], values.T, strict=True):
+        values = np.searchsorted(classes, labels)[:, None] if task == "expression" else labels[:, classes]
+        for name, column in zip(_names(task, classes), values.T, strict=True):
             table[name] = column if task == "valence_arousal" else column.astype(np.int64)
     return table

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from backbones.preprocessing import Interpolation, Normalize, Preprocessing
-from backbones.state import WeightsError, load_state
+from backbones.state import WeightsError
 from backbones.timm_network import build_timm, feature_size
+from backbones.weights import classifier_state
 from datamodules.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from losses.multitask import AffectLogits
 
@@ -126,12 +127,9 @@ class EmotiEffNet(PooledNetwork):
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it
 
     def _load_classifier(self, weights: str) -> None:
-        """Reads the classifier of a state-dict file, where it is of this shape."""
+        """Reads the classifier of the weights, where it is of this shape."""
         assert self.classifier is not None
-        path = Path(weights).expanduser()
-        state = load_state(path) if path.is_file() else {}
-        own = self.classifier.state_dict()
-        given = {name: state[f"classifier.{name}"] for name in own if f"classifier.{name}" in state}
+        given, own = classifier_state(weights) or {}, self.classifier.state_dict()
         if {name: tensor.shape for name, tensor in given.items()} == {name: own[name].shape for name in own}:
             self.classifier.load_state_dict(given)
         else:
