@@ -34,9 +34,9 @@ def automl(config: DictConfig) -> None:
     plain = resolve(config)
     plain["data"] = absolute_data(plain["data"])
     postprocess = PostProcess.of(plain["postprocess"])
-    folder, task = Path(plain["paths"]["run_dir"]), TASKS.get(plain["data"]["labels"].get("task"))
+    folder, task = Path(plain["paths"]["run_dir"]), TASKS.get(plain["task"])
     if task is None:
-        raise ConfigError([f"data.labels.task must be one of {', '.join(TASKS)}: a model is of one task"])
+        raise ConfigError([f"task={plain['task']}: a model is of one task: give one of {', '.join(TASKS)}"])
     check_run_folder(folder)
     require()
     made = (
@@ -59,8 +59,7 @@ def automl(config: DictConfig) -> None:
         print("chosen on the validation split: its scores flatter (settings.validation=split)")
     done = report([table], frames, folder, split=plain["split"], settings=postprocess)
     if plain["submission"] is not None:
-        uni = plain["data"]["labels"]["task"]
-        write_uni_submission(done.table, plain["submission"], uni, au_thresholds=done.au_thresholds)
+        write_uni_submission(done.table, plain["submission"], plain["task"], au_thresholds=done.au_thresholds)
         print(f"submission: {plain['submission']}")
 
 

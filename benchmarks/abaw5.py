@@ -144,7 +144,8 @@ class Pipeline:
         if self.options.scale == "tiny":
             sizes = _compose("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
             overrides += [
-                f"network.backbone={sizes.emotieffnet.backbone}", f"network.image_size={sizes.image_size}", "trainer=cpu"
+                f"network.backbone={sizes.emotieffnet.backbone}", f"network.image_size={sizes.image_size}",
+                "trainer=cpu",
             ]  # fmt: skip
         name = f"{task}/{network}-pretrained{crops}"
         if split is not None:
