@@ -30,7 +30,7 @@ from tests.test_train import REPOSITORY, command, scores_of
 from train import train
 from training.assembly import build_data
 from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, ConfigError, resolve
+from training.config import CONFIG_DIR, ConfigError, check_command_line, resolve
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 
@@ -276,3 +276,10 @@ def test_automl_learns_from_the_store_and_its_model_is_used_again(videos: Path, 
     with pytest.raises(CheckpointError, match="was trained with another input"):
         automl(other)
     assert not (tmp_path / "other").exists()
+
+
+def test_labels_of_another_data_set_are_chosen_on_the_command_line(store: Path, tmp_path: Path) -> None:
+    arguments = [f"data.store={store}", "data@data.labels=affwild2_mtl", "data.labels.root=x", "task=expr"]
+    check_command_line("automl", arguments)
+    with pytest.raises(ConfigError, match="data@data.labels=affwild2: no such option; did you mean affwild2_"):
+        check_command_line("automl", [f"data.store={store}", "data@data.labels=affwild2"])

@@ -159,7 +159,7 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
     choices, values = [], []
     for override in overrides:
         key = str(override.get_key_element()).lstrip("+~")
-        group = CONFIG_DIR / key
+        group = CONFIG_DIR / key.partition("@")[0]  # group@package
         if override.is_sweep_override() or key.startswith("hydra"):
             continue
         if not group.is_dir():
