@@ -96,7 +96,7 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
         print(_found(video), flush=True)
     print(
         f"read them with  data=affwild2_uni data.root={folder} data.images={IMAGES} split=test "
-        f"data.test_list={folder / FRAMES} data.task=va|expr|au"
+        f"data.test_list={FRAMES} data.task=va|expr|au"
     )
 
 

@@ -143,4 +143,4 @@ def test_faces_of_videos_are_counted_and_the_way_on_is_printed(monkeypatch, tmp_
     assert a.endswith("; 50 frames/s")
     assert "no face in the whole video" in b
     assert "announces 60 frames: is the file truncated?" in b
-    assert way.endswith("data.root=o data.images=cropped split=test data.test_list=o/frames.txt data.task=va|expr|au")
+    assert way.endswith("data.root=o data.images=cropped split=test data.test_list=frames.txt data.task=va|expr|au")
