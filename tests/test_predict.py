@@ -281,5 +281,5 @@ def test_automl_learns_from_the_store_and_its_model_is_used_again(videos: Path, 
 def test_labels_of_another_data_set_are_chosen_on_the_command_line(store: Path, tmp_path: Path) -> None:
     arguments = [f"data.store={store}", "data@data.labels=affwild2_mtl", "data.labels.root=x", "task=expr"]
     check_command_line("automl", arguments)
-    with pytest.raises(ConfigError, match="data@data.labels=affwild2: no such option; did you mean affwild2_"):
+    with pytest.raises(ConfigError, match=r"data@data\.labels=affwild2: no such option; did you mean affwild2_"):
         check_command_line("automl", [f"data.store={store}", "data@data.labels=affwild2"])
