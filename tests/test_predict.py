@@ -22,11 +22,10 @@ from backbones.preprocessing import IMAGENET
 from datamodules.faces import read_image
 from datamodules.store import FeatureStore, StoreError
 from datamodules.transforms import EvalTransform
-from evaluate import evaluate
 from predict import predict
 from rendering.uni import render_uni
 from tests.conftest import SMALL
-from tests.test_train import REPOSITORY, command, scores_of
+from tests.test_train import HEADS, REPOSITORY, command, evaluate_here, scores_of
 from train import train
 from training.assembly import build_data
 from training.checkpoints import CheckpointError, load_module
@@ -58,11 +57,6 @@ def composed(videos: Path, checkpoint: Path, folder: Path, *overrides: str) -> D
               f"store={folder}/store", f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("predict", overrides=[*common, *overrides])
-
-
-def evaluate_run(*overrides: str) -> None:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        evaluate(compose("evaluate", overrides=[*overrides, "trainer=cpu"]))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +96,7 @@ def test_every_crop_has_the_features_that_the_network_gives(videos: Path, checkp
 def test_the_networks_own_scores_are_a_table(store: Path) -> None:
     table = pq.read_table(store.parent / "run" / "predictions" / "val.parquet")
     assert {"valence", "expr_other", "logit_expr_other", "au26"} <= set(table.column_names)
-    evaluate_run(f"predictions={store.parent}/run/predictions/val.parquet", f"paths.run_dir={store.parent}/scored")
+    evaluate_here(f"predictions={store.parent}/run/predictions/val.parquet", f"paths.run_dir={store.parent}/scored")
     assert "P_VA" in scores_of(store.parent / "scored")
 
 
@@ -149,6 +143,10 @@ def test_processes_share_whole_videos(videos: Path, checkpoint: Path, store: Pat
     assert content(tmp_path / "store") == content(store)
 
 
+def test_all_experiments_on_features_are_run_here() -> None:
+    assert sorted(HEADS) == sorted(f"emotieffnet_{task}" for task in (*SCORES, "mtl"))
+
+
 @pytest.mark.parametrize("task", SCORES)
 def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path, tmp_path: Path, task: str) -> None:
     train(heads(store, videos, tmp_path, f"experiment=emotieffnet_{task}", "trainer.max_epochs=2",
@@ -160,7 +158,7 @@ def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path,
     assert names == {SCORES[task]}
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert any("val/loss" in line for line in logged)
-    evaluate_run(
+    evaluate_here(
         f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"paths.run_dir={tmp_path}/again",
         "postprocess.missing=linear", "postprocess.smoothing=box", f"submission={tmp_path}/p.txt", "curve=[0,1,5]",
     )  # fmt: skip
@@ -217,7 +215,7 @@ def test_heads_refuse_the_store_of_another_network(
     torch.save(content, tmp_path / "other.ckpt")
     predict(composed(videos, tmp_path / "other.ckpt", tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/other"))
     with pytest.raises(StoreError, match="these heads were trained on those of another network"):
-        evaluate_run(f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"data.store={tmp_path}/store",
+        evaluate_here(f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"data.store={tmp_path}/store",
                      f"paths.run_dir={tmp_path}/scored")  # fmt: skip
     done = command("predict.py", f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu",
                    f"store={tmp_path}/store", f"paths.run_dir={tmp_path}/mixed")  # fmt: skip

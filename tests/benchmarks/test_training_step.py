@@ -68,6 +68,7 @@ def test_paper_scale_is_the_default() -> None:
     assert (trainer["gradient_clip_val"], trainer["precision"]) == (0.05, "bf16-mixed")
 
 
+@pytest.mark.slow
 def test_each_precision_has_its_process_and_its_rounds() -> None:
     configs = {name: configure(precision, 2, 1, SMALL) for name, precision in PRECISIONS.items()}
     steps = measure(configs, rounds=2, threads=1)

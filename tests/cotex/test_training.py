@@ -19,7 +19,7 @@ from evaluators.predictions import read_table
 from evaluators.report import read_scores
 from rendering.dataset import render_lsd
 from tests.conftest import SMALL
-from tests.test_train import PHOTOGRAPHS, command
+from tests.test_train import PHOTOGRAPHS, evaluate_here
 from train import train
 from training.config import CONFIG_DIR, ConfigError, stored_config
 
@@ -89,11 +89,10 @@ def test_workers_change_nothing(root: Path, run: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_a_view_and_a_test_list(root: Path, run: Path, tmp_path: Path) -> None:
-    done = command(
-        "evaluate.py", f"predictions={run}/predictions/val-view1.parquet", "data=lsd", f"data.root={root}",
-        "data.cache_dir=null", f"paths.run_dir={tmp_path}/view",
+    evaluate_here(
+        f"predictions={run}/predictions/val-view1.parquet", "data=lsd", f"data.root={root}", "data.cache_dir=null",
+        f"paths.run_dir={tmp_path}/view",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
     assert "P_LSD" in read_scores(tmp_path / "view" / "scores.json")
 
     flat = tmp_path / "test"
@@ -101,12 +100,11 @@ def test_evaluate_a_view_and_a_test_list(root: Path, run: Path, tmp_path: Path) 
     for number, path in enumerate(sorted((root / "validation_set_real_images").rglob("*.jpg"))[:5]):
         shutil.copy(path, flat / f"{number}.jpg")
     (tmp_path / "list.txt").write_text("image,expression\n" + "".join(f"{number}.jpg\n" for number in range(5)))
-    done = command(
-        "evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", f"data.test_list={tmp_path}/list.txt",
+    evaluate_here(
+        f"checkpoint={run}/checkpoints/best.ckpt", f"data.test_list={tmp_path}/list.txt",
         f"data.test_root={flat}", "split=test", f"submission={tmp_path}/submission.txt",
         f"paths.run_dir={tmp_path}/test_run",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
     lines = (tmp_path / "submission.txt").read_text().splitlines()
     assert lines[0] == "image,expression"
     assert [line.partition(",")[0] for line in lines[1:]] == [f"{number}.jpg" for number in range(5)]
