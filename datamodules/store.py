@@ -221,7 +221,7 @@ def open_store(root: Path, info: StoreInfo) -> FeatureStore:
         if differ:
             each = "; ".join(f"{name} is {getattr(found, name)}, not {getattr(info, name)}" for name in differ)
             raise StoreError(f"{root} is a store of other features: {each}. Give another store=…")
-    elif root.is_dir() and any(root.iterdir()):
+    elif root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):  # another rank's beginning
         raise StoreError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
     else:
         root.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from backbones.preprocessing import IMAGENET
 from datamodules.faces import read_image
 from datamodules.store import FeatureStore, StoreError
 from datamodules.transforms import EvalTransform
+from evaluators.table import TableError
 from predict import predict
 from rendering.uni import render_uni
 from tests.conftest import SMALL
@@ -281,3 +282,21 @@ def test_labels_of_another_data_set_are_chosen_on_the_command_line(store: Path, 
     check_command_line("automl", arguments)
     with pytest.raises(ConfigError, match=r"data@data\.labels=affwild2: no such option; did you mean affwild2_"):
         check_command_line("automl", [f"data.store={store}", "data@data.labels=affwild2"])
+
+
+def test_a_list_with_an_unknown_video_has_null_rows_and_no_submission(
+    videos: Path, store: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    known = sorted(crops(videos, "validation"))[:5]
+    (tmp_path / "list.txt").write_text("\n".join(["image_location,", *known, "nowhere/00001.jpg", "nowhere/00002.jpg"]))
+    test = ["splits=[test]", f"data.test_list={tmp_path}/list.txt"]
+    predict(composed(videos, checkpoint, tmp_path, *test, f"paths.run_dir={tmp_path}/predicted"))
+    train(heads(store, videos, tmp_path))
+    arguments = [f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", "split=test", f"data.store={tmp_path}/store",
+                 f"data.labels.test_list={tmp_path}/list.txt"]  # fmt: skip
+    evaluate_here(*arguments, f"paths.run_dir={tmp_path}/scored")
+    table = pq.read_table(tmp_path / "scored" / "predictions" / "test.parquet")
+    assert np.flatnonzero(table["valence"].is_null().to_numpy()).tolist() == [5, 6]
+    with pytest.raises(TableError, match="nowhere"):
+        evaluate_here(*arguments, f"submission={tmp_path}/p.txt", f"paths.run_dir={tmp_path}/submitted")
+    assert not (tmp_path / "p.txt").exists()
