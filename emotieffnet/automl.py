@@ -188,31 +188,7 @@ def fit(
     known = _known(labels)
     if not known.any():
         raise ConfigError([f"no training row has all labels of {task}: nothing can be learnt"])
-    features, labels, videos = features[known], labels[known], videos[known]
-    out = np.zeros(len(labels), dtype=bool)
-    if settings.validation == "videos":
-        of_class: Any = labels if task == "expression" else np.zeros(len(labels), dtype=np.int64)
-        out = hold_out(of_class, videos)
-        if not out.any() or out.all():
-            raise ConfigError(["validation=videos: too few training videos to hold some out; give validation=cv"])
-    held = features[out], labels[out]
-    if settings.validation == "split":
-        assert validation is not None
-        seen = _known(validation[1])
-        held = validation[0][seen], validation[1][seen]
-    classes = np.arange(len(_TARGETS[task]))
-    if task == "action_units":
-        classes = _varying(labels[~out], None if settings.validation == "cv" else held[1])
-    if task == "expression":
-        classes = _comparable(labels[~out], None if settings.validation == "cv" else held[1], settings.folds)
-        out |= ~np.isin(labels, classes)
-        held = tuple(part[np.isin(held[1], classes)] for part in held)  # type: ignore[assignment]
-    table = _frame(features[~out], labels[~out], task, classes)
-    names = _names(task, classes)
-    roles: dict[str, Any] = {"target": names[0] if task == "expression" else names}
-    if settings.validation == "cv":
-        table["video"], roles["group"] = videos[~out], "video"
-    valid = None if settings.validation == "cv" else _frame(*held, task, classes)
+    table, valid, roles, classes = _prepared(features[known], labels[known], videos[known], task, settings, validation)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of optional parts that are not installed, and of its libraries' changes
         from lightautoml.automl.presets.tabular_presets import TabularAutoML
@@ -226,7 +202,11 @@ def fit(
             general_params={} if settings.algorithms is None else {"use_algos": [list(settings.algorithms)]},
             reader_params={"n_jobs": settings.cpus, "cv": settings.folds, "random_state": settings.seed},
         )
-        model.fit_predict(table, roles=roles, valid_data=valid, verbose=1)
+        try:
+            model.fit_predict(table, roles=roles, valid_data=valid, verbose=1)
+        except (AssertionError, ValueError) as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError([f"LightAutoML: {problem}: more rows, more time or other algorithms may do"]) from error
     description = {
         "rows": len(table),
         "held_out_rows": 0 if valid is None else len(valid),
@@ -234,6 +214,42 @@ def fit(
     }
     description["model"] = model.create_model_str_desc()
     return AutoML(model, task, classes, description)
+
+
+def _prepared(
+    features: Array,
+    labels: npt.NDArray[Any],
+    videos: npt.NDArray[np.int64],
+    task: Task,
+    settings: AutoMLSettings,
+    validation: tuple[Array, npt.NDArray[Any]] | None,
+) -> tuple[Any, Any, dict[str, Any], npt.NDArray[np.int64]]:
+    """Training table, table to compare models on (None: folds), LightAutoML's roles, and ``AutoML.classes``."""
+    out, held = np.zeros(len(labels), dtype=bool), None
+    if settings.validation == "videos":
+        out = hold_out(labels if task == "expression" else np.zeros(len(labels), dtype=np.int64), videos)
+        if not out.any() or out.all():
+            raise ConfigError(["validation=videos: too few training videos to hold some out; give validation=cv"])
+        held = features[out], labels[out]
+    elif settings.validation == "split":
+        assert validation is not None
+        seen = _known(validation[1])
+        held = validation[0][seen], validation[1][seen]
+    classes = np.arange(len(_TARGETS[task]))
+    if task == "action_units":
+        classes = _varying(labels[~out], None if held is None else held[1])
+    elif task == "expression":
+        classes = _comparable(labels[~out], None if held is None else held[1], settings.folds)
+        out |= ~np.isin(labels, classes)
+        if held is not None:
+            known = np.isin(held[1], classes)
+            held = held[0][known], held[1][known]
+    table = _frame(features[~out], labels[~out], task, classes)
+    names = _names(task, classes)
+    roles: dict[str, Any] = {"target": names[0] if task == "expression" else names}
+    if held is None:
+        table["video"], roles["group"] = videos[~out], "video"
+    return table, None if held is None else _frame(*held, task, classes), roles, classes
 
 
 def _known(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -256,8 +272,6 @@ def hold_out(labels: npt.NDArray[np.int64], videos: npt.NDArray[np.int64]) -> np
         having = np.unique(videos[labels == number])
         if len(having) > 1 and not (labels[out] == number).any():
             out |= videos == having[-1]
-        elif len(having) > 1 and not (labels[~out] == number).any():
-            out &= videos != having[0]
     return out
 
 
