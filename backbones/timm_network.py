@@ -7,11 +7,50 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import timm
+import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 
-from backbones.preprocessing import IMAGENET, Interpolation, Preprocessing
+from backbones.preprocessing import IMAGENET, Interpolation, Normalize, Preprocessing
 from backbones.weights import WeightsError, load_weights
+
+
+class PooledNetwork(nn.Module):
+    """Base of networks on pooled features: a backbone, how its images are prepared, and whether it is trained.
+
+    Attributes:
+        backbone: of timm, without its classifier.
+        preprocessing: how its images must be prepared.
+        frozen: whether the backbone is left as it is: evaluated, and without gradients.
+    """
+
+    def __init__(self, backbone: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.backbone, self.preprocessing = backbone, preprocessing
+        self.normalize = Normalize(preprocessing)
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """Starts or ends the training of the classifier alone.
+
+        No parameter's ``requires_grad`` changes: DDP notes once, at the start, which ones it synchronises.
+        """
+        self.frozen = frozen
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> PooledNetwork:
+        """Sets the training mode of everything that is trained."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def features(self, image: Tensor) -> Tensor:
+        """Pooled features (B, F) of (B, 3, H, W) images, uint8 or 0..255."""
+        normalised = self.normalize(image).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            pooled: Tensor = self.backbone(normalised)
+        return pooled
 
 
 def build_timm(

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from backbones.preprocessing import Interpolation, Normalize
-from backbones.timm_network import build_timm, feature_size
+from backbones.preprocessing import Interpolation
+from backbones.timm_network import PooledNetwork, build_timm, feature_size
 from datamodules.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from losses.multitask import AffectLogits
 
@@ -20,7 +20,7 @@ Task = Literal["expression", "action_units", "valence_arousal"]
 EXPRESSION_SETS = {"abaw": EXPRESSIONS, "lsd": LSD_EXPRESSIONS}
 
 
-class Baseline(nn.Module):
+class Baseline(PooledNetwork):
     """A backbone, its pooled features, and one Linear with an output for every class, unit and dimension.
 
     Args:
@@ -60,14 +60,9 @@ class Baseline(nn.Module):
         std: Sequence[float] | None = None,
         interpolation: Interpolation | None = None,
     ) -> None:
-        super().__init__()
         if not tasks or not set(tasks) <= set(get_args(Task)):
             raise ValueError(f"Baseline tasks={list(tasks)}: choose some of {', '.join(get_args(Task))}")
-        self.expressions = EXPRESSION_SETS[expressions]
-        sizes = {"expression": len(self.expressions), "action_units": len(ACTION_UNITS), "valence_arousal": 2}
-        self.sizes = {task: size for task, size in sizes.items() if task in tasks}
-        self.frozen = frozen
-        self.backbone, self.preprocessing = build_timm(
+        network, preprocessing = build_timm(
             backbone,
             image_size=image_size,
             weights=weights,
@@ -76,27 +71,16 @@ class Baseline(nn.Module):
             std=std,
             interpolation=interpolation,
         )
-        self.normalize = Normalize(self.preprocessing)
+        super().__init__(network, preprocessing)
+        self.expressions = EXPRESSION_SETS[expressions]
+        sizes = {"expression": len(self.expressions), "action_units": len(ACTION_UNITS), "valence_arousal": 2}
+        self.sizes = {task: size for task, size in sizes.items() if task in tasks}
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(feature_size(self.backbone), sum(self.sizes.values()))
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it
         if frozen:
             self.backbone.requires_grad_(False)
-            self.backbone.eval()
-
-    def train(self, mode: bool = True) -> Baseline:
-        """Sets the training mode of everything that is trained."""
-        super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
-        return self
-
-    def features(self, image: Tensor) -> Tensor:
-        """Pooled features (B, F) of (B, 3, H, W) images, uint8 or 0..255."""
-        normalised = self.normalize(image).contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            pooled: Tensor = self.backbone(normalised)
-        return pooled
+            self.freeze(True)
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.labels import ACTION_UNITS, EXPRESSIONS
+from emotieffnet.network import AFFECT
 from losses.multitask import AffectLogits
 from training.config import ConfigError
 
 HeadInput = Literal["embedding", "logits", "logits_va", "concat"]
 
 SIZES: Final = {"valence_arousal": 2, "expression": len(EXPRESSIONS), "action_units": len(ACTION_UNITS)}
-_AFFECT: Final = ("valence", "arousal")
 
 
 class FeatureDescription(TypedDict):
@@ -57,7 +57,7 @@ class Inputs(nn.Module):
         super().__init__()
         names = list(features["outputs"])
         self.kind = kind
-        self.columns = [number for number, name in enumerate(names) if kind != "logits" or name not in _AFFECT]
+        self.columns = [number for number, name in enumerate(names) if kind != "logits" or name not in AFFECT]
         sizes = {
             "embedding": features["embedding"],
             "logits": len(self.columns),
@@ -69,7 +69,7 @@ class Inputs(nn.Module):
             problem = f"there are {', '.join(sizes)}"
         elif kind != "embedding" and not self.columns:
             problem = "the network of this store gives no scores of its own: give embedding"
-        elif kind == "logits_va" and not set(_AFFECT) <= set(names):
+        elif kind == "logits_va" and not set(AFFECT) <= set(names):
             problem = f"the network's scores are {', '.join(names)}, without valence and arousal: give logits"
         if problem:
             raise ConfigError([f"{where}={kind}: {problem}"])

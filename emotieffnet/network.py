@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from backbones.preprocessing import Interpolation, Normalize, Preprocessing
+from backbones.preprocessing import Interpolation
 from backbones.state import WeightsError
-from backbones.timm_network import build_timm, feature_size
+from backbones.timm_network import PooledNetwork, build_timm, feature_size
 from backbones.weights import classifier_state
 from datamodules.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from losses.multitask import AffectLogits
@@ -25,44 +25,6 @@ AFFECT: Final = ("valence", "arousal")
 _HEAD: Final = "heads.expression."
 
 _log = logging.getLogger(__name__)
-
-
-class PooledNetwork(nn.Module):
-    """What both networks here share: a backbone whose feature map is averaged, and how its images are prepared.
-
-    Attributes:
-        backbone: of timm, without its classifier.
-        preprocessing: how its images must be prepared.
-        frozen: whether the backbone is left as it is: evaluated, and without gradients.
-    """
-
-    def __init__(self, backbone: nn.Module, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.backbone, self.preprocessing = backbone, preprocessing
-        self.normalize = Normalize(preprocessing)
-        self.frozen = False
-
-    def freeze(self, frozen: bool) -> None:
-        """Starts or ends the training of the classifier alone.
-
-        No parameter's ``requires_grad`` changes: DDP notes once, at the start, which ones it synchronises.
-        """
-        self.frozen = frozen
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> PooledNetwork:
-        """Sets the training mode of everything that is trained."""
-        super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
-        return self
-
-    def features(self, image: Tensor) -> Tensor:
-        """Pooled features (B, F) of (B, 3, H, W) images, uint8 or 0..255."""
-        normalised = self.normalize(image).contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            pooled: Tensor = self.backbone(normalised)
-        return pooled
 
 
 class EmotiEffNet(PooledNetwork):

@@ -21,7 +21,7 @@ class SAM(Optimizer):
 
     One step: the gradient g; the parameters climb by ``rho * g / ||g||``, the norm over all of them; the gradient
     there; the parameters return to where they were, and the base optimiser steps with the second gradient. Batch
-    normalisation counts both passes, as in the published code of EmotiEffNet.
+    normalisation counts both passes.
 
     Under DDP the gradients of both passes are means over the processes, which therefore climb alike.
 
