@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from affect.errors import UserError
+
 _LISTED = 20
 _CONTAINERS = ("model", "model_state_dict", "state_dict")
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights that cannot be found, read safely, or fitted to the network. The message says what to do."""
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
+from affect.files import whole_file
 from datamodules.labels import UniTask
-from evaluators.files import whole_file
 from evaluators.metrics import Scores
 
 FIGURES: Final[Mapping[UniTask, Mapping[str, str]]] = {

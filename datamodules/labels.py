@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NotRequired, TypedDict
 
+from affect.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -76,7 +78,7 @@ UNI_HEADERS: Final[dict[UniTask, str]] = {
 """First line of their label files; that of the expression has eight names although rows have one number."""
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Files of a data set that cannot be used; the message names the file, the line and the mend."""
 
 

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar, cast
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from affect.files import whole_file
+
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 Content = TypeVar("Content")
@@ -99,10 +101,8 @@ def _read(kept: Path, where: str) -> dict[str, Any]:
 
 
 def _write(kept: Path, content: dict[str, Any]) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = kept.with_suffix(f".{os.getpid()}")
-    beside.write_text(json.dumps(content))
-    os.replace(beside, kept)
+    with whole_file(kept, shared=True) as beside:
+        beside.write_text(json.dumps(content))
 
 
 def _scan(folder: Path) -> tuple[list[str], list[str]]:

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from affect.files import whole_file
 from evaluators import figures
-from evaluators.files import whole_file
 from evaluators.gating import CONFIDENCE, expression_of, take_confident
 from evaluators.metrics import Scores
 from evaluators.predictions import score_table

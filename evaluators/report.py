@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from affect.files import whole_file
 from evaluators import figures
-from evaluators.files import whole_file
 from evaluators.metrics import ExpressionScores, Scores
 from evaluators.predictions import score_table
 from evaluators.table import LabelledFrames, Table, read_table

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from evaluators.files import whole_file
+from affect.errors import UserError
+from affect.files import write_whole
 
 STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """A setting of the post-processing that cannot be used; the message names the key or the file, and the mend."""
 
 
@@ -28,8 +29,7 @@ def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int,
         files: its label-file names to sha256.
     """
     content = {**found, "searched_on": {"split": split, "rows": rows, "label_files": dict(files)}}
-    with whole_file(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_stored(path: str | Path, key: str) -> Any:

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from affect.files import whole_file
 from datamodules.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, UNI_HEADERS, UniTask
-from evaluators.files import whole_file
 from evaluators.metrics import TASKS
 from evaluators.missing import fill_nulls
 from evaluators.table import Table, TableError, some_rows

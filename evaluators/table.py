@@ -19,8 +19,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from affect.errors import UserError
+from affect.files import whole_file
 from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
-from evaluators.files import whole_file
 from evaluators.metrics import TASKS
 
 SCHEMA_VERSION: Final = 1
@@ -31,7 +32,7 @@ FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
 
 
-class TableError(ValueError):
+class TableError(UserError):
     """A prediction table, or a part of one, that cannot be used; the message names the file and the mend."""
 
 

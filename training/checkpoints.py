@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 import torch
 
+from affect.errors import UserError
+from affect.files import whole_file
 from backbones.preprocessing import Preprocessing
 from training.config import MODEL_TARGETS, ConfigError, build
 from training.module import AffectModule, Module
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read or does not fit."""
 
 
@@ -83,7 +84,5 @@ def load_state(module: Module, checkpoint: dict[str, Any], path: Path) -> None:
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
     """Writes beside the destination and renames, so that a kill leaves no half-written file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    with whole_file(path) as beside:
+        torch.save(content, beside)

@@ -24,6 +24,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
+from affect.errors import UserError
 from datamodules.store import StoreInfo
 
 CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
@@ -126,7 +127,7 @@ OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """One message that lists every error found in a configuration."""
 
     def __init__(self, errors: Sequence[str], where: str = "the configuration") -> None:

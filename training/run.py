@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -17,33 +18,27 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from affect.errors import UserError
+from affect.files import LOCK, write_whole
 from backbones.files import weights_file
-from backbones.weights import WeightsError, file_sha256
-from datamodules.labels import DataError
-from evaluators.predictions import TableError
-from evaluators.stored import SettingsError
-from training.checkpoints import CheckpointError
-from training.config import ConfigError
+from backbones.weights import file_sha256
 
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-class RunFolderError(ValueError):
+class RunFolderError(UserError):
     """The folder of a run cannot be used."""
 
 
-USER_ERRORS = (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    FileNotFoundError,
-    MisconfigurationException,
-    RunFolderError,
-    SettingsError,
-    TableError,
-    WeightsError,
-)
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: make room and give the same command again",
+    errno.EDQUOT: "the quota of the disk is used up: make room and give the same command again",
+    errno.EROFS: "the file system is read-only: give a place that can be written to",
+    errno.EACCES: "no permission: change it, or give another place",
+    errno.EPERM: "no permission: change it, or give another place",
+    errno.ENOLCK: "the file system has no locks left: give a place on another one",
+}
 
 
 @contextmanager
@@ -51,12 +46,21 @@ def clear_errors() -> Iterator[None]:
     """Ends the process with the message alone where a user can mend the error; anything else keeps its traceback."""
     try:
         yield
-    except USER_ERRORS as error:
-        message = str(error)
+    except (UserError, OSError, MisconfigurationException) as error:
+        message = _told(error) if isinstance(error, OSError) else str(error)
         # an error inside a loader process arrives with that process's traceback around it
         if "Original Traceback" in message:
             message = message.strip().splitlines()[-1].partition(": ")[2]
         sys.exit(f"error: {message}")
+
+
+def _told(error: OSError) -> str:
+    """Say what the system refused, at which place, and what to do."""
+    if error.errno is None:  # raised by this framework, with a message of its own
+        return str(error)
+    places = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    advice = _ADVICE.get(error.errno, os.strerror(error.errno))
+    return f"{places}: {advice}" if places else advice
 
 
 def is_first_process() -> bool:
@@ -99,7 +103,7 @@ def check_run_folder(path: Path) -> None:
     Raises:
         RunFolderError: with the two ways out.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(one.name != LOCK for one in path.iterdir())):
         raise RunFolderError(
             f"the run folder {path} is not empty: give another paths.run_dir=…, or resume the run that is in it with "
             f"ckpt_path={path}/checkpoints/last.ckpt"
@@ -109,7 +113,7 @@ def check_run_folder(path: Path) -> None:
 def write_provenance(path: Path, config: dict[str, Any]) -> None:
     """Writes ``config.yaml`` (resolved) and ``environment.json`` (packages, git commit, hashes of weight files)."""
     path.mkdir(parents=True, exist_ok=True)
-    (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_whole(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     environment = {
         "git": git_state(),
         "python": platform.python_version(),
@@ -117,7 +121,7 @@ def write_provenance(path: Path, config: dict[str, Any]) -> None:
         "packages": dict(sorted((d.metadata["Name"], d.version) for d in distributions())),
         "weights": {str(file): file_sha256(file) for file in sorted(set(_weight_files(config)))},
     }
-    (path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+    write_whole(path / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
 def _weight_files(node: Any, key: str = "") -> Iterator[Path]:

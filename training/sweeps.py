@@ -12,7 +12,7 @@ import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from evaluators.files import whole_file
+from affect.files import whole_file
 from evaluators.report import NO_LABELS, aligned, read_records, read_scores
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from affect.files import whole_file, write_whole
 from datamodules.computed import image_file
 from datamodules.uni_annotations import LIST_FIELD
 from videos.decoding import VideoError
@@ -79,7 +79,7 @@ def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             raise VideoError(
                 f"{folder} was made with {made}, but {asked} is asked for. Give the same settings, or another --out."
             )
-    _replace(path, json.dumps(settings, indent=1) + "\n")
+    write_whole(path, json.dumps(settings, indent=1) + "\n")
 
 
 def read_finished(folder: Path) -> dict[str, Finished]:
@@ -103,18 +103,16 @@ def read_finished(folder: Path) -> dict[str, Finished]:
 
 def write_finished(folder: Path, finished: Mapping[str, Finished]) -> None:
     """Write ``videos.csv``."""
-    beside = folder / f".{VIDEOS}"
-    with beside.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(folder / VIDEOS) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Finished)], lineterminator="\n")
         writer.writeheader()
         writer.writerows({**vars(video), "seconds": f"{video.seconds:.1f}"} for video in finished.values())
-    os.replace(beside, folder / VIDEOS)
 
 
 def write_frames(folder: Path, finished: Mapping[str, Finished]) -> None:
     """Write ``frames.txt`` in the form of ABAW5's test lists: every frame of every video, with a face or without."""
     lines = [f"{name}/{image_file(frame)}," for name, video in finished.items() for frame in range(1, video.frames + 1)]
-    _replace(folder / FRAMES, "\n".join([LIST_FIELD, *lines]) + "\n")
+    write_whole(folder / FRAMES, "\n".join([LIST_FIELD, *lines]) + "\n")
 
 
 def _from_row(row: Mapping[str, str]) -> Finished:
@@ -130,9 +128,3 @@ def _from_row(row: Mapping[str, str]) -> Finished:
         announced=int(row["announced"]) if row["announced"] else None,
         seconds=float(row["seconds"]),
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

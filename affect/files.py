@@ -1,0 +1,164 @@
+"""Write files as a whole or not at all, check where outputs go, and keep a second process out of a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from affect.errors import UserError
+
+LOCK: Final = ".lock"
+"""Name of the lock file in a folder that is being written to."""
+
+hook: Callable[[str, Path], None] | None = None
+"""Called with the name of each point that a write passes and the path concerned; tests set it to kill the process."""
+
+
+class OutputError(UserError):
+    """A place that cannot be written to. The message names it and says what to give instead."""
+
+
+class LockedError(UserError):
+    """A folder that another process is writing to."""
+
+
+def reached(point: str, path: Path) -> None:
+    """Tell the hook, if there is one, that a write has reached a point.
+
+    Args:
+        point: name of the point, for example ``file.written``.
+        path: the file or folder that is being written.
+    """
+    if hook is not None:
+        hook(point, path)
+
+
+def check_output(path: Path) -> Path:
+    """Check that a file can be written at a path, or replaced there.
+
+    Args:
+        path: where the output goes. A link to a file stands for that file.
+
+    Returns:
+        The path with all links resolved.
+
+    Raises:
+        OutputError: a folder, a device, a pipe or a socket is there.
+    """
+    resolved = path.expanduser().resolve()
+    try:
+        mode = resolved.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return resolved
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        leads = "" if resolved == path.absolute() else f" leads to {resolved}, which"
+        raise OutputError(f"{path}{leads} is {kind}, not a file: give the path of a file to write")
+    return resolved
+
+
+@contextmanager
+def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; sync it to the disk and rename it when the block ends well.
+
+    A kill, an error or a full disk leaves the former file as it was.
+
+    Args:
+        path: the file, whose folder is made where it is missing. A link to a file stands for that file.
+        shared: whether several processes may write this file at once; the last one wins. Otherwise what a killed
+            process left beside it is written over.
+
+    Raises:
+        OutputError: see ``check_output``.
+    """
+    path = check_output(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = f".{os.getpid()}" if shared else ""
+    beside = path.with_name(f".{path.name}{own}.writing")
+    try:
+        yield beside
+        reached("file.written", path)
+        sync(beside)
+        reached("file.synced", path)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+    reached("file.renamed", path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file as UTF-8; see ``whole_file``."""
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold a folder's lock during the block, so that no second process writes to it.
+
+    The kernel frees the lock of a process that dies. Where the file system has no locks, a file that names host and
+    process stands for it; that of a dead process of this host is taken over.
+
+    Args:
+        folder: must exist.
+        purpose: what the folder is, for the message, for example ``run folder``.
+
+    Raises:
+        LockedError: another process holds the lock; the message names it where that is known.
+    """
+    path = folder / LOCK
+    lock: BaseFileLock
+    try:
+        try:
+            lock = FileLock(path)
+            lock.acquire(timeout=0)
+        except OSError as error:
+            if isinstance(error, Timeout) or error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            lock = SoftFileLock(path)
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise LockedError(
+            f"{purpose} {folder}: another process{_holder(path)} is writing to it; wait until it has ended, or give "
+            f"another folder. If it is gone for good, delete {path}"
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # while it is held: afterwards it could be another process's
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Say which process a lock file names; nothing where it names none."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f" ({lines[0]} on {lines[1]})" if len(lines) >= 2 else ""

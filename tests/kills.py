@@ -1,0 +1,62 @@
+"""Run an entry point that is killed, or does something else, when it reaches a named point of ``affect.files.reached``.
+
+``python tests/kills.py POINT COUNT ACTION SCRIPT ARGUMENT …``: at the COUNT-th time that POINT is reached, ACTION is
+``kill`` (SIGKILL to this process), ``term`` (SIGTERM to it), ``stop`` (SIGSTOP to it) or ``full`` (the disk is full).
+A POINT of the form ``name@part`` counts only paths whose name holds ``part``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
+
+
+def killed(
+    point: str, script: str, *arguments: str, count: int = 1, action: str = "kill", timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Runs an entry point in its own process with one such point; both streams in ``stdout``."""
+    return subprocess.run(
+        [sys.executable, __file__, point, str(count), action, str(REPOSITORY / script), *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout,
+    )
+
+
+def main() -> None:
+    """Sets the hook and runs the script as if it had been started itself."""
+    point, count, action, script = sys.argv[1:5]
+    name, _, part = point.partition("@")
+    sys.path.insert(0, str(REPOSITORY))
+    from affect import files
+
+    left = int(count)
+
+    def hook(reached: str, path: Path) -> None:
+        nonlocal left
+        if reached != name or part not in path.name:
+            return
+        left -= 1
+        if left == 0:
+            if action == "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.kill(os.getpid(), SIGNALS[action])
+
+    files.hook = hook
+    sys.argv = sys.argv[4:]
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
