@@ -21,6 +21,7 @@ from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, resolve
 from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
 from training.scoring import predict_table, report
+from training.stored import data_of_run
 
 
 def evaluate(config: DictConfig) -> None:
@@ -29,7 +30,9 @@ def evaluate(config: DictConfig) -> None:
     if (config.checkpoint is None) == (not tables):
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
     if "_target_" not in config.data:
-        config.data, config.render = _data_of_run(Path(config.checkpoint or tables[0]), config.data)
+        changes: Any = OmegaConf.to_container(config.data)
+        source = Path(config.checkpoint or tables[0])
+        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir)
     config.paths.run_dir = str(run_folder(config))
     plain = resolve(config)
     settings = PostProcess.of(plain["postprocess"], max(len(tables), 1))
@@ -92,27 +95,6 @@ def _half_widths(curve: Any) -> list[int] | None:
     if not given or not all(type(k) is int and k >= 0 for k in given):
         raise ConfigError([f"curve={curve}: give frames to either side, 0 or more: curve=[0,5,25]"], "the command line")
     return sorted(set(given))
-
-
-def _data_of_run(source: Path, changes: DictConfig) -> tuple[DictConfig, DictConfig | None]:
-    """The nodes data and render of the run that made a file, with the keys of ``data`` that were given."""
-    stored = source.parent.parent / "config.yaml"
-    if not stored.is_file():
-        raise ConfigError(
-            [f"{stored} does not exist, so the data is unknown: give data=… data.root=…"], "the command line"
-        )
-    run = OmegaConf.load(stored)
-    assert isinstance(run, DictConfig)
-    given = _without_nulls(OmegaConf.to_container(changes))
-    data = OmegaConf.merge(run.data, given)
-    assert isinstance(data, DictConfig)
-    return data, None if "root" in given else run.render
-
-
-def _without_nulls(node: Any) -> dict[str, Any]:
-    """What is given of a node whose keys are null otherwise."""
-    pruned = {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in node.items()}
-    return {key: value for key, value in pruned.items() if value is not None and value != {}}
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

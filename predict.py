@@ -18,8 +18,9 @@ from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
+from training.building import MODEL_TARGETS, TRAINER_TARGETS, build
 from training.checkpoints import load_module
-from training.config import ConfigError, build, check_command_line, resolve
+from training.config import ConfigError, check_command_line, resolve
 from training.extraction import extract, weights_sha256
 from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
 
@@ -44,6 +45,7 @@ def predict(config: DictConfig) -> None:
         write_provenance(folder, plain)
     trainer: pl.Trainer = build(
         plain["trainer"],
+        TRAINER_TARGETS,
         default_root_dir=folder,
         logger=False,
         callbacks=[RichProgressBar()],
@@ -73,7 +75,7 @@ def _check(plain: dict[str, Any]) -> None:
 def _network(plain: dict[str, Any]) -> Any:
     """The frozen network."""
     if plain["checkpoint"] is None:
-        return build(plain["network"])
+        return build(plain["network"], MODEL_TARGETS)
     module = load_module(Path(plain["checkpoint"]))
     found: Any = getattr(module, "network", None)
     if not hasattr(found, "embed"):

@@ -17,10 +17,11 @@ from evaluators.postprocess import PostProcess
 from evaluators.predictions import read_table
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.checkpoints import load_state, read_checkpoint, save_atomically
-from training.config import ConfigError, check_command_line, resolve, stored_config
+from training.config import ConfigError, check_command_line, resolve
 from training.module import MONITOR, AffectModule
 from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
 from training.scoring import predict_table, report, report_losses, validate
+from training.stored import stored_config
 
 
 def train(config: DictConfig, resume: Path | None = None) -> float:

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """An error that the user can fix. Its message names the file, the line or the key, and says what to do."""
+
+
+class ConfigError(UserError):
+    """One message that lists every error found in a configuration.
+
+    Args:
+        errors: the errors, each naming its key.
+        where: what they were found in.
+    """
+
+    def __init__(self, errors: Sequence[str], where: str = "the configuration") -> None:
+        lines = "\n".join(f"  - {error}" for error in errors)
+        super().__init__(f"{len(errors)} error{'s' * (len(errors) > 1)} in {where}:\n{lines}")

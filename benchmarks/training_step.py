@@ -32,7 +32,8 @@ from torch.utils.data import DataLoader
 from benchmarks.machine import machine, print_machine
 from datamodules.labels import ACTION_UNITS, LSD_EXPRESSIONS, Batch
 from training.assembly import build_module
-from training.config import CONFIG_DIR, build, check_command_line, resolve
+from training.building import build
+from training.config import CONFIG_DIR, check_command_line, resolve
 from training.module import Module
 from training.run import clear_errors
 

@@ -23,14 +23,18 @@ LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
 }
 
 
-def rendered(cache: Path, *, layout: str, workers: int, **parameters: int) -> Path:
-    """The folder of a rendered data set, drawn now unless the cache has it.
+def rendered(cache: Path, *, layout: str, workers: int, elsewhere: str | None = None, **parameters: int) -> Path:
+    """The folder of a rendered data set, drawn now unless it is there already.
 
     Args:
         cache: folder of the rendered data sets; the name of each holds the renderer's version and its parameters.
         layout: one of ``LAYOUTS``.
         workers: processes; it changes nothing but the time.
+        elsewhere: another such folder, which is looked into and never written to.
         parameters: of the layout's writer.
     """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
-    return LAYOUTS[layout](cache / f"{layout}-v{RENDERER_VERSION}-{digest}", workers=workers, **parameters)
+    name = f"{layout}-v{RENDERER_VERSION}-{digest}"
+    if elsewhere is not None and (Path(elsewhere) / name / "rendering.json").is_file():
+        cache = Path(elsewhere)
+    return LAYOUTS[layout](cache / name, workers=workers, **parameters)

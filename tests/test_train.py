@@ -25,8 +25,9 @@ from tests.conftest import SMALL
 from train import train
 from training.assembly import build_module
 from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, ConfigError, resolve, stored_config
+from training.config import CONFIG_DIR, ConfigError, resolve
 from training.run import RunFolderError
+from training.stored import stored_config
 
 REPOSITORY = CONFIG_DIR.parent
 PHOTOGRAPHS = REPOSITORY / ".." / "shared" / "real_faces_small"

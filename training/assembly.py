@@ -12,9 +12,19 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from backbones.preprocessing import Preprocessing
+from training.building import (
+    CALLBACK_TARGETS,
+    DATA_TARGETS,
+    LOGGER_TARGETS,
+    MODEL_TARGETS,
+    RENDER_TARGETS,
+    TRAINER_TARGETS,
+    build,
+)
 from training.callbacks import MetricsFile, PredictionParts, SeedEpochs, Throughput
-from training.config import ConfigError, build
+from training.config import ConfigError
 from training.module import Module
+from training.stored import without_weights
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule
@@ -32,16 +42,9 @@ def build_module(model: dict[str, Any], *, initialise: bool = True) -> Module:
         initialise: load the weights that it names; False where a checkpoint brings them.
     """
     bare = without_weights(model)
-    module: Module = build(model if initialise else bare)
+    module: Module = build(model if initialise else bare, MODEL_TARGETS)
     module.model_config = bare
     return module
-
-
-def without_weights(config: Any) -> Any:
-    """A model configuration whose ``weights`` are None: a checkpoint brings them, no file is needed beside it."""
-    if isinstance(config, dict):
-        return {k: None if k.endswith("weights") else without_weights(v) for k, v in config.items()}
-    return [without_weights(item) for item in config] if isinstance(config, list) else config
 
 
 def absolute_data(data: dict[str, Any]) -> dict[str, Any]:
@@ -79,9 +82,10 @@ def build_data(
     """
     data = dict(data)
     if render is not None:
-        data["root"] = str(build(render, cache=Path(data["root"])))
+        data["root"] = str(build(render, RENDER_TARGETS, cache=Path(data["root"])))
     datamodule: FaceDataModule = build(
         data,
+        DATA_TARGETS,
         image_size=preprocessing.image_size,
         interpolation=preprocessing.interpolation,
         seed=seed,
@@ -117,15 +121,16 @@ def build_trainer(
     """
     loggers: list[Logger] = [MetricsFile(run_folder)]
     if logger:
-        loggers.append(build(logger))
+        loggers.append(build(logger, LOGGER_TARGETS))
     made: list[Callback] = [PredictionParts(run_folder / "predictions"), SeedEpochs(seed), Throughput()]
     for node in filter(None, (callbacks or {}).values()):
         if node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint":
-            made.append(build(node, dirpath=run_folder / "checkpoints"))
+            made.append(build(node, CALLBACK_TARGETS, dirpath=run_folder / "checkpoints"))
         else:
-            made.append(build(node))
+            made.append(build(node, CALLBACK_TARGETS))
     built: pl.Trainer = build(
         trainer,
+        TRAINER_TARGETS,
         default_root_dir=run_folder,
         logger=loggers,
         callbacks=made,

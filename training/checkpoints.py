@@ -12,8 +12,9 @@ import torch
 from affect.errors import UserError
 from affect.files import whole_file
 from backbones.preprocessing import Preprocessing
-from training.config import MODEL_TARGETS, ConfigError, build
+from training.building import MODEL_TARGETS, build
 from training.module import AffectModule, Module
+from training.stored import check_plain, without_weights
 
 
 class CheckpointError(UserError):
@@ -53,10 +54,11 @@ def load_module(path: Path) -> AffectModule:
             fit its own configuration, or it predicts nothing (pre-training).
     """
     checkpoint = read_checkpoint(path)
-    config = checkpoint["model_config"]
+    check_plain(checkpoint["model_config"], str(path))
+    config = without_weights(checkpoint["model_config"])
     try:
         module: Module = build(config, MODEL_TARGETS)
-    except ConfigError as error:
+    except Exception as error:  # a file of another making leads to whatever its values lead to
         raise CheckpointError(f"{path} asks for a model that this version cannot build: {error}") from error
     if not isinstance(module, AffectModule):
         raise CheckpointError(

@@ -21,7 +21,8 @@ from rendering.dataset import render_lsd
 from tests.conftest import SMALL
 from tests.test_train import PHOTOGRAPHS, evaluate_here
 from train import train
-from training.config import CONFIG_DIR, ConfigError, stored_config
+from training.config import CONFIG_DIR, ConfigError
+from training.stored import stored_config
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
 from tests.conftest import SMALL
 from train import train
-from training.config import CONFIG_DIR, ConfigError, resolve, stored_config
+from training.config import CONFIG_DIR, ConfigError, resolve
+from training.stored import stored_config
 
 State = dict[str, torch.Tensor]
 

@@ -18,7 +18,8 @@ from rendering.dataset import render_faces
 from tests.conftest import SMALL
 from train import train
 from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, ConfigError, stored_config
+from training.config import CONFIG_DIR, ConfigError
+from training.stored import stored_config
 
 SIZES = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
          "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}  # fmt: skip

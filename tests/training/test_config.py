@@ -8,16 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from training.config import (
-    CONFIG_DIR,
-    MODEL_TARGETS,
-    ConfigError,
-    build,
-    check_command_line,
-    check_targets,
-    resolve,
-    stored_config,
-)
+from training.building import MODEL_TARGETS, build, check_targets
+from training.config import CONFIG_DIR, ConfigError, check_command_line, resolve
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -78,33 +70,39 @@ def test_targets_outside_the_allow_list_are_not_built(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("key", ["_args_", "_partial_", "_recursive_", "_mode_", "_convert_"])
+def test_target_is_the_only_special_key(key: str) -> None:
+    node = {"_target_": "backbones.vit.build_vit", "image_size": 32, "patch_size": 16, "weights": None, key: True}
+    with pytest.raises(ConfigError, match=f"{key}: there is no such key, only _target_"):
+        build(node)
+
+
+@pytest.mark.parametrize("target", [["backbones.vit.build_vit"], None, {"_target_": "os.system"}, 1])
+def test_a_target_is_a_word(target: object) -> None:
+    with pytest.raises(ConfigError, match="not among the things that may be built"):
+        build({"_target_": target})
+
+
+def test_nothing_is_resolved_while_building(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    gadget = f"${{oc.create:{{_target_:pathlib.Path.touch,_args_:[{trap}]}}}}"
+    node = {"_target_": "datamodules.unlabelled.FacesDataModule", "root": gadget, "image_size": 32, "batch_size": 1}
+    assert build(node).root == gadget
+    assert not trap.exists()
+
+
+def test_a_node_that_holds_itself_is_refused() -> None:
+    node: dict[str, object] = {"_target_": "backbones.vit.build_vit"}
+    node["weights"] = node
+    with pytest.raises(ConfigError, match="nested more than"):
+        build(node)
+
+
+def test_what_is_given_besides_takes_the_place_of_what_the_node_says(tmp_path: Path) -> None:
+    node = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "/elsewhere", "filename": "best"}
+    assert build(node, dirpath=tmp_path).dirpath == str(tmp_path)
+
+
 def test_errors_of_what_is_built_come_without_wrapping() -> None:
     with pytest.raises(ValueError, match="not a multiple of patch_size"):
         build({"_target_": "backbones.vit.build_vit", "image_size": 65, "patch_size": 16, "weights": None})
-
-
-def test_stored_config_takes_single_keys_only(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "checkpoints" / "last.ckpt").touch()
-    (run / "config.yaml").write_text(
-        "name: emma\nseed: 0\nckpt_path: null\nfork_from: null\nlogger: {save_dir: x}\n"
-        "paths: {run_dir: x, output_dir: logs}\n"
-    )
-    resumed = stored_config([f"ckpt_path={run}/checkpoints/last.ckpt", "seed=3"])
-    assert resumed is not None
-    config, checkpoint = resumed
-    assert (config.seed, config.paths.run_dir) == (3, str(run))
-    assert checkpoint == run / "checkpoints" / "last.ckpt"
-    forked = stored_config([f"fork_from={run}"])
-    assert forked is not None
-    assert forked[1] is None
-    assert forked[0].paths.run_dir.startswith("logs/emma/")
-    assert forked[0].logger.save_dir == forked[0].paths.run_dir
-    assert stored_config(["seed=3", "ckpt_path=null"]) is None
-    with pytest.raises(ConfigError, match="groups are fixed"):
-        stored_config([f"fork_from={run}", "scale=tiny"])
-    with pytest.raises(ConfigError, match="unknown key 'sed'"):
-        stored_config([f"fork_from={run}", "sed=1"])
-    with pytest.raises(ConfigError, match="there is no run"):
-        stored_config([f"fork_from={tmp_path}/nothing"])

@@ -16,7 +16,8 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 from tests.videos.conftest import centre_of
-from training.config import CONFIG_DIR, build
+from training.building import build
+from training.config import CONFIG_DIR
 from videos import faces
 from videos.decoding import VideoError
 from videos.faces import CropSettings, cut, extract_faces
