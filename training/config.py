@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,48 @@ OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
+
+
+def literal_paths(arguments: Sequence[str]) -> list[str]:
+    """Quote the paths of a command line, so that Hydra takes each as it stands, whatever characters it has.
+
+    Hydra's grammar gives a meaning to commas, brackets, quotes and ``=``, and knows no letters beyond ASCII. A value
+    that it would read as anything but itself is taken as a path where there is such a file or folder; and, where the
+    grammar cannot read it at all, where there is the folder that it would be in.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The same arguments, with those paths in quotes.
+    """
+    return [_literal(argument) for argument in arguments]
+
+
+def _literal(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or not value:
+        return argument
+    try:
+        read = OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        readable = False
+    else:
+        if (read == value and "${" not in value) or isinstance(read, int | float | None):
+            return argument
+        readable = True
+    path = Path(value).expanduser()
+    try:
+        meant = path.exists() or (not readable and "/" in value and path.parent.is_dir())
+    except (OSError, ValueError):  # too long for a name, or with a NUL
+        meant = False
+    return f"{key}={quoted(str(path))}" if meant else argument
+
+
+def quoted(text: str) -> str:
+    """Text that Hydra reads as itself."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped.replace('${', chr(92) + '${')}'"
 
 
 def check_command_line(config_name: str, arguments: Sequence[str]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from training.building import MODEL_TARGETS, build, check_targets
-from training.config import CONFIG_DIR, ConfigError, check_command_line, resolve
+from training.config import CONFIG_DIR, ConfigError, check_command_line, literal_paths, quoted, resolve
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -106,3 +106,68 @@ def test_what_is_given_besides_takes_the_place_of_what_the_node_says(tmp_path: P
 def test_errors_of_what_is_built_come_without_wrapping() -> None:
     with pytest.raises(ValueError, match="not a multiple of patch_size"):
         build({"_target_": "backbones.vit.build_vit", "image_size": 65, "patch_size": 16, "weights": None})
+
+
+ODD = [
+    "a=b",
+    "a,b",
+    "a b",
+    " a",
+    "it's",
+    '"a"',
+    "'a'",
+    "[a]",
+    "a[b]",
+    "(a)",
+    "{a: b}",
+    "ë",
+    "新",
+    "a;b#c",
+    "a\\",
+    "${x}",
+]
+
+
+def understood(argument: str) -> object:
+    """What Hydra and OmegaConf make of one argument in the end."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("train", overrides=literal_paths([argument]))
+    return OmegaConf.select(config, argument.partition("=")[0])
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_path_that_exists_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    for key in ("ckpt_path", "fork_from", "data.root", "paths.run_dir"):
+        assert understood(f"{key}={folder}") == str(folder)
+        assert understood(f"{key}={quoted(str(folder))}") == str(folder)
+
+
+@pytest.mark.parametrize("name", ["ë", "a;b", "a=b", "it's", "a[b]"])
+def test_a_new_path_that_cannot_be_anything_else_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    assert understood(f"paths.run_dir={tmp_path}/{name}") == f"{tmp_path}/{name}"
+
+
+def test_the_users_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "faces").mkdir()
+    assert understood("data.root=~/faces") == f"{tmp_path}/faces"
+
+
+def test_what_is_no_path_is_read_by_hydras_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("0", "true", "null", "a"):
+        (tmp_path / name).mkdir()
+    plain = ["seed=0", "debug=fast", "data.pin_memory=true", "ckpt_path=null", "seed=0,1", "data.root=[/a,/b]",
+             "data.root=/a,/b", "-m", "paths.run_dir=logs/${seed}", "name='x y'", "data.root=a", "k=[a"]  # fmt: skip
+    assert literal_paths(plain) == plain
+
+
+def test_a_path_with_a_comma_is_one_path_and_two_paths_are_two_jobs(tmp_path: Path) -> None:
+    both = f"{tmp_path}/a,{tmp_path}/b"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert literal_paths([f"data.root={both}"]) == [f"data.root={both}"]
+    (tmp_path / "a,b").mkdir()
+    assert literal_paths([f"data.root={tmp_path}/a,b"]) == [f"data.root='{tmp_path}/a,b'"]
