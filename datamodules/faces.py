@@ -207,8 +207,9 @@ def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int
         world_size: number of processes.
 
     Returns:
-        Row numbers of each batch of this process. Where there are fewer batches than processes it may be one batch
-        without a row: Lightning lets a process without any skip the collectives that the others wait in.
+        Row numbers of each batch of this process. Every process gets as many batches, the last of which may have no
+        row: whatever the processes do together in a batch, none waits for another.
     """
-    starts = range(rank * batch_size, count, world_size * batch_size)
-    return [np.arange(start, min(start + batch_size, count)) for start in starts] or [np.arange(0)]
+    whole_rounds = -(-count // (batch_size * world_size))
+    starts = [(number * world_size + rank) * batch_size for number in range(whole_rounds)]
+    return [np.arange(min(start, count), min(start + batch_size, count)) for start in starts]

@@ -255,10 +255,9 @@ def test_ranks_evaluate_the_batches_of_one_process(make_root: MakeRoot, world_si
         data = module(root, batch_size=9, eval_batch_size=2)
         data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": world_size})()
         dealt.append(list(data.predict_dataloader()))
-    assert all(dealt)
-    assert_equal(alone, [dealt[number % world_size][number // world_size] for number in range(len(alone))])
-    assert sum(len(batches) for batches in dealt) == max(len(alone), world_size)
-    assert all(not len(batch["row"]) for batches in dealt[len(alone) :] for batch in batches)
+    together = [batch for batches in zip(*dealt, strict=True) for batch in batches]  # each has as many batches
+    assert_equal(alone, together[: len(alone)])
+    assert not rows(together[len(alone) :])
 
 
 def test_ranks_partition_the_splits(make_root: MakeRoot) -> None:
