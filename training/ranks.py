@@ -24,7 +24,6 @@ from typing import Any, Final, Literal, NoReturn
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies.launchers import subprocess_script
 from torch.distributed import distributed_c10d
@@ -45,6 +44,9 @@ GRACE_S: Final = 5.0
 
 _RECORD: Final = 512
 """Bytes of a process's file, the same ones at every write: a full disk must not make a process look dead."""
+
+_FAILED: Final = "has failed: its own message says why"
+_KILLED: Final = "has ended too early: it was killed, perhaps by the system for want of memory"
 
 State = Literal["running", "done", "failed"]
 _RUNNING: Final[State] = "running"
@@ -103,9 +105,9 @@ class Watch:
                 self.last[rank] = beat
         failed = [rank for rank, beat in self.last.items() if beat.state == "failed"]
         if failed:
-            return f"{_names(failed)} has failed: its own message says why"
+            return f"{_names(failed)} {_FAILED}"
         if dead:
-            return f"{_names(dead)} has ended too early: it was killed, perhaps by the system"
+            return f"{_names(dead)} {_KILLED}"
         if all(now - since < self.timeout_s for since in self._moved.values()):
             return None
         # the others wait for the culprit, some of them for a little longer than it has been silent itself
@@ -311,20 +313,26 @@ def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
         child.kill()  # nothing less ends a process that is stopped
 
 
-class _Observer(_ChildProcessObserver):
-    """Lightning's own kills this process without a word when one that it has started fails."""
+def observe(child_processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the run when a process that this one has started fails, even before they are connected.
 
-    def _terminate_all(self) -> None:
-        codes = [child.poll() for child in self._child_processes]
+    Lightning's own observer kills this process then, without a word and with another exit code.
+    """
+
+    def look() -> None:
+        codes = [child.poll() for child in child_processes]
+        while not any(codes):
+            if all(code == 0 for code in codes):
+                return
+            time.sleep(1)
+            codes = [child.poll() for child in child_processes]
+        time.sleep(GRACE_S)
         first = int(os.environ.get("NODE_RANK", "0")) * (len(codes) + 1) + 1
-        failed = [first + number for number, code in enumerate(codes) if code]
-        killed = [first + number for number, code in enumerate(codes) if code is not None and code < 0]
-        why = "was killed, perhaps by the system" if killed else "has failed: its own message says why"
-        give_up(f"{_names(killed or failed)} {why}", self._child_processes)
+        failed = _names([first + number for number, code in enumerate(codes) if code])
+        killed = any(code is not None and code < 0 for code in codes)
+        give_up(f"{failed} {_KILLED if killed else _FAILED}", child_processes)
+
+    threading.Thread(target=look, name="observer", daemon=True).start()
 
 
-def _observe(child_processes: list[subprocess.Popen[Any]]) -> None:
-    _Observer(os.getpid(), child_processes).start()
-
-
-subprocess_script._launch_process_observer = _observe  # type: ignore[attr-defined]
+subprocess_script._launch_process_observer = observe  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -16,11 +17,14 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.strategies.launchers import subprocess_script
 
 from affect.errors import UserError
 from tests.conftest import SMALL
 from tests.kills import REPOSITORY
-from training.ranks import Beat, RankError, Ranks, Watch
+from training.ranks import Beat, RankError, Ranks, Watch, observe
+
+ENDED = "rank 1 has ended too early: it was killed, perhaps by the system for want of memory"
 
 
 class Clock:
@@ -73,9 +77,7 @@ def test_a_process_that_hangs_is_among_those_without_progress() -> None:
 def test_a_process_that_has_ended_is_told_at_once() -> None:
     clock = Clock(2)
     assert clock.run(100, alive=(0, 1), moving=(0, 1)) is None
-    assert (
-        clock.run(10, alive=(0, 1), dead=[1]) == "rank 1 has ended too early: it was killed, perhaps for want of memory"
-    )
+    assert clock.run(10, alive=(0, 1), dead=[1]) == ENDED
     clock.beats[1] = replace(clock.beats[1], state="failed")
     assert clock.run(10, alive=(0, 1)) == "rank 1 has failed: its own message says why"
 
@@ -151,6 +153,16 @@ def test_a_lost_connection_names_the_process(two: list[tuple[Ranks, Any]]) -> No
     os.close(second._file)
     with pytest.raises(RankError, match="rank 1 has ended too early"):
         first.on_exception(trainer, None, RuntimeError("[gloo/transport/tcp/pair.cc:5] Connection closed by peer"))  # type: ignore[arg-type]
+
+
+def test_a_process_that_fails_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr("training.ranks.give_up", lambda problem, _: told.put(problem))
+    monkeypatch.setattr("training.ranks.GRACE_S", 0)
+    assert subprocess_script._launch_process_observer is observe  # type: ignore[attr-defined]
+    for script, message in (("exit 1", "rank 1 has failed: its own message says why"), ("kill -9 $$", ENDED)):
+        observe([subprocess.Popen(["sh", "-c", script])])
+        assert told.get(timeout=10) == message
 
 
 def start(rank: int, port: int, folder: Path, faces: Path, *wrapped: str) -> subprocess.Popen[str]:
