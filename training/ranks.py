@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
@@ -265,6 +265,9 @@ class Ranks(Callback):
         """What another process says; None where that cannot be read just now."""
         try:
             return Beat(**json.loads(self._path(rank).read_bytes()))
+        except FileNotFoundError:  # a first process that fails may tidy up the run folder
+            last = self._watch.last[rank]
+            return replace(last, state="failed") if last.pulse and self._state == "running" else None
         except (OSError, ValueError, TypeError):
             return None
 

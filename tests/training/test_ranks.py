@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,18 @@ def test_a_failure_ends_the_wait_of_the_others(two: list[tuple[Ranks, Any]]) -> 
     second.on_exception(other, None, ValueError("an image"))  # type: ignore[arg-type]
     with pytest.raises(RankError, match="rank 1 has failed: its own message says why"):
         first.teardown(trainer, None, "predict")
+    first.on_exception(trainer, None, ValueError())  # type: ignore[arg-type]
+
+
+def test_a_run_folder_that_was_tidied_up_is_a_failure(two: list[tuple[Ranks, Any]], tmp_path: Path) -> None:
+    (first, trainer), (second, other) = two
+    for _ in range(50):
+        if second._watch.last[0].pulse:
+            break
+        threading.Event().wait(0.1)
+    shutil.rmtree(tmp_path / ".ranks")
+    with pytest.raises(RankError, match="rank 0 has failed"):
+        second.on_exception(other, None, RuntimeError("[gloo/transport/tcp/pair.cc:5] Connection closed by peer"))  # type: ignore[arg-type]
     first.on_exception(trainer, None, ValueError())  # type: ignore[arg-type]
 
 
