@@ -19,7 +19,6 @@ from training.assembly import absolute_data, build_data, build_module, build_tra
 from training.checkpoints import load_state, read_checkpoint, save_atomically
 from training.config import ConfigError, check_command_line, resolve
 from training.module import MONITOR, AffectModule
-from training.ranks import TIMEOUT_S
 from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
 from training.scoring import predict_table, report, report_losses, validate
 from training.stored import stored_config
@@ -60,7 +59,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         seed=plain["seed"],
         callbacks=plain["callbacks"],
         logger=plain["logger"],
-        timeout_s=plain.get("timeout_s", TIMEOUT_S),  # a run of an earlier version has no such key
+        timeout_s=plain["timeout_s"],
     )
     failed = True
     try:
