@@ -54,7 +54,7 @@ def evaluate(config: DictConfig) -> None:
     if is_first_process():
         write_provenance(folder, plain)
     if module is not None:
-        trainer = build_trainer(plain["trainer"], folder)
+        trainer = build_trainer(plain["trainer"], folder, timeout_s=plain["timeout_s"])
         made_by = {"checkpoint": plain["checkpoint"], "checkpoint_sha256": file_sha256(plain["checkpoint"])}
         path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
         if not trainer.is_global_zero:

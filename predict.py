@@ -22,6 +22,7 @@ from training.building import MODEL_TARGETS, TRAINER_TARGETS, build
 from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, resolve
 from training.extraction import extract, weights_sha256
+from training.ranks import Ranks
 from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
 
 
@@ -48,7 +49,7 @@ def predict(config: DictConfig) -> None:
         TRAINER_TARGETS,
         default_root_dir=folder,
         logger=False,
-        callbacks=[RichProgressBar()],
+        callbacks=[Ranks(folder, plain["timeout_s"]), RichProgressBar()],
         use_distributed_sampler=False,  # whole videos are shared out
     )
     for split in plain["splits"]:

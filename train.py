@@ -54,7 +54,12 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     if is_first_process():
         write_provenance(folder, plain)
     trainer = build_trainer(
-        plain["trainer"], folder, seed=plain["seed"], callbacks=plain["callbacks"], logger=plain["logger"]
+        plain["trainer"],
+        folder,
+        seed=plain["seed"],
+        callbacks=plain["callbacks"],
+        logger=plain["logger"],
+        timeout_s=plain["timeout_s"],
     )
     failed = True
     try:

@@ -65,7 +65,7 @@ def read_store(root: Path, frames: int) -> None:
     places = store.find(
         [f"video{row // VIDEO:04d}" for row in range(frames)], np.arange(frames, dtype=np.int64) % VIDEO + 1
     )
-    for rows in FeatureBatches(np.arange(frames), 1024, training=True):
+    for rows in FeatureBatches(np.arange(frames), 1024):
         store.read(Places(places.part[rows], places.position[rows]))
 
 

@@ -167,6 +167,7 @@ class CoTEXModule(AffectModule):
 
 
 def agreement(views: list[Tensor]) -> Tensor:
-    """Share of the rows that all (B, C) views give the same class; 1 for a single view."""
+    """Share of the rows that all (B, C) views give the same class; 1 for a single view, or without a row."""
     classes = torch.stack([view.argmax(dim=1) for view in views])
-    return (classes == classes[0]).all(dim=0).float().mean()
+    same = (classes == classes[0]).all(dim=0).float()
+    return same.mean() if len(same) else same.new_ones(())

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.annotations import AnnotationError, BoolArray, Frames, IntArray
 from datamodules.computed import CropPaths
-from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample
+from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample, dealt_batches
 from datamodules.labels import EXPRESSIONS, Batch
 from datamodules.transforms import EvalTransform, Interpolation, Transform
 
@@ -191,19 +191,17 @@ class FaceDataModule(pl.LightningDataModule):
     def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
         frames, _ = self._split(split)
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        if training:
-            rows, transform = self.train_rows, self.train_transform()
-            weights = self.sampling_weights(frames.select(rows))
-        else:
-            rows, weights, transform = np.arange(len(frames)), None, self.eval_transform()
-        dataset = self._dataset(split, transform, self.on_unreadable if training else "skip")
+        if not training:
+            batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
+            return self.loader_of(split, batches)
+        rows = self.train_rows
+        weights = self.sampling_weights(frames.select(rows))
+        dataset = self._dataset(split, self.train_transform(), self.on_unreadable)
         return _LateDataLoader(
             dataset,
-            batch_size=self.batch_size if training else self.eval_batch_size,
-            sampler=RowSampler(
-                rows, training=training, seed=self.seed, rank=rank, world_size=world_size, weights=weights
-            ),
-            drop_last=training and self.drop_last,
+            batch_size=self.batch_size,
+            sampler=RowSampler(rows, seed=self.seed, rank=rank, world_size=world_size, weights=weights),
+            drop_last=self.drop_last,
             **self._loading(dataset),
         )
 

@@ -155,49 +155,61 @@ class FaceDataset(Dataset[Sample]):
 
 
 class RowSampler(DistributedSampler[tuple[int, int]]):
-    """Yields (epoch, row) of the rows that this process loads.
+    """Yields (epoch, row) of the rows that this process trains on, shuffled by (seed, epoch).
 
-    It is a DistributedSampler so that Lightning leaves it alone; any other it would wrap in one of its own, which
-    shards a second time and pads evaluation with repeated rows.
+    The tail is dropped so that every process gets as many. It is a DistributedSampler so that Lightning leaves it
+    alone; any other it would wrap in one of its own, which shards a second time.
 
     Args:
         rows: (N,) row numbers to draw from.
-        training: shuffled by (seed, epoch), and the tail dropped so that every process gets as many; otherwise in
-            order, each row exactly once over all processes, of which some may get one row fewer.
         seed: with the epoch, decides the order.
         rank: this process.
         world_size: number of processes.
-        weights: (N,) probabilities; in training, N rows are drawn with replacement. None: each row once.
+        weights: (N,) probabilities, by which N rows are drawn with replacement. None: each row once.
     """
 
     def __init__(
         self,
         rows: IntArray,
         *,
-        training: bool,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
         weights: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        super().__init__(rows, world_size, rank, shuffle=training, seed=seed)  # type: ignore[arg-type]
+        super().__init__(rows, world_size, rank, seed=seed)  # type: ignore[arg-type]
         self.rows = rows
-        self.training = training
         self.weights = weights
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        rows, epoch = self.rows, self.epoch
-        if self.training:
-            generator = np.random.default_rng([self.seed, epoch])
-            if self.weights is None:
-                rows = generator.permutation(rows)
-            else:
-                rows = generator.choice(rows, size=len(rows), p=self.weights)
-        # In training the rows after the last full round over the processes are dropped; the slice ends before them.
+        generator = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is None:
+            rows = generator.permutation(self.rows)
+        else:
+            rows = generator.choice(self.rows, size=len(self.rows), p=self.weights)
+        # The rows after the last full round over the processes are dropped; the slice ends before them.
         for row in rows[self.rank :: self.num_replicas][: len(self)]:
-            yield epoch, int(row)
+            yield self.epoch, int(row)
 
     def __len__(self) -> int:
-        if self.training:
-            return len(self.rows) // self.num_replicas
-        return len(range(self.rank, len(self.rows), self.num_replicas))
+        return len(self.rows) // self.num_replicas
+
+
+def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> list[IntArray]:
+    """Deal the rows of an evaluation, in their order, to the processes in the batches that one process would form.
+
+    A row's neighbours in a batch change the last digits of what is predicted for it, so no batch is split.
+
+    Args:
+        count: rows of the list, each of which exactly one process gets.
+        batch_size: rows per batch; the last batch may have fewer.
+        rank: this process.
+        world_size: number of processes.
+
+    Returns:
+        Row numbers of each batch of this process. Every process gets as many batches, the last of which may have no
+        row: whatever the processes do together in a batch, none waits for another.
+    """
+    whole_rounds = -(-count // (batch_size * world_size))
+    starts = [(number * world_size + rank) * batch_size for number in range(whole_rounds)]
+    return [np.arange(min(start, count), min(start + batch_size, count)) for start in starts]

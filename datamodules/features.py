@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.annotations import BoolArray, Frames, IntArray, concatenate
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.faces import Sample
+from datamodules.faces import Sample, dealt_batches
 from datamodules.labels import Batch
 from datamodules.store import FeatureStore, Places, StoreError, rows_by_video
 
@@ -97,15 +97,18 @@ class FeaturesDataModule(FaceDataModule):
     def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
         frames = self.frames(split)
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        batches = FeatureBatches(
-            self.train_rows if training else np.arange(len(frames)),
-            self.batch_size if training else self.eval_batch_size,
-            training=training,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-            drop_last=self.drop_last,
-        )
+        batches: FeatureBatches | list[IntArray]
+        if training:
+            batches = FeatureBatches(
+                self.train_rows,
+                self.batch_size,
+                seed=self.seed,
+                rank=rank,
+                world_size=world_size,
+                drop_last=self.drop_last,
+            )
+        else:
+            batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
         return DataLoader(
             cast("Dataset[Sample]", FeatureDataset(frames, self.places(split), self.store)),
             batch_size=None,  # the sampler gives whole batches, which are read together
@@ -149,18 +152,17 @@ class FeatureDataset(Dataset[Batch]):
 
 
 class FeatureBatches(Sampler[Any]):
-    """Arrays of rows: in order for evaluation, shuffled in blocks for training.
+    """Arrays of the rows that are trained on, shuffled in blocks.
 
-    The order of training is a function of (seed, epoch, rank). Lightning calls ``set_epoch``.
+    The order is a function of (seed, epoch, rank). Lightning calls ``set_epoch``.
 
     Args:
         rows: (N,) the rows.
         batch_size: rows per batch and process.
-        training: shuffle, and give each process as many batches.
         seed: of the order.
         rank: number of this process.
-        world_size: number of processes.
-        drop_last: in training, leave out a last batch that is smaller.
+        world_size: number of processes, each of which gets as many batches.
+        drop_last: leave out a last batch that is smaller.
     """
 
     def __init__(
@@ -168,13 +170,12 @@ class FeatureBatches(Sampler[Any]):
         rows: IntArray,
         batch_size: int,
         *,
-        training: bool,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
         drop_last: bool = False,
     ) -> None:
-        self.rows, self.batch_size, self.training, self.seed = rows, batch_size, training, seed
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
         self.epoch = 0
 
@@ -183,8 +184,6 @@ class FeatureBatches(Sampler[Any]):
         self.epoch = epoch
 
     def _order(self) -> IntArray:
-        if not self.training:
-            return self.rows
         random = np.random.default_rng([self.seed, self.epoch])
         blocks = np.array_split(self.rows, range(BLOCK, len(self.rows), BLOCK))
         order = np.concatenate([blocks[number] for number in random.permutation(len(blocks))])
@@ -200,8 +199,6 @@ class FeatureBatches(Sampler[Any]):
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.rows), self.batch_size)
-        if not self.training:
-            return len(range(self.rank, whole + bool(rest), self.world_size))
         if self.drop_last or self.world_size > 1:  # processes must make as many steps
             return whole // self.world_size
         return whole + bool(rest)

@@ -110,11 +110,10 @@ class HeadModule(AffectModule):
         return total
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        if not len(batch["row"]):
-            return
         super().validation_step(batch, batch_index)
         # by batches of consecutive frames, as published: of the CCC this is not that of the whole split
         total = torch.stack(list(self.losses(batch).values())).sum()
+        # also without a row, or another process would wait for this one's sum
         self.log("val/loss", total, batch_size=len(batch["row"]), sync_dist=True)
 
     def predict(self, batch: Batch) -> Predictions:

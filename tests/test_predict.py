@@ -170,6 +170,23 @@ def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path,
     assert len(lines) == len(table) + 1
 
 
+@pytest.mark.slow
+def test_heads_of_two_processes_where_one_has_no_row_to_validate(videos: Path, store: Path, tmp_path: Path) -> None:
+    common = [f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu", "trainer.max_epochs=1",
+              "callbacks.progress=null", f"paths.cache_dir={tmp_path}/cache", "data.batch_size=8",
+              "data.eval_batch_size=10000"]  # fmt: skip
+    done = command(
+        "train.py", "experiment=emotieffnet_va", *common, "trainer.devices=2", f"paths.run_dir={tmp_path}/run"
+    )
+    assert done.returncode == 0, done.stdout
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (loss,) = (line["val/loss"] for line in logged if "val/loss" in line)
+    assert 0 < loss < 10
+    evaluate_here(f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"paths.run_dir={tmp_path}/alone")
+    tables = [pq.read_table(tmp_path / name / "predictions" / "val.parquet") for name in ("run", "alone")]
+    assert tables[0].equals(tables[1])
+
+
 def test_three_heads_at_once_on_the_multi_task_list(faces: Path, checkpoint: Path, store: Path, tmp_path: Path) -> None:
     predict(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl"))
     overrides = ["experiment=emotieffnet_mtl", f"data.store={tmp_path}/store", f"data.labels.root={faces}",

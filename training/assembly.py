@@ -24,6 +24,7 @@ from training.building import (
 from training.callbacks import MetricsFile, PredictionParts, SeedEpochs, Throughput
 from training.config import ConfigError
 from training.module import Module
+from training.ranks import TIMEOUT_S, Ranks
 from training.stored import without_weights
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def build_trainer(
     seed: int = 0,
     callbacks: Mapping[str, Mapping[str, Any]] | None = None,
     logger: Mapping[str, Any] | None = None,
+    timeout_s: float = TIMEOUT_S,
     **extra: Any,
 ) -> pl.Trainer:
     """Builds the Trainer, whose files all go to the run folder.
@@ -117,12 +119,18 @@ def build_trainer(
         seed: of the run.
         callbacks: the nodes under ``callbacks``; null ones are left out.
         logger: the node ``logger``, or nothing.
+        timeout_s: seconds that its processes wait for one that makes no progress.
         extra: further arguments of the Trainer.
     """
     loggers: list[Logger] = [MetricsFile(run_folder)]
     if logger:
         loggers.append(build(logger, LOGGER_TARGETS))
-    made: list[Callback] = [PredictionParts(run_folder / "predictions"), SeedEpochs(seed), Throughput()]
+    made: list[Callback] = [
+        Ranks(run_folder, timeout_s),
+        PredictionParts(run_folder / "predictions"),
+        SeedEpochs(seed),
+        Throughput(),
+    ]
     for node in filter(None, (callbacks or {}).values()):
         if node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint":
             made.append(build(node, CALLBACK_TARGETS, dirpath=run_folder / "checkpoints"))

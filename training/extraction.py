@@ -124,7 +124,7 @@ def extract(trainer: pl.Trainer, network: nn.Module, data: FaceDataModule, split
     """Adds to a store what it does not have of a split.
 
     Args:
-        trainer: whose processes share the videos.
+        trainer: whose processes share the videos, with ``Ranks`` among its callbacks, which waits for all of them.
         network: an ``Embedder``, on which nothing is trained.
         data: whose images are looked at.
         split: which.
@@ -135,7 +135,6 @@ def extract(trainer: pl.Trainer, network: nn.Module, data: FaceDataModule, split
     """
     module = Extraction(network.requires_grad_(False).eval(), data, split, FeatureStore(root))
     trainer.predict(module, return_predictions=False)
-    trainer.strategy.barrier("features")
     if module.unreadable:
         _log.warning("%s: %d images cannot be read: they have no features", split, module.unreadable)
     return module.unreadable

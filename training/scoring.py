@@ -37,7 +37,7 @@ def predict_table(
     """Predicts a split with the module as it is and writes its tables; under DDP each rank predicts its share.
 
     Args:
-        trainer: with ``PredictionParts(folder)`` among its callbacks.
+        trainer: with ``PredictionParts(folder)`` among its callbacks, and ``Ranks``, which waits for all parts.
         module: with the weights to use.
         datamodule: whose ``frames(split)`` lists the rows.
         split: ``val`` or ``test``.
@@ -50,7 +50,6 @@ def predict_table(
     """
     datamodule.predict_split = split
     trainer.predict(module, datamodule=datamodule, return_predictions=False)
-    trainer.strategy.barrier("predictions")
     path = folder / f"{split}.parquet"
     if trainer.is_global_zero:
         frames = datamodule.frames(split)
@@ -61,7 +60,6 @@ def predict_table(
             merge_parts(parts, frames, destination, made_by, world_size=trainer.world_size)
             if name:
                 parts.rmdir()
-    trainer.strategy.barrier("table")
     return path
 
 

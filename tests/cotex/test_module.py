@@ -97,6 +97,7 @@ def test_agreement():
     views = [torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([[0.6, 0.4], [0.7, 0.3]])]
     assert agreement(views) == 0.5
     assert agreement(views[:1]) == 1
+    assert agreement([view[:0] for view in views]) == 1  # weighs nothing, but must not be NaN
 
 
 def test_batch_rule():

@@ -246,6 +246,20 @@ def test_lightning_predicts_every_row_and_counts_skipped_images(
     assert data.skipped_rows == {4}
 
 
+@pytest.mark.parametrize("world_size", [3, 5])
+def test_ranks_evaluate_the_batches_of_one_process(make_root: MakeRoot, world_size: int) -> None:
+    root = make_root(val=7)
+    alone = list(module(root, batch_size=2).val_dataloader())
+    dealt: list[list[Batch]] = []
+    for rank in range(world_size):
+        data = module(root, batch_size=9, eval_batch_size=2)
+        data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": world_size})()
+        dealt.append(list(data.predict_dataloader()))
+    together = [batch for batches in zip(*dealt, strict=True) for batch in batches]  # each has as many batches
+    assert_equal(alone, together[: len(alone)])
+    assert not rows(together[len(alone) :])
+
+
 def test_ranks_partition_the_splits(make_root: MakeRoot) -> None:
     root = make_root(train=9, val=7)
     parts = []
@@ -256,7 +270,7 @@ def test_ranks_partition_the_splits(make_root: MakeRoot) -> None:
     (train0, val0), (train1, val1) = parts
     assert len(train0) == len(train1) == 4
     assert len({*train0, *train1}) == 8
-    assert (val0, val1) == ([0, 2, 4, 6], [1, 3, 5])
+    assert (val0, val1) == ([0, 1, 4, 5], [2, 3, 6])
     data = module(root, batch_size=5)
     data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 2})()
     with pytest.raises(AnnotationError, match=r"over 2 process"):

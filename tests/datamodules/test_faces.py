@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datamodules.annotations import Frames, unlabelled
-from datamodules.faces import FaceDataset, RowSampler, UnreadableImageError, decode_image, read_image
+from datamodules.faces import FaceDataset, RowSampler, UnreadableImageError, dealt_batches, decode_image, read_image
 from datamodules.transforms import EvalTransform
 from tests.datamodules.conftest import truncate, write_picture
 
@@ -118,37 +118,38 @@ def test_unreadable_images_raise_where_they_are_not_skipped(tmp_path: Path) -> N
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 3), st.booleans())
-def test_shares(count: int, world_size: int, epoch: int, weighted: bool) -> None:
+def test_training_is_shared_evenly(count: int, world_size: int, epoch: int, weighted: bool) -> None:
     rows = np.arange(count) * 3
-    weights = np.full(count, 1 / count) if weighted else None
 
-    def share(rank: int, training: bool) -> list[tuple[int, int]]:
-        sampler = RowSampler(
-            rows, training=training, seed=1, rank=rank, world_size=world_size, weights=weights if training else None
-        )
+    def share(rank: int) -> list[tuple[int, int]]:
+        weights = np.full(count, 1 / count) if weighted else None
+        sampler = RowSampler(rows, seed=1, rank=rank, world_size=world_size, weights=weights)
         sampler.set_epoch(epoch)
         pairs = list(sampler)
-        assert len(pairs) == len(sampler)
+        assert len(pairs) == len(sampler) == count // world_size
         assert {number for number, _ in pairs} <= {epoch}
         return pairs
 
-    training = [share(rank, True) for rank in range(world_size)]
-    assert {len(pairs) for pairs in training} == {count // world_size}
-    drawn = [row for pairs in training for _, row in pairs]
+    drawn = [row for rank in range(world_size) for _, row in share(rank)]
     assert set(drawn) <= set(rows.tolist())
     if not weighted:
         assert len(set(drawn)) == len(drawn)
-    evaluation = [[row for _, row in share(rank, False)] for rank in range(world_size)]
-    assert sorted(row for part in evaluation for row in part) == rows.tolist()
-    for rank, part in enumerate(evaluation):
-        assert part == rows[rank::world_size].tolist()
+
+
+@given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 5))
+def test_an_evaluation_is_dealt_in_the_batches_of_one_process(count: int, batch_size: int, world_size: int) -> None:
+    alone = [rows.tolist() for rows in dealt_batches(count, batch_size)]
+    assert [row for rows in alone for row in rows] == [*range(count)]
+    dealt = [dealt_batches(count, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    together = [rows.tolist() for batches in zip(*dealt, strict=True) for rows in batches]
+    assert together[: len(alone)] == alone
+    assert not any(together[len(alone) :])
 
 
 def test_order_depends_on_seed_and_epoch_and_not_on_the_world_size() -> None:
     def order(seed: int, epoch: int, world_size: int = 1) -> list[int]:
         samplers = [
-            RowSampler(np.arange(100), training=True, seed=seed, rank=rank, world_size=world_size)
-            for rank in range(world_size)
+            RowSampler(np.arange(100), seed=seed, rank=rank, world_size=world_size) for rank in range(world_size)
         ]
         for sampler in samplers:
             sampler.set_epoch(epoch)
@@ -161,6 +162,6 @@ def test_order_depends_on_seed_and_epoch_and_not_on_the_world_size() -> None:
 
 def test_weighted_draws_follow_the_weights() -> None:
     weights = np.repeat([0.8 / 500, 0.2 / 1500], [500, 1500])
-    rows = [row for _, row in RowSampler(np.arange(2000), training=True, seed=0, weights=weights)]
+    rows = [row for _, row in RowSampler(np.arange(2000), seed=0, weights=weights)]
     assert len(rows) == 2000
     assert np.mean(np.array(rows) < 500) == pytest.approx(0.8, abs=0.036)

@@ -114,6 +114,29 @@ def test_losses_are_those_of_plain_python(rows: int, seed: int) -> None:
     assert losses["action_units"] == pytest.approx(total / max(valid, 1), rel=1e-4, abs=1e-6)
 
 
+def test_a_batch_without_a_row_is_logged_with_weight_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or under DDP the processes that have rows would wait for this one's sum."""
+    module, logged = small(), {}
+    monkeypatch.setattr(
+        module, "log", lambda name, value, *, batch_size, **_: logged.update({name: (value, batch_size)})
+    )
+    module.validation_step(
+        Batch(
+            embedding=torch.zeros(0, 3),
+            outputs=torch.zeros(0, 10),
+            valence_arousal=torch.zeros(0, 2),
+            expression=torch.zeros(0, dtype=torch.int64),
+            action_units=torch.zeros(0, 12),
+            row=torch.zeros(0, dtype=torch.int64),
+            unreadable=torch.arange(2),
+        ),
+        0,
+    )
+    value, weight = logged["val/loss"]
+    assert torch.isfinite(value)
+    assert weight == 0
+
+
 def test_factors_of_the_published_training_labels() -> None:
     """1,356,861 frames with a share of positives of 1 / (2 w1), see the published matrix: AU1 0.567 and 4.231."""
     labels = np.zeros((100_000, 12), dtype=np.float32)
