@@ -102,6 +102,26 @@ def write_whole(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
+def read_file(path: Path, most: int | None = None) -> bytes:
+    """Read a regular file. A pipe, which might never give anything, and a device are not read.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; None: any number.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is a pipe, a device or a socket, not a file")
+        if most is not None and status.st_size > most:
+            raise OSError(f"it has {status.st_size} bytes, more than the {most} that are read at most")
+        return file.read()
+
+
 def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     try:

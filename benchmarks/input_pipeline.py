@@ -28,7 +28,8 @@ from backbones.visible import visible_patches
 from benchmarks.machine import machine, print_machine
 from benchmarks.reference import input_pipeline as reference
 from datamodules.annotations import unlabelled
-from datamodules.faces import FaceDataset, Sample, decode_image
+from datamodules.faces import FaceDataset, Sample
+from datamodules.pictures import decode_image
 from datamodules.transforms import SampledTransform, TrainTransform
 
 PATCH_SIZE: Final = 16

@@ -37,8 +37,8 @@ from sklearn.preprocessing import StandardScaler
 from baseline.network import Baseline
 from benchmarks.chain import run
 from datamodules.annotations import Frames, read_mtl
-from datamodules.faces import read_image
 from datamodules.labels import EXPRESSIONS
+from datamodules.pictures import read_image
 from datamodules.transforms import EvalTransform
 from evaluators.report import aligned, read_scores
 from evaluators.table import read_table

@@ -9,10 +9,11 @@ from typing import Literal, Unpack
 import numpy as np
 
 from datamodules.affectnet_release import read_release
-from datamodules.annotations import AnnotationError, Frames, unlabelled
+from datamodules.annotations import Frames, unlabelled
 from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.lists import AnnotationError
 
 
 class AffectNetDataModule(ExpressionDataModule):
@@ -55,6 +56,7 @@ class AffectNetDataModule(ExpressionDataModule):
         Raises:
             FileNotFoundError: neither layout, or a folder of one is missing.
             AnnotationError: both layouts and no choice, no image, or annotations that cannot be used.
+            LinkError: a link leads out of the root.
         """
         root = Path(self.root).expanduser()
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
@@ -67,7 +69,11 @@ class AffectNetDataModule(ExpressionDataModule):
             )
         if found == ["release"]:
             return read_release(
-                layouts["release"], classes=len(self.expressions), valence_arousal=self.valence_arousal, cache=cache
+                layouts["release"],
+                classes=len(self.expressions),
+                valence_arousal=self.valence_arousal,
+                cache=cache,
+                links=self.links(),
             )
         if found == ["folders"]:
             return self._read_class_folders(layouts["folders"], cache)
@@ -86,7 +92,7 @@ class AffectNetDataModule(ExpressionDataModule):
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
                 "data.valence_arousal=false, or read AffectNet as it is given out."
             )
-        image: list[str] = []
+        links, image = self.links(), list[str]()
         for number in range(len(self.expressions)):
             path = folder / str(number)
             if not path.is_dir():
@@ -94,7 +100,7 @@ class AffectNetDataModule(ExpressionDataModule):
                     f"no such folder: {path}. Set data.root to the folder that holds "
                     f"{self._class_folder_names(folder.name)}."
                 )
-            image += [f"{number}/{name}" for name in list_images(path, cache)]
+            image += [f"{number}/{name}" for name in list_images(path, cache, links)]
         if not image:
             raise AnnotationError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "

@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Final, Literal
@@ -22,9 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from datamodules.annotations import AnnotationError, FloatArray, Frames, IntArray, unlabelled
+from affect.files import read_file
+from datamodules.annotations import FloatArray, Frames, IntArray, unlabelled
 from datamodules.labels import AFFECTNET_EXPRESSIONS, AFFECTNET_NO_EXPRESSION, MISSING_AFFECTNET
-from datamodules.listing import IMAGE_SUFFIXES, keep, list_images
+from datamodules.links import Links
+from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
+from datamodules.lists import AnnotationError
 
 Kind = Literal["exp", "val", "aro"]
 
@@ -37,6 +38,7 @@ _EXPECTED: Final[dict[Kind, str]] = {
     "val": _VALENCE_AROUSAL,
     "aro": _VALENCE_AROUSAL,
 }
+_LARGEST: Final = 100_000  # bytes of an annotation
 _THREADS: Final = 16  # they wait for the disk most of the time
 _CHUNK: Final = 256  # files per task: handing each over by itself would take longer than reading it
 
@@ -44,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_release(
-    folder: Path, *, classes: int, valence_arousal: bool, cache: Path | None
+    folder: Path, *, classes: int, valence_arousal: bool, cache: Path | None, links: Links
 ) -> tuple[Frames, list[Path | None]]:
     """Read a split: the images that show one of the first ``classes`` expressions, in order of file name.
 
@@ -57,6 +59,7 @@ def read_release(
         classes: how many of ``AFFECTNET_EXPRESSIONS`` there are.
         valence_arousal: read valence and arousal, too.
         cache: where the annotations that were read are kept, see ``listing.keep``.
+        links: decides which links are followed.
 
     Returns:
         The rows and their images; a row's ``files`` entry is a hash of all expression annotations of the split.
@@ -64,7 +67,8 @@ def read_release(
     Raises:
         FileNotFoundError: one of the two folders is missing.
         AnnotationError: an image or an annotation is missing, a file cannot be read, a value is out of range, or no
-            image is left. The message names the first such file, how many there are, and the mend.
+            image is left. The message names the first such file, how many there are, and the fix.
+        LinkError: a link leads out of the root.
     """
     images, annotations = folder / "images", folder / "annotations"
     for path in (images, annotations):
@@ -72,8 +76,8 @@ def read_release(
             raise FileNotFoundError(
                 f"no such folder: {path}. Unpack AffectNet's archive, so that images and annotations lie in {folder}."
             )
-    names = list_images(images, cache)
-    labels = read_annotations(annotations, "exp", cache)
+    names = list_images(images, cache, links)
+    labels = read_annotations(annotations, "exp", cache, links)
     expression = _of_images(annotations, "exp", names, labels).astype(np.int64)
     orphans = sorted(labels.keys() - {_stem(name) for name in names})
     if orphans:
@@ -92,7 +96,7 @@ def read_release(
     )
     frames = replace(frames, expression=expression[rows])
     if valence_arousal:
-        frames = replace(frames, valence_arousal=_valence_arousal(annotations, names, cache))
+        frames = replace(frames, valence_arousal=_valence_arousal(annotations, names, cache, links))
     return frames, [images / name for name in names]
 
 
@@ -111,27 +115,38 @@ def _rows_of(folder: Path, expression: IntArray, classes: int) -> IntArray:
     return rows
 
 
-def read_annotations(folder: Path, kind: Kind, cache: Path | None) -> dict[str, float]:
+def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links) -> dict[str, float]:
     """Read all annotations of a kind.
 
     Args:
         folder: holds ``<id>_<kind>.npy``.
         kind: which to read.
         cache: see ``listing.keep``.
+        links: decides which links are followed.
 
     Returns:
         ID to value, in order of file name.
 
     Raises:
         AnnotationError: a file cannot be read, or its value is not one of the kind; names the first of them.
+        LinkError: a link leads out of the data's folders.
     """
-    return keep(folder, cache, kind, partial(_read_annotations, folder, kind))
+
+    def read() -> tuple[dict[str, float], list[str]]:
+        found = scan(folder)
+        names = sorted(name for name in found.files if name.endswith(f"_{kind}.npy"))
+        linked = list(set(found.links).intersection(names))
+        links.check_files(folder, linked)  # before they are read; below for what was kept
+        return _read_annotations(folder, kind, names), linked
+
+    links.check(folder)
+    values, linked = keep(folder, cache, kind, read)
+    links.check_files(folder, linked)
+    return values
 
 
-def _read_annotations(folder: Path, kind: Kind) -> dict[str, float]:
+def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[str, float]:
     ending = f"_{kind}.npy"
-    entries = (entry.name for entry in os.scandir(folder))
-    names = sorted(name for name in entries if name.endswith(ending) and not name.startswith("."))
     chunks = [names[first : first + _CHUNK] for first in range(0, len(names), _CHUNK)]
 
     def read(chunk: Sequence[str]) -> list[float | str]:
@@ -154,7 +169,7 @@ def _read_annotations(folder: Path, kind: Kind) -> dict[str, float]:
 def _read_number(path: Path, kind: Kind) -> float | str:
     """Return the number that a file holds, or what is wrong with it."""
     try:
-        array = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        array = np.load(io.BytesIO(read_file(path, _LARGEST)), allow_pickle=False)
         text = array.item()
         value = float(text)
     except Exception as error:  # damaged files fail in the ways of numpy, zipfile and tokenize
@@ -171,10 +186,13 @@ def _is_allowed(value: float, kind: Kind) -> bool:
     return -1 <= value <= 1 or value == MISSING_AFFECTNET
 
 
-def _valence_arousal(annotations: Path, names: Sequence[str], cache: Path | None) -> FloatArray:
+def _valence_arousal(annotations: Path, names: Sequence[str], cache: Path | None, links: Links) -> FloatArray:
     """Return (N, 2) values of these images, both NaN where either is missing."""
     values = np.stack(
-        [_of_images(annotations, kind, names, read_annotations(annotations, kind, cache)) for kind in ("val", "aro")],
+        [
+            _of_images(annotations, kind, names, read_annotations(annotations, kind, cache, links))
+            for kind in ("val", "aro")
+        ],
         axis=1,
     ).astype(np.float32)
     values[(values == MISSING_AFFECTNET).any(axis=1)] = np.nan

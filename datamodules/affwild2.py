@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,8 @@ from datamodules.augmented import AugmentationOptions, AugmentedDataModule
 from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.labels import MISSING_CLASS, affectnet_columns
+from datamodules.links import Links
+from datamodules.listing import scan_if_there
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_annotations.txt", "train_set.txt"),
@@ -40,20 +41,26 @@ class MTLFiles:
     test_root: str | list[str] | None
     images: str
 
-    def read(self, split: Split) -> tuple[Frames, list[Path | None]]:
+    def read(self, split: Split, links: Links) -> tuple[Frames, list[Path | None]]:
         """Read a label file or the test list, and find the images.
+
+        Args:
+            split: which to read.
+            links: decides which links are followed.
 
         Raises:
             FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
             AnnotationError: the label file is faulty.
+            LinkError: a link leads out of the roots.
         """
         key, root = "data.root", self.root
         if split == "test" and self.test_root:
             key, root = "data.test_root", self.test_root
         roots = existing_roots(root, key)
         path = self._label_file(split, roots)
+        links.check(path)
         frames = read_frame_list(path) if split == "test" else read_mtl(path)
-        paths = find_images([folder / self.images for folder in roots], frames)
+        paths = find_images([links.enter(folder / self.images) for folder in roots], frames, links)
         if not any(paths):
             looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
             raise FileNotFoundError(
@@ -108,7 +115,7 @@ class MTLDataModule(AugmentedDataModule):
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """See ``MTLFiles.read``."""
-        return self.files.read(split)
+        return self.files.read(split, self.links(self.files.test_root))
 
 
 class AffWild2ExpressionDataModule(ExpressionDataModule):
@@ -146,7 +153,7 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read the files (``MTLFiles.read``) and renumber the expressions."""
-        frames, images = self.files.read(split)
+        frames, images = self.files.read(split, self.links(self.files.test_root))
         columns = affectnet_columns(self.expressions)
         # a missing label, -1, looks up the last entry
         numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])
@@ -171,7 +178,7 @@ def existing_roots(root: str | list[str], key: str) -> list[Path]:
     return roots
 
 
-def find_images(folders: list[Path], frames: Frames) -> list[Path | None]:
+def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path | None]:
     """Find each frame's image below the first of ``folders`` that has it.
 
     Each video's folder is listed once: asking for every image by itself takes minutes on a network disk.
@@ -179,9 +186,13 @@ def find_images(folders: list[Path], frames: Frames) -> list[Path | None]:
     Args:
         folders: image folders, which hold ``<video>/<frame>.jpg``.
         frames: the frames to look for.
+        links: decides which links are followed.
 
     Returns:
         One path per row, None where no folder has the image.
+
+    Raises:
+        LinkError: a link leads out of the data's folders.
     """
     rows_of = defaultdict(list)
     for row, video in enumerate(frames.video):
@@ -190,10 +201,7 @@ def find_images(folders: list[Path], frames: Frames) -> list[Path | None]:
     for video, rows in rows_of.items():
         for folder in reversed(folders):  # so that the first one has the last word
             parent = folder / video
-            try:
-                names = set(os.listdir(parent))
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # another root has it, or no face was found in the whole video
+            names = set(scan_if_there(parent, links).files)  # none: another root has it, or no face was found
             for row in rows:
                 name = frames.image[row].rpartition("/")[2]
                 if name in names:

@@ -61,4 +61,4 @@ class AffWild2UniDataModule(AugmentedDataModule):
 
     def read_split(self, split: Split) -> tuple[Frames, CropPaths]:
         """See ``UniFiles.read``."""
-        return self.files.read(split)
+        return self.files.read(split, self.links(self.files.test_root))

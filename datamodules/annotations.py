@@ -7,7 +7,6 @@ is written −5 (valence/arousal) or −1 (expression, action unit), with or wit
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.computed import Computed
-from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER, DataError
+from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
+from datamodules.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_text
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -30,10 +30,6 @@ EXPECTED: Final = (
     f"a whole number from 0 to {len(EXPRESSIONS) - 1}, or -1 where it is missing",
     *("0 or 1, or -1 where it is missing",) * len(AU_NAMES),
 )
-
-
-class AnnotationError(DataError):
-    """A label file or list that cannot be read; the message names the file, the line and the mend."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +140,7 @@ def read_mtl(path: Path) -> Frames:
         Its rows, duplicates and rows without any label included.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to mend it.
+        AnnotationError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     header, rows, digest = read_lines(path)
@@ -184,7 +180,7 @@ def read_frame_list(path: Path, header: str = MTL_HEADER) -> Frames:
         Its rows in order, duplicates included, all labels missing.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to mend it.
+        AnnotationError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     _, rows, digest = read_lines(path, header)
@@ -215,37 +211,23 @@ def read_lines(path: Path, expected: str = MTL_HEADER) -> tuple[str, list[str], 
     return lines[0], lines[1:], digest
 
 
-def read_text(path: Path) -> tuple[list[str], str]:
-    """Read a text file: its lines without line ends and one trailing comma, none blank at the end, and its sha256.
-
-    Raises:
-        AnnotationError: the file is no text, or is empty.
-        OSError: the file cannot be read.
-    """
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Is this the right file?") from error
-    lines = [line.removesuffix("\r").removesuffix(",") for line in text.rstrip().split("\n")]
-    if lines == [""]:
-        raise AnnotationError(f"{path}: the file is empty. Copy it again from the challenge's archive.")
-    return lines, hashlib.sha256(content).hexdigest()
-
-
 def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
     """Return video names and (N,) frame numbers of ``<video>/<frame>.jpg``."""
     video, frame = [], np.empty(len(image), dtype=np.int64)
-    for i, name in enumerate(image):
+    line_of: dict[str, int] = {}
+    for line, name in enumerate(image, start=2):
         folder, _, file = name.rpartition("/")
-        stem = file.rpartition(".")[0]
-        if not (folder and stem.isascii() and stem.isdigit()):
+        stem, _, suffix = file.rpartition(".")
+        number = frame_number(stem)
+        if not folder or number is None or not suffix.isalnum():
             raise AnnotationError(
-                f"{path}:{i + 2}: the image is {name!r}, expected <video>/<frame number>.jpg, e.g. video1/00001.jpg. "
-                "Correct the line."
+                f"{path}:{line}: the image is {name[:200]!r}, expected <video>/<frame number>.jpg, e.g. "
+                f"video1/00001.jpg, up to {LAST_FRAME}. Correct the line."
             )
         video.append(folder)
-        frame[i] = int(stem)
+        frame[line - 2] = number
+        line_of.setdefault(folder, line)
+    check_names(path, line_of)
     return video, frame
 
 
@@ -253,11 +235,10 @@ def _parse(rows: list[str]) -> npt.NDArray[np.float64] | None:
     """Return the (N, 15) values of rows, or None where any row is faulty."""
     if any(row.count(",") != len(FIELDS) - 1 for row in rows):
         return None
-    texts = ",".join([row.partition(",")[2] for row in rows]).split(",")
-    try:
-        values = np.fromiter(map(float, texts), dtype=np.float64, count=len(texts)).reshape(len(rows), -1)
-    except ValueError:
+    numbers = parse_numbers(",".join([row.partition(",")[2] for row in rows]))
+    if numbers is None:
         return None
+    values = numbers.reshape(len(rows), -1)
     return values if _allowed(values).all() else None
 
 
@@ -300,7 +281,5 @@ def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
 
 def _number(text: str) -> float:
     """Return the number, or NaN, which no column allows, where ``text`` is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+    number = parse_numbers(text)
+    return float("nan") if number is None else float(number[0])

@@ -14,10 +14,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.annotations import AnnotationError, BoolArray, Frames, IntArray
+from datamodules.annotations import BoolArray, Frames, IntArray
 from datamodules.computed import CropPaths
 from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample, dealt_batches
 from datamodules.labels import EXPRESSIONS, Batch
+from datamodules.links import Links
+from datamodules.lists import AnnotationError
+from datamodules.pictures import MAX_PIXELS
 from datamodules.transforms import EvalTransform, Interpolation, Transform
 
 Split = Literal["train", "val", "test"]
@@ -35,6 +38,8 @@ class LoaderOptions(TypedDict, total=False):
     seed: int
     num_workers: int
     on_unreadable: OnUnreadable
+    max_pixels: int
+    follow_outside: bool
     drop_last: bool
     pin_memory: bool
     eval_batch_size: int | None
@@ -53,6 +58,8 @@ class FaceDataModule(pl.LightningDataModule):
         seed: with epoch and row, decides order and augmentation.
         num_workers: loader processes; it changes nothing but the speed.
         on_unreadable: what training does at an unreadable image: "error", or "skip" to leave it out and count it.
+        max_pixels: images with more pixels count as unreadable; see ``pictures.decode_image``.
+        follow_outside: whether links below the given folders may lead out of them; see ``Links``.
         drop_last: whether training drops the last batch where that is smaller.
         pin_memory: see ``torch.utils.data.DataLoader``.
         eval_batch_size: rows per batch of validation and prediction; as ``batch_size`` where None.
@@ -80,6 +87,8 @@ class FaceDataModule(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         on_unreadable: OnUnreadable = "error",
+        max_pixels: int = MAX_PIXELS,
+        follow_outside: bool = False,
         drop_last: bool = True,
         pin_memory: bool = False,
         eval_batch_size: int | None = None,
@@ -93,6 +102,8 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.on_unreadable = on_unreadable
+        self.max_pixels = max_pixels
+        self.follow_outside = follow_outside
         self.drop_last = drop_last
         self.pin_memory = pin_memory
         self.eval_batch_size = eval_batch_size or batch_size
@@ -116,6 +127,10 @@ class FaceDataModule(pl.LightningDataModule):
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
         """Return the probability of each of these training rows, or None to use each once per epoch."""
         return None
+
+    def links(self, *more: str | Sequence[str] | None) -> Links:
+        """Return what decides which links below ``root`` and further given folders are followed."""
+        return Links(self.root, *more, follow_outside=self.follow_outside)
 
     def frames(self, split: Split) -> Frames:
         """Return the list of a split, all rows, which ``Batch["row"]`` indexes; read from disk at the first call."""
@@ -212,7 +227,9 @@ class FaceDataModule(pl.LightningDataModule):
         return DataLoader(whole, batch_size=None, **{**self._loading(dataset), "collate_fn": None})
 
     def _dataset(self, split: Split, transform: Transform, on_unreadable: OnUnreadable) -> FaceDataset:
-        return FaceDataset(*self._split(split), transform, on_unreadable, min_size=self.min_size)
+        return FaceDataset(
+            *self._split(split), transform, on_unreadable, min_size=self.min_size, max_pixels=self.max_pixels
+        )
 
     def _loading(self, dataset: FaceDataset) -> dict[str, Any]:
         """Return what all loaders of images have in common."""

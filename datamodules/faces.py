@@ -1,4 +1,4 @@
-"""Faces on disk to batches: decoding, the dataset, and the sampler through which the epoch reaches the transforms.
+"""Faces on disk to batches: the dataset, and the sampler through which the epoch reaches the transforms.
 
 The sampler yields (epoch, row) pairs, so that the epoch travels with the index into whichever worker loads the row.
 """
@@ -9,21 +9,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 
 from datamodules.annotations import Frames, IntArray
-from datamodules.labels import Augmentation, Batch, DataError
+from datamodules.labels import Augmentation, Batch
+from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
 from datamodules.transforms import Image, Transform
 
 OnUnreadable = Literal["error", "skip"]
-
-
-class UnreadableImageError(DataError):
-    """An image that is missing, truncated or not an image."""
 
 
 class Sample(NamedTuple):
@@ -37,41 +33,6 @@ class Sample(NamedTuple):
     augmentation: Augmentation | None = None
 
 
-def decode_image(data: bytes) -> Image:
-    """Decode an image file's content.
-
-    Args:
-        data: content of a JPEG file, or of another that OpenCV reads.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        UnreadableImageError: the content is empty, truncated or no image; the message says which.
-    """
-    if not data:
-        raise UnreadableImageError("the file is empty")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise UnreadableImageError(f"OpenCV cannot decode it ({error})") from error
-    if image is None:  # for a truncated JPEG too, since OpenCV 4.11
-        raise UnreadableImageError("truncated, or not an image")
-    return image.astype(np.uint8, copy=False)
-
-
-def read_image(path: Path) -> Image:
-    """Read an image file; see ``decode_image``.
-
-    Raises:
-        UnreadableImageError: the file is missing or cannot be decoded; the message names it.
-    """
-    try:
-        return decode_image(path.read_bytes())
-    except (OSError, UnreadableImageError) as error:
-        raise UnreadableImageError(f"{path}: {error}") from error
-
-
 class FaceDataset(Dataset[Sample]):
     """Listed frames and their images, indexed by (epoch, row).
 
@@ -82,6 +43,7 @@ class FaceDataset(Dataset[Sample]):
         on_unreadable: "error" raises where an image is missing or unreadable; "skip" leaves it out and gives its row in
             ``Batch["unreadable"]``.
         min_size: an image whose shorter side has fewer pixels counts as unreadable.
+        max_pixels: an image with more pixels counts as unreadable.
     """
 
     def __init__(
@@ -92,12 +54,14 @@ class FaceDataset(Dataset[Sample]):
         on_unreadable: OnUnreadable = "error",
         *,
         min_size: int = 1,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.frames = frames
         self.images = images
         self.transform = transform
         self.on_unreadable = on_unreadable
         self.min_size = min_size
+        self.max_pixels = max_pixels
         self._valence_arousal = torch.from_numpy(frames.valence_arousal)
         self._expression = torch.from_numpy(frames.expression)
         self._action_units = torch.from_numpy(frames.action_units)
@@ -119,7 +83,7 @@ class FaceDataset(Dataset[Sample]):
         try:
             if path is None:
                 raise UnreadableImageError(f"{self.frames.image[row]}: there is no such image")
-            image = read_image(path)
+            image = read_image(path, self.max_pixels)
             if min(image.shape[:2]) < self.min_size:
                 height, width = image.shape[:2]
                 raise UnreadableImageError(f"{path}: {width} x {height} px, but data.min_size={self.min_size}")

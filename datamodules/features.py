@@ -37,7 +37,7 @@ class FeaturesDataModule(FaceDataModule):
         labels: lists and labels; no image of it is read.
         train_splits: what is trained on. ``[train, val]`` is the published train+val regime, in which validation scores
             are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
-        **options: see ``FaceDataModule``; those of images have no effect.
+        **options: see ``FaceDataModule``; those of images have no effect, ``follow_outside`` holds for ``labels``.
 
     Raises:
         StoreError: there is no such store, or it has nothing of a video that has images.
@@ -56,6 +56,7 @@ class FeaturesDataModule(FaceDataModule):
             raise ValueError(f"data.train_splits is {list(train_splits)}, expected some of train, val")
         self.store = FeatureStore(store)
         self.labels = labels
+        self.labels.follow_outside |= self.follow_outside
         self.root = labels.root
         self.expressions = labels.expressions
         self.train_splits: tuple[Split, ...] = tuple(train_splits)

@@ -2,65 +2,139 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from affect.errors import UserError
 from affect.files import whole_file
+from datamodules.links import Links
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
+_VERSION: Final = 2  # of what is kept
+_ABSENT: Final = (errno.ENAMETOOLONG, errno.ELOOP)
+
+_log = logging.getLogger(__name__)
+_warned: set[Path] = set()  # folders of kept listings that cannot be written to
 Content = TypeVar("Content")
 
 
-def list_images(folder: Path, cache: Path | None) -> list[str]:
-    """Sorted names of the images in a folder; see ``list_files``."""
-    return [name for name in list_files(folder, cache, recursive=False) if name.lower().endswith(IMAGE_SUFFIXES)]
+class Scan(NamedTuple):
+    """Names in a folder.
+
+    Attributes:
+        files: the files, and whatever else is no folder.
+        folders: the folders.
+        links: those of either that are links.
+    """
+
+    files: list[str]
+    folders: list[str]
+    links: list[str]
 
 
-def list_files(root: Path, cache: Path | None, *, recursive: bool) -> list[str]:
-    """Sorted paths of the files below a folder, relative to it; a folder that has not changed is not listed again.
+def scan(folder: Path) -> Scan:
+    """List a folder without asking the disk about each file; what begins with a dot is left out.
 
-    What begins with a dot is left out: an archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside
-    each ``0.jpg``. A folder that a link leads to for a second time is not entered.
+    An archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside each ``0.jpg``. A link that is
+    called like an image is one.
+    """
+    found = Scan([], [], [])
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            link = entry.is_symlink()  # told by the listing, as is whether anything else is a folder
+            (found.folders if _is_folder(entry, link) else found.files).append(entry.name)
+            if link:
+                found.links.append(entry.name)
+    return found
+
+
+def scan_if_there(folder: Path, links: Links) -> Scan:
+    """List a folder as ``scan`` does, after checking the links to it and in it; nothing where there is no such folder.
+
+    Raises:
+        LinkError: a link leads out of the data's folders.
+    """
+    links.check(folder)
+    try:
+        found = scan(folder)
+    except OSError as error:
+        if is_absent(error):
+            return Scan([], [], [])
+        raise
+    links.check_files(folder, found.links)
+    return found
+
+
+def is_absent(error: OSError) -> bool:
+    """Whether a folder could not be listed because there is none: also a name too long for one, or links in a ring."""
+    return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno in _ABSENT
+
+
+def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool = False) -> list[str]:
+    """Sorted paths of the images in a folder, relative to it; a folder that has not changed is not listed again.
+
+    A folder that a link leads to for a second time is not entered. Folders below that nobody but the administrator may
+    list, such as ``lost+found``, are left out with a warning.
 
     Args:
         root: what to list.
         cache: folder of the kept listings, made where missing; None to list always.
+        links: decides which links are followed.
         recursive: also list the folders below.
+
+    Raises:
+        LinkError: an image or a folder is a link that leads out of the data's folders.
+        OSError: the folder itself cannot be listed.
     """
+    links.check(root)
     where = str(root.absolute())
     kept = None if cache is None else _kept(cache, where)
-    known: dict[str, Any] = {} if kept is None else _read(kept, where).get("listings", {})
+    known: dict[str, Any] = {} if kept is None else _read(kept, where) or {}
     listings: dict[str, Any] = {}
-    files: list[str] = []
+    images: list[str] = []
+    refused: list[Path] = []
     waiting, entered = [""], set[tuple[int, int]]()
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), transient=True) as progress:
         shown = progress.add_task(f"listing {root}")
         while waiting:
             relative = waiting.pop()
             folder = root / relative
-            # read before the listing: a file that comes meanwhile makes the kept listing old, never wrong
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in entered:
+            stamp, *names = known.get(relative, (None,))
+            try:
+                # read before the listing: a file that comes meanwhile makes the kept listing old, never wrong
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in entered:
+                    continue
+                entered.add((status.st_dev, status.st_ino))
+                found = Scan(*names) if stamp == status.st_mtime_ns else scan(folder)
+            except PermissionError:
+                if not relative:
+                    raise
+                refused.append(folder)
                 continue
-            entered.add((status.st_dev, status.st_ino))
-            stamp, names, folders = known.get(relative, (None, [], []))
-            if stamp != status.st_mtime_ns:
-                names, folders = _scan(folder)
-            listings[relative] = (status.st_mtime_ns, names, folders)
+            listings[relative] = [status.st_mtime_ns, *found]
+            followed = {name for name in found.folders if recursive} | set(filter(_is_image, found.files))
+            links.check_files(folder, followed.intersection(found.links))
             prefix = f"{relative}/" if relative else ""
-            files += [prefix + name for name in names]
-            waiting += [prefix + name for name in folders] if recursive else []
-            progress.update(shown, description=f"listing {root}: {len(files)} files")
+            images += [prefix + name for name in found.files if _is_image(name)]
+            waiting += [prefix + name for name in found.folders] if recursive else []
+            progress.update(shown, description=f"listing {root}: {len(images)} images")
+    if refused:
+        _log.warning("%s: no permission to list it, left out; so are %d more folders", refused[0], len(refused) - 1)
     if kept is not None and listings != known:
-        _write(kept, {"folder": where, "listings": listings})
-    return sorted(files)
+        _write(kept, where, listings)
+    return sorted(images)
 
 
 def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content]) -> Content:
@@ -80,37 +154,48 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
     where = f"{folder.absolute()}: {what}"
     kept, stamp = _kept(cache, where), folder.stat().st_mtime_ns  # before reading, as above
     found = _read(kept, where)
-    if found.get("stamp") == stamp and "content" in found:
+    if found is not None and found["stamp"] == stamp:
         return cast(Content, found["content"])
     content = read()
-    _write(kept, {"folder": where, "stamp": stamp, "content": content})
+    _write(kept, where, {"stamp": stamp, "content": content})
     return content
 
 
-def _kept(cache: Path, where: str) -> Path:
-    return cache / f"{hashlib.sha256(where.encode()).hexdigest()[:16]}.json"
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _read(kept: Path, where: str) -> dict[str, Any]:
-    """What is kept of a folder; nothing where the file is missing, damaged, or another folder's."""
+def _is_folder(entry: os.DirEntry[str], link: bool) -> bool:
+    """Whether an entry is a folder; the disk is asked about links alone, but not about one that is called an image."""
     try:
-        content = json.loads(kept.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) and content.get("folder") == where else {}
+        return not (link and _is_image(entry.name)) and entry.is_dir()
+    except OSError:  # links in a ring
+        return False
 
 
-def _write(kept: Path, content: dict[str, Any]) -> None:
-    with whole_file(kept, shared=True) as beside:
-        beside.write_text(json.dumps(content))
+def _kept(cache: Path, where: str) -> Path:
+    return cache / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.json"
 
 
-def _scan(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the files and of the folders in a folder."""
-    names: list[str] = []
-    folders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                (folders if entry.is_dir() else names).append(entry.name)
-    return names, folders
+def _read(kept: Path, where: str) -> Any:
+    """What is kept of a folder; None where the file is missing, damaged, another folder's, or of another version."""
+    try:
+        digest, _, text = kept.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        return None
+    version, folder, content = json.loads(text)
+    return content if (version, folder) == (_VERSION, where) else None
+
+
+def _write(kept: Path, where: str, content: Any) -> None:
+    """Keep what was read, with a checksum; a cache that cannot be written to costs time and no more."""
+    text = json.dumps([_VERSION, where, content]).encode()
+    try:
+        with whole_file(kept, shared=True) as beside:
+            beside.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+    except (OSError, UserError) as error:
+        if kept.parent not in _warned:
+            _warned.add(kept.parent)
+            _log.warning("%s: listings cannot be kept, so folders are listed at every start (%s)", kept.parent, error)

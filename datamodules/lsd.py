@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Unpack
 
 import numpy as np
 
-from datamodules.annotations import AnnotationError, Frames, read_lines, unlabelled
+from datamodules.annotations import Frames, read_lines, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
-from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.links import Links
+from datamodules.listing import IMAGE_SUFFIXES, list_images, scan_if_there
+from datamodules.lists import AnnotationError, check_names
 from datamodules.transforms import SampledTransform
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
@@ -101,15 +102,17 @@ class LSDDataModule(FaceDataModule):
         Raises:
             FileNotFoundError: the split's folder or list is missing.
             AnnotationError: a class folder is unknown, missing, there twice or empty; or a listed image is missing.
+            LinkError: a link leads out of the roots.
         """
+        links = self.links(self.test_root)
         if split == "test":
-            return self._read_test()
-        folder = self._split_folder(split)
+            return self._read_test(links)
+        folder = links.enter(self._split_folder(split))
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         image: list[str] = []
         expression: list[int] = []
         for number, path in enumerate(class_folders(folder)):
-            names = list_images(path, cache)
+            names = list_images(path, cache, links)
             if not names:
                 raise AnnotationError(
                     f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "
@@ -137,11 +140,12 @@ class LSDDataModule(FaceDataModule):
             f"data.{split}_folder to its name."
         )
 
-    def _read_test(self) -> tuple[Frames, list[Path | None]]:
+    def _read_test(self, links: Links) -> tuple[Frames, list[Path | None]]:
         if self.test_list is None:
             raise FileNotFoundError("the test split has no list. Set data.test_list to the challenge's list of images.")
         path = Path(self.root).expanduser() / Path(self.test_list).expanduser()
         folder = Path(self.test_root or self.root).expanduser()
+        links.check(path)
         header, rows, digest = read_lines(path)
         if header.lower().endswith(IMAGE_SUFFIXES):
             raise AnnotationError(
@@ -149,7 +153,8 @@ class LSDDataModule(FaceDataModule):
                 "'image,expression' above it, or its row would be lost."
             )
         image = [row.partition(",")[0].strip() for row in rows]
-        present = set(os.listdir(folder)) if folder.is_dir() else set()
+        check_names(path, {name: line for line, name in reversed(list(enumerate(image, start=2)))})
+        present = set(scan_if_there(folder, links).files)
         absent = [row for row, name in enumerate(image) if name not in present]
         if absent:
             raise AnnotationError(

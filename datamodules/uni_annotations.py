@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.annotations import AnnotationError, BoolArray, Frames, read_frame_list, read_text
+from datamodules.annotations import BoolArray, Frames, read_frame_list
 from datamodules.labels import (
     ABAW2_ACTION_UNITS,
     ABAW2_EXPRESSIONS,
@@ -23,6 +23,7 @@ from datamodules.labels import (
     UNI_HEADERS,
     UniTask,
 )
+from datamodules.lists import AnnotationError, check_names, frame_number, parse_numbers, read_text
 
 Values = npt.NDArray[np.float64]
 
@@ -35,6 +36,9 @@ HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
 
 LIST_FIELD: Final = "image_location"
 """What the header of a list of test frames has before the names."""
+
+MOST_FRAMES: Final = 10_000_000
+"""Frames that a video may have, four days of it; a number above is a mistake, and would fill the memory."""
 
 _SUFFIXES: Final = (".mp4", ".avi", ".txt")
 _PEOPLE: Final = ("_left", "_right")
@@ -54,7 +58,7 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
         either is; (N, 1) the expression's number; (N, 12) action units, those that the file does not have missing.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to mend it.
+        AnnotationError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     (header, *rows), digest = read_text(path)
@@ -84,7 +88,8 @@ def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
         AnnotationError: the file is no text or empty, its header is missing, or an image's name is of another form.
     """
     lines, digest = read_text(path)
-    if not any("/" in line.partition(",")[0] for line in lines[:2]):
+    fields = [line.partition(",")[0] for line in lines[:2]]
+    if fields[0].strip() != LIST_FIELD and not any("/" in field for field in fields):
         return None, digest
     return read_frame_list(path, ",".join((LIST_FIELD, *HEADERS[task][0]))), digest
 
@@ -93,16 +98,13 @@ def read_test_videos(path: Path) -> list[str]:
     """Read a list of videos: one name per line, no header; a suffix .mp4, .avi or .txt is left out.
 
     Raises:
-        AnnotationError: the file is no text or empty, or a line is blank or there twice.
+        AnnotationError: the file is no text or empty, a line is blank or there twice, or a name leads elsewhere.
     """
     lines, _ = read_text(path)
     line_of: dict[str, int] = {}
     for line, text in enumerate(lines, start=1):
-        name = _video(text)
-        if not name or name in line_of:
-            found = f"video {name!r} is listed in line {line_of[name]} already" if name else "the line is blank"
-            raise AnnotationError(f"{path}:{line}: {found}. Remove the line.")
-        line_of[name] = line
+        _add_video(path, line_of, _video(text), line)
+    check_names(path, line_of)
     return list(line_of)
 
 
@@ -116,18 +118,23 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
         Number of frames by video, and the file's sha256.
 
     Raises:
-        AnnotationError: the file is no text or empty, or a line is neither.
+        AnnotationError: the file is no text or empty, a line is neither, a video is there twice, or a name leads
+            elsewhere.
     """
     lines, digest = read_text(path)
     counts: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for line, text in enumerate(lines, start=1):
         words = text.split(",") if "," in text else text.split()[2:10:7]
-        name, number = (words[0], words[1].strip()) if len(words) == 2 else ("", "")
-        if not (name.strip() and number.isascii() and number.isdigit() and int(number)):
+        name, count = (_video(words[0]), frame_number(words[1].strip())) if len(words) == 2 else ("", None)
+        if not name or count is None or not 0 < count <= MOST_FRAMES:
             raise AnnotationError(
-                f"{path}:{line}: {text[:60]!r} is not <video>,<number of frames>. Correct or remove the line."
+                f"{path}:{line}: {text[:60]!r} is not <video>,<number of frames>, from 1 to {MOST_FRAMES}. Correct or "
+                "remove the line."
             )
-        counts[_video(name)] = int(number)
+        _add_video(path, line_of, name, line)
+        counts[name] = count
+    check_names(path, line_of)
     return counts, digest
 
 
@@ -137,6 +144,14 @@ def frame_count(video: str, counts: dict[str, int]) -> int | None:
         if name in counts:
             return counts[name]
     return None
+
+
+def _add_video(path: Path, line_of: dict[str, int], name: str, line: int) -> None:
+    """Note the line of a video, or raise AnnotationError where the line is blank or another one has named it."""
+    if not name or name in line_of:
+        found = f"video {name!r} is listed in line {line_of[name]} already" if name else "the line is blank"
+        raise AnnotationError(f"{path}:{line}: {found}. Remove the line.")
+    line_of[name] = line
 
 
 def _video(text: str) -> str:
@@ -150,7 +165,7 @@ def _names(path: Path, header: str, task: UniTask) -> tuple[str, ...]:
     """Return what the columns of a file are, by the number of names in its header."""
     names, known = header.split(","), HEADERS[task]
     expected = ",".join(known[0])
-    if _is_number(names[0]):
+    if parse_numbers(names[0]) is not None:
         raise AnnotationError(
             f"{path}:1: the header is missing, the first line is already a row ({header[:60]!r}). Put '{expected}' "
             "above it, or its frame would be lost and all others moved by one."
@@ -170,10 +185,10 @@ def _parse(rows: Sequence[str], names: Sequence[str], task: UniTask) -> Values |
     fields = 1 if task == "expr" else len(names)
     if any(row.count(",") != fields - 1 for row in rows):
         return None
-    try:
-        values = np.array([float(text) for row in rows for text in row.split(",")]).reshape(len(rows), fields)
-    except ValueError:
+    numbers = parse_numbers(",".join(rows))
+    if numbers is None:
         return None
+    values = numbers.reshape(len(rows), fields)
     return values if _allowed(values, names, task).all() else None
 
 
@@ -226,12 +241,5 @@ def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: Un
 
 
 def _is_allowed(text: str, names: Sequence[str], task: UniTask) -> bool:
-    return _is_number(text) and bool(_allowed(np.array([float(text)]), names, task).all())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    number = parse_numbers(text)
+    return number is not None and bool(_allowed(number, names, task).all())

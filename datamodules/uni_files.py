@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +15,13 @@ import numpy.typing as npt
 from rich.progress import track
 
 from datamodules.affwild2 import existing_roots
-from datamodules.annotations import AnnotationError, Frames, IntArray, unlabelled
+from datamodules.annotations import Frames, IntArray, unlabelled
 from datamodules.base import Split
 from datamodules.computed import CropPaths, frame_names, image_file
 from datamodules.labels import MISSING_CLASS, UniTask
-from datamodules.listing import keep
+from datamodules.links import Links
+from datamodules.listing import is_absent, keep, scan
+from datamodules.lists import AnnotationError, check_names, frame_number
 from datamodules.uni_annotations import (
     frame_count,
     read_frame_counts,
@@ -75,19 +76,25 @@ class UniFiles:
     images: str
     cache: Path | None
 
-    def read(self, split: Split) -> tuple[Frames, CropPaths]:
+    def read(self, split: Split, links: Links) -> tuple[Frames, CropPaths]:
         """Read the label files of a split or the test list, and find the crops.
+
+        Args:
+            split: which to read.
+            links: decides which links are followed.
 
         Raises:
             FileNotFoundError: a root, the label folder, a list or every crop is missing.
             AnnotationError: a file is faulty, or the length of a test video is not known.
+            LinkError: a link leads out of the roots.
         """
         roots = existing_roots(self.root, "data.root")
         if split != "test":
-            return self._read_labelled(split, roots)
+            return self._read_labelled(split, roots, links)
         path = _listed_file(self.annotations["test"], "data.test_list", roots)
         key = "data.test_root" if self.test_root else "data.root"
-        folders = self._image_folders(existing_roots(self.test_root or self.root, key), key)
+        links.check(path)
+        folders = self._image_folders(existing_roots(self.test_root or self.root, key), key, links)
         listed, digest = read_test_frames(path, self.task)
         files = {path.name: digest}
         if listed is not None:
@@ -97,16 +104,19 @@ class UniFiles:
             frames = unlabelled(listed.image, frame_names(videos, codes, frame)[0], frame, files)
         else:
             videos = read_test_videos(path)
-            codes, frame = _rows(self._test_lengths(path, videos, folders, roots, files))
+            codes, frame = _rows(self._test_lengths(path, videos, folders, roots, files, links))
             video, image = frame_names(videos, codes, frame)
             frames = unlabelled(image, video, frame, files)
-        return frames, self._find(folders, key, path, videos, codes, frame)
+        return frames, self._find(folders, key, path, videos, codes, frame, links)
 
-    def _read_labelled(self, split: Split, roots: list[Path]) -> tuple[Frames, CropPaths]:
-        folder = self._label_folder(split, roots)
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".txt") and not name.startswith("."))
+    def _read_labelled(self, split: Split, roots: list[Path], links: Links) -> tuple[Frames, CropPaths]:
+        folder = links.enter(self._label_folder(split, roots))
+        found = scan(folder)
+        names = sorted(name for name in found.files if name.endswith(".txt"))
         if not names:
             raise FileNotFoundError(f"{folder} has no label file, <video>.txt. Copy it again from the archive.")
+        check_names(folder, dict.fromkeys(names))
+        links.check_files(folder, set(found.links).intersection(names))
         whole = hashlib.sha256()
         values = []
         for name in _track(names, f"reading {folder.parent.name}/{folder.name}"):
@@ -120,8 +130,8 @@ class UniFiles:
         files = {f"{folder.parent.name}/{folder.name}": whole.hexdigest()}
         frames = _labelled(unlabelled(image, name_of_row, frame, files), np.concatenate(values), self.task)
         _log.info("%s: %d rows of %d label files in %s", split, len(frames), len(names), folder)
-        folders = self._image_folders(roots, "data.root")
-        return frames, self._find(folders, "data.root", folder, videos, codes, frame)
+        folders = self._image_folders(roots, "data.root", links)
+        return frames, self._find(folders, "data.root", folder, videos, codes, frame, links)
 
     def _label_folder(self, split: Split, roots: list[Path]) -> Path:
         """Return the first label folder that exists of those that may be meant."""
@@ -137,13 +147,13 @@ class UniFiles:
             f"data.{split}_annotations to its path."
         )
 
-    def _image_folders(self, roots: list[Path], key: str) -> list[Path]:
+    def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
         """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
         parts = [Path(parent) / name for parent in ("", *BATCHES) for name in (self.images, self.images + NEW_VIDEOS)]
         if self.images == "cropped":
             parts += map(Path, BATCHES)
         candidates = [root / part for root in roots for part in parts]
-        folders = [folder for folder in candidates if folder.is_dir()]
+        folders = [links.enter(folder) for folder in candidates if folder.is_dir()]
         if not folders:
             raise FileNotFoundError(
                 f"no image folder: looked for {', '.join(map(str, candidates))}. Set {key} to the folder, or folders, "
@@ -152,7 +162,14 @@ class UniFiles:
         return folders
 
     def _find(
-        self, folders: list[Path], key: str, listed: Path, videos: Sequence[str], video: Codes, frame: IntArray
+        self,
+        folders: list[Path],
+        key: str,
+        listed: Path,
+        videos: Sequence[str],
+        video: Codes,
+        frame: IntArray,
+        links: Links,
     ) -> CropPaths:
         """Find the crop of each row in the first image folder that has it; each video's folder is listed once."""
         where = np.full(len(frame), -1, dtype=np.int16)
@@ -163,7 +180,8 @@ class UniFiles:
         for name, start, end in _track(spans, f"listing the crops of {listed.name}"):
             rows = order[start:end]
             for number in reversed(range(len(folders))):  # so that the first one has the last word
-                where[rows[np.isin(frame[rows], crop_numbers(folders[number] / name, self.cache))]] = number
+                crops = crop_numbers(folders[number] / name, self.cache, links)
+                where[rows[np.isin(frame[rows], crops)]] = number
         paths = CropPaths(folders, videos, where, video, frame)
         if not paths.found.any():
             looked = " or ".join(str(folder / videos[0] / image_file(int(frame[0]))) for folder in folders)
@@ -174,11 +192,18 @@ class UniFiles:
         return paths
 
     def _test_lengths(
-        self, listed: Path, videos: Sequence[str], folders: Sequence[Path], roots: list[Path], files: dict[str, str]
+        self,
+        listed: Path,
+        videos: Sequence[str],
+        folders: Sequence[Path],
+        roots: list[Path],
+        files: dict[str, str],
+        links: Links,
     ) -> list[int]:
         """Return how many frames each video of a list has, by the organisers' file or by its last crop."""
         if self.expected_frames is not None:
             path = _listed_file(self.expected_frames, "data.expected_frames", roots)
+            links.check(path)
             counts, files[path.name] = read_frame_counts(path)
             where = f"{path} has no"
         else:
@@ -186,7 +211,7 @@ class UniFiles:
                 "%s lists videos, not frames: each is taken to end with its last crop, and frames after it will be "
                 "missing from a submission. Set data.expected_frames to the organisers' numbers of frames.", listed,
             )  # fmt: skip
-            last = {name: max(int(crop_numbers(at / name, self.cache).max(initial=0)) for at in folders)
+            last = {name: max(int(crop_numbers(at / name, self.cache, links).max(initial=0)) for at in folders)
                     for name in videos}  # fmt: skip
             counts, where = {name: count for name, count in last.items() if count}, "there is no crop to tell the"
         lengths = []
@@ -201,23 +226,33 @@ class UniFiles:
         return lengths
 
 
-def crop_numbers(folder: Path, cache: Path | None) -> IntArray:
+def crop_numbers(folder: Path, cache: Path | None, links: Links) -> IntArray:
     """Return the sorted numbers of the frames whose crop is in a video's folder; none where there is no such folder.
 
     Args:
         folder: one of ``<images>/<video>``.
         cache: see ``datamodules.listing.keep``.
+        links: decides which links are followed.
+
+    Raises:
+        LinkError: a link leads out of the data's folders.
     """
 
-    def numbers() -> list[int]:
-        stems = [(name, name.removesuffix(".jpg")) for name in os.listdir(folder)]
-        found = [(name, int(stem)) for name, stem in stems if stem.isascii() and stem.isdigit()]
-        return sorted(number for name, number in found if name == image_file(number))
+    def read() -> tuple[list[int], list[str]]:
+        found = scan(folder)
+        numbers = {name: frame_number(name.removesuffix(".jpg")) for name in found.files}
+        crops = {name: number for name, number in numbers.items() if number is not None and name == image_file(number)}
+        return sorted(crops.values()), [name for name in found.links if name in crops]
 
+    links.check(folder)
     try:
-        return np.array(keep(folder, cache, "frames", numbers), dtype=np.int64)
-    except (FileNotFoundError, NotADirectoryError):
-        return np.zeros(0, dtype=np.int64)  # another folder has it, or no face was found in the whole video
+        numbers, linked = keep(folder, cache, "frames", read)
+    except OSError as error:
+        if is_absent(error):
+            return np.zeros(0, dtype=np.int64)  # another folder has it, or no face was found in the whole video
+        raise
+    links.check_files(folder, linked)
+    return np.array(numbers, dtype=np.int64)
 
 
 def _track(steps: Sequence[Step], title: str) -> Iterable[Step]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Final, Literal, Unpack
 
 import numpy as np
 
-from datamodules.annotations import AnnotationError, Frames, unlabelled
+from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.listing import IMAGE_SUFFIXES, list_files
+from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.lists import AnnotationError, check_names, read_text
 from datamodules.transforms import EvalTransform, MAETransform
 
 PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
@@ -92,6 +92,7 @@ class FacesDataModule(FaceDataModule):
         Raises:
             FileNotFoundError: a root or the partition file is missing.
             AnnotationError: there is no image, the partition file is faulty, or the split is empty.
+            LinkError: a link leads out of the roots.
         """
         roots = [Path(folder).expanduser() for folder in ([self.root] if isinstance(self.root, str) else self.root)]
         if self._files is None:
@@ -102,6 +103,7 @@ class FacesDataModule(FaceDataModule):
             chosen = [(root, name) for root, name in self._files if split == self._split_of(name)]
             empty = "There are too few images for data.val_share, or too few folders for data.val_by=folder."
         else:
+            self.links().check(partition)
             split_of, digest = read_partition(partition)
             files = {partition.name: digest}
             number = _NUMBERS[split]
@@ -122,12 +124,8 @@ class FacesDataModule(FaceDataModule):
             if not root.is_dir():
                 raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        found = [
-            (root, name)
-            for root in roots
-            for name in list_files(root, cache, recursive=True)
-            if name.lower().endswith(IMAGE_SUFFIXES)
-        ]
+        links = self.links()
+        found = [(root, name) for root in roots for name in list_images(root, cache, links, recursive=True)]
         if not found:
             raise AnnotationError(
                 f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_join(roots)} or any folder below. "
@@ -164,24 +162,25 @@ def read_partition(path: Path) -> tuple[dict[str, str], str]:
         File name to "0" (training), "1" (validation) or "2" (test); sha256 of the file.
 
     Raises:
-        AnnotationError: a line that is not of this form.
+        AnnotationError: the file is no text or empty, a line is not of this form, an image is there twice, or a name
+            leads elsewhere.
     """
-    data = path.read_bytes()
-    try:
-        lines = data.decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Copy it again from the archive.") from error
+    lines, digest = read_text(path)
     split_of: dict[str, str] = {}
+    line_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
-        fields = next(csv.reader([line]), []) if "," in line else line.split()
-        if not fields or (number == 1 and fields[-1].strip() == "partition"):
+        fields = [field.strip().strip('"') for field in (line.split(",") if "," in line else line.split())]
+        if not fields or (number == 1 and fields[-1] == "partition"):
             continue
-        if len(fields) != 2 or fields[1].strip() not in _NUMBERS.values():
+        if len(fields) != 2 or fields[1] not in _NUMBERS.values():
             raise AnnotationError(
-                f"{path}:{number}: {line!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
+                f"{path}:{number}: {line[:200]!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
             )
-        split_of[fields[0].strip()] = fields[1].strip()
-    return split_of, hashlib.sha256(data).hexdigest()
+        name, split_of[fields[0]] = fields
+        if line_of.setdefault(name, number) != number:
+            raise AnnotationError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
+    check_names(path, line_of)
+    return split_of, digest
 
 
 def _join(paths: Sequence[Path]) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from affect.files import whole_file
+from affect.names import below
 from datamodules.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, UNI_HEADERS, UniTask
 from evaluators.metrics import TASKS
 from evaluators.missing import fill_nulls
@@ -135,8 +136,9 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(beside, ignore_errors=True)
+    path_of = {video: below(beside, f"{video}.txt") for video in rows_of}
     for video, rows in rows_of.items():
-        _write(header, (lines[row] for row in rows), beside / f"{video}.txt")
+        _write(header, (lines[row] for row in rows), path_of[video])
     os.replace(beside, folder)
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from automl import automl
 from backbones.preprocessing import IMAGENET
-from datamodules.faces import read_image
+from datamodules.pictures import read_image
 from datamodules.store import FeatureStore, StoreError
 from datamodules.transforms import EvalTransform
 from evaluators.table import TableError

@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.progress import track
 
+from affect.names import below, is_relative
 from datamodules.computed import image_file
 from videos.decoding import Container, Image, VideoError, decode, inspect
 from videos.detector import LARGEST, Detector, detector_version, load_detector
@@ -99,12 +100,13 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
             name = path.stem
             if name in waiting:
                 shutil.rmtree(folder / ".writing", ignore_errors=True)  # of a process that was ended
-                made = folder / ".writing" / name
+                made = below(folder, f".writing/{name}")
+                crops = below(folder, f"{IMAGES}/{name}")
                 finished[name] = _extract(path, waiting[name], made, detector, settings)
                 # the row first: a row without a folder is a video to be done again, a folder without one is a stranger
                 write_finished(folder, finished)
                 (folder / IMAGES).mkdir(exist_ok=True)
-                made.rename(folder / IMAGES / name)
+                made.rename(crops)
                 made.parent.rmdir()
             yield finished[name]
         write_frames(folder, finished)
@@ -153,7 +155,7 @@ def _waiting(videos: Sequence[Path], folder: Path, finished: dict[str, Finished]
         except VideoError as error:
             wrong.append(str(error))
             continue
-        if "," in name or not name.isprintable() or name != name.strip() or name.startswith("."):
+        if "," in name or not is_relative(name) or not name.isprintable() or name != name.strip():
             wrong.append(f"{path}: a video's name stands in lists with commas. Rename the file to letters and digits.")
         elif before is not None and before.file != str(path.absolute()):
             wrong.append(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from affect.files import whole_file, write_whole
+from affect.names import RULE, is_relative
 from datamodules.computed import image_file
+from datamodules.lists import frame_number, parse_numbers
 from datamodules.uni_annotations import LIST_FIELD
 from videos.decoding import VideoError
 
@@ -72,7 +75,12 @@ def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     path = folder / SETTINGS
     if (folder / VIDEOS).is_file():  # else no video is finished, and nothing binds
-        found = json.loads(path.read_text())
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, TypeError, ValueError) as error:
+            raise VideoError(
+                f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
+            ) from error
         keys = [key for key in {**settings, **found} if settings.get(key) != found.get(key)]
         if keys:
             made, asked = (", ".join(f"{key} {of.get(key)}" for key in keys) for of in (found, settings))
@@ -91,14 +99,19 @@ def read_finished(folder: Path) -> dict[str, Finished]:
     path = folder / VIDEOS
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    finished: dict[str, Finished] = {}
     try:
-        return {row["name"]: _from_row(row) for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, strict=True):
+                video = _from_row(row)
+                if video.name in finished:
+                    raise ValueError(f"two rows are named {video.name}")
+                finished[video.name] = video
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise VideoError(
             f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
         ) from error
+    return finished
 
 
 def write_finished(folder: Path, finished: Mapping[str, Finished]) -> None:
@@ -116,15 +129,33 @@ def write_frames(folder: Path, finished: Mapping[str, Finished]) -> None:
 
 
 def _from_row(row: Mapping[str, str]) -> Finished:
+    if not is_relative(row["name"]) or "/" in row["name"]:
+        raise ValueError(f"a video is named {row['name']!r}, {RULE}")
+    if None in row:
+        raise ValueError(f"{row['name']} has too many fields")
     return Finished(
         name=row["name"],
         file=row["file"],
-        frames=int(row["frames"]),
-        frames_with_face=int(row["frames_with_face"]),
-        frames_with_others_only=int(row["frames_with_others_only"]),
-        fps=float(row["fps"]) if row["fps"] else None,
-        width=int(row["width"]),
-        height=int(row["height"]),
-        announced=int(row["announced"]) if row["announced"] else None,
-        seconds=float(row["seconds"]),
+        frames=_count(row["frames"]),
+        frames_with_face=_count(row["frames_with_face"]),
+        frames_with_others_only=_count(row["frames_with_others_only"]),
+        fps=_seconds(row["fps"]) if row["fps"] else None,
+        width=_count(row["width"]),
+        height=_count(row["height"]),
+        announced=_count(row["announced"]) if row["announced"] else None,
+        seconds=_seconds(row["seconds"]),
     )
+
+
+def _count(text: str) -> int:
+    number = frame_number(text)
+    if number is None:
+        raise ValueError(f"{text[:60]!r} is no count")
+    return number
+
+
+def _seconds(text: str) -> float:
+    numbers = parse_numbers(text)
+    if numbers is None or len(numbers) != 1 or not 0 <= numbers[0] < math.inf:
+        raise ValueError(f"{text[:60]!r} is no rate or duration")
+    return float(numbers[0])

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.annotations import AnnotationError, Frames
+from datamodules.annotations import Frames
 from datamodules.labels import AFFECTNET_EXPRESSIONS, Batch
+from datamodules.lists import AnnotationError
 from tests.datamodules.conftest import truncate, write_picture, write_release
 
 COUNTS = (20, 5, 1, 1, 1, 2, 1, 1)

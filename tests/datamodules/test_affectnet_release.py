@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from datamodules.affectnet import AffectNetDataModule
 from datamodules.affectnet_release import read_annotations, read_release
-from datamodules.annotations import AnnotationError, Frames
+from datamodules.annotations import Frames
+from datamodules.links import Links
+from datamodules.lists import AnnotationError
 from tests.datamodules.conftest import write_annotation, write_release
 
 EXPRESSIONS = ["0", 1, np.int8(2), "3", 4.0, np.str_("5"), 6, "7"]
@@ -31,7 +33,8 @@ def split(tmp_path: Path) -> Path:
 
 
 def read(split: Path, classes: int = 8, *, valence_arousal: bool = False, cache: Path | None = None) -> Frames:
-    return read_release(split, classes=classes, valence_arousal=valence_arousal, cache=cache)[0]
+    links = Links(split, follow_outside=False)
+    return read_release(split, classes=classes, valence_arousal=valence_arousal, cache=cache, links=links)[0]
 
 
 def moved_on(folder: Path) -> None:
@@ -186,7 +189,7 @@ def test_a_damaged_file_is_an_error_that_names_it_or_still_a_number(data: st.Dat
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
         try:
-            (outcome,) = read_annotations(Path(folder), "exp", None).values()
+            (outcome,) = read_annotations(Path(folder), "exp", None, Links(folder, follow_outside=False)).values()
         except AnnotationError as error:
             outcome = str(error)
         assert str(path) in outcome if isinstance(outcome, str) else outcome in range(11)

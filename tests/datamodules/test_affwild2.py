@@ -13,9 +13,9 @@ import pytorch_lightning as pl
 import torch
 
 from datamodules.affwild2 import MTLDataModule
-from datamodules.annotations import AnnotationError
-from datamodules.faces import UnreadableImageError
 from datamodules.labels import Batch
+from datamodules.lists import AnnotationError
+from datamodules.pictures import UnreadableImageError
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"

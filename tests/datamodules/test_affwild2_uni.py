@@ -15,8 +15,9 @@ import pytest
 
 from datamodules import uni_files
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from datamodules.annotations import AnnotationError
 from datamodules.computed import Computed, CropPaths, frame_names
+from datamodules.links import Links
+from datamodules.lists import AnnotationError
 from datamodules.transforms import TrainTransform
 from datamodules.uni_files import crop_numbers
 from tests.datamodules.conftest import truncate, write_picture
@@ -158,8 +159,8 @@ def test_kept_listings_are_used_until_a_folder_changes(root: Path, tmp_path: Pat
     cache = tmp_path / "cache"
     first = module(root, cache_dir=str(cache)).read_split("train")[1]
     listed: list[Any] = []
-    real = os.listdir
-    monkeypatch.setattr(uni_files.os, "listdir", lambda path: listed.append(Path(path)) or real(path))
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path)) or real(path))
     again = module(root, cache_dir=str(cache)).read_split("train")[1]
     assert list(again) == list(first)
     assert [path.name for path in listed] == ["Train_Set"]
@@ -270,9 +271,10 @@ def test_computed_sequences_are_sequences() -> None:
 def test_numbers_of_crops(tmp_path: Path) -> None:
     for name in ("00003.jpg", "00001.jpg", "123456.jpg", "3.jpg", "00004.png", "x.jpg", "0000５.jpg"):
         (tmp_path / name).touch()
-    assert crop_numbers(tmp_path, None).tolist() == [1, 3, 123456]
-    assert crop_numbers(tmp_path / "none", None).tolist() == []
-    assert crop_numbers(tmp_path / "x.jpg", None).tolist() == []
+    links = Links(tmp_path, follow_outside=False)
+    assert crop_numbers(tmp_path, None, links).tolist() == [1, 3, 123456]
+    for absent in ("none", "x.jpg", "n" * 300):
+        assert crop_numbers(tmp_path / absent, None, links).tolist() == []
 
 
 @pytest.mark.slow
@@ -290,7 +292,7 @@ def test_two_million_rows_take_a_quarter_of_a_gigabyte(tmp_path: Path, monkeypat
             else:
                 lines = [GOOD[task]] * length
             (folder / f"{split}{number}-30-1280x720.txt").write_text("\n".join([HEADERS[task], *lines]))
-    monkeypatch.setattr(uni_files, "crop_numbers", lambda folder, cache: np.arange(1, 40_000, dtype=np.int64))
+    monkeypatch.setattr(uni_files, "crop_numbers", lambda folder, cache, links: np.arange(1, 40_000, dtype=np.int64))
     tracemalloc.start()
     start = time.process_time()
     data = module(tmp_path, task)

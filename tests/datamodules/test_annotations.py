@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamodules.annotations import AnnotationError, read_frame_list, read_mtl
+from datamodules.annotations import read_frame_list, read_mtl
 from datamodules.labels import AU_NAMES
+from datamodules.lists import AnnotationError
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"

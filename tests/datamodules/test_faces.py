@@ -1,8 +1,7 @@
-"""Decoding, the dataset's handling of bad images, and the sampler's shares."""
+"""The dataset's handling of bad images, and the sampler's shares."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,64 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from datamodules.annotations import Frames, unlabelled
-from datamodules.faces import FaceDataset, RowSampler, UnreadableImageError, dealt_batches, decode_image, read_image
+from datamodules.faces import FaceDataset, RowSampler, dealt_batches
+from datamodules.pictures import UnreadableImageError, read_image
 from datamodules.transforms import EvalTransform
 from tests.datamodules.conftest import truncate, write_picture
-
-REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
-
-
-def jpeg(**options: object) -> bytes:
-    """A JPEG of Pillow's, 40 x 30, whose left half is red."""
-    pixels = np.zeros((30, 40, 3), dtype=np.uint8)
-    pixels[:, :20, 0] = 255
-    pixels[:, 20:] = np.random.default_rng(0).integers(0, 256, (30, 20, 3))
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=95, **options)
-    return stream.getvalue()
-
-
-def with_thumbnail(data: bytes) -> bytes:
-    """Put a complete JPEG into a header segment, as cameras do."""
-    thumbnail = jpeg()
-    return data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
-def test_decodes_rgb_as_pillow_does_and_refuses_every_truncation(options: dict) -> None:
-    for data in (jpeg(**options), with_thumbnail(jpeg(**options))):
-        wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-        for tail in (b"", b"\0" * 7, b"\r\n", b"some camera's own bytes"):
-            image = decode_image(data + tail)
-            assert image.dtype == np.uint8
-            assert np.abs(image.astype(int) - wanted).mean() < 2
-            assert image[15, 5, 0] > 240
-            assert image[15, 5, 2] < 15
-        for length in range(0, len(data) - 1, 7):
-            with pytest.raises(UnreadableImageError):
-                decode_image(data[:length])
-
-
-def test_other_formats_and_non_images(tmp_path: Path) -> None:
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 9), (10, 20, 30)).save(stream, "PNG")
-    np.testing.assert_array_equal(decode_image(stream.getvalue()), np.full((9, 8, 3), (10, 20, 30), dtype=np.uint8))
-    with pytest.raises(UnreadableImageError, match="not an image"):
-        decode_image(b"<html>not found</html>")
-    with pytest.raises(UnreadableImageError, match="empty"):
-        decode_image(b"")
-    with pytest.raises(UnreadableImageError, match=r"gone\.jpg"):
-        read_image(tmp_path / "gone.jpg")
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the shared photographs are not here")
-def test_every_shared_photograph_is_readable() -> None:
-    files = sorted(REAL.glob("cropped_aligned/*/*.jpg"))
-    assert len(files) == 2000
-    assert all(read_image(file).shape == (112, 112, 3) for file in files)
 
 
 def labelled(count: int) -> Frames:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.annotations import AnnotationError
 from datamodules.labels import LSD_FOLDERS
+from datamodules.lists import AnnotationError
 from datamodules.lsd import LSDDataModule, class_folders
 from tests.datamodules.conftest import write_picture
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamodules.annotations import AnnotationError
+from datamodules.lists import AnnotationError
 from datamodules.uni_annotations import (
     frame_count,
     read_frame_counts,

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules.annotations import AnnotationError
 from datamodules.labels import DataError
+from datamodules.lists import AnnotationError
 from datamodules.transforms import EvalTransform, MAETransform, middle_square
 from datamodules.unlabelled import FacesDataModule, read_partition
 

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
+from affect.files import OutputError
 from tests.videos.conftest import centre_of
 from training.building import build
 from training.config import CONFIG_DIR
@@ -142,6 +143,21 @@ def test_a_video_whose_folder_was_deleted_is_done_again(
     (tmp_path / "out/cropped/a").rmdir()
     extract([video], tmp_path / "out")
     assert crops(tmp_path / "out", "a") == [1]
+
+
+@pytest.mark.parametrize("name", [".writing", "cropped"])
+def test_nothing_is_written_through_a_link_that_leads_out(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path, name: str
+) -> None:
+    video, outside = write_video("a.mp4", [[(0, 30, 20, 112)]]), tmp_path / "outside"
+    outside.mkdir()
+    extract([write_video("first.mp4", [[]])], tmp_path / "out")
+    if (tmp_path / "out" / name).exists():
+        (tmp_path / "out" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "out" / name).symlink_to(outside)
+    with pytest.raises(OutputError, match=rf"{name}/a leads out of .*outside"):
+        extract([video], tmp_path / "out")
+    assert not list(outside.iterdir())
 
 
 def test_a_folder_of_other_settings_or_of_something_else_is_refused(

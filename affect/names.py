@@ -1,0 +1,41 @@
+"""Names that files of anybody hold and that become paths: they stay below the folder that they are relative to."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from affect.files import OutputError
+
+_PART: Final = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"  # surrogates: bytes that are no UTF-8
+_RELATIVE: Final = re.compile(f"{_PART}(/{_PART})*")
+
+RULE: Final = "expected a path below the folder, without .., names that begin with a dot, backslashes, or line breaks"
+"""What is wrong with other names, for messages."""
+
+
+def is_relative(name: str) -> bool:
+    """Whether a name stays below any folder: parts between slashes, none empty or beginning with a dot.
+
+    Backslashes and control characters are refused, too: to other systems and to tools that read lines, they mean more.
+    """
+    return _RELATIVE.fullmatch(name) is not None
+
+
+def below(folder: Path, name: str) -> Path:
+    """Return a path below a folder to write to.
+
+    Args:
+        folder: the folder, which may itself be a link.
+        name: of the file or folder in it.
+
+    Raises:
+        OutputError: the name, or a link on the way, leads out of the folder.
+    """
+    path = folder / name
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(os.path.realpath(folder)):
+        raise OutputError(f"{path} leads out of {folder}, to {real}: remove the link, or write to another folder")
+    return path

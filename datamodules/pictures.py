@@ -1,0 +1,159 @@
+"""Decode pictures of anybody: what is no picture, is cut off or would fill the memory is unreadable."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from affect.files import read_file
+from datamodules.labels import DataError
+from datamodules.transforms import Image
+
+MAX_PIXELS: Final = 2**26
+"""Pixels that a picture may have unless more are asked for: 8192 x 8192, which take 200 MB."""
+
+_FLAGS: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8"
+_END: Final = b"\xff\xd9"
+_NO_SIZE: Final = (0xC4, 0xC8, 0xCC)  # markers among those of frames that begin something else
+_PIECES: Final = [bytes((0xFF, 0xD0 + number)) for number in range(8)]  # markers at which decoding can begin again
+_NOISE: Final = np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()  # without 255, as of a marker
+
+
+class UnreadableImageError(DataError):
+    """An image that is missing, truncated, not an image, or more than may be decoded."""
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode an image file's content.
+
+    Values of 16 bits are divided by 257. Where none needs more than 14 bits, the picture may be of a camera of 10, 12
+    or 14 bits, or be dark: as nothing tells which, it counts as unreadable.
+
+    Args:
+        data: content of a JPEG or PNG file, or of another that OpenCV reads and Pillow knows.
+        max_pixels: most that are decoded; the header is asked first.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnreadableImageError: the content is empty, truncated, no image, too large, or of another depth; the message
+            says which.
+    """
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    width, height = _size(data)
+    if width * height > max_pixels:
+        raise UnreadableImageError(
+            f"{width} x {height} pixels, more than data.max_pixels={max_pixels}: make it smaller, or raise that"
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _FLAGS)
+    except cv2.error as error:
+        raise UnreadableImageError(f"OpenCV cannot decode it ({error})") from error
+    if image is None:  # for a truncated JPEG too, since OpenCV 4.11
+        raise UnreadableImageError("truncated, or not an image")
+    if data.startswith(_JPEG) and _has_grey_corner(image) and not _is_complete(data):
+        raise UnreadableImageError(f"truncated: its header says {width} x {height} pixels, its data end before them")
+    return image.astype(np.uint8, copy=False) if image.dtype == np.uint8 else _to_bytes(image)
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+    """Read an image file; see ``decode_image``.
+
+    Raises:
+        UnreadableImageError: the file is missing, not a regular one, or cannot be decoded; the message names it.
+    """
+    try:
+        # no format needs more than 8 bytes a pixel; the rest is for what cameras add
+        return decode_image(read_file(path, 8 * max_pixels + 2**24), max_pixels)
+    except (OSError, UnreadableImageError) as error:
+        raise UnreadableImageError(f"{path}: {error}") from error
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Return width and height as the header says; Pillow takes half as long as decoding, so not for JPEG and PNG."""
+    if data.startswith(_JPEG):
+        return _jpeg_size(data)
+    if data.startswith(_PNG):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    try:
+        with warnings.catch_warnings(action="ignore"), PIL.Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except Exception as error:  # damaged files fail in many ways
+        raise UnreadableImageError(f"truncated, or not an image ({error})") from error
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of the frame, found as libjpeg finds it: from marker to marker."""
+    at = len(_JPEG)
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 8:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_SIZE:
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        if marker in (0xD9, 0xDA):  # the end, or pixels
+            break
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker <= 0x01 or 0xD0 <= marker <= 0xD7:  # no segment
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise UnreadableImageError("truncated, or not an image")
+
+
+def _has_grey_corner(image: npt.NDArray[Any]) -> bool:
+    """Whether a corner is middle grey, which libjpeg makes up where data are missing; headers may turn pictures."""
+    for row in (0, -1):
+        for column, part in ((0, slice(8)), (-1, slice(-8, None))):
+            if image.item(row, column, 0) == 128 and (image[row, part] == 128).all():  # nearly always told by one value
+                return True
+    return False
+
+
+def _is_complete(data: bytes) -> bool:
+    """Whether a JPEG's data reach to its last pixel: if they do, what stands between them and the end changes nothing.
+
+    OpenCV does not tell, and prints to the terminal what it thinks of such data; Pillow does neither.
+    """
+    body, end, rest = data.rpartition(_END)
+    try:
+        wanted = _pixels(data)
+    except (OSError, PIL.Image.DecompressionBombError):  # more than Pillow takes, which says nothing of the data
+        return True
+    # where the data are in numbered pieces and the next one is missing, the second noise is that piece
+    last = max(_PIECES, key=body.rfind)
+    piece = _PIECES[(_PIECES.index(last) + 1) % len(_PIECES)] if last in body else _PIECES[0]
+    try:
+        return _pixels(body + _NOISE + piece + _NOISE + end + rest) == wanted
+    except OSError:
+        return False
+
+
+def _pixels(data: bytes) -> bytes:
+    with PIL.Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        if "progressive" not in image.info:  # whose last data are of details
+            image.draft(None, (1, 1))  # an eighth of each side, which takes all data
+        return image.tobytes()
+
+
+def _to_bytes(image: npt.NDArray[Any]) -> Image:
+    """Return the picture with 8 bits a value, or raise UnreadableImageError where it is not clear how."""
+    if image.dtype != np.uint16:
+        raise UnreadableImageError(f"its values are {image.dtype}; convert it to 8 bits")
+    most = int(image.max())
+    if 0 < most < 2**14:
+        raise UnreadableImageError(
+            f"its values of 16 bits end at {most}: they are of {max(most.bit_length(), 10)} to 14 bits, or the picture "
+            "is dark, and nothing tells which. Convert it to 8 bits"
+        )
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,51 @@
+"""The files of a folder of faces, which may come from anybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from videos.decoding import VideoError
+from videos.folder import SETTINGS, VIDEOS, Finished, read_finished, record_settings, write_finished
+
+DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_finished(tmp_path, {"v": DONE})
+    assert read_finished(tmp_path) == {"v": DONE}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\nv,", "\n../v,"), ("\nv,", "\n/etc/v,"), ("\nv,", "\na/b,"), ("\nv,", "\n.v,"), ("\nv,", "\n,"),
+        (",9,", ",9_0,"), (",9,", ",-9,"), (",9,", "," + "9" * 20 + ","), (",9,", ",٩,"), (",9,", ","),
+        ("29.97", "nan"), ("29.97", "1e999"), ("1.5", "1.5,7"), ("/videos/v", '"/videos/v'),
+        ("name", "nom"),
+    ],
+)  # fmt: skip
+def test_a_damaged_row_is_an_error_that_names_the_file(tmp_path: Path, old: str, new: str) -> None:
+    write_finished(tmp_path, {"v": DONE})
+    path = tmp_path / VIDEOS
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(VideoError, match=r"videos\.csv: not as prepare\.py wrote it"):
+        read_finished(tmp_path)
+
+
+def test_a_video_twice_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+    write_finished(tmp_path, {"v": DONE, "again": DONE})
+    with pytest.raises(VideoError, match="two rows are named v"):
+        read_finished(tmp_path)
+    (tmp_path / VIDEOS).write_bytes(b"name,file\n\xff\xfe\n")
+    with pytest.raises(VideoError, match=r"videos\.csv"):
+        read_finished(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", '{"size": ', "7"])
+def test_damaged_settings(tmp_path: Path, content: str) -> None:
+    write_finished(tmp_path, {"v": DONE})
+    (tmp_path / SETTINGS).write_text(content)
+    with pytest.raises(VideoError, match=r"faces\.json: not as prepare\.py wrote it"):
+        record_settings(tmp_path, {"size": 112})
