@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -10,15 +11,16 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from backbones.weights import file_sha256
 from evaluators.postprocess import PostProcess
 from evaluators.predictions import read_table
+from evaluators.report import read_records
 from training.assembly import absolute_data, build_data, build_module, build_trainer
-from training.checkpoints import load_state, read_checkpoint, save_atomically
+from training.checkpoints import CheckpointError, load_state, read_checkpoint, save_atomically
 from training.config import ConfigError, check_command_line, resolve
 from training.module import MONITOR, AffectModule
+from training.resuming import model_checkpoints, restoring
 from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
 from training.scoring import predict_table, report, report_losses, validate
 from training.stored import stored_config
@@ -46,7 +48,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_module(plain["model"], initialise=not (resume or fork))
     for checkpoint in filter(None, (resume, fork)):
-        load_state(module, read_checkpoint(checkpoint), checkpoint)
+        load_state(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
     data = build_data(plain["data"], plain["render"], module.preprocessing, module.expressions, seed=plain["seed"])
     data.setup("fit")
     if isinstance(module, AffectModule):
@@ -63,11 +65,9 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     )
     failed = True
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        best = best_checkpoint(trainer)
-        # without a monitor it is the last epoch's; predicting forgets the values
-        score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
-        path = Path(best.best_model_path)
+        with restoring(trainer, resume):
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        path, score = best_epoch(trainer, folder)
         load_state(module, read_checkpoint(path), path)
         if isinstance(module, AffectModule):
             made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
@@ -86,13 +86,23 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         failed = False
     finally:
         finish_tracking(failed=failed)
-    assert score is not None
-    return float(score)
+    return score
 
 
-def best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
-    """The callback that keeps the best checkpoint."""
-    return next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
+def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
+    """The best checkpoint of a run that has been trained, and what it was chosen by.
+
+    Raises:
+        CheckpointError: it was removed, and no epoch was left to train.
+    """
+    best = next(callback for callback in model_checkpoints(trainer) if callback.filename == "best")
+    if not best.best_model_path:
+        last = folder / "checkpoints" / "last.ckpt"
+        raise CheckpointError(f"{folder} has no best.ckpt: python evaluate.py checkpoint={last} scores its last epoch")
+    # without a monitor it is the last epoch's, which an earlier start may have trained
+    score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
+    logged = [math.nan, *(r[MONITOR] for r in read_records(folder / "metrics.jsonl") if MONITOR in r)]
+    return Path(best.best_model_path), float(logged[-1] if score is None else score)
 
 
 def _refuse_distributed_sweep(config: DictConfig) -> None:

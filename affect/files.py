@@ -88,9 +88,11 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
         sync(beside)
         reached("file.synced", path)
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # what fails in the midst of a file does not name it
         raise
     sync(path.parent)
     reached("file.renamed", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -30,8 +31,12 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.interpolation not in get_args(Interpolation):
             raise ValueError(f"interpolation={self.interpolation!r}: choose one of {get_args(Interpolation)}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
             raise ValueError(f"mean={self.mean}, std={self.std}: three values each, std above 0")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
+            raise ValueError(f"mean={self.mean}, std={self.std}: values must be finite")
+        if type(self.image_size) is not int or self.image_size < 1:
+            raise ValueError(f"image_size={self.image_size!r}: give pixels, 1 or more")
 
     def at(self, image_size: int, interpolation: Interpolation | None = None) -> Preprocessing:
         """The same for a network of this input size and, unless None, another interpolation."""

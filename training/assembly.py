@@ -22,9 +22,11 @@ from training.building import (
     build,
 )
 from training.callbacks import MetricsFile, PredictionParts, SeedEpochs, Throughput
+from training.checkpoints import WholeCheckpoints
 from training.config import ConfigError
 from training.module import Module
 from training.ranks import TIMEOUT_S, Ranks
+from training.resuming import Resuming
 from training.stored import without_weights
 
 if TYPE_CHECKING:
@@ -130,8 +132,11 @@ def build_trainer(
         PredictionParts(run_folder / "predictions"),
         SeedEpochs(seed),
         Throughput(),
+        Resuming(),
     ]
-    for node in filter(None, (callbacks or {}).values()):
+    nodes = filter(None, (callbacks or {}).values())
+    # last.ckpt must be written after the others, or what it knows of them would be an epoch old
+    for node in sorted(nodes, key=lambda node: node.get("filename") == "last"):
         if node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint":
             made.append(build(node, CALLBACK_TARGETS, dirpath=run_folder / "checkpoints"))
         else:
@@ -142,6 +147,7 @@ def build_trainer(
         default_root_dir=run_folder,
         logger=loggers,
         callbacks=made,
+        plugins=[WholeCheckpoints()],
         # the datamodules shard by themselves: Lightning's sampler would score the padding twice
         use_distributed_sampler=False,
         **extra,

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from affect.files import write_whole
 from datamodules.labels import Batch
 from evaluators.predictions import PartWriter
 from training.module import AffectModule
@@ -28,11 +29,15 @@ class MetricsFile(Logger):
 
     Args:
         folder: the run folder.
+
+    Attributes:
+        first_step: of a resumed run: what an earlier start logged from this step on is dropped before the next line.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / "metrics.jsonl"
+        self.first_step: int | None = None
 
     @property
     def name(self) -> str:
@@ -50,8 +55,25 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         # JSON has no NaN: what is not a number is left out rather than written as something no reader takes
         values = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        if self.first_step is not None:
+            self._drop_from(self.first_step)
+            self.first_step = None
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def _drop_from(self, first: int) -> None:
+        """Drops the lines of a step and all later ones, and what a kill has cut off, so that the file is one run."""
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
+        write_whole(self.path, "".join(f"{line}\n" for line in lines if _step_before(line, first)))
+
+
+def _step_before(line: str, first: int) -> bool:
+    """Whether a line of ``metrics.jsonl`` is whole and of a step below this one, or of none."""
+    try:
+        step = json.loads(line).get("step")
+    except (ValueError, AttributeError):
+        return False
+    return step is None or step < first
 
 
 class PredictionParts(Callback):

@@ -111,17 +111,40 @@ def check_run_folder(path: Path) -> None:
 
 
 def write_provenance(path: Path, config: dict[str, Any]) -> None:
-    """Writes ``config.yaml`` (resolved) and ``environment.json`` (packages, git commit, hashes of weight files)."""
+    """Writes ``config.yaml`` (resolved) and ``environment.json`` (packages, git commit, hashes of weight files).
+
+    A file that says this already is left as it is. Where a run is resumed in another environment, the new one is
+    added to the list ``resumed`` in ``environment.json``.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    write_whole(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    environment = {
+    _write_changed(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    environment: dict[str, Any] = {
         "git": git_state(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(sorted((d.metadata["Name"], d.version) for d in distributions())),
         "weights": {str(file): file_sha256(file) for file in sorted(set(_weight_files(config)))},
     }
-    write_whole(path / "environment.json", json.dumps(environment, indent=2) + "\n")
+    first = _read_environment(path / "environment.json")
+    later = first.pop("resumed", [])
+    if first and environment not in (first, *later):
+        later = [*later, environment]
+    content = {**(first or environment), **({"resumed": later} if later else {})}
+    _write_changed(path / "environment.json", json.dumps(content, indent=2) + "\n")
+
+
+def _write_changed(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_whole(path, text)
+
+
+def _read_environment(path: Path) -> dict[str, Any]:
+    """What an earlier start wrote; nothing where there was none, or it could not be written whole then."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("resumed", []), list) else {}
 
 
 def _weight_files(node: Any, key: str = "") -> Iterator[Path]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import platform
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -11,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from training.run import write_provenance
+import affect.files
+from training.run import clear_errors, write_provenance
 
 
 @pytest.fixture
@@ -53,6 +57,48 @@ def test_every_form_of_a_weight_argument_is_recorded(files: dict[str, Path], tmp
     }
     expected = {str(files[name]): hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b", "mae", "timm")}
     assert recorded(tmp_path, config) == expected
+
+
+def test_a_resumed_run_keeps_the_record_of_its_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    write_provenance(run, {"name": "a"})
+    files = [run / "config.yaml", run / "environment.json"]
+    before = [(path.read_bytes(), path.stat().st_ino) for path in files]
+    write_provenance(run, {"name": "a"})
+    assert [(path.read_bytes(), path.stat().st_ino) for path in files] == before
+    first = json.loads(files[1].read_text())
+    for version in ("4.0", "4.0", "4.1", platform.python_version()):
+        monkeypatch.setattr(platform, "python_version", lambda version=version: version)
+        write_provenance(run, {"name": "b"})
+    again = json.loads(files[1].read_text())
+    assert [later["python"] for later in again.pop("resumed")] == ["4.0", "4.1"]
+    assert again == first
+    assert yaml.safe_load(files[0].read_text()) == {"name": "b"}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json"])
+def test_a_full_disk_leaves_the_record_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_provenance(tmp_path, {"name": "a"})
+    before = (tmp_path / name).read_bytes()
+
+    def full(point: str, path: Path) -> None:
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(affect.files, "hook", full)
+    monkeypatch.setattr(platform, "python_version", lambda: "4.0")
+    with pytest.raises(SystemExit, match=f"error: {tmp_path}/{name}: the disk is full"), clear_errors():
+        write_provenance(tmp_path, {"name": "b"})
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", ["", '{"git": ', "[]"])
+def test_a_record_that_was_not_written_whole_is_written_again(tmp_path: Path, cut: str) -> None:
+    write_provenance(tmp_path, {})
+    whole = (tmp_path / "environment.json").read_text()
+    (tmp_path / "environment.json").write_text(cut)
+    write_provenance(tmp_path, {})
+    assert (tmp_path / "environment.json").read_text() == whole
 
 
 def test_what_is_no_file_is_not_recorded(files: dict[str, Path], tmp_path: Path) -> None:
