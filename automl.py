@@ -21,8 +21,9 @@ from evaluators.submission import write_uni_submission
 from evaluators.table import table_of_rows
 from training.assembly import absolute_data, build_data
 from training.checkpoints import CheckpointError
-from training.config import ConfigError, check_command_line, described_features, resolve
-from training.run import check_run_folder, clear_errors, run_folder, write_provenance
+from training.config import ConfigError, check_command_line, described_features
+from training.ending import clear_errors
+from training.run import Run, opened_run
 from training.scoring import report
 
 TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expression", "au": "action_units"}
@@ -30,14 +31,17 @@ TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expressio
 
 def automl(config: DictConfig) -> None:
     """Trains unless a model is given, then predicts a split, scores it and writes what was asked for."""
-    config.paths.run_dir = str(run_folder(config))
-    plain = resolve(config)
+    with opened_run(config) as run:
+        _automl(run)
+
+
+def _automl(run: Run) -> None:
+    plain, folder = run.config, run.folder
     plain["data"] = absolute_data(plain["data"])
     postprocess = PostProcess.of(plain["postprocess"])
-    folder, task = Path(plain["paths"]["run_dir"]), TASKS.get(plain["task"])
+    task = TASKS.get(plain["task"])
     if task is None:
         raise ConfigError([f"task={plain['task']}: a model is of one task: give one of {', '.join(TASKS)}"])
-    check_run_folder(folder)
     require()
     made = (
         _checked(AutoML.load(Path(plain["trained"]), trust=plain["trust"]), plain, task) if plain["trained"] else None
@@ -46,10 +50,11 @@ def automl(config: DictConfig) -> None:
     assert isinstance(data, FeaturesDataModule)
     frames = data.frames(plain["split"])
     postprocess.check_list(frames)
+    run.started()
     model = made or _train(data, task, plain)
-    write_provenance(folder, plain)
     if made is None:
         model.save(folder)
+        run.keep()
         print(model.description["model"])
     batch, found = usable(data, plain["split"])
     predictions: dict[str, Any] = {task: model.predict(_inputs(batch, plain))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from evaluators.predictions import read_table
 from evaluators.submission import write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
-from training.config import ConfigError, check_command_line, resolve
-from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
+from training.config import ConfigError, check_command_line
+from training.ending import clear_errors
+from training.limits import check_limits
+from training.run import Run, opened_run
 from training.scoring import predict_table, report
 from training.stored import data_of_run
 
@@ -33,15 +36,18 @@ def evaluate(config: DictConfig) -> None:
         changes: Any = OmegaConf.to_container(config.data)
         source = Path(config.checkpoint or tables[0])
         config.data, config.render = data_of_run(source, changes, config.paths.cache_dir)
-    config.paths.run_dir = str(run_folder(config))
-    plain = resolve(config)
+    with opened_run(config) as run:
+        _evaluate(run, tables)
+
+
+def _evaluate(run: Run, tables: Sequence[str]) -> None:
+    plain, folder = run.config, run.folder
     settings = PostProcess.of(plain["postprocess"], max(len(tables), 1))
     curve = _half_widths(plain["curve"])
     plain["data"] = absolute_data(plain["data"])
     _check_submission(plain)
-    folder, split = Path(plain["paths"]["run_dir"]), plain["split"]
-    if is_first_process():
-        check_run_folder(folder)
+    check_limits(plain["trainer"])
+    split = plain["split"]
     module = load_module(Path(plain["checkpoint"])) if plain["checkpoint"] is not None else None
     if module is not None:
         preprocessing, expressions = module.preprocessing, module.expressions
@@ -51,10 +57,9 @@ def evaluate(config: DictConfig) -> None:
         preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
     settings.check_list(data.frames(split))
-    if is_first_process():
-        write_provenance(folder, plain)
-    if module is not None:
-        trainer = build_trainer(plain["trainer"], folder, timeout_s=plain["timeout_s"])
+    trainer = build_trainer(plain["trainer"], folder, timeout_s=plain["timeout_s"]) if module is not None else None
+    run.started()
+    if module is not None and trainer is not None:
         made_by = {"checkpoint": plain["checkpoint"], "checkpoint_sha256": file_sha256(plain["checkpoint"])}
         path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
         if not trainer.is_global_zero:

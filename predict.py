@@ -20,30 +20,33 @@ from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
 from training.building import MODEL_TARGETS, TRAINER_TARGETS, build
 from training.checkpoints import load_module
-from training.config import ConfigError, check_command_line, resolve
+from training.config import ConfigError, check_command_line
+from training.ending import clear_errors
 from training.extraction import extract, weights_sha256
+from training.limits import check_limits
 from training.ranks import Ranks
-from training.run import check_run_folder, clear_errors, is_first_process, run_folder, write_provenance
+from training.run import Run, opened_run
 
 
 def predict(config: DictConfig) -> None:
     """Adds to the store what it does not have, and writes a table of what the network itself says of each split."""
     if config.checkpoint is not None:
         config.network = None
-    config.paths.run_dir = str(run_folder(config))
-    plain = resolve(config)
+    with opened_run(config) as run:
+        _predict(run)
+
+
+def _predict(run: Run) -> None:
+    plain, folder = run.config, run.folder
     plain["data"] = absolute_data(plain["data"])
-    folder, root = Path(plain["paths"]["run_dir"]), Path(plain["store"]).expanduser().absolute()
+    root = Path(plain["store"]).expanduser().absolute()
     _check(plain)
-    if is_first_process():
-        check_run_folder(folder)
+    check_limits(plain["trainer"])
     network: Any = _network(plain)
     data = build_data(plain["data"], plain["render"], network.preprocessing, None)
     store = open_store(root, _describe(network, plain))
     for split in plain["splits"]:
         data.frames(split)  # errors of the lists, before hours are spent
-    if is_first_process():
-        write_provenance(folder, plain)
     trainer: pl.Trainer = build(
         plain["trainer"],
         TRAINER_TARGETS,
@@ -52,6 +55,7 @@ def predict(config: DictConfig) -> None:
         callbacks=[Ranks(folder, plain["timeout_s"]), RichProgressBar()],
         use_distributed_sampler=False,  # whole videos are shared out
     )
+    run.started()
     for split in plain["splits"]:
         extract(trainer, network, data, split, root)
     if trainer.is_global_zero:

@@ -10,7 +10,7 @@ from pathlib import Path
 from backbones.files import INSTALL, fetch, local_path, weights_folder
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError, file_sha256
-from training.run import clear_errors
+from training.ending import clear_errors
 from videos.faces import CropSettings, extract_faces
 from videos.folder import FRAMES, IMAGES, Finished
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import LambdaCallback
 
 from backbones.weights import file_sha256
 from evaluators.postprocess import PostProcess
@@ -18,10 +19,12 @@ from evaluators.predictions import read_table
 from evaluators.report import read_records
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.checkpoints import CheckpointError, load_state, read_checkpoint, save_atomically
-from training.config import ConfigError, check_command_line, resolve
+from training.config import ConfigError, check_command_line
+from training.ending import clear_errors
+from training.limits import ValidatedEnd, check_limits
 from training.module import MONITOR, AffectModule
 from training.resuming import model_checkpoints, restoring
-from training.run import check_run_folder, clear_errors, finish_tracking, is_first_process, run_folder, write_provenance
+from training.run import Run, opened_run
 from training.scoring import predict_table, report, report_losses, validate
 from training.stored import stored_config
 
@@ -36,15 +39,17 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     Returns:
         What the checkpoint was chosen by (``val/score``), for sweeps that search for it.
     """
-    config.paths.run_dir = str(run_folder(config))
-    plain = resolve(config)
+    with opened_run(config, resume=resume is not None) as run:
+        return _train(run, resume)
+
+
+def _train(run: Run, resume: Path | None) -> float:
+    plain, folder = run.config, run.folder
+    check_limits(plain["trainer"], plain["callbacks"])
     plain["data"] = absolute_data(plain["data"])
     settings = PostProcess.of(plain["postprocess"])
-    folder = Path(plain["paths"]["run_dir"])
     fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
 
-    if not resume and is_first_process():
-        check_run_folder(folder)
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_module(plain["model"], initialise=not (resume or fork))
     for checkpoint in filter(None, (resume, fork)):
@@ -53,8 +58,6 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     data.setup("fit")
     if isinstance(module, AffectModule):
         settings.check_list(data.frames("val"))
-    if is_first_process():
-        write_provenance(folder, plain)
     trainer = build_trainer(
         plain["trainer"],
         folder,
@@ -63,29 +66,27 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         logger=plain["logger"],
         timeout_s=plain["timeout_s"],
     )
-    failed = True
-    try:
-        with restoring(trainer, resume):
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        path, score = best_epoch(trainer, folder)
-        load_state(module, read_checkpoint(path), path)
+    ends = [ValidatedEnd(), LambdaCallback(on_train_batch_end=lambda *_: run.keep())]
+    trainer.callbacks += ends  # type: ignore[attr-defined]  # after Lightning's own: max_time is one of them
+    run.started()
+    with restoring(trainer, resume):
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    path, score = best_epoch(trainer, folder)
+    load_state(module, read_checkpoint(path), path)
+    if isinstance(module, AffectModule):
+        made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
+        table = predict_table(trainer, module, data, split="val", folder=folder / "predictions", metadata=made_by)
+    else:
+        losses = validate(trainer, module, data)
+    if trainer.is_global_zero:
+        for name, content in module.exports().items():
+            save_atomically(content, folder / "weights" / name)
+        if data.skipped_rows:
+            print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
         if isinstance(module, AffectModule):
-            made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
-            table = predict_table(trainer, module, data, split="val", folder=folder / "predictions", metadata=made_by)
+            report([read_table(table)], data.frames("val"), folder, settings=settings)
         else:
-            losses = validate(trainer, module, data)
-        if trainer.is_global_zero:
-            for name, content in module.exports().items():
-                save_atomically(content, folder / "weights" / name)
-            if data.skipped_rows:
-                print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
-            if isinstance(module, AffectModule):
-                report([read_table(table)], data.frames("val"), folder, settings=settings)
-            else:
-                report_losses(losses, folder)
-        failed = False
-    finally:
-        finish_tracking(failed=failed)
+            report_losses(losses, folder)
     return score
 
 
@@ -94,10 +95,13 @@ def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
 
     Raises:
         CheckpointError: it was removed, and no epoch was left to train.
+        ConfigError: the training ended before there was one.
     """
     best = next(callback for callback in model_checkpoints(trainer) if callback.filename == "best")
     if not best.best_model_path:
         last = folder / "checkpoints" / "last.ckpt"
+        if not last.is_file():
+            raise ConfigError(["the training ended before its first epoch: give it more time (trainer.max_time)"])
         raise CheckpointError(f"{folder} has no best.ckpt: python evaluate.py checkpoint={last} scores its last epoch")
     # without a monitor it is the last epoch's, which an earlier start may have trained
     score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score

@@ -46,7 +46,8 @@ from predict import predict
 from rendering.cache import rendered
 from train import train
 from training.config import CONFIG_DIR, ConfigError
-from training.run import RUN_FOLDER_VARIABLE, clear_errors
+from training.ending import clear_errors
+from training.run import RUN_FOLDER_VARIABLE
 
 TASKS: Final[tuple[UniTask, ...]] = ("va", "expr", "au")
 LAMA_INPUT: Final = {"va": {"mt": "logits_va", "emo": "logits"}, "au": {"mt": "logits", "emo": "logits"}}

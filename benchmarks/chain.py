@@ -24,7 +24,7 @@ from typing import Final
 from evaluators.metrics import Scores
 from evaluators.report import aligned, read_scores
 from training.config import CONFIG_DIR, ConfigError
-from training.run import clear_errors
+from training.ending import clear_errors
 
 COMMON: Final = ("data=synthetic", "scale=tiny", "trainer=cpu")
 ARMS: Final = ("scratch", "mae", "dan", "both")

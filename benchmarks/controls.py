@@ -55,7 +55,7 @@ from train import train
 from training.assembly import build_data
 from training.checkpoints import load_module
 from training.config import ConfigError, resolve
-from training.run import clear_errors
+from training.ending import clear_errors
 
 Array = NDArray[Any]
 Fit = Callable[[Array, Array, Array, float], Array]

@@ -42,7 +42,7 @@ from datamodules.pictures import read_image
 from datamodules.transforms import EvalTransform
 from evaluators.report import aligned, read_scores
 from evaluators.table import read_table
-from training.run import clear_errors
+from training.ending import clear_errors
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -34,8 +34,8 @@ from datamodules.labels import ACTION_UNITS, LSD_EXPRESSIONS, Batch
 from training.assembly import build_module
 from training.building import build
 from training.config import CONFIG_DIR, check_command_line, resolve
+from training.ending import clear_errors
 from training.module import Module
-from training.run import clear_errors
 
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 _BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss

@@ -12,6 +12,7 @@ from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
 from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
+from rendering.writing import MANIFEST, RenderError
 
 LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
     "mtl": render_mtl,
@@ -32,9 +33,18 @@ def rendered(cache: Path, *, layout: str, workers: int, elsewhere: str | None = 
         workers: processes; it changes nothing but the time.
         elsewhere: another such folder, which is looked into and never written to.
         parameters: of the layout's writer.
+
+    Raises:
+        RenderError: the faces cannot be written there, or something else is there.
     """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{layout}-v{RENDERER_VERSION}-{digest}"
-    if elsewhere is not None and (Path(elsewhere) / name / "rendering.json").is_file():
+    if elsewhere is not None and (Path(elsewhere) / name / MANIFEST).is_file():
         cache = Path(elsewhere)
-    return LAYOUTS[layout](cache / name, workers=workers, **parameters)
+    try:
+        return LAYOUTS[layout](cache / name, workers=workers, **parameters)
+    except OSError as error:
+        raise RenderError(
+            f"faces cannot be drawn: {error.strerror or error} ({error.filename or cache}). They go to {cache}: make "
+            "room or give the right to write there, or give another place: paths.cache_dir=<folder>"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +18,8 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from affect.errors import UserError
+from affect.files import LOCK, LockedError, locked, reached, sync
 from datamodules.labels import EXPRESSIONS
 from rendering import RENDERER_VERSION, video
 from rendering.affect import valence_arousal
@@ -25,6 +28,9 @@ from rendering.units import RENDERED_UNITS
 Row = dict[str, Any]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+MANIFEST: Final = "rendering.json"
+"""Says with what a data set was drawn; it is in every whole one."""
 
 SPLITS: Final = {
     video.TRAIN: "train",
@@ -35,36 +41,77 @@ SPLITS: Final = {
 """The split of each stream of videos, as ``state.parquet`` names it."""
 
 
+class RenderError(UserError):
+    """Faces that cannot be drawn where they are asked for."""
+
+
 def is_complete(root: Path, parameters: Row) -> bool:
-    """Whether ``root`` holds the data set that is asked for."""
+    """Whether ``root`` holds the data set that is asked for.
+
+    Raises:
+        RenderError: it holds something else.
+    """
     if not root.exists():
         return False
     wanted = {"renderer_version": RENDERER_VERSION, **parameters}
-    manifest = root / "rendering.json"
-    found = json.loads(manifest.read_text()) if manifest.is_file() else None
+    try:
+        found = json.loads((root / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = None
     if found != wanted:
-        has = f"was rendered with {found}" if found else "holds something that was not rendered (no rendering.json)"
-        raise ValueError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
+        has = f"was rendered with {found}" if found else f"holds something that was not rendered (no {MANIFEST})"
+        raise RenderError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
     return True
 
 
 @contextmanager
 def writing(root: Path, parameters: Row) -> Iterator[Path]:
-    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error."""
+    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error.
+
+    What a killed process has left of the same data set is removed; several may draw it at once, the first one to be
+    ready wins.
+    """
     root.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+    _remove_abandoned(root)
+    with ExitStack() as stack:
+        folder = _temporary(root, stack)
         yield folder
         manifest = {"renderer_version": RENDERER_VERSION, **parameters}
-        (folder / "rendering.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         folder.chmod(0o755)
+        for path in folder.rglob("*"):
+            sync(path)
+        sync(folder)
+        reached("drawing.synced", folder)
         try:
             os.rename(folder, root)
         except OSError:
             if not is_complete(root, parameters):  # else another process was faster
                 raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        else:
+            (root / LOCK).unlink(missing_ok=True)
+        sync(root.parent)
+
+
+def _temporary(root: Path, stack: ExitStack) -> Path:
+    """A folder beside ``root``, locked and removed at the end of the stack."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            stack.enter_context(locked(folder, "drawing"))
+        except LockedError:  # another process has just taken it for abandoned
+            continue
+        return folder
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Removes the temporary folders of killed processes: their locks are there, and free."""
+    for folder in root.parent.glob(f".{glob.escape(root.name)}-*"):
+        with suppress(LockedError, OSError):  # it is being drawn into, or somebody else's
+            if (folder / LOCK).exists():
+                with locked(folder, "drawing"):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:

@@ -327,7 +327,7 @@ def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
-    with pytest.raises(RunFolderError, match=r"not empty.*ckpt_path="):
+    with pytest.raises(RunFolderError, match=r"not empty: give another paths\.run_dir=…$"):
         train(compose_run())
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
 

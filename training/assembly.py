@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
+from affect.errors import UserError
 from backbones.preprocessing import Preprocessing
 from training.building import (
     CALLBACK_TARGETS,
@@ -126,7 +129,8 @@ def build_trainer(
     """
     loggers: list[Logger] = [MetricsFile(run_folder)]
     if logger:
-        loggers.append(build(logger, LOGGER_TARGETS))
+        with _told("logger"):
+            loggers.append(build(logger, LOGGER_TARGETS))
     made: list[Callback] = [
         Ranks(run_folder, timeout_s),
         PredictionParts(run_folder / "predictions"),
@@ -134,22 +138,34 @@ def build_trainer(
         Throughput(),
         Resuming(),
     ]
-    nodes = filter(None, (callbacks or {}).values())
+    nodes = [(name, node) for name, node in (callbacks or {}).items() if node]
     # last.ckpt must be written after the others, or what it knows of them would be an epoch old
-    for node in sorted(nodes, key=lambda node: node.get("filename") == "last"):
-        if node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint":
-            made.append(build(node, CALLBACK_TARGETS, dirpath=run_folder / "checkpoints"))
-        else:
-            made.append(build(node, CALLBACK_TARGETS))
-    built: pl.Trainer = build(
-        trainer,
-        TRAINER_TARGETS,
-        default_root_dir=run_folder,
-        logger=loggers,
-        callbacks=made,
-        plugins=[WholeCheckpoints()],
-        # the datamodules shard by themselves: Lightning's sampler would score the padding twice
-        use_distributed_sampler=False,
-        **extra,
-    )
+    for name, node in sorted(nodes, key=lambda item: item[1].get("filename") == "last"):
+        is_checkpoint = node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint"
+        place: dict[str, Any] = {"dirpath": run_folder / "checkpoints"} if is_checkpoint else {}
+        with _told(f"callbacks.{name}"):
+            made.append(build(node, CALLBACK_TARGETS, **place))
+    with _told("trainer"):
+        built: pl.Trainer = build(
+            trainer,
+            TRAINER_TARGETS,
+            default_root_dir=run_folder,
+            logger=loggers,
+            callbacks=made,
+            plugins=[WholeCheckpoints()],
+            # the datamodules shard by themselves: Lightning's sampler would score the padding twice
+            use_distributed_sampler=False,
+            **extra,
+        )
     return built
+
+
+@contextmanager
+def _told(node: str) -> Iterator[None]:
+    """Makes what Lightning says of its settings a configuration error: of them alone, no file is read here."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        raise ConfigError([f"{node}: {error}"]) from error

@@ -1,27 +1,27 @@
-"""Run folders: refuse to overwrite, and record what made the run."""
+"""Run folders, from their check to their end: one writer, nothing overwritten, what made the run recorded."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import UserError
-from affect.files import LOCK, write_whole
+from affect.files import LOCK, locked, reached, write_whole
 from backbones.files import weights_file
 from backbones.weights import file_sha256
+from training.config import resolve
 
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -31,36 +31,19 @@ class RunFolderError(UserError):
     """The folder of a run cannot be used."""
 
 
-_ADVICE = {
-    errno.ENOSPC: "the disk is full: make room and give the same command again",
-    errno.EDQUOT: "the quota of the disk is used up: make room and give the same command again",
-    errno.EROFS: "the file system is read-only: give a place that can be written to",
-    errno.EACCES: "no permission: change it, or give another place",
-    errno.EPERM: "no permission: change it, or give another place",
-    errno.ENOLCK: "the file system has no locks left: give a place on another one",
-}
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Ends the process with the message alone where a user can mend the error; anything else keeps its traceback."""
-    try:
-        yield
-    except (UserError, OSError, MisconfigurationException) as error:
-        message = _told(error) if isinstance(error, OSError) else str(error)
-        # an error inside a loader process arrives with that process's traceback around it
-        if "Original Traceback" in message:
-            message = message.strip().splitlines()[-1].partition(": ")[2]
-        sys.exit(f"error: {message}")
-
-
-def _told(error: OSError) -> str:
-    """Say what the system refused, at which place, and what to do."""
-    if error.errno is None:  # raised by this framework, with a message of its own
-        return str(error)
-    places = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-    advice = _ADVICE.get(error.errno, os.strerror(error.errno))
-    return f"{places}: {advice}" if places else advice
+_WRITTEN = (
+    "config.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "predictions",
+    "weights",
+    "csv",
+    "tensorboard",
+    "wandb",
+)
+"""What a run writes into its folder before it has a result."""
+_RESULTS = ("*.ckpt", "checkpoints/*.ckpt", "automl.joblib", "scores.json")
 
 
 def is_first_process() -> bool:
@@ -90,24 +73,137 @@ def run_folder(config: DictConfig) -> Path:
     return folder
 
 
+class Run:
+    """A run folder while this process writes to it; see ``opened_run``.
+
+    Attributes:
+        folder: absolute.
+        config: the resolved configuration as plain containers.
+        kept: whether the folder stays as it is if the run fails.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], *, kept: bool) -> None:
+        self.folder = folder
+        self.config = config
+        self.kept = kept
+
+    def started(self) -> None:
+        """Records what made the run; call it when everything that the run needs has been built."""
+        if is_first_process():
+            write_provenance(self.folder, self.config)
+
+    def keep(self) -> None:
+        """From now on there is something to keep: the folder stays if the run fails."""
+        self.kept = True
+        reached("run.kept", self.folder)
+
+
+@contextmanager
+def opened_run(config: DictConfig, *, resume: bool = False) -> Iterator[Run]:
+    """Opens a run and closes it: its configuration, its folder, the folder's lock and the tracking.
+
+    A run that fails before ``Run.keep`` leaves nothing. The first process alone checks, locks and tidies up.
+
+    Args:
+        config: the composed or stored configuration; ``paths.run_dir`` in it becomes the folder.
+        resume: go on in the folder of an earlier run.
+
+    Raises:
+        ConfigError: see ``training.config.resolve``.
+        RunFolderError: the folder cannot be used.
+        LockedError: another process writes to it.
+    """
+    folder = run_folder(config)
+    config.paths.run_dir = str(folder)
+    run = Run(folder, resolve(config), kept=resume)
+    overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
+    with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
+        failed = True
+        try:
+            yield run
+            failed = False
+        finally:
+            finish_tracking(failed=failed)
+
+
+@contextmanager
+def _held(run: Run, *, overwrite: bool) -> Iterator[None]:
+    """Holds the run folder; afterwards removes what a failed start has made."""
+    folder = run.folder
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunFolderError(f"paths.run_dir={folder} is below a file, or is one: give a folder") from error
+        with locked(folder, "run folder"):
+            if not run.kept:
+                _check(folder, overwrite=overwrite)
+            before = set(_content(folder))
+            try:
+                yield
+            except BaseException:
+                if not run.kept:
+                    _remove(one for one in _content(folder) if one not in before)
+                elif hint := way_on(folder):
+                    print(f"stopped: {hint}", file=sys.stderr)
+                raise
+    finally:
+        for one in made:
+            with suppress(OSError):  # there is something in it
+                one.rmdir()
+
+
+def _content(folder: Path) -> list[Path]:
+    """What is in a run folder, without its lock and halves of files that a killed process left."""
+    return [one for one in folder.iterdir() if one.name != LOCK and one.suffix != ".writing"]
+
+
+def _check(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that has something in it; empties that of an unfinished first epoch, if told to.
+
+    Raises:
+        RunFolderError: with the ways out that there are.
+    """
+    if overwrite and is_unfinished(folder):
+        _remove(folder / name for name in _WRITTEN)
+    elif _content(folder):
+        hint = way_on(folder)
+        raise RunFolderError(
+            f"the run folder {folder} is not empty: give another paths.run_dir=…" + (f", or {hint}" if hint else "")
+        )
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds a run that was killed before it had anything to go on from."""
+    ours = any((folder / name).is_file() for name in ("config.yaml", "environment.json"))
+    return ours and not any(True for name in _RESULTS for _ in folder.glob(name))
+
+
+def way_on(folder: Path) -> str:
+    """How to go on with the run in a folder; empty where there is no way."""
+    for name in ("last", "best"):
+        checkpoint = folder / "checkpoints" / f"{name}.ckpt"
+        if checkpoint.is_file():
+            return f"resume the training that is in it: train.py ckpt_path={checkpoint}"
+    if is_unfinished(folder):
+        return "start over in it with the same command and overwrite=true (it holds no checkpoint)"
+    return ""
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def finish_tracking(*, failed: bool) -> None:
     """Closes a Weights & Biases run, if one is open, so that a failed run is not left as running."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=int(failed))
-
-
-def check_run_folder(path: Path) -> None:
-    """Refuses a run folder that has something in it.
-
-    Raises:
-        RunFolderError: with the two ways out.
-    """
-    if path.exists() and (not path.is_dir() or any(one.name != LOCK for one in path.iterdir())):
-        raise RunFolderError(
-            f"the run folder {path} is not empty: give another paths.run_dir=…, or resume the run that is in it with "
-            f"ckpt_path={path}/checkpoints/last.ckpt"
-        )
 
 
 def write_provenance(path: Path, config: dict[str, Any]) -> None:

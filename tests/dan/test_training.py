@@ -22,7 +22,7 @@ from tests.datamodules.conftest import write_release
 from train import train
 from training.assembly import build_module
 from training.config import CONFIG_DIR, ConfigError, resolve
-from training.run import clear_errors
+from training.ending import clear_errors
 
 
 def composed(config: str, *overrides: str) -> DictConfig:

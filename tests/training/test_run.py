@@ -1,4 +1,4 @@
-"""The record of what made a run."""
+"""Run folders: one writer, nothing overwritten, nothing left by a start that failed; the record of what made a run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import huggingface_hub.constants
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 import affect.files
-from training.run import clear_errors, write_provenance
+from affect.files import LockedError
+from training.ending import clear_errors
+from training.run import RunFolderError, opened_run, write_provenance
 
 
 @pytest.fixture
@@ -109,3 +112,109 @@ def test_what_is_no_file_is_not_recorded(files: dict[str, Path], tmp_path: Path)
         "data": {"root": str(files["b"])},
     }
     assert recorded(tmp_path, config) == {}
+
+
+def config_of(folder: Path, **values: object) -> DictConfig:
+    return OmegaConf.create({"paths": {"run_dir": str(folder)}, **values})
+
+
+def unfinished(folder: Path, *more: str) -> Path:
+    """What a run leaves that is killed in its first epoch."""
+    for name in ("config.yaml", "metrics.jsonl", "predictions/.part-00000.writing", *more):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    return folder
+
+
+def content(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def fails(config: DictConfig, *, kept: bool) -> None:
+    with opened_run(config) as run:
+        run.started()
+        if kept:
+            run.keep()
+        (run.folder / "wandb").mkdir()
+        (run.folder / "metrics.jsonl").write_text("x")
+        raise MemoryError
+
+
+def test_a_run_folder_has_one_writer(tmp_path: Path) -> None:
+    with opened_run(config_of(tmp_path / "run")) as run:
+        with pytest.raises(LockedError, match=r"run folder .*another process"), opened_run(config_of(run.folder)):
+            pass
+        run.started()
+    assert content(run.folder) == ["config.yaml", "environment.json"]
+
+
+def test_other_ranks_of_the_run_are_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened_run(config_of(tmp_path / "run")) as run:
+        run.started()
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with opened_run(config_of(tmp_path / "run")) as other:
+            other.started()
+        monkeypatch.delenv("LOCAL_RANK")
+    assert other.folder == run.folder
+
+
+@pytest.mark.parametrize("there", ["nothing", "parent", "folder"])
+def test_a_start_that_fails_leaves_nothing(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "new" / "run"
+    if there != "nothing":
+        (folder if there == "folder" else folder.parent).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(MemoryError):
+        fails(config_of(folder), kept=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_has_begun_stays_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(MemoryError):
+        fails(config_of(folder), kept=True)
+    assert content(folder) == ["config.yaml", "environment.json", "metrics.jsonl"]
+    assert "start over in it with the same command and overwrite=true" in capsys.readouterr().err
+    with opened_run(config_of(folder, overwrite=True)) as again:
+        again.started()
+    assert content(folder) == ["config.yaml", "environment.json"]
+    assert yaml.safe_load((folder / "config.yaml").read_text())["overwrite"] is False
+
+
+@pytest.mark.parametrize(("files", "advice"), [
+    (["checkpoints/best.ckpt", "checkpoints/last.ckpt"], "ckpt_path=.*/checkpoints/last.ckpt$"),
+    (["checkpoints/best.ckpt"], "ckpt_path=.*/checkpoints/best.ckpt$"),
+    ([], "overwrite=true"),
+    (["scores.json"], "another paths.run_dir=…$"),
+    (["automl.joblib"], "another paths.run_dir=…$"),
+])  # fmt: skip
+def test_the_advice_of_a_refusal_can_be_followed(tmp_path: Path, files: list[str], advice: str) -> None:
+    folder = unfinished(tmp_path / "run", *files)
+    before = content(folder)
+    for overwrite in (False, True) if files else (False,):
+        with pytest.raises(RunFolderError, match=advice), opened_run(config_of(folder, overwrite=overwrite)):
+            pass
+    assert content(folder) == before
+
+
+def test_what_is_no_run_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(RunFolderError, match=r"give another paths\.run_dir=…$"):
+        opened_run(config_of(tmp_path, overwrite=True)).__enter__()
+    with pytest.raises(RunFolderError, match="is below a file, or is one"):
+        opened_run(config_of(tmp_path / "precious" / "run")).__enter__()
+    assert content(tmp_path) == ["precious"]
+
+
+def test_a_killed_first_epoch_starts_over_and_leaves_other_files_alone(tmp_path: Path) -> None:
+    folder = unfinished(tmp_path / "run", "checkpoints/.last.ckpt.writing", "notes.txt")
+    with opened_run(config_of(folder, overwrite=True)):
+        assert content(folder) == [".lock", "notes.txt"]
+
+
+def test_what_a_start_that_was_killed_while_writing_leaves_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / ".environment.json.writing").write_text("{")
+    (tmp_path / ".lock").touch()
+    with opened_run(config_of(tmp_path)) as run:
+        run.started()
+    assert content(tmp_path) == ["config.yaml", "environment.json"]
