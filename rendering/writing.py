@@ -79,9 +79,8 @@ def writing(root: Path, parameters: Row) -> Iterator[Path]:
         manifest = {"renderer_version": RENDERER_VERSION, **parameters}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         folder.chmod(0o755)
-        for path in folder.rglob("*"):
-            sync(path)
-        sync(folder)
+        if hasattr(os, "sync"):  # all at once: one by one it takes 5 ms a picture
+            os.sync()
         reached("drawing.synced", folder)
         try:
             os.rename(folder, root)
