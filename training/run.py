@@ -35,6 +35,7 @@ _WRITTEN = (
     "config.yaml",
     "environment.json",
     "metrics.jsonl",
+    ".ranks",
     "checkpoints",
     "predictions",
     "weights",

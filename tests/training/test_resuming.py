@@ -24,8 +24,8 @@ from train import best_epoch, train
 from training.callbacks import MetricsFile
 from training.checkpoints import CheckpointError, read_checkpoint
 from training.config import CONFIG_DIR
+from training.ending import clear_errors
 from training.resuming import _here
-from training.run import clear_errors
 from training.stored import stored_config
 
 
@@ -107,6 +107,8 @@ def test_a_finished_run_says_so_and_has_its_result(
 
 def test_a_finished_run_whose_best_checkpoint_is_gone_is_an_error(tmp_path: Path) -> None:
     trainer = pl.Trainer(callbacks=[ModelCheckpoint(tmp_path, "best")], logger=False)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
     with pytest.raises(CheckpointError, match=r"has no best\.ckpt: python evaluate\.py checkpoint=.*last\.ckpt"):
         best_epoch(trainer, tmp_path)
 
