@@ -21,7 +21,7 @@ from evaluators.submission import write_uni_submission
 from evaluators.table import table_of_rows
 from training.assembly import absolute_data, build_data
 from training.checkpoints import CheckpointError
-from training.config import ConfigError, check_command_line, described_features
+from training.config import ConfigError, check_command_line, described_features, literal_paths
 from training.ending import clear_errors
 from training.run import Run, opened_run
 from training.scoring import report
@@ -113,5 +113,6 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with clear_errors():
+        sys.argv[1:] = literal_paths(sys.argv[1:])
         check_command_line("automl", sys.argv[1:])
         main()

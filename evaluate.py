@@ -19,7 +19,7 @@ from evaluators.predictions import read_table
 from evaluators.submission import write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
-from training.config import ConfigError, check_command_line
+from training.config import ConfigError, check_command_line, literal_paths
 from training.ending import clear_errors
 from training.limits import check_limits
 from training.run import Run, opened_run
@@ -111,5 +111,6 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with clear_errors():
+        sys.argv[1:] = literal_paths(sys.argv[1:])
         check_command_line("evaluate", sys.argv[1:])
         main()

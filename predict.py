@@ -20,7 +20,7 @@ from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
 from training.building import MODEL_TARGETS, TRAINER_TARGETS, build
 from training.checkpoints import load_module
-from training.config import ConfigError, check_command_line
+from training.config import ConfigError, check_command_line, literal_paths
 from training.ending import clear_errors
 from training.extraction import extract, weights_sha256
 from training.limits import check_limits
@@ -130,5 +130,6 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with clear_errors():
+        sys.argv[1:] = literal_paths(sys.argv[1:])
         check_command_line("predict", sys.argv[1:])
         main()

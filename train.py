@@ -19,7 +19,7 @@ from evaluators.predictions import read_table
 from evaluators.report import read_records
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.checkpoints import CheckpointError, load_state, read_checkpoint, save_atomically
-from training.config import ConfigError, check_command_line
+from training.config import ConfigError, check_command_line, literal_paths
 from training.ending import clear_errors
 from training.limits import ValidatedEnd, check_limits
 from training.module import MONITOR, AffectModule
@@ -126,6 +126,7 @@ def main(config: DictConfig) -> float:
 
 if __name__ == "__main__":
     with clear_errors():
+        sys.argv[1:] = literal_paths(sys.argv[1:])
         stored = stored_config(sys.argv[1:])
         if stored is not None:
             train(*stored)

@@ -8,6 +8,7 @@ folder and into the places that this command line and conf/ name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -135,8 +136,8 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
         ConfigError: no such run, or arguments that a stored configuration does not take.
         StoredConfigError: the run's ``config.yaml`` is damaged or hostile.
     """
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    named = [key for key in ("ckpt_path", "fork_from") if given.get(key, "null") != "null"]
+    given = _given(arguments, ("ckpt_path", "fork_from", "paths.run_dir", "paths.cache_dir"))
+    named = [key for key in ("ckpt_path", "fork_from") if given.get(key) is not None]
     if not named:
         return None
     if len(named) == 2:
@@ -203,11 +204,23 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     if content.get("logger"):
         content["logger"] = {**_of_folder(content["logger"], path), "save_dir": "${paths.run_dir}"}
     cache_dir = given.get("paths.cache_dir", usual["paths"]["cache_dir"])
-    _tell_places(content, [key.removeprefix("data.") for key in given], path)
+    _tell_places(content, [argument.partition("=")[0].removeprefix("data.") for argument in arguments], path)
     content["data"], content["render"] = _here(content, path, cache_dir)
     config = OmegaConf.create(content)
     _give(config, arguments, folder)
     return config
+
+
+def _given(arguments: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """The values of some keys on a command line, where they are plain text."""
+    given = {}
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key in names:
+            with suppress(HydraException):  # told with all other errors later
+                value = _value(argument)
+                given |= {key: str(value)} if isinstance(value, str | int | float) else {}
+    return given
 
 
 def _give(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.conftest import SMALL
 from training.assembly import build_trainer
 from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, ConfigError, resolve
+from training.config import CONFIG_DIR, ConfigError, literal_paths, quoted, resolve
 from training.stored import StoredConfigError, data_of_run, read_config, stored_config
 
 Content = dict[str, Any]
@@ -106,6 +106,17 @@ def test_it_takes_single_keys_only(run: Callable[[], Path], tmp_path: Path) -> N
         stored_config([f"fork_from={folder}", "sed=1"])
     with pytest.raises(ConfigError, match="there is no run"):
         stored_config([f"fork_from={tmp_path}/nothing"])
+
+
+@pytest.mark.parametrize("name", ["a=b", "a,b", "it's", "[a]", "ë 新", '"a"'])
+def test_a_run_may_be_called_anything(run: Callable[[], Path], tmp_path: Path, name: str) -> None:
+    folder = run().rename(tmp_path / name)
+    last = folder / "checkpoints" / "last.ckpt"
+    for path in (last, quoted(str(last))):
+        config, checkpoint = taken(*literal_paths([f"ckpt_path={path}"]))
+        assert (config.paths.run_dir, checkpoint) == (str(folder), last)
+    for path in (folder, quoted(str(folder))):
+        assert taken(*literal_paths([f"fork_from={path}", f"data.root={folder}"]))[0].data.root == str(folder)
 
 
 def test_keys_newer_than_the_file_have_their_defaults_and_can_be_given(
