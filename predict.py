@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
 from datamodules.base import FaceDataModule, Split
-from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store
+from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store, writing
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
@@ -37,6 +38,13 @@ def predict(config: DictConfig) -> None:
     _check(plain)
     if is_first_process():
         check_run_folder(folder)
+    # one process keeps other extractions out for all processes of this one
+    with writing(root) if is_first_process() else nullcontext():
+        _extract(plain, folder, root)
+
+
+def _extract(plain: dict[str, Any], folder: Path, root: Path) -> None:
+    """Does it, while the store is this extraction's."""
     network: Any = _network(plain)
     data = build_data(plain["data"], plain["render"], network.preprocessing, None)
     store = open_store(root, _describe(network, plain))

@@ -24,6 +24,7 @@ from evaluators.predictions import (
     score_table,
     write_table,
 )
+from tests.changes import changed
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 
 METADATA = {"experiment": "emma", "checkpoint_sha256": "ab" * 32, "split": "val", "renderer_version": 3}
@@ -273,13 +274,6 @@ def test_no_change_of_a_file_gives_another_value(tmp_path):
             if not same(read_table(path), table):
                 other.append(number)
     assert not other
-
-
-def changed(content, random, way):
-    """One random change: a bit, a byte, a cut, a byte more."""
-    at = int(random.integers(len(content)))
-    byte = bytes([content[at] ^ 1 << int(random.integers(8)) if way == 0 else int(random.integers(256))])
-    return content[:at] + (b"" if way == 2 else byte + content[at + (way < 2) :])
 
 
 def test_tables_without_a_checksum_are_read_with_one_warning(tmp_path, caplog, monkeypatch):
