@@ -17,7 +17,7 @@ from datamodules.store import rows_by_video
 from emotieffnet.automl import AutoML, AutoMLSettings, Task, fit, require
 from emotieffnet.heads import Inputs
 from evaluators.postprocess import PostProcess
-from evaluators.submission import write_uni_submission
+from evaluators.submission import check_destination, write_uni_submission
 from evaluators.table import table_of_rows
 from training.assembly import absolute_data, build_data
 from training.checkpoints import CheckpointError
@@ -37,6 +37,8 @@ def automl(config: DictConfig) -> None:
     folder, task = Path(plain["paths"]["run_dir"]), TASKS.get(plain["task"])
     if task is None:
         raise ConfigError([f"task={plain['task']}: a model is of one task: give one of {', '.join(TASKS)}"])
+    if plain["submission"] is not None:
+        check_destination(plain["submission"])
     check_run_folder(folder)
     require()
     made = (
