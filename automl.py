@@ -57,7 +57,7 @@ def automl(config: DictConfig) -> None:
     predictions: dict[str, Any] = {task: model.predict(_inputs(batch, plain))}
     metadata = {"automl": model.description, "features": data.store.info.sha256, "split": plain["split"]}
     table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
-    if model.description["validation"] == "split":
+    if model.description.get("validation") == "split":
         print("chosen on the validation split: its scores flatter (settings.validation=split)")
     done = report([table], frames, folder, split=plain["split"], settings=postprocess)
     if plain["submission"] is not None:
@@ -92,7 +92,7 @@ def _inputs(batch: Batch, plain: dict[str, Any]) -> Any:
 def _checked(model: AutoML, plain: dict[str, Any], task: Task) -> AutoML:
     """Refuses a model of another task, input or network."""
     wanted = {"input": plain["input"], "features": described_features(plain["data"]["store"])["sha256"]}
-    differ = [key for key, value in wanted.items() if model.description[key] != value]
+    differ = [key for key, value in wanted.items() if model.description.get(key) != value]
     differ += [] if model.task == task else ["task"]
     if differ:
         raise CheckpointError(
