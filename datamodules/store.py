@@ -28,8 +28,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
+from affect.cache import kept_file, read_kept, write_kept
 from affect.files import locked
-from datamodules.listing import kept_file, read_kept, write_kept
 from datamodules.store_files import (
     ARRAYS,
     INFO,
@@ -127,7 +127,7 @@ class FeatureStore:
         numbers = [number for video in dict.fromkeys(videos) for number in self._of_video.get(video, [])]
         where = f"{self.root.absolute()}: checked"
         kept = None if self.cache is None else kept_file(self.cache, where)
-        known: dict[str, Any] = {} if kept is None else read_kept(kept, where).get("files", {})
+        known: dict[str, Any] = {} if kept is None else read_kept(kept, where) or {}
         found: dict[str, Any] = {}
         with _progress() as progress:
             for number in progress.track(numbers, description=f"checking {self.root}"):
@@ -142,7 +142,7 @@ class FeatureStore:
                         check_array(self.parts[number], name, self.info, sums.get(name))
                     self._checked.add(path)
         if kept is not None and not found.items() <= known.items():
-            write_kept(kept, {"folder": where, "files": {**known, **found}})
+            write_kept(kept, where, {**known, **found})
 
     def frames_of(self, video: str) -> npt.NDArray[np.int32]:
         """Frame numbers of a video that are there, in the order in which they were written."""

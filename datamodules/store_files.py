@@ -195,9 +195,8 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
 
 def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which values are NaN or infinite; for half precision three times as fast as NumPy's own."""
-    if values.dtype != np.float16:
-        return ~np.isfinite(values)
-    found: npt.NDArray[np.bool_] = values.view(np.uint16) & 0x7C00 == 0x7C00
+    found: npt.NDArray[np.bool_]
+    found = values.view(np.uint16) & 0x7C00 == 0x7C00 if values.dtype == np.float16 else ~np.isfinite(values)
     return found
 
 

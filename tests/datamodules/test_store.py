@@ -308,6 +308,14 @@ def test_what_was_checked_is_remembered_by_size_and_time(
         opened()
 
 
+def test_a_cache_that_cannot_be_written_stops_nothing(
+    copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    FeatureStore(copy, tmp_path / "file" / "cache").check(["a"])
+    assert "cannot be kept, so the next run does the same again" in caplog.text
+
+
 @pytest.mark.parametrize("video", ["../x", "/x", "..", ".", "", "a/b", "link"])
 def test_a_videos_folder_stays_in_the_store(tmp_path: Path, video: str) -> None:
     root = tmp_path / "s"
