@@ -93,7 +93,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # what fails in the midst of a file does not name it
         raise
     sync(path.parent)
