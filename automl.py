@@ -17,7 +17,7 @@ from datamodules.store import rows_by_video
 from emotieffnet.automl import AutoML, AutoMLSettings, Task, fit, require
 from emotieffnet.heads import Inputs
 from evaluators.postprocess import PostProcess
-from evaluators.submission import write_uni_submission
+from evaluators.submission import check_destination, write_uni_submission
 from evaluators.table import table_of_rows
 from training.assembly import absolute_data, build_data
 from training.checkpoints import CheckpointError
@@ -42,6 +42,8 @@ def _automl(run: Run) -> None:
     task = TASKS.get(plain["task"])
     if task is None:
         raise ConfigError([f"task={plain['task']}: a model is of one task: give one of {', '.join(TASKS)}"])
+    if plain["submission"] is not None:
+        check_destination(plain["submission"])
     require()
     made = (
         _checked(AutoML.load(Path(plain["trained"]), trust=plain["trust"]), plain, task) if plain["trained"] else None
@@ -60,7 +62,7 @@ def _automl(run: Run) -> None:
     predictions: dict[str, Any] = {task: model.predict(_inputs(batch, plain))}
     metadata = {"automl": model.description, "features": data.store.info.sha256, "split": plain["split"]}
     table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
-    if model.description["validation"] == "split":
+    if model.description.get("validation") == "split":
         print("chosen on the validation split: its scores flatter (settings.validation=split)")
     done = report([table], frames, folder, split=plain["split"], settings=postprocess)
     if plain["submission"] is not None:
@@ -95,7 +97,7 @@ def _inputs(batch: Batch, plain: dict[str, Any]) -> Any:
 def _checked(model: AutoML, plain: dict[str, Any], task: Task) -> AutoML:
     """Refuses a model of another task, input or network."""
     wanted = {"input": plain["input"], "features": described_features(plain["data"]["store"])["sha256"]}
-    differ = [key for key, value in wanted.items() if model.description[key] != value]
+    differ = [key for key, value in wanted.items() if model.description.get(key) != value]
     differ += [] if model.task == task else ["task"]
     if differ:
         raise CheckpointError(

@@ -16,7 +16,7 @@ from datamodules.labels import UNI_HEADERS
 from evaluators.blending import check_tables
 from evaluators.postprocess import PostProcess, Processed
 from evaluators.predictions import read_table
-from evaluators.submission import write_submission, write_uni_submission
+from evaluators.submission import check_destination, write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
 from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, literal_paths
@@ -71,7 +71,7 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
 
 
 def _check_submission(plain: dict[str, Any]) -> None:
-    """Refuses a form of submission that does not exist, before anything is predicted."""
+    """Refuses a form of submission that does not exist, and a place for it, before anything is predicted."""
     task, errors = plain["submission_task"], []
     if task is not None and task not in UNI_HEADERS:
         errors.append(f"submission_task={task}: give one of {', '.join(UNI_HEADERS)}, or null for the other challenges")
@@ -79,6 +79,8 @@ def _check_submission(plain: dict[str, Any]) -> None:
         errors.append("submission_per_video=true is for the uni-task challenges: give submission_task, too")
     if errors:
         raise ConfigError(errors)
+    if plain["submission"] is not None:
+        check_destination(plain["submission"], per_video=plain["submission_per_video"])
 
 
 def _write_submission(done: Processed, plain: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
 from datamodules.base import FaceDataModule, Split
-from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store
+from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store, writing
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
@@ -25,7 +26,7 @@ from training.ending import clear_errors
 from training.extraction import extract, weights_sha256
 from training.limits import check_limits
 from training.ranks import Ranks
-from training.run import Run, opened_run
+from training.run import Run, is_first_process, opened_run
 
 
 def predict(config: DictConfig) -> None:
@@ -37,11 +38,19 @@ def predict(config: DictConfig) -> None:
 
 
 def _predict(run: Run) -> None:
-    plain, folder = run.config, run.folder
+    plain = run.config
     plain["data"] = absolute_data(plain["data"])
     root = Path(plain["store"]).expanduser().absolute()
     _check(plain)
     check_limits(plain["trainer"])
+    # one process keeps other extractions out for all processes of this one
+    with writing(root) if is_first_process() else nullcontext():
+        _extract(run, root)
+
+
+def _extract(run: Run, root: Path) -> None:
+    """Does it, while the store is this extraction's."""
+    plain, folder = run.config, run.folder
     network: Any = _network(plain)
     data = build_data(plain["data"], plain["render"], network.preprocessing, None)
     store = open_store(root, _describe(network, plain))

@@ -1,4 +1,4 @@
-"""Weights and faces: ``python prepare.py weights [NAME …]`` and ``python prepare.py faces VIDEO … --out FOLDER``."""
+"""``python prepare.py weights [NAME …]``, ``prepare.py faces VIDEO … --out FOLDER`` and ``prepare.py store FOLDER``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from backbones.files import INSTALL, fetch, local_path, weights_folder
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError, file_sha256
+from datamodules.store import StoreError, problems
 from training.ending import clear_errors
 from videos.faces import CropSettings, extract_faces
 from videos.folder import FRAMES, IMAGES, Finished
@@ -114,6 +115,21 @@ def _found(video: Finished) -> str:
     return f"{text}; {video.frames / max(video.seconds, 0.1):.0f} frames/s"
 
 
+def store(folder: Path) -> None:
+    """Checks every file of a feature store, and prints how many parts are good.
+
+    Args:
+        folder: of the store.
+
+    Raises:
+        StoreError: it is no store, or something in it is wrong; a line for each part.
+    """
+    parts, wrong = problems(folder.expanduser())
+    if wrong:
+        raise StoreError("\n".join([f"{folder}: {len(wrong)} of {parts} parts cannot be used", *wrong]))
+    print(f"{folder}: {parts} parts, all as they were written")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line.
 
@@ -121,16 +137,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: without the program's name; None: those of the process.
     """
     parser = argparse.ArgumentParser(
-        prog="prepare.py", description="Gets weights that the repository does not hold, and faces out of videos."
+        prog="prepare.py",
+        description="Gets weights that the repository does not hold, faces out of videos; checks stores.",
     )
-    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces")
+    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces|store")
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
     _add_faces(command.add_parser("faces", help="cut the main face out of every frame of videos (extra: video)"))
+    of_store = command.add_parser("store", help="check every file of a feature store against its checksum")
+    of_store.add_argument("folder", type=Path, metavar="FOLDER", help="store= of predict.py")
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)
+    elif options.command == "store":
+        store(options.folder)
     else:
         settings = CropSettings(options.size, options.margin, options.confidence, options.detection_size)
         faces(options.videos, options.out, settings)

@@ -50,13 +50,15 @@ def check_output(path: Path) -> Path:
         The path with all links resolved.
 
     Raises:
-        OutputError: a folder, a device, a pipe or a socket is there.
+        OutputError: a folder, a device, a pipe or a socket is there, or a file where a folder of it should be.
     """
     resolved = path.expanduser().resolve()
     try:
         mode = resolved.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return resolved
+    except NotADirectoryError as error:
+        raise OutputError(f"{path} is below a file, not a folder: give another path") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
         leads = "" if resolved == path.absolute() else f" leads to {resolved}, which"
@@ -91,7 +93,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # what fails in the midst of a file does not name it
         raise
     sync(path.parent)

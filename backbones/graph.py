@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbones.state import WeightsError, some
+from backbones.state import WeightsError, check_finite, some
 
 if TYPE_CHECKING:  # an extra: imported where a file is read
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -20,6 +20,14 @@ LayerKind = Literal["convolution", "batch norm", "linear"]
 INSTALL_ONNX: Final = 'pip install -e ".[onnx]"'
 
 _DECISIONS: Final = ("Softmax", "LogSoftmax", "Sigmoid", "Identity")  # what may follow a classifier
+
+
+_DIMENSIONS: Final[Mapping[LayerKind, tuple[int, int]]] = {
+    "convolution": (3, 5),
+    "batch norm": (1, 1),
+    "linear": (2, 2),
+}
+"""Least and most dimensions of a layer's weight; its other tensors have one."""
 
 
 @dataclass(frozen=True)
@@ -67,54 +75,85 @@ def read_graph(path: Path) -> Graph:
         path: of the ``.onnx`` file; data that it keeps in other files are looked for beside it.
 
     Raises:
-        WeightsError: the package onnx is not installed; the file is damaged, no ONNX, or lacks its data; or a layer's
-            weights are computed, as those of quantised networks are.
+        WeightsError: the package onnx is not installed; the file is damaged, no ONNX, or its data are not beside it; or
+            a layer's weights are computed, as those of quantised networks are, or not finite.
     """
     graph = _load(path).graph
-    reader = _Reader(graph, path)
-    layers = tuple(layer for node in graph.node if (layer := reader.layer(node)) is not None)
-    dims = graph.input[0].type.tensor_type.shape.dim if graph.input else []
-    image = tuple(dim.dim_value or None for dim in dims[1:])
-    return Graph(layers, image, tuple(reader.others()))
+    try:
+        reader = _Reader(graph, path)
+        layers = tuple(layer for node in graph.node if (layer := reader.layer(node)) is not None)
+        dims = graph.input[0].type.tensor_type.shape.dim if graph.input else []
+        image = tuple(dim.dim_value or None for dim in dims[1:])
+        others = tuple(reader.others())
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged graph raises whatever its nodes lead to
+        raise _unreadable(path, error) from error
+    for layer in layers:
+        _check_layer(layer, path)
+    return Graph(layers, image, others)
+
+
+def _check_layer(layer: GraphLayer, path: Path) -> None:
+    """Refuse tensors that no such layer has, whatever the network."""
+    least, most = _DIMENSIONS[layer.kind]
+    for name, tensor in layer.tensors.items():
+        if not (least <= tensor.ndim <= most if name == "weight" else tensor.ndim == 1):
+            raise WeightsError(
+                f"weights {path}: the {name} of node {layer.name!r} has the shape {tuple(tensor.shape)}, which a "
+                f"{layer.kind} cannot have: the file is damaged, fetch it again"
+            )
+    check_finite(layer.tensors, f"weights {path}: node {layer.name!r}")
 
 
 def _load(path: Path) -> ModelProto:
     try:
         import onnx
+        from onnx.external_data_helper import load_external_data_for_tensor
     except ImportError as error:
         raise WeightsError(f"weights {path}: the Python package onnx reads such files; {INSTALL_ONNX}") from error
+    folder, absent = path.parent.resolve(), list[str]()
     try:
         model = onnx.load(path, load_external_data=False)
-        missing = {name for name in _data_files(model) if not (path.parent / name).is_file()}
-        if not missing:
-            onnx.load_external_data_for_model(model, str(path.parent))
+        external = list(_external(model))
+        for tensor in external:
+            name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            place = (folder / name).resolve()
+            # never another file of this machine, by a path or by a link
+            if not place.is_file() or not place.is_relative_to(folder):
+                absent.append(name)
+        if not absent:
+            for tensor in external:
+                load_external_data_for_tensor(tensor, str(folder))
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
             onnx.checker.check_model(model)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
-        cause = " ".join((str(error).split() or [type(error).__name__])[:20])
+        raise _unreadable(path, error) from error
+    if absent:
         raise WeightsError(
-            f"weights {path}: not readable as an ONNX file ({cause}); it may be an unfinished download, an HTML page, "
-            "a Git LFS pointer or another format: fetch it again"
-        ) from error
-    if missing:
-        raise WeightsError(
-            f"weights {path}: it keeps its tensors in {some(sorted(missing))}, which must lie beside it in "
+            f"weights {path}: it keeps its tensors in {some(sorted(set(absent)))}, which must lie beside it in "
             f"{path.parent} and does not: copy it there, too"
         )
     return model
 
 
-def _data_files(model: ModelProto) -> set[str]:
-    """Names of the files beside the model that hold its tensors."""
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    cause = " ".join((str(error).split() or [type(error).__name__])[:20])
+    return WeightsError(
+        f"weights {path}: not readable as an ONNX file ({cause}); it may be an unfinished download, an HTML page, "
+        "a Git LFS pointer or another format: fetch it again"
+    )
+
+
+def _external(model: ModelProto) -> Iterator[TensorProto]:
+    """The tensors of the graph whose values are in other files."""
     from onnx import TensorProto
 
-    tensors = [*model.graph.initializer, *(a.t for node in model.graph.node for a in node.attribute if a.HasField("t"))]
-    return {
-        entry.value
-        for tensor in tensors
-        if tensor.data_location == TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
+    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    for tensor in (*model.graph.initializer, *(one.t for one in attributes if one.HasField("t"))):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield tensor
 
 
 class _Reader:
@@ -179,7 +218,7 @@ class _Reader:
         if given.get("transA"):
             raise WeightsError(f"weights {self._path}: node {node.name!r} transposes its input, as no Linear does")
         if not given.get("transB"):
-            weight = weight.T
+            weight = weight.mT
         tensors = {"weight": weight * given.get("alpha", 1.0)}
         if len(node.input) > 2 and node.input[2]:
             tensors["bias"] = (self._own(node, 2) * given.get("beta", 1.0)).expand(1, len(weight))[0]

@@ -26,6 +26,7 @@ from backbones.state import WeightsError, some
 _log = logging.getLogger(__name__)
 
 _SIDE: Final = 224  # of the image on which the order is found, where the file leaves it open
+_LARGEST: Final = 1024  # side of the image that a network is run on, as larger ones would take gigabytes
 _FOLDED: Final = (
     "were folded into convolutions when the file was made. That is exact in evaluation mode, but in training mode they "
     "would normalise what they never saw: keep the network frozen, or train from a state dict"
@@ -75,6 +76,8 @@ def onnx_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
     graph = read_graph(path)
     channels, *sides = (*graph.image, None, None, None)[:3]
     classifier = _classifier_name(network)
+    if any(side is not None and side > _LARGEST for side in (channels, *sides)):
+        raise _something_else(path, f"its images are {graph.image}, more than {_LARGEST} pixels")
     places = _execution(network, (channels or 3, sides[0] or _SIDE, sides[1] or _SIDE), f"weights {path}")
     body = [place for place in places if place.name != classifier]
     layers = _unfolded(graph.layers, body)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from affect.errors import UserError
 
 _LISTED = 20
 _CONTAINERS = ("model", "model_state_dict", "state_dict")
+_NESTED = 4  # containers inside one another
 
 
 class WeightsError(UserError):
@@ -39,7 +42,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         Names and tensors, on the CPU, in the file's dtype.
 
     Raises:
-        WeightsError: no such file, damaged, unsafe, or without a state dict.
+        WeightsError: no such file, damaged, unsafe, without a state dict, or with values that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -48,12 +51,52 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
+            _check_sizes(path)
             # The official MAE scripts store their command line as a Namespace, which only holds values.
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise WeightsError(_unreadable(path, str(error))) from error
-    return _unwrap(path, content)
+    state = _unwrap(path, content)
+    check_finite(state, f"weights file {path}")
+    return state
+
+
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Check that all weights are numbers of float32, which networks are trained in.
+
+    Args:
+        state: names and tensors.
+        source: of the tensors, for the message.
+
+    Raises:
+        WeightsError: a tensor holds NaN, infinity, or more than float32 does.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise WeightsError(
+                f"{source}: {name} holds NaN or infinite values: the training that made it has diverged, or the file "
+                "is damaged. Take another checkpoint, or fetch the file again"
+            )
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse an archive that says it holds more than there is: torch.save does not compress."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("its entries are larger than the file")
+
+
+def _is_plain(tensor: object, size: int) -> bool:
+    """Whether this is a dense tensor in memory whose values a file of some bytes can hold."""
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_nested)
+        and tensor.numel() * tensor.element_size() <= size
+    )
 
 
 def _unreadable(path: Path, reason: str) -> str:
@@ -81,14 +124,19 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
             f"weights file {path}: this is a training checkpoint. Give it as checkpoint= to evaluate, ckpt_path= to "
             "resume or fork_from= to start a new run from it"
         )
-    while isinstance(content, dict):
-        inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)), None)
-        if inner is None:
-            break
-        content = inner
+    for _ in range(_NESTED):
+        inner = [
+            content[key] for key in _CONTAINERS if isinstance(content, dict) and isinstance(content.get(key), dict)
+        ]
+        content = inner[0] if inner else content
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         keys = f"its keys are {some(list(map(str, content)))}" if isinstance(content, dict) else type(content).__name__
         raise WeightsError(f"weights file {path}: no state dict in it, at its top or under {_CONTAINERS} ({keys})")
+    if strange := [str(name) for name, tensor in content.items() if not _is_plain(tensor, path.stat().st_size)]:
+        raise WeightsError(
+            f"weights file {path}: sparse, quantized or nested tensors, or more values than the file can hold: "
+            f"{some(strange)}. Save plain ones: tensor.to_dense().contiguous()"
+        )
     prefix = "module." if all(str(name).startswith("module.") for name in content) else ""
     return {str(name).removeprefix(prefix): tensor for name, tensor in content.items()}
 

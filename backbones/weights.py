@@ -24,7 +24,7 @@ from backbones.files import fetch
 from backbones.onnx import onnx_classifier, onnx_state
 from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
 from backbones.registry import REGISTRY, Kind, WeightsEntry
-from backbones.state import WeightsError, file_sha256, load_state, some
+from backbones.state import WeightsError, check_finite, file_sha256, load_state, some
 
 __all__ = [
     "IMAGENET",
@@ -78,7 +78,7 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
         How the images must be prepared. A plain file does not tell; ImageNet's values are taken for it.
 
     Raises:
-        WeightsError: not found, unsafe, or any key missing, unexpected or of another shape.
+        WeightsError: not found, unsafe, not finite, or any key missing, unexpected, of another shape or of integers.
     """
     if weights == "random":
         warnings.warn(f"weights=random: {_KINDS[kind]} starts untrained", UserWarning, stacklevel=2)
@@ -118,7 +118,13 @@ def classifier_state(weights: str) -> dict[str, Tensor] | None:
         matrix = state.get(f"{prefix}weight")
         whole = prefix != "classifier.0." or not any(re.match(r"classifier\.[1-9]", name) for name in state)
         if matrix is not None and matrix.ndim == 2 and whole:
-            return {"weight": matrix, "bias": state.get(f"{prefix}bias", matrix.new_zeros(len(matrix)))}
+            bias = state.get(f"{prefix}bias", matrix.new_zeros(len(matrix)))
+            if not matrix.is_floating_point() or not bias.is_floating_point() or bias.shape != matrix.shape[:1]:
+                raise WeightsError(
+                    f"weights {weights}: {prefix}weight is {matrix.dtype} {tuple(matrix.shape)} and {prefix}bias "
+                    f"{bias.dtype} {tuple(bias.shape)}, which are no linear layer: take another file"
+                )
+            return {"weight": matrix, "bias": bias}
     return None
 
 
@@ -200,7 +206,9 @@ def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Prepro
         )
     except ValueError as error:
         raise WeightsError(f"weights {weights}: their images cannot be prepared here: {error}") from error
-    return model.state_dict(), weights, preprocessing
+    state = model.state_dict()
+    check_finite(state, f"weights {weights}")
+    return state, weights, preprocessing
 
 
 def _in_order(state: dict[str, Tensor], architecture: str, source: str) -> dict[str, Tensor]:
@@ -249,7 +257,7 @@ def _fit_vgg(state: dict[str, Tensor], network: nn.Module) -> None:
         if prefix is None:
             continue
         tensor, target = state.pop(name), _VGG_CLASSIFIER[prefix] + name.removeprefix(prefix)
-        if target in own and len(tensor) == len(own[target]) and tensor.numel() == own[target].numel():
+        if target in own and tensor.shape[:1] == own[target].shape[:1] and tensor.numel() == own[target].numel():
             # torchvision's matrix on the flattened map is timm's kernel as large as the map
             tensor = tensor.reshape(own[target].shape)
         state[target] = tensor
@@ -259,9 +267,9 @@ def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) ->
     """Fits square grids of position embeddings to the network's (bicubic, antialiased), class token kept."""
     for name in [name for name in state if name.endswith("pos_embed")]:
         published, own = state[name], network.state_dict().get(name)
-        if own is None or published.ndim != 3 or published.shape[1] == own.shape[1]:
+        if own is None or published.shape == own.shape or published.shape[::2] != own.shape[::2]:
             continue
-        sides = [math.isqrt(tokens.shape[1] - 1) for tokens in (published, own)]
+        sides = [math.isqrt(max(tokens.shape[1] - 1, 0)) for tokens in (published, own)]
         if any(side**2 + 1 != tokens.shape[1] for side, tokens in zip(sides, (published, own), strict=True)):
             continue  # no class token or not square: reported as mis-shaped
         _log.info("%s resized from %d x %d to %d x %d patches", name, sides[0], sides[0], sides[1], sides[1])
@@ -282,6 +290,11 @@ def _check(
             f"{name} is {tuple(state[name].shape)}, should be {tuple(own[name].shape)}"
             for name in own
             if name in state and state[name].shape != own[name].shape
+        ],
+        "not of floating-point numbers": [
+            f"{name} is {state[name].dtype}"
+            for name in own
+            if name in state and own[name].is_floating_point() and not state[name].is_floating_point()
         ],
     }
     if not any(problems.values()):

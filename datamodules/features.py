@@ -37,10 +37,11 @@ class FeaturesDataModule(FaceDataModule):
         labels: lists and labels; no image of it is read.
         train_splits: what is trained on. ``[train, val]`` is the published train+val regime, in which validation scores
             are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
+        cache_dir: where is remembered what of the store was checked; see ``FeatureStore``. None: never.
         **options: see ``FaceDataModule``; those of images have no effect, ``follow_outside`` holds for ``labels``.
 
     Raises:
-        StoreError: there is no such store, or it has nothing of a video that has images.
+        StoreError: there is no such store, it is damaged, or it has nothing of a video that has images.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class FeaturesDataModule(FaceDataModule):
         labels: FaceDataModule,
         *,
         train_splits: Sequence[Literal["train", "val"]] = ("train",),
+        cache_dir: str | None = None,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
         if not train_splits or not set(train_splits) <= {"train", "val"}:
             raise ValueError(f"data.train_splits is {list(train_splits)}, expected some of train, val")
-        self.store = FeatureStore(store)
+        self.store = FeatureStore(store, None if cache_dir is None else Path(cache_dir).expanduser())
         self.labels = labels
         self.labels.follow_outside |= self.follow_outside
         self.root = labels.root
@@ -78,6 +80,7 @@ class FeaturesDataModule(FaceDataModule):
         return self._places[split]
 
     def _find(self, split: Split, frames: Frames) -> Places:
+        self.store.check(frames.video)
         places = self.store.find(frames.video, frames.frame)
         image = self.labels.has_image(split)
         lacking = [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -13,17 +11,14 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from affect.errors import UserError
-from affect.files import whole_file
+from affect.cache import kept_file, read_kept, write_kept
 from datamodules.links import Links
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
-_VERSION: Final = 2  # of what is kept
 _ABSENT: Final = (errno.ENAMETOOLONG, errno.ELOOP)
 
 _log = logging.getLogger(__name__)
-_warned: set[Path] = set()  # folders of kept listings that cannot be written to
 Content = TypeVar("Content")
 
 
@@ -99,8 +94,8 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     """
     links.check(root)
     where = str(root.absolute())
-    kept = None if cache is None else _kept(cache, where)
-    known: dict[str, Any] = {} if kept is None else _read(kept, where) or {}
+    kept = None if cache is None else kept_file(cache, where)
+    known: dict[str, Any] = {} if kept is None else read_kept(kept, where) or {}
     listings: dict[str, Any] = {}
     images: list[str] = []
     refused: list[Path] = []
@@ -133,7 +128,7 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     if refused:
         _log.warning("%s: no permission to list it, left out; so are %d more folders", refused[0], len(refused) - 1)
     if kept is not None and listings != known:
-        _write(kept, where, listings)
+        write_kept(kept, where, listings)
     return sorted(images)
 
 
@@ -152,12 +147,12 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
     if cache is None:
         return read()
     where = f"{folder.absolute()}: {what}"
-    kept, stamp = _kept(cache, where), folder.stat().st_mtime_ns  # before reading, as above
-    found = _read(kept, where)
+    kept, stamp = kept_file(cache, where), folder.stat().st_mtime_ns  # before reading, as above
+    found = read_kept(kept, where)
     if found is not None and found["stamp"] == stamp:
         return cast(Content, found["content"])
     content = read()
-    _write(kept, where, {"stamp": stamp, "content": content})
+    write_kept(kept, where, {"stamp": stamp, "content": content})
     return content
 
 
@@ -171,31 +166,3 @@ def _is_folder(entry: os.DirEntry[str], link: bool) -> bool:
         return not (link and _is_image(entry.name)) and entry.is_dir()
     except OSError:  # links in a ring
         return False
-
-
-def _kept(cache: Path, where: str) -> Path:
-    return cache / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.json"
-
-
-def _read(kept: Path, where: str) -> Any:
-    """What is kept of a folder; None where the file is missing, damaged, another folder's, or of another version."""
-    try:
-        digest, _, text = kept.read_bytes().partition(b"\n")
-    except OSError:
-        return None
-    if hashlib.sha256(text).hexdigest().encode() != digest:
-        return None
-    version, folder, content = json.loads(text)
-    return content if (version, folder) == (_VERSION, where) else None
-
-
-def _write(kept: Path, where: str, content: Any) -> None:
-    """Keep what was read, with a checksum; a cache that cannot be written to costs time and no more."""
-    text = json.dumps([_VERSION, where, content]).encode()
-    try:
-        with whole_file(kept, shared=True) as beside:
-            beside.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
-    except (OSError, UserError) as error:
-        if kept.parent not in _warned:
-            _warned.add(kept.parent)
-            _log.warning("%s: listings cannot be kept, so folders are listed at every start (%s)", kept.parent, error)

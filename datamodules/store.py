@@ -6,86 +6,60 @@ Layout, below one folder::
     <video>/part-00000/frame.npy       (n,) int32 frame numbers
     <video>/part-00000/embedding.npy   (n, E) float16 or float32
     <video>/part-00000/outputs.npy     (n, O) float32, the network's own scores
+    <video>/part-00000/sha256.txt      checksums of these files, as the program sha256sum writes them
 
-A part is written beside its name and renamed when it is complete, so that a kill costs at most the video that was being
-written. Frames that a later list asks for besides go into a further part; nothing is written over.
+A file is checked when a process opens it for the first time; what was found good is remembered in the cache by size and
+time. A part is written beside its name and renamed when it is complete, so that a kill costs at most the video that was
+being written. Frames that a later list asks for besides go into a further part; nothing is written over.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
+from rich.progress import Progress
 
-from datamodules.labels import DataError
+from affect.cache import kept_file, read_kept, write_kept
+from affect.files import locked
+from datamodules.store_files import (
+    ARRAYS,
+    INFO,
+    WRITING,
+    Dtype,
+    FloatArray,
+    PartWriter,
+    StoreError,
+    StoreInfo,
+    check_array,
+    open_array,
+    read_checksums,
+)
 
-Dtype = Literal["float16", "float32"]
-FloatArray = npt.NDArray[np.float32]
+__all__ = [
+    "Dtype",
+    "FeatureStore",
+    "Features",
+    "PartWriter",
+    "Places",
+    "StoreError",
+    "StoreInfo",
+    "open_store",
+    "problems",
+    "rows_by_video",
+    "share",
+    "writing",
+]
+
 IntArray = npt.NDArray[np.int64]
-
-SCHEMA_VERSION: Final = 1
-INFO: Final = "store.json"
-_ARRAYS: Final = ("frame", "embedding", "outputs")
-
-
-class StoreError(DataError):
-    """A feature store that cannot be used; the message names the folder and the mend."""
-
-
-@dataclass(frozen=True)
-class StoreInfo:
-    """What all features of a store have in common.
-
-    Attributes:
-        network: name of what made them, for people.
-        sha256: of that network's weights: heads learnt on one network's features do not fit another's.
-        embedding: length E of an embedding.
-        outputs: names of the network's O own scores, in order; none where it has no classifier.
-        images: name of the image folder below the data's root; crops and aligned crops give other features.
-        image_size: side of the square input in pixels.
-        dtype: of the embeddings on disk.
-        schema_version: of this layout.
-    """
-
-    network: str
-    sha256: str
-    embedding: int
-    outputs: tuple[str, ...]
-    images: str
-    image_size: int
-    dtype: Dtype = "float16"
-    schema_version: int = SCHEMA_VERSION
-
-    @classmethod
-    def read(cls, root: Path) -> StoreInfo:
-        """Read ``store.json``.
-
-        Raises:
-            StoreError: no store, or one of another version.
-        """
-        path = root / INFO
-        if not path.is_file():
-            raise StoreError(f"{path}: no such file, so {root} is no feature store; make one with predict.py store=…")
-        try:
-            content = json.loads(path.read_text())
-            if content["schema_version"] != SCHEMA_VERSION:
-                raise StoreError(
-                    f"{path}: schema version {content['schema_version']}, this code reads {SCHEMA_VERSION}; make the "
-                    "store again with predict.py"
-                )
-            return cls(**{**content, "outputs": tuple(content["outputs"])})
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"{path}: not the description of a feature store ({error}); make it again") from error
 
 
 class Features(NamedTuple):
@@ -113,6 +87,7 @@ class FeatureStore:
 
     Args:
         root: its folder.
+        cache: folder in which is remembered what was checked, made where missing; None: never remembered.
 
     Attributes:
         info: what made it.
@@ -121,13 +96,14 @@ class FeatureStore:
         StoreError: there is none, or a part of it is damaged.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser()
+    def __init__(self, root: str | Path, cache: Path | None = None) -> None:
+        self.root, self.cache = Path(root).expanduser(), cache
         self.info = StoreInfo.read(self.root)
         self._maps: dict[tuple[int, str], npt.NDArray[Any]] = {}
+        self._checked: set[Path] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "info": self.info, "_maps": {}}  # loader processes map the files themselves
+        return {**vars(self), "_maps": {}}  # loader processes map the files themselves, and check none again
 
     @cached_property
     def parts(self) -> list[Path]:
@@ -141,6 +117,32 @@ class FeatureStore:
         for number, part in enumerate(self.parts):
             numbers.setdefault(part.parent.name, []).append(number)
         return numbers
+
+    def check(self, videos: Sequence[str]) -> None:
+        """Check all files of these videos now, not when they are first read: training should not wait, nor fail then.
+
+        Raises:
+            StoreError: see ``store_files.check_array``.
+        """
+        numbers = [number for video in dict.fromkeys(videos) for number in self._of_video.get(video, [])]
+        where = f"{self.root.absolute()}: checked"
+        kept = None if self.cache is None else kept_file(self.cache, where)
+        known: dict[str, Any] = {} if kept is None else read_kept(kept, where) or {}
+        found: dict[str, Any] = {}
+        with _progress() as progress:
+            for number in progress.track(numbers, description=f"checking {self.root}"):
+                sums = read_checksums(self.parts[number]) or {}
+                for name in ARRAYS:
+                    path = self.parts[number] / f"{name}.npy"
+                    if path in self._checked or not path.is_file():  # reading tells what is missing
+                        continue
+                    status, key = path.stat(), str(path.relative_to(self.root))
+                    found[key] = [status.st_size, status.st_mtime_ns, sums.get(name)]
+                    if known.get(key) != found[key]:
+                        check_array(self.parts[number], name, self.info, sums.get(name))
+                    self._checked.add(path)
+        if kept is not None and not found.items() <= known.items():
+            write_kept(kept, where, {**known, **found})
 
     def frames_of(self, video: str) -> npt.NDArray[np.int32]:
         """Frame numbers of a video that are there, in the order in which they were written."""
@@ -189,14 +191,11 @@ class FeatureStore:
     def _array(self, number: int, name: str) -> npt.NDArray[Any]:
         key = number, name
         if key not in self._maps:
-            path = self.parts[number] / f"{name}.npy"
-            try:
-                # an empty array cannot be mapped
-                self._maps[key] = np.load(path, mmap_mode="r" if os.path.getsize(path) > 4096 else None)
-            except (OSError, ValueError, EOFError) as error:
-                raise StoreError(
-                    f"{path}: cannot be read ({error}); delete {self.parts[number]} and run predict.py again"
-                ) from error
+            part = self.parts[number]
+            if (path := part / f"{name}.npy") not in self._checked:
+                check_array(part, name, self.info, (read_checksums(part) or {}).get(name))
+                self._checked.add(path)
+            self._maps[key] = open_array(part, name, self.info)
         return self._maps[key]
 
 
@@ -209,7 +208,7 @@ def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
     return dict(zip(numbers, np.split(order, ends[:-1]), strict=True)) if numbers else {}
 
 
-def open_store(root: Path, info: StoreInfo) -> FeatureStore:
+def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> FeatureStore:
     """Make a store, or open one that the same network has made, to add to it.
 
     Raises:
@@ -221,76 +220,75 @@ def open_store(root: Path, info: StoreInfo) -> FeatureStore:
         if differ:
             each = "; ".join(f"{name} is {getattr(found, name)}, not {getattr(info, name)}" for name in differ)
             raise StoreError(f"{root} is a store of other features: {each}. Give another store=…")
-    elif root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):  # another rank's beginning
-        raise StoreError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
     else:
+        _check_folder(root)
         root.mkdir(parents=True, exist_ok=True)
-        beside = root / f".{INFO}.{os.getpid()}"
-        beside.write_text(json.dumps(asdict(info), indent=2) + "\n")
-        os.replace(beside, root / INFO)
-    return FeatureStore(root)
+        info.write(root)
+    return FeatureStore(root, cache)
 
 
-class PartWriter:
-    """Writes one part of a video, batch after batch; memory does not grow with the video.
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Keep a second extraction out of a store during the block; what killed ones left in it is deleted at the end.
+
+    Args:
+        root: of the store, which may not be there yet.
+
+    Raises:
+        LockedError: another process writes to the store.
+        StoreError: something else is there.
+    """
+    _check_folder(root)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(root, "feature store"):
+            yield
+            for left in (*root.glob(f"*/{WRITING}"), *root.glob(f".{INFO}.*")):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                with suppress(OSError):  # the folder of a video of which nothing else is there
+                    left.parent.rmdir()
+    finally:
+        with suppress(OSError):  # there is something in it, as a rule
+            root.rmdir()
+
+
+def _check_folder(root: Path) -> None:
+    """Refuse a place that holds something else than a store."""
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"{root} is a file, not a folder. Give another store=…")
+    # what begins with a dot is another rank's beginning
+    if root.is_dir() and not (root / INFO).is_file() and any(not path.name.startswith(".") for path in root.iterdir()):
+        raise StoreError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
+
+
+def problems(root: Path) -> tuple[int, list[str]]:
+    """Check every file of a store, whatever was remembered.
 
     Args:
         root: of the store.
-        video: name of the video, which becomes a folder.
-        info: of the store.
+
+    Returns:
+        Number of parts, and a message for each thing that is wrong.
+
+    Raises:
+        StoreError: there is no store, or its description is damaged.
     """
+    store, found = FeatureStore(root), list[str]()
+    with _progress() as progress:
+        for part in progress.track(store.parts, description=f"checking {root}"):
+            try:
+                sums = read_checksums(part) or {}
+                for name in ARRAYS:
+                    check_array(part, name, store.info, sums.get(name))
+            except StoreError as error:  # the first of a part, which is to be deleted anyway
+                found.append(str(error))
+    return len(store.parts), found
 
-    def __init__(self, root: Path, video: str, info: StoreInfo) -> None:
-        self.folder, self.info = root / video, info
-        self.beside = self.folder / ".writing"
-        shutil.rmtree(self.beside, ignore_errors=True)  # of a run that was killed
-        self.beside.mkdir(parents=True)
-        self.count = 0
-        self._files: dict[str, BinaryIO] = {}
-        for name in _ARRAYS:
-            self._files[name] = (self.beside / f"{name}.npy").open("wb")
-            self._header(name)
 
-    def add(self, frame: npt.NDArray[np.integer[Any]], embedding: FloatArray, outputs: FloatArray) -> None:
-        """Add n frames: (n,) numbers, (n, E) and (n, O).
-
-        Raises:
-            StoreError: a value is not finite, in the store's precision.
-        """
-        for name, values in zip(_ARRAYS, (frame, embedding, outputs), strict=True):
-            with np.errstate(over="ignore"):  # found below
-                stored = np.ascontiguousarray(values, dtype=self._dtype(name))
-            if not np.isfinite(stored).all():
-                raise StoreError(
-                    f"{self.folder}: {name} of a frame is not finite in {stored.dtype}; give dtype=float32, or a "
-                    "network that has not diverged"
-                )
-            self._files[name].write(stored.tobytes())
-        self.count += len(frame)
-
-    def finish(self) -> None:
-        """Complete the part: it is there, or it is not."""
-        for name, file in self._files.items():
-            file.seek(0)
-            self._header(name)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        number = len(list(self.folder.glob("part-*")))
-        if self.count:
-            os.replace(self.beside, self.folder / f"part-{number:05d}")
-        else:
-            shutil.rmtree(self.beside)
-
-    def _dtype(self, name: str) -> Any:
-        return {"frame": "int32", "embedding": self.info.dtype, "outputs": "float32"}[name]
-
-    def _header(self, name: str) -> None:
-        """Write the header for the present number of rows; NumPy leaves room in it for the first axis to grow."""
-        columns = {"frame": (), "embedding": (self.info.embedding,), "outputs": (len(self.info.outputs),)}[name]
-        described = np.lib.format.dtype_to_descr(np.dtype(self._dtype(name)))
-        header = {"descr": described, "fortran_order": False, "shape": (self.count, *columns)}
-        np.lib.format.write_array_header_1_0(self._files[name], header)
+def _progress() -> Progress:
+    """A progress bar for people, gone at the end."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def share(sizes: Sequence[int], world_size: int) -> list[list[int]]:

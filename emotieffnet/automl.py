@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from affect.checksums import sealed, unsealed
+from affect.files import whole_file, write_whole
 from backbones.state import file_sha256
 from datamodules.labels import AU_NAMES, EXPRESSIONS
 from training.checkpoints import CheckpointError
@@ -110,28 +111,25 @@ class AutoML:
         return whole
 
     def save(self, folder: Path) -> None:
-        """Write the model, which is a pickle, and its hash and description beside it."""
+        """Write the model, which is a pickle, and then its hash and description, without which it is not read."""
         import joblib
 
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{MODEL}.writing"
-        joblib.dump(self.model, beside, compress=3)
-        os.replace(beside, folder / MODEL)
+        with whole_file(folder / MODEL) as beside:
+            joblib.dump(self.model, beside, compress=3)
         described = {
             **self.description,
             "task": self.task,
             "classes": self.classes.tolist(),
             "sha256": file_sha256(folder / MODEL),
         }
-        beside.write_text(json.dumps(described, indent=2) + "\n")
-        os.replace(beside, folder / DESCRIPTION)
+        write_whole(folder / DESCRIPTION, json.dumps(sealed(described), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path, *, trust: bool) -> AutoML:
         """Read a model that ``save`` wrote.
 
         Raises:
-            CheckpointError: none there, not trusted, or not the file whose hash was recorded.
+            CheckpointError: none there, a damaged description, not trusted, or not the file whose hash was recorded.
             ConfigError: LightAutoML is not installed.
         """
         if not (folder / DESCRIPTION).is_file() or not (folder / MODEL).is_file():
@@ -141,7 +139,7 @@ class AutoML:
                 f"{folder / MODEL} is a pickle, and reading it runs what it holds. If you, or somebody whom you trust, "
                 "made it, give trust=true"
             )
-        described = json.loads((folder / DESCRIPTION).read_text())
+        described = _described(folder / DESCRIPTION)
         if file_sha256(folder / MODEL) != described["sha256"]:
             raise CheckpointError(
                 f"{folder / MODEL} is not the file that {DESCRIPTION} was written for: train it again"
@@ -150,6 +148,21 @@ class AutoML:
         import joblib
 
         return cls(joblib.load(folder / MODEL), described["task"], np.array(described["classes"]), described)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What ``save`` wrote of a model."""
+    try:
+        described = unsealed(dict(json.loads(path.read_text(encoding="utf-8"))), path, "a model of automl.py")
+        task, classes = described["task"], described["classes"]
+        columns = EXPRESSIONS if task == "expression" else _TARGETS[task]
+        if not all(type(number) is int and 0 <= number < len(columns) for number in classes):
+            raise ValueError(f"classes {classes}")
+        if type(described["sha256"]) is not str:
+            raise TypeError("sha256 is no text")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not as automl.py wrote it ({error!r}): train it again") from error
+    return described
 
 
 def require() -> None:

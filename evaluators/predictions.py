@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datamodules.labels import EXPRESSIONS
 from evaluators.metrics import AffectScores, Predictions, Scores
+from evaluators.parquet import open_parquet, write_parquet
 from evaluators.table import (
     FloatArray,
     FrameList,
@@ -30,11 +31,9 @@ from evaluators.table import (
     column_names,
     from_columns,
     known_columns,
-    open_parquet,
     read_table,
     some_rows,
     to_columns,
-    write_parquet,
     write_table,
 )
 from evaluators.thresholds import Thresholds

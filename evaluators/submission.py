@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from affect.files import whole_file
+from affect.files import check_output, sync, whole_file
 from affect.names import below
 from datamodules.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, UNI_HEADERS, UniTask
 from evaluators.metrics import TASKS
@@ -92,6 +92,29 @@ def write_uni_submission(
     return filled
 
 
+def check_destination(destination: str | Path, *, per_video: bool = False) -> Path:
+    """Check that a submission can be written to a place.
+
+    Args:
+        destination: the text file, or the folder.
+        per_video: it is the folder of a file per video.
+
+    Returns:
+        The path with all links resolved.
+
+    Raises:
+        OutputError: a folder, a device or the like is where the file should be.
+        TableError: something else than an empty folder is where the folder should be.
+    """
+    if not per_video:
+        return check_output(Path(destination))
+    folder = Path(destination).expanduser().resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        problem = "not empty" if folder.is_dir() else "not a folder"
+        raise TableError(f"{destination} is {problem}: give another folder for the submission's files")
+    return folder
+
+
 def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tuple[int, dict[str, list[str]]]:
     """Number of filled rows, and what each row says of each task, comma-separated."""
     missing = [task for task in tasks if task not in table.tasks]
@@ -120,8 +143,7 @@ def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tu
 
 def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> None:
     """Write a file per video into a new folder, which is renamed when it is complete."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TableError(f"{folder} is not empty: give another folder for the submission's files")
+    folder = check_destination(folder, per_video=True)
     rows_of: dict[str, list[int]] = {}
     for row, video in enumerate(table.video):
         rows_of.setdefault(video, []).append(row)
@@ -139,7 +161,9 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
     path_of = {video: below(beside, f"{video}.txt") for video in rows_of}
     for video, rows in rows_of.items():
         _write(header, (lines[row] for row in rows), path_of[video])
+    sync(beside)
     os.replace(beside, folder)
+    sync(folder.parent)
 
 
 def _write_lsd(table: Table, path: Path) -> int:

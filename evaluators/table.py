@@ -3,7 +3,8 @@
 A table is a Parquet file with the columns ``row``, ``video``, ``frame``, ``image``, then float32 predictions of the
 tasks that the model has: ``valence``, ``arousal`` in [-1, 1], ``expr_<name>`` and ``au<k>`` probabilities, and optional
 ``logit_expr_<name>``, ``logit_au<k>``. A row whose image could not be read is there with nulls (in memory: NaN). The
-file's metadata holds one JSON object under ``prediction_table``: schema version, label-file hashes, what made it.
+file's metadata holds one JSON object under ``prediction_table``: schema version, label-file hashes, what made it; and
+under ``sha256`` a checksum of all columns and the other metadata, however the file lays them out.
 """
 
 from __future__ import annotations
@@ -16,24 +17,19 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from affect.errors import UserError
-from affect.files import whole_file
 from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import TASKS
+from evaluators.parquet import TableError as TableError
+from evaluators.parquet import open_parquet, write_parquet
 
 SCHEMA_VERSION: Final = 1
 METADATA_KEY: Final = b"prediction_table"
-IDENTITY: Final = ("row", "video", "frame", "image")
+IDENTITY: Final = {"row": "integer", "video": "string", "frame": "integer", "image": "string"}
 
 FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
-
-
-class TableError(UserError):
-    """A prediction table, or a part of one, that cannot be used; the message names the file and the mend."""
 
 
 class LabelArrays(Protocol):
@@ -163,20 +159,17 @@ def read_table(path: str | Path) -> Table:
     """Read a table and check it.
 
     Raises:
-        TableError: no such file, not Parquet, not a prediction table, another schema version, a column is missing,
-            rows are not 0..N-1, a value is NaN or outside its range.
+        TableError: no such file, not Parquet, damaged, not a prediction table, another schema version, a column is
+            missing or of another type, rows are not 0..N-1, a value is NaN or outside its range.
     """
     content = open_parquet(Path(path))
-    raw = (content.schema.metadata or {}).get(METADATA_KEY)
-    if raw is None:
-        raise TableError(f"{path}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework")
-    metadata = json.loads(raw)
-    version = metadata.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise TableError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
+    metadata = _metadata(content, str(path))
     missing = [name for name in IDENTITY if name not in content.column_names]
     if missing:
         raise TableError(f"{path}: no column {', '.join(missing)}")
+    for name, kind in IDENTITY.items():
+        if not _is(kind, content[name].type) or content[name].null_count:
+            raise TableError(f"{path}: column {name} is {content[name].type}, expected {kind} without nulls")
     if not np.array_equal(content["row"].to_numpy(), np.arange(len(content))):
         raise TableError(f"{path}: column row is not 0..{len(content) - 1} in order")
     expressions, keys = known_columns(content.column_names, str(path))
@@ -192,6 +185,26 @@ def read_table(path: str | Path) -> Table:
         metadata=metadata,
         source=str(path),
     )
+
+
+def _metadata(content: Any, source: str) -> dict[str, Any]:
+    """What an Arrow table says of what made it."""
+    raw = (content.schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise TableError(
+            f"{source}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework"
+        )
+    try:
+        metadata: dict[str, Any] = dict(json.loads(raw))
+        files = {str(name): str(sha256) for name, sha256 in dict(metadata.get("label_files", {})).items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TableError(
+            f"{source}: its {METADATA_KEY.decode()!r} metadata is damaged ({error}); predict again"
+        ) from error
+    version = metadata.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise TableError(f"{source}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
+    return {**metadata, "label_files": files} if "label_files" in metadata else metadata
 
 
 def check_same_list(tables: Sequence[FrameList], names: Sequence[str] | None = None) -> None:
@@ -277,33 +290,26 @@ def from_columns(table: Any, names: Sequence[str], source: str) -> FloatArray:
     """(N, len(names)) float32, NaN for nulls and where the table has no such column.
 
     Raises:
-        TableError: a column holds NaN.
+        TableError: a column holds NaN, an infinite value, or no floating-point numbers.
     """
     result = np.full((len(table), len(names)), np.nan, dtype=np.float32)
     for index, name in enumerate(names):
         if name not in table.column_names:
             continue
+        if not _is("floating", table[name].type):
+            raise TableError(f"{source}: column {name} is {table[name].type}, expected floating-point numbers")
         result[:, index] = table[name].to_numpy()
-        if np.isnan(result[:, index]).sum() != table[name].null_count:
-            raise TableError(f"{source}: column {name} holds NaN; a missing prediction must be null")
+        if np.isfinite(result[:, index]).sum() != len(table) - table[name].null_count:
+            raise TableError(f"{source}: column {name} holds NaN or infinity; a missing prediction must be null")
     return result
 
 
-def open_parquet(path: Path) -> Any:
-    """A Parquet file as an Arrow table.
-
-    Raises:
-        TableError: no such file, or not Parquet.
-    """
-    if not path.is_file():
-        raise TableError(f"{path}: no such prediction table")
-    try:
-        return pq.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
-
-
-def write_parquet(table: Any, path: Path) -> None:
-    """Write an Arrow table: the file appears as a whole or not at all."""
-    with whole_file(path) as beside:
-        pq.write_table(table, beside)
+def _is(kind: str, column_type: Any) -> bool:
+    """Whether an Arrow type is one of a kind, in whatever width."""
+    return bool(
+        {
+            "integer": pa.types.is_integer,
+            "floating": pa.types.is_floating,
+            "string": lambda one: pa.types.is_string(one) or pa.types.is_large_string(one),
+        }[kind](column_type)
+    )

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.files import whole_file
 from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from rendering import video
 from rendering.affect import CONTEMPT, TAKES_PART
@@ -109,9 +110,8 @@ def main(arguments: list[str]) -> None:
     """Write the sheet to the one path given."""
     if len(arguments) != 1:
         raise SystemExit("usage: python -m rendering.contact_sheet OUT.png")
-    path = Path(arguments[0])
-    if not cv2.imwrite(str(path), contact_sheet()):
-        raise SystemExit(f"{path}: could not be written; does its folder exist?")
+    with whole_file(Path(arguments[0])) as beside:
+        beside.write_bytes(cv2.imencode(".png", contact_sheet())[1].tobytes())
 
 
 if __name__ == "__main__":

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from affect import files
 from automl import automl
 from backbones.preprocessing import IMAGENET
 from datamodules.pictures import read_image
@@ -26,7 +24,8 @@ from evaluators.table import TableError
 from predict import predict
 from rendering.uni import render_uni
 from tests.conftest import SMALL
-from tests.test_train import HEADS, REPOSITORY, command, evaluate_here, scores_of
+from tests.kills import killed
+from tests.test_train import HEADS, command, evaluate_here, scores_of
 from train import train
 from training.assembly import build_data
 from training.checkpoints import CheckpointError, load_module
@@ -72,7 +71,7 @@ def crops(videos: Path, split: str) -> set[str]:
 
 
 def content(store: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*.npy"))}
+    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
 
 
 def test_every_crop_has_the_features_that_the_network_gives(videos: Path, checkpoint: Path, store: Path) -> None:
@@ -106,32 +105,66 @@ def test_a_second_run_makes_nothing_again_and_a_longer_list_adds(
 ) -> None:
     predict(composed(videos, checkpoint, tmp_path, "splits=[val]"))
     first = content(tmp_path / "store")
-    assert {name.split("/")[0] for name in first} == {path.name for path in videos.glob("cropped_aligned/val*")}
+    assert {name.split("/")[0] for name in first} - {"store.json"} == {
+        path.name for path in videos.glob("cropped_aligned/val*")
+    }
     predict(composed(videos, checkpoint, tmp_path, f"paths.run_dir={tmp_path}/again"))
     assert content(tmp_path / "store") == content(store)
     assert first.items() <= content(tmp_path / "store").items()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [("store.index", 1), ("file.written@store.json", 1), ("part.written", 4), ("part.renamed", 9)],
+)
 def test_a_killed_extraction_goes_on_to_the_same_store(
-    videos: Path, checkpoint: Path, store: Path, tmp_path: Path
+    videos: Path, checkpoint: Path, store: Path, tmp_path: Path, point: str, count: int
 ) -> None:
     arguments = [f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu", "data.batch_size=5",
                  f"store={tmp_path}/store", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
-    running = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "predict.py"), *arguments, f"paths.run_dir={tmp_path}/killed"],
-        cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("store/*/part-*")) and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL, "it had finished before it could be killed"
-    assert 0 < len(content(tmp_path / "store")) < len(content(store))
-    done = command("predict.py", *arguments, f"paths.run_dir={tmp_path}/again")
-    assert done.returncode == 0, done.stdout
+    done = killed(point, "predict.py", *arguments, f"paths.run_dir={tmp_path}/killed", count=count)
+    assert done.returncode == -signal.SIGKILL, done.stdout
+    assert content(tmp_path / "store") != content(store)
+    predict(composed(videos, checkpoint, tmp_path))
     assert content(tmp_path / "store") == content(store)
-    assert not list(tmp_path.glob("store/*/.writing"))
+
+
+def test_a_full_disk_ends_an_extraction_that_goes_on_later(
+    videos: Path, checkpoint: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 3
+
+    def full(point: str, path: Path) -> None:
+        nonlocal left
+        left -= point == "part.written"
+        if not left:
+            raise OSError(errno.ENOSPC, "no room", str(path))
+
+    monkeypatch.setattr(files, "hook", full)
+    with pytest.raises(OSError, match="no room"):
+        predict(composed(videos, checkpoint, tmp_path))
+    monkeypatch.undo()
+    assert len(FeatureStore(tmp_path / "store").parts) == 2
+    predict(composed(videos, checkpoint, tmp_path, f"paths.run_dir={tmp_path}/again"))
+    assert content(tmp_path / "store") == content(store)
+
+
+def test_a_second_extraction_is_refused_before_anything_is_done(
+    videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("predict._network", None)
+    monkeypatch.setattr("predict.build_data", None)
+    (tmp_path / "store").mkdir()
+    with (
+        files.locked(tmp_path / "store", "test"),
+        pytest.raises(files.LockedError, match=r"store: another process.* is writing to it"),
+    ):
+        predict(composed(videos, checkpoint, tmp_path))
+    (tmp_path / "store" / "precious").touch()
+    with pytest.raises(StoreError, match="not empty and has no store"):
+        predict(composed(videos, checkpoint, tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["store", "precious"]
 
 
 def test_processes_share_whole_videos(videos: Path, checkpoint: Path, store: Path, tmp_path: Path) -> None:

@@ -128,9 +128,13 @@ def test_data_outside_the_folder_are_not_read(exported, tmp_path):
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../secret")
-    (tmp_path / "inner" / "net.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(WeightsError, match=r"net\.onnx: not readable as an ONNX file"):
-        load_weights(fresh("small"), str(tmp_path / "inner" / "net.onnx"), kind="timm")
+    link = tmp_path / "inner" / "link"
+    link.symlink_to(tmp_path / "secret")
+    for location in ("../secret", str(tmp_path / "secret"), "link", "/dev/zero"):
+        tensor.external_data[0].value = location
+        (tmp_path / "inner" / "net.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(WeightsError, match=rf"keeps its tensors in {location}, which must lie beside it"):
+            load_weights(fresh("small"), str(tmp_path / "inner" / "net.onnx"), kind="timm")
 
 
 def test_without_the_package(exported, monkeypatch):

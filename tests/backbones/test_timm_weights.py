@@ -102,7 +102,9 @@ def test_the_classifier_of_a_state_dict(tmp_path, source, prefix):
 def test_no_single_linear_classifier(tmp_path, source):
     torch.save(timm.create_model(SMALL, num_classes=0).state_dict(), tmp_path / "backbone.pth")
     with torch.device("meta"):
-        hidden = {name: torch.zeros(1, 1) for name in vgg16().state_dict() if name.startswith("classifier.")}
+        hidden = {
+            name: torch.zeros(1, 1, device="cpu") for name in vgg16().state_dict() if name.startswith("classifier.")
+        }
     torch.save(hidden, tmp_path / "vgg.pth")
     for weights in ("random", str(tmp_path / "backbone.pth"), str(tmp_path / "vgg.pth")):
         assert classifier_state(weights) is None

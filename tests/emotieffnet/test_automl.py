@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from itertools import product
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affect import files
 from emotieffnet import automl
 from emotieffnet.automl import AutoML, AutoMLSettings, fit, hold_out
+from tests.changes import changed
 from training.checkpoints import CheckpointError
 from training.config import ConfigError
 
@@ -72,16 +75,16 @@ def test_labels_that_cannot_be_learnt_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("settings", "message"),
     [
         ({"validation": "test"}, "validation=test: there are videos, split, cv"),
         ({"folds": 1}, "folds 2 or more"),
         ({"algorithms": ["lgb"]}, "LightGBM does not learn several targets at once"),
     ],
 )
-def test_settings_are_checked(changed: dict[str, object], message: str) -> None:
+def test_settings_are_checked(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        AutoMLSettings(**{**FAST, **changed}).check("action_units")
+        AutoMLSettings(**{**FAST, **settings}).check("action_units")
 
 
 def test_without_the_extra_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +96,60 @@ def test_without_the_extra_there_is_one_clear_error(monkeypatch: pytest.MonkeyPa
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no automl\.json and automl\.joblib"):
         AutoML.load(tmp_path, trust=True)
+
+
+class Model:
+    """What can be pickled."""
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    pytest.importorskip("joblib")
+    AutoML(Model(), "action_units", np.array([0, 2]), {"validation": "videos"}).save(tmp_path)
+    return tmp_path
+
+
+def test_a_model_is_there_with_its_description_or_not(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed, or the disk is full, at each point of the writing: the former model, or an error."""
+    monkeypatch.setattr(automl, "require", lambda: None)
+    for point in ("automl.joblib", "automl.json"):
+        for moment in ("file.written", "file.renamed"):
+
+            def full(reached: str, path: Path, point: str = point, moment: str = moment) -> None:
+                if (reached, path.name) == (moment, point):
+                    raise OSError("no room")
+
+            monkeypatch.setattr(files, "hook", full)
+            with pytest.raises(OSError, match="no room"):
+                AutoML(Model(), "expression", np.array([1]), {"validation": "cv"}).save(saved)
+            described = json.loads((saved / automl.DESCRIPTION).read_text())["task"]
+            try:
+                assert AutoML.load(saved, trust=True).task == described
+            except CheckpointError as error:
+                assert "is not the file that" in str(error)  # noqa: PT017
+            assert sorted(path.name for path in saved.iterdir()) == ["automl.joblib", "automl.json"]
+
+
+def test_a_damaged_description_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automl, "require", lambda: None)
+    path = saved / automl.DESCRIPTION
+    whole = path.read_bytes()
+    described, random = AutoML.load(saved, trust=True).description, np.random.default_rng(0)
+    assert "checksum" not in described
+    for number in range(200):
+        path.write_bytes(changed(whole, random, number % 4))
+        try:
+            # a damaged name of the checksum is one entry more, and a warning
+            assert described.items() <= AutoML.load(saved, trust=True).description.items()
+        except CheckpointError as error:
+            assert str(saved) in str(error)  # noqa: PT017
+    old = {key: value for key, value in json.loads(whole).items() if key != "checksum"}
+    path.write_text(json.dumps(old))  # as 3aa692f wrote it
+    assert AutoML.load(saved, trust=True).description == described
+    for key, value in (("task", "x"), ("task", []), ("classes", [12]), ("classes", None), ("sha256", 3)):
+        path.write_text(json.dumps({**old, key: value}))
+        with pytest.raises(CheckpointError, match=r"automl\.json: not as automl\.py wrote it"):
+            AutoML.load(saved, trust=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 7)), min_size=1, max_size=60))

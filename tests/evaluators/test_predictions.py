@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affect import checksums
 from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import AffectScores
 from evaluators.predictions import (
@@ -22,6 +24,7 @@ from evaluators.predictions import (
     score_table,
     write_table,
 )
+from tests.changes import changed
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 
 METADATA = {"experiment": "emma", "checkpoint_sha256": "ab" * 32, "split": "val", "renderer_version": 3}
@@ -189,8 +192,13 @@ def test_parts_of_different_models(tmp_path):
 
 
 def change(path, edit):
-    """Rewrite a table file with an edit of its Arrow table."""
-    pq.write_table(edit(pq.read_table(path)), path)
+    """Rewrite a table file with an edit of its Arrow table, without the checksum."""
+    table = edit(pq.read_table(path))
+    pq.write_table(table.replace_schema_metadata(without_checksum(table)), path)
+
+
+def without_checksum(table):
+    return {key: value for key, value in (table.schema.metadata or {}).items() if key != b"sha256"}
 
 
 def metadata(**values):
@@ -218,6 +226,19 @@ def nan_in_au4(table):
         (lambda table: table.slice(1), r"column row is not 0\.\.8 in order"),
         (nan_in_au4, "column au4 holds NaN"),
         (lambda table: table.set_column(6, "expr_neutral", pa.array([2.0] * len(table))), r"outside \[0, 1\]"),
+        (
+            lambda table: table.set_column(2, "frame", pa.array(["1"] * len(table))),
+            "column frame is string, expected integer",
+        ),
+        (
+            lambda table: table.set_column(1, "video", pa.nulls(len(table), pa.string())),
+            "column video .* without nulls",
+        ),
+        (lambda table: table.set_column(4, "valence", pa.array(["0"] * len(table))), "column valence is string"),
+        *(
+            (lambda table, raw=raw: table.replace_schema_metadata({b"prediction_table": raw}), "metadata is damaged")
+            for raw in (b"{", b"[1]", b"\xff", b"null", b"[" * 100_000, b'{"label_files": 3}')
+        ),
     ],
 )
 def test_tables_that_are_refused(tmp_path, edit, message):
@@ -227,6 +248,46 @@ def test_tables_that_are_refused(tmp_path, edit, message):
     with pytest.raises(TableError, match=message) as error:
         read_table(path)
     assert str(path) in str(error.value)
+
+
+def same(table, other):
+    """Whether two tables say the same."""
+    return (
+        (list(table.video), list(table.image), table.frame.tolist(), table.metadata, table.expressions)
+        == (list(other.video), list(other.image), other.frame.tolist(), other.metadata, other.expressions)
+        and table.predictions.keys() == other.predictions.keys()
+        and all(
+            np.array_equal(table.predictions[key], other.predictions[key], equal_nan=True) for key in other.predictions
+        )
+    )
+
+
+def test_no_change_of_a_file_gives_another_value(tmp_path):
+    """Bits, bytes, cuts and insertions anywhere: columns, pages, schema, metadata, footer."""
+    frames = make_frames(40)
+    path = write(tmp_path, frames, make_predictions(frames), unreadable=[2])
+    whole, table, other = path.read_bytes(), read_table(path), []
+    random = np.random.default_rng(0)
+    for number in range(200):
+        path.write_bytes(changed(whole, random, number % 4))
+        with contextlib.suppress(TableError):
+            if not same(read_table(path), table):
+                other.append(number)
+    assert not other
+
+
+def test_tables_without_a_checksum_are_read_with_one_warning(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checksums, "_told", set())
+    frames = make_frames(9)
+    path = write(tmp_path, frames, make_predictions(frames))
+    table = read_table(path)
+    assert not caplog.records
+    change(path, lambda table: table)
+    assert same(read_table(path), table)
+    assert same(read_table(path), table)
+    assert [record.message for record in caplog.records] == [
+        f"{path}: a prediction table without a checksum, of an earlier version: damage would not be noticed"
+    ]
 
 
 def test_files_that_are_no_tables(tmp_path):

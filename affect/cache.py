@@ -1,0 +1,54 @@
+"""What takes long to find out, kept in a folder of this machine that may be deleted at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from affect.errors import UserError
+from affect.files import whole_file
+
+_VERSION: Final = 2  # of what is kept
+
+_log = logging.getLogger(__name__)
+_warned: set[Path] = set()  # caches that cannot be written to
+
+
+def kept_file(cache: Path, where: str) -> Path:
+    """The file of a cache in which something is kept.
+
+    Args:
+        cache: folder.
+        where: name of what is kept.
+    """
+    return cache / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.json"
+
+
+def read_kept(kept: Path, where: str) -> Any:
+    """What is kept under a name; None where the file is missing, damaged, another name's, or of another version."""
+    try:
+        digest, _, text = kept.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        return None
+    version, name, content = json.loads(text)
+    return content if (version, name) == (_VERSION, where) else None
+
+
+def write_kept(kept: Path, where: str, content: Any) -> None:
+    """Keep JSON values under a name, with a checksum; a cache that cannot be written to costs time and no more."""
+    text = json.dumps([_VERSION, where, content]).encode()
+    try:
+        with whole_file(kept, shared=True) as beside:
+            beside.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+    except (OSError, UserError) as error:
+        if kept.parent not in _warned:
+            _warned.add(kept.parent)
+            _log.warning(
+                "%s: what was found cannot be kept, so the next run does the same again (%s)", kept.parent, error
+            )

@@ -1,0 +1,58 @@
+"""Checksums inside the files that this framework writes, and one warning for older files that have none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from affect.errors import UserError
+
+CHECKSUM: Final = "checksum"
+"""Key of the checksum in a JSON object that ``sealed`` returns."""
+
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with a checksum of all its other entries."""
+    return {**content, CHECKSUM: _sha256(content)}
+
+
+def unsealed(content: Mapping[str, Any], path: Path, kind: str) -> dict[str, Any]:
+    """Check what ``sealed`` returned, as read from a file, and take the checksum off.
+
+    Args:
+        content: a JSON object; one without a checksum is taken as it is, with a warning.
+        path: of the file, for messages.
+        kind: see ``warn_unchecked``.
+
+    Raises:
+        UserError: the content is not that of which the checksum was taken.
+    """
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    if CHECKSUM not in content:
+        warn_unchecked(kind, path)
+    elif content[CHECKSUM] != _sha256(rest):
+        raise UserError(f"{path}: damaged: its content does not fit its checksum")
+    return rest
+
+
+def warn_unchecked(kind: str, path: Path) -> None:
+    """Warn that a file has no checksum, once per process and kind.
+
+    Args:
+        kind: of file, in the singular with its article, for example ``a prediction table``.
+        path: the first such file.
+    """
+    if kind not in _told:
+        _told.add(kind)
+        _log.warning("%s: %s without a checksum, of an earlier version: damage would not be noticed", path, kind)
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
