@@ -213,7 +213,7 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
 
 def _given(arguments: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """The values of some keys on a command line, where they are plain text."""
-    given = {}
+    given: dict[str, str] = {}
     for argument in arguments:
         key = argument.partition("=")[0]
         if key in names:
