@@ -27,6 +27,7 @@ from training.resuming import model_checkpoints, restoring
 from training.run import Run, opened_run
 from training.scoring import predict_table, report, report_losses, validate
 from training.stored import stored_config
+from training.sweep_jobs import run_job
 
 
 def train(config: DictConfig, resume: Path | None = None) -> float:
@@ -109,19 +110,11 @@ def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
     return Path(best.best_model_path), float(logged[-1] if score is None else score)
 
 
-def _refuse_distributed_sweep(config: DictConfig) -> None:
-    """Every rank of a distributed job would start the whole sweep again."""
-    if str(config.trainer.devices) != "1" or config.trainer.num_nodes != 1:
-        raise ConfigError(["a sweep runs one device per job: give trainer.devices=1"], "the command line")
-
-
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(config: DictConfig) -> float:
-    """Runs one job that Hydra composed."""
+def main(config: DictConfig) -> float | None:
+    """Runs what Hydra composed: one run, or one job of a sweep."""
     with clear_errors():
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            _refuse_distributed_sweep(config)
-        return train(config)
+        return run_job(config, train) if HydraConfig.get().mode is RunMode.MULTIRUN else train(config)
 
 
 if __name__ == "__main__":
