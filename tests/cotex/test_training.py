@@ -137,7 +137,7 @@ def test_photographs_in_the_layout_of_the_challenge(tmp_path: Path) -> None:
             if name:
                 (tmp_path / split / name).mkdir(parents=True, exist_ok=True)
                 (tmp_path / split / name / image.replace("/", "_")).symlink_to(PHOTOGRAPHS / "cropped_aligned" / image)
-    config = small_run(tmp_path, tmp_path / "run", "trainer.limit_train_batches=2")
+    config = small_run(tmp_path, tmp_path / "run", "trainer.limit_train_batches=2", "data.follow_outside=true")
     train(config)
     table = read_table(tmp_path / "run" / "predictions" / "val.parquet")
     assert len(table) == 498 - 86 - 18  # without neutral and other
