@@ -24,8 +24,9 @@ from training.ending import clear_errors
 from training.limits import ValidatedEnd, check_limits
 from training.module import MONITOR, AffectModule
 from training.resuming import model_checkpoints, restoring
-from training.run import Run, opened_run
+from training.run import Run, is_first_process, is_own, opened_run, run_folder
 from training.scoring import predict_table, report, report_losses, validate
+from training.slurm import check_leftovers, queued_again, this_start
 from training.stored import stored_config
 from training.sweep_jobs import run_job
 
@@ -40,8 +41,23 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     Returns:
         What the checkpoint was chosen by (``val/score``), for sweeps that search for it.
     """
+    if resume is None:
+        config, resume = _of_earlier_start(run_folder(config)) or (config, None)
     with opened_run(config, resume=resume is not None) as run:
         return _train(run, resume)
+
+
+def _of_earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
+    """What this run goes on from by itself, where its SLURM job was queued again and an epoch had been finished."""
+    last, start = folder / "checkpoints" / "last.ckpt", this_start()
+    if start is None or not last.is_file() or not is_own(folder):
+        return None
+    places = [argument for argument in start["arguments"] if argument.startswith("paths.cache_dir=")]
+    stored = stored_config([f"ckpt_path={last}", *places])
+    assert stored is not None
+    if is_first_process():
+        print(f"SLURM job {start['job']} was queued again and goes on from {last}")
+    return stored[0], last
 
 
 def _train(run: Run, resume: Path | None) -> float:
@@ -51,6 +67,8 @@ def _train(run: Run, resume: Path | None) -> float:
     settings = PostProcess.of(plain["postprocess"])
     fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
 
+    if resume is not None:
+        check_leftovers(folder)
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_module(plain["model"], initialise=not (resume or fork))
     for checkpoint in filter(None, (resume, fork)):
@@ -118,7 +136,7 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    with clear_errors():
+    with clear_errors(), queued_again(first=is_first_process()):
         sys.argv[1:] = literal_paths(sys.argv[1:])
         stored = stored_config(sys.argv[1:])
         if stored is not None:

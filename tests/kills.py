@@ -1,7 +1,8 @@
 """Run an entry point that is killed, or does something else, when it reaches a named point of ``affect.files.reached``.
 
 ``python tests/kills.py POINT COUNT ACTION SCRIPT ARGUMENT …``: at the COUNT-th time that POINT is reached, ACTION is
-``kill`` (SIGKILL to this process), ``term`` (SIGTERM to it), ``stop`` (SIGSTOP to it) or ``full`` (the disk is full).
+``kill`` (SIGKILL to this process), ``term`` (SIGTERM to it), ``stop`` (SIGSTOP to it), ``wait`` (tell, and then do
+nothing but handle signals until one ends it) or ``full`` (the disk is full).
 A POINT of the form ``name@part`` counts only paths whose name holds ``part``.
 """
 
@@ -51,6 +52,10 @@ def main() -> None:
         if left == 0:
             if action == "full":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            if action == "wait":
+                print(f"waiting at {point}", flush=True)
+                while True:
+                    signal.pause()
             os.kill(os.getpid(), SIGNALS[action])
 
     files.hook = hook

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
@@ -27,6 +28,7 @@ from training.assembly import build_module
 from training.checkpoints import CheckpointError, load_module
 from training.config import CONFIG_DIR, ConfigError, resolve
 from training.run import RunFolderError
+from training.slurm import this_start
 from training.stored import stored_config
 
 REPOSITORY = CONFIG_DIR.parent
@@ -260,6 +262,27 @@ def test_the_same_seed_gives_the_same_run_and_a_resumed_run_is_that_run(compose_
     again = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for name, value in whole.items():
         assert torch.equal(value, again[name]), name
+
+
+def test_a_job_that_slurm_queued_again_goes_on_with_the_stored_configuration(
+    run: Path, compose_run: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for name, value in {"JOB_ID": "12", "NTASKS": "1", "RESTART_COUNT": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    made = {**this_start(), "restarts": 0}
+    (tmp_path / "run" / "environment.json").write_text(json.dumps({"slurm": made}))
+    fitted: list[tuple[int | None, Path]] = []
+
+    def fit(trainer: pl.Trainer, *args: object, ckpt_path: Path, **kwargs: object) -> None:
+        fitted.append((trainer.max_epochs, ckpt_path))
+        raise KeyError("enough")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+    config = compose_run("experiment=emma", "trainer.max_epochs=7")
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"), pytest.raises(KeyError, match="enough"):
+        train(config)  # as Hydra runs it
+    assert fitted == [(2, tmp_path / "run" / "checkpoints" / "last.ckpt")]
 
 
 def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path: Path) -> None:

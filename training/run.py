@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from affect.errors import UserError
 from affect.files import LOCK, locked, reached, write_whole
 from backbones.files import weights_file
 from backbones.weights import file_sha256
+from training import slurm
 from training.config import resolve
 
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
@@ -53,25 +56,41 @@ def is_first_process() -> bool:
 
 
 def run_folder(config: DictConfig) -> Path:
-    """Where this run writes; the same in every process of it.
+    """Where this run writes, from now on fixed in ``config``; the same in every process and at every start of a job.
 
-    The default name holds the time, on which processes that torchrun or SLURM started by themselves would not agree;
-    those that Lightning starts are told by the first through the environment.
+    The default name holds the time, or under SLURM the job. Processes that torchrun started by themselves would not
+    agree on a time; those that Lightning starts are told by the first through the environment.
 
     Raises:
         RunFolderError: the processes cannot agree on a folder.
     """
     unresolved = OmegaConf.to_container(config.paths, resolve=False)
     assert isinstance(unresolved, dict)
-    timed = "${now" in str(unresolved["run_dir"])
+    pattern, job = str(unresolved["run_dir"]), slurm.job_name()
+    timed = "${now" in pattern
     if timed and not is_first_process() and RUN_FOLDER_VARIABLE in os.environ:
-        return Path(os.environ[RUN_FOLDER_VARIABLE])
-    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
-    if timed and processes > 1:
+        config.paths.run_dir = os.environ[RUN_FOLDER_VARIABLE]
+        return Path(config.paths.run_dir)
+    if timed and job:
+        config.paths.run_dir = re.sub(r"\$\{now:[^}]*\}", job, pattern)
+    elif timed and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise RunFolderError(f"{processes} processes need one folder to write to: give paths.run_dir=<folder>")
     folder = Path(config.paths.run_dir).absolute()
-    os.environ[RUN_FOLDER_VARIABLE] = str(folder)
+    if timed and job:
+        folder = _unused(folder)
+    config.paths.run_dir = os.environ[RUN_FOLDER_VARIABLE] = str(folder)
     return folder
+
+
+def _unused(folder: Path) -> Path:
+    """The folder, or where other runs of the same SLURM job have it, the first without one: ``…-2``, ``…-3``."""
+    others = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([folder], others) if not _content(one) or is_own(one))
+
+
+def is_own(folder: Path) -> bool:
+    """Whether the run in a folder is this very one: its SLURM job was queued again."""
+    return slurm.is_own(folder, first=is_first_process())
 
 
 class Run:
@@ -115,7 +134,6 @@ def opened_run(config: DictConfig, *, resume: bool = False) -> Iterator[Run]:
         LockedError: another process writes to it.
     """
     folder = run_folder(config)
-    config.paths.run_dir = str(folder)
     run = Run(folder, resolve(config), kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
     with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
@@ -157,16 +175,20 @@ def _held(run: Run, *, overwrite: bool) -> Iterator[None]:
 
 def _content(folder: Path) -> list[Path]:
     """What is in a run folder, without its lock and halves of files that a killed process left."""
+    if not folder.is_dir():
+        return []
     return [one for one in folder.iterdir() if one.name != LOCK and one.suffix != ".writing"]
 
 
 def _check(folder: Path, *, overwrite: bool) -> None:
     """Refuses a folder that has something in it; empties that of an unfinished first epoch, if told to.
 
+    Told or not, a SLURM job that was queued again starts over where it has nothing to go on from.
+
     Raises:
         RunFolderError: with the ways out that there are.
     """
-    if overwrite and is_unfinished(folder):
+    if is_own(folder) or (overwrite and is_unfinished(folder)):
         _remove(folder / name for name in _WRITTEN)
     elif _content(folder):
         hint = way_on(folder)
@@ -208,13 +230,12 @@ def finish_tracking(*, failed: bool) -> None:
 
 
 def write_provenance(path: Path, config: dict[str, Any]) -> None:
-    """Writes ``config.yaml`` (resolved) and ``environment.json`` (packages, git commit, hashes of weight files).
+    """Writes ``environment.json`` (packages, git commit, hashes of weight files) and ``config.yaml`` (resolved).
 
     A file that says this already is left as it is. Where a run is resumed in another environment, the new one is
     added to the list ``resumed`` in ``environment.json``.
     """
     path.mkdir(parents=True, exist_ok=True)
-    _write_changed(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     environment: dict[str, Any] = {
         "git": git_state(),
         "python": platform.python_version(),
@@ -223,11 +244,14 @@ def write_provenance(path: Path, config: dict[str, Any]) -> None:
         "weights": {str(file): file_sha256(file) for file in sorted(set(_weight_files(config)))},
     }
     first = _read_environment(path / "environment.json")
+    job = first.pop("slurm", None) if first else slurm.this_start()
     later = first.pop("resumed", [])
     if first and environment not in (first, *later):
         later = [*later, environment]
-    content = {**(first or environment), **({"resumed": later} if later else {})}
+    content = {**(first or environment), "slurm": job, **({"resumed": later} if later else {})}
+    # before the other: it tells a SLURM job that was queued again that this folder is its own
     _write_changed(path / "environment.json", json.dumps(content, indent=2) + "\n")
+    _write_changed(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 def _write_changed(path: Path, text: str) -> None:

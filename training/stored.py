@@ -8,13 +8,13 @@ folder and into the places that this command line and conf/ name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -152,8 +152,6 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
     if named[0] == "ckpt_path":
         config.paths.run_dir = str(folder)
         return config, path
-    default = f"{config.paths.output_dir}/{config.name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    config.paths.run_dir = given.get("paths.run_dir", default)
     config.fork_from = str(folder.absolute())
     return config, None
 
@@ -186,11 +184,22 @@ def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tup
     return merged, None if render is None else OmegaConf.create(render)
 
 
+@contextmanager
+def _second_hydra() -> Iterator[None]:
+    """Sets aside the Hydra that runs this process, if one does: there can be one at a time."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
 def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, str]) -> DictConfig:
     """A run's configuration with what the command line changes, its places being those of this machine."""
     path = folder / "config.yaml"
     content = read_config(path)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with _second_hydra(), initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         usual: Any = OmegaConf.to_container(compose("train"), resolve=False)
     for key in ("callbacks", "trainer", "paths"):
         if not isinstance(content.get(key), dict):

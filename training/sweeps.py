@@ -29,6 +29,7 @@ from affect.errors import UserError
 from affect.files import whole_file
 from evaluators.report import MAIN, NO_LABELS, aligned, read_records, read_scores
 from training.ending import clear_errors
+from training.slurm import job_name
 from training.stored import read_config
 from training.sweep_jobs import SweepError, failure_note, is_listed, refuse_distributed
 
@@ -57,7 +58,8 @@ class Job:
 def plan(config: DictConfig) -> list[Job]:
     """Lists the jobs of a sweep before any is started.
 
-    Where their folders are named after the time, that time is fixed for all of them, in ``config`` too.
+    Where their folders are named after the time, that time is fixed for all of them, in ``config`` too; in a SLURM job
+    they are named after the job, which goes on with them if it is queued again.
 
     Args:
         config: the composed configuration of the sweep, with the node ``hydra``.
@@ -67,9 +69,9 @@ def plan(config: DictConfig) -> list[Job]:
         ConfigError: a job wants more than one device.
     """
     paths = _unresolved_paths(config)
-    now = datetime.now()
+    now, slurm_job = datetime.now(), job_name()
     fixed = {
-        key: re.sub(r"\$\{now:([^}]*)\}", lambda time: now.strftime(time[1]), text)
+        key: re.sub(r"\$\{now:([^}]*)\}", lambda time: slurm_job or now.strftime(time[1]), text)
         for key, text in paths.items()
         if "${now:" in text
     }
@@ -81,9 +83,10 @@ def plan(config: DictConfig) -> list[Job]:
         with read_write(config.hydra.overrides), open_dict(config.hydra.overrides):
             config.hydra.overrides.task.extend(_path_overrides(fixed))
         keys = " ".join(f"'paths.{key}={text}'" for key, text in fixed.items())
+        named, new = ("SLURM job", "another job starts") if slurm_job else ("time", "the same command will start")
         print(
-            "the run folders of this sweep are named after the time, so the same command will start a new sweep; "
-            f"to go on with this one, add {keys}"
+            f"the run folders of this sweep are named after the {named}, so {new} a new sweep; to go on with this one, "
+            f"add {keys}"
         )
     first: dict[Path, Job] = {}
     for job in jobs:

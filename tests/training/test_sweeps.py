@@ -160,6 +160,16 @@ def test_a_sweep_named_after_the_time_says_what_goes_on_with_it(trained, sweep, 
     assert len(table(left)) == 2
 
 
+def test_a_sweep_in_a_slurm_job_goes_on_when_the_job_is_queued_again(trained, sweep, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    trained.ends = {1: raising(RuntimeError("out of memory"))}
+    assert "named after the SLURM job" in sweep("seed=0,1")[1]
+    trained.ends, trained.started = {}, []
+    assert sweep("seed=0,1")[0] is None
+    assert trained.started == [("1", "last.ckpt")]
+    assert len(table(tmp_path / "logs" / "emma" / "slurm-12" / "table.csv")) == 2
+
+
 def test_a_sweep_of_several_devices_is_refused_before_the_first(trained, sweep) -> None:
     code, _ = sweep("seed=0,1", "trainer.devices=2", "paths.run_dir=x/${seed}")
     assert "give trainer.devices=1" in code
