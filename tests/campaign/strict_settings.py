@@ -1,0 +1,216 @@
+"""Strict readers of the framework's own text files: JSON, YAML and the table of finished videos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from .strict_text import RefusedError, lines_of, name, number, whole
+
+FINISHED = (
+    "name",
+    "file",
+    "frames",
+    "frames_with_face",
+    "frames_with_others_only",
+    "fps",
+    "width",
+    "height",
+    "announced",
+    "seconds",
+)
+STORE = {
+    "network": str,
+    "sha256": str,
+    "embedding": int,
+    "outputs": list,
+    "images": str,
+    "image_size": int,
+    "dtype": str,
+    "schema_version": int,
+}
+_MORE_THAN_DATA = (
+    yaml.TagToken,
+    yaml.AnchorToken,
+    yaml.AliasToken,
+    yaml.DirectiveToken,
+    yaml.DocumentStartToken,
+    yaml.DocumentEndToken,
+)
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?[0-9]+[eE][+-]?[0-9]+")
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
+_AMBIGUOUS = re.compile(
+    r"[+-]?\.(?i:nan|inf)|(?i:y|yes|n|no|on|off|true|false|null)|~|=|<<|[+-]?[0-9][0-9_:xob.]*[0-9a-f]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*"
+)
+
+
+def plain_json(path: Path) -> Any:
+    """Reads JSON in which no key is there twice and every number is finite."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(found)) < len(found):
+            raise RefusedError("a key is there twice")
+        return dict(found)
+
+    def refuse(text: str) -> Any:
+        raise RefusedError(f"no number of JSON: {text}")
+
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=pairs, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"no JSON: {error}") from error
+    _finite(content)
+    return content
+
+
+def _finite(content: Any) -> None:
+    children = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    for child in children:
+        _finite(child)
+    if isinstance(content, float) and not math.isfinite(content):
+        raise RefusedError("a number that is not finite")
+
+
+def postprocess(path: Path) -> dict[str, Any]:
+    """Reads postprocess.json: weights of the tables by task, twelve thresholds, and what they were searched on."""
+    content = plain_json(path)
+    if not isinstance(content, dict) or set(content) - {"weights", "au_thresholds", "searched_on"}:
+        raise RefusedError("unknown keys")
+    searched = content.get("searched_on")
+    if not isinstance(searched, dict) or set(searched) != {"split", "rows", "label_files"}:
+        raise RefusedError("not what was searched on")
+    if searched["split"] not in ("train", "val", "test") or type(searched["rows"]) is not int or searched["rows"] < 1:
+        raise RefusedError("not a split and its rows")
+    files = searched["label_files"]
+    if not isinstance(files, dict) or not files or not all(_is_hash(value) for value in files.values()):
+        raise RefusedError("no hashes")
+    thresholds = content.get("au_thresholds", [0.5] * 12)
+    if not _numbers(thresholds, 12) or max(thresholds) > 1:
+        raise RefusedError("not twelve thresholds")
+    for task, weights in _weights(content.get("weights", {})).items():
+        if (
+            task not in ("valence_arousal", "expression", "action_units")
+            or not _numbers(weights, 2)
+            or not sum(weights)
+        ):
+            raise RefusedError(f"no weights of two tables: {task}")
+    return content
+
+
+def _weights(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise RefusedError("weights are by task")
+    return given
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(value) in (int, float) and value >= 0 for value in values)
+    )
+
+
+def store_index(root: Path) -> dict[str, Any]:
+    """Reads what a feature store says of itself; keys of later versions are left alone."""
+    content = plain_json(root / "store.json")
+    if not isinstance(content, dict) or not all(type(content.get(key)) is kind for key, kind in STORE.items()):
+        raise RefusedError("a key is missing, or of another type")
+    if content["schema_version"] != 1 or content["dtype"] not in ("float16", "float32"):
+        raise RefusedError("an unknown version or type")
+    if not all(type(output) is str for output in content["outputs"]) or not _is_hash(content["sha256"]):
+        raise RefusedError("no names, or no hash")
+    if min(content["embedding"], content["image_size"]) < 1:
+        raise RefusedError("no size")
+    return {key: content[key] for key in STORE}
+
+
+def finished_videos(folder: Path) -> list[list[Any]]:
+    """Reads videos.csv: a row for each video whose faces are cut out, columns by name."""
+    path = folder / "videos.csv"
+    lines_of(path)  # no character that cannot be seen
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            header, *rows = csv.reader(file, strict=True)
+        except (csv.Error, ValueError) as error:
+            raise RefusedError(f"no table: {error}") from error
+    if sorted(header) != sorted(FINISHED) or not all(len(row) == len(header) for row in rows if row):
+        raise RefusedError("unknown columns")
+    found = [_finished(dict(zip(header, row, strict=True))) for row in rows if row]
+    if len({row[0] for row in found}) < len(found):
+        raise RefusedError("a video is there twice")
+    return sorted(found)
+
+
+def _finished(row: dict[str, str]) -> list[Any]:
+    file = PurePosixPath(row["file"])
+    if not file.is_absolute() or ".." in file.parts or str(file) != row["file"] or name(row["name"]) != file.stem:
+        raise RefusedError(f"no file of this video: {row['file']!r}")
+    counts = [whole(row[key]) for key in ("frames", "frames_with_face", "frames_with_others_only")]
+    if counts[1] + counts[2] > counts[0] or counts[0] < 1:
+        raise RefusedError(f"impossible counts: {counts}")
+    fps = number(row["fps"]) if row["fps"] else None
+    seconds = number(row["seconds"])
+    sides = [whole(row["width"], 10**5), whole(row["height"], 10**5)]
+    if (fps is not None and not 0 < fps < 1e4) or not 0 <= seconds < 1e9 or min(sides) < 1:
+        raise RefusedError("no video has these")
+    announced = whole(row["announced"]) if row["announced"] else None
+    return [row["name"], row["file"], *counts, fps, *sides, announced, seconds]
+
+
+def config(path: Path) -> dict[str, Any]:
+    """Reads a resolved configuration: a mapping of plain values, no tags, anchors, interpolations or doubtful words."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+        if any(isinstance(token, _MORE_THAN_DATA) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
+            raise RefusedError("a tag, an anchor, an alias, a directive or a second document")
+        content = _plain(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RefusedError(f"no plain YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RefusedError("no mapping")
+    return content
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child) for child in node.value]
+    if isinstance(node, yaml.MappingNode):
+        keys = [_key(key) for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            raise RefusedError("a key is there twice")
+        return {key: _plain(value) for key, (_, value) in zip(keys, node.value, strict=True)}
+    if not isinstance(node, yaml.ScalarNode):
+        raise RefusedError("nothing")
+    if "${" in node.value:
+        raise RefusedError("an interpolation")
+    return node.value if node.style in ("'", '"') else _scalar(node.value)
+
+
+def _key(node: Any) -> str:
+    if not isinstance(node, yaml.ScalarNode) or not node.value or not node.value.isprintable():
+        raise RefusedError("a key that is no word")
+    return str(node.value)
+
+
+def _scalar(text: str) -> Any:
+    words = {"null": None, "true": True, "false": False, "": None}
+    if text in words:
+        return words[text]
+    if _WHOLE.fullmatch(text) and len(text) < 19:
+        return int(text)
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
+    if _AMBIGUOUS.fullmatch(text):
+        raise RefusedError(f"a word or a number: {text!r}")
+    return text
