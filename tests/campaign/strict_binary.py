@@ -1,6 +1,6 @@
 """Strict readers of binary files: NumPy arrays, prediction tables, feature stores, checkpoints, ONNX.
 
-They return plain containers, in which arrays are ``(shape, values)``.
+They return plain containers and arrays.
 """
 
 from __future__ import annotations
@@ -16,15 +16,6 @@ from typing import Any
 import numpy as np
 
 from .strict_text import RefusedError, number
-
-Plain = tuple[Any, ...]
-
-
-def plain_array(array: Any) -> Plain:
-    """Puts an array into plain containers; NaN becomes None, so that it equals itself."""
-    values = np.asarray(array)
-    flat = values.astype(np.float64).ravel().tolist() if values.dtype.kind == "f" else values.ravel().tolist()
-    return tuple(values.shape), [None if isinstance(value, float) and math.isnan(value) else value for value in flat]
 
 
 def npy(path: Path) -> np.ndarray[Any, Any]:
@@ -105,7 +96,7 @@ def store(root: Path) -> dict[str, Any]:
             raise RefusedError(f"{part}: arrays do not belong together")
         if not (np.isfinite(arrays["embedding"]).all() and np.isfinite(arrays["outputs"]).all()):
             raise RefusedError(f"{part}: values that are not finite")
-        parts[f"{part.parent.name}/{part.name}"] = {kind: plain_array(array) for kind, array in arrays.items()}
+        parts[f"{part.parent.name}/{part.name}"] = arrays
     if not parts:
         raise RefusedError("no part")
     return parts
@@ -130,13 +121,13 @@ def checkpoint(path: Path) -> dict[str, Any]:
 def plain_checkpoint(content: Any) -> dict[str, Any]:
     """Puts what matters of a checkpoint into plain containers."""
     return {
-        "state_dict": {key: (str(value.dtype), plain_array(value)) for key, value in content["state_dict"].items()},
+        "state_dict": {key: (str(value.dtype), value.numpy()) for key, value in content["state_dict"].items()},
         "model_config": content["model_config"],
         "preprocessing": content["preprocessing"],
     }
 
 
-def onnx(path: Path) -> list[tuple[str, Plain]]:
+def onnx(path: Path) -> list[tuple[str, np.ndarray[Any, Any]]]:
     """Reads the tensors of an ONNX file: finite, whole, of the size that their dims say, in this file."""
     import onnx
     from google.protobuf.message import DecodeError
@@ -147,6 +138,8 @@ def onnx(path: Path) -> list[tuple[str, Plain]]:
         raise RefusedError(f"no ONNX: {error}") from error
     found = []
     for tensor in model.graph.initializer:
+        if not isinstance(tensor.name, str):
+            raise RefusedError("a name that is no text")
         if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
             raise RefusedError("data in another file")
         if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64) or not tensor.dims:
@@ -157,7 +150,7 @@ def onnx(path: Path) -> list[tuple[str, Plain]]:
         values = np.frombuffer(tensor.raw_data, kind).reshape(tuple(tensor.dims))
         if not np.isfinite(values).all():
             raise RefusedError(f"{tensor.name}: values that are not finite")
-        found.append((tensor.name, plain_array(values)))
+        found.append((tensor.name, values))
     if not found:
         raise RefusedError("no tensor")
     return found

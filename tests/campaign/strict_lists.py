@@ -29,9 +29,9 @@ def mtl(path: Path) -> list[list[Any]]:
 
 def _mtl_order(names: list[str]) -> list[int]:
     """Place of each of the 16 fields in a row."""
-    if names == MTL:
-        return list(range(16))
     plain = ["image" if given.lower() in ("image_path", "image_location") else given.lower() for given in names]
+    if plain == MTL:
+        return list(range(16))
     if sorted(plain) != sorted(MTL_NAMED):
         raise RefusedError(f"unknown header: {names}")
     return [plain.index(wanted) for wanted in MTL_NAMED]
@@ -66,11 +66,17 @@ def _listed(row: str) -> list[Any]:
 def labels(path: Path, task: str) -> list[list[Any]]:
     """Reads a label file of one video; valence and arousal, one expression, or twelve units, None where missing."""
     header, *rows = lines_of(path)
-    names = fields_of(header)
+    names = _known(fields_of(header), task)
     known = next((known for known in UNI[task] if sorted(known) == sorted(names)), None)
     if known is None or (task == "expr" and names != known):
         raise RefusedError(f"unknown header: {names}")
     return _each(rows, lambda row: _label_row(fields_of(row), task, names))
+
+
+def _known(names: list[str], task: str) -> list[str]:
+    """Names as the challenge has them, whatever their case."""
+    known = {name.lower(): name for names in UNI[task] for name in names}
+    return [known.get(name.lower(), name) for name in names]
 
 
 def _label_row(fields: list[str], task: str, names: list[str]) -> list[Any]:
@@ -89,9 +95,9 @@ def test_list(path: Path, task: str) -> list[Any]:
     """Reads a list of test frames, or one of test videos, of a uni-task challenge."""
     header, *rows = lines_of(path)
     names = fields_of(header)
-    if names[0] != "image_location":
+    if names[0].lower() != "image_location":
         return ["videos", *video_list(path)]
-    if names[1:] and names[1:] not in UNI[task]:
+    if names[1:] and _known(names[1:], task) not in UNI[task]:
         raise RefusedError(f"unknown header: {names}")
     return ["frames", *_each(rows, _listed)]
 
@@ -112,9 +118,9 @@ def _video(text: str) -> str:
 
 def frame_counts(path: Path) -> list[tuple[str, int]]:
     """Reads ``video,n`` a line, or a sentence a line whose third word is the video and whose tenth is its number."""
-    counts = [_count(line) for line in lines_of(path)]
+    counts = {_count(line) for line in lines_of(path)}
     if len({video for video, _ in counts}) < len(counts):
-        raise RefusedError("a video is there twice")
+        raise RefusedError("a video has two numbers of frames")
     return sorted(counts)
 
 
@@ -136,16 +142,16 @@ def partition(path: Path) -> list[tuple[str, str]]:
     """Reads CelebA's partition: ``000001.jpg 0`` a line, or the same with commas below a header."""
     lines = lines_of(path)
     if fields_of(lines[0]) == ["image_id", "partition"]:
-        rows = [fields_of(line) for line in lines[1:]]
+        rows = [fields_of(line) if line.strip() else [] for line in lines[1:]]
     else:
         rows = [line.split() for line in lines]
-    found = []
+    found = set()
     for row in rows:
-        if len(row) != 2 or row[1] not in ("0", "1", "2") or not name(row[0]).lower().endswith((".jpg", ".png")):
+        if row and (len(row) != 2 or row[1] not in ("0", "1", "2")):
             raise RefusedError(f"no image and its part: {row}")
-        found.append((row[0], row[1]))
+        found |= {(name(row[0]), row[1])} if row else set()
     if len({listed for listed, _ in found}) < len(found) or not found:
-        raise RefusedError("an image is there twice, or none at all")
+        raise RefusedError("an image is in two parts, or there is none at all")
     return sorted(found)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from .strict_lists import UNITS
 from .strict_text import RefusedError, lines_of, name, number, whole
 
 FINISHED = (
@@ -25,6 +26,7 @@ FINISHED = (
     "announced",
     "seconds",
 )
+UNIT_NAMES = [f"au{unit}" for unit in UNITS]
 STORE = {
     "network": str,
     "sha256": str,
@@ -43,11 +45,7 @@ _MORE_THAN_DATA = (
     yaml.DocumentStartToken,
     yaml.DocumentEndToken,
 )
-_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?[0-9]+[eE][+-]?[0-9]+")
-_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
-_AMBIGUOUS = re.compile(
-    r"[+-]?\.(?i:nan|inf)|(?i:y|yes|n|no|on|off|true|false|null)|~|=|<<|[+-]?[0-9][0-9_:xob.]*[0-9a-f]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*"
-)
+_FLOAT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]+")  # YAML 1.1 wants a point and a sign as well
 
 
 def plain_json(path: Path) -> Any:
@@ -83,15 +81,13 @@ def postprocess(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) - {"weights", "au_thresholds", "searched_on"}:
         raise RefusedError("unknown keys")
     searched = content.get("searched_on")
-    if not isinstance(searched, dict) or set(searched) != {"split", "rows", "label_files"}:
-        raise RefusedError("not what was searched on")
-    if searched["split"] not in ("train", "val", "test") or type(searched["rows"]) is not int or searched["rows"] < 1:
-        raise RefusedError("not a split and its rows")
-    files = searched["label_files"]
+    files = searched.get("label_files") if isinstance(searched, dict) else None
     if not isinstance(files, dict) or not files or not all(_is_hash(value) for value in files.values()):
         raise RefusedError("no hashes")
-    thresholds = content.get("au_thresholds", [0.5] * 12)
-    if not _numbers(thresholds, 12) or max(thresholds) > 1:
+    thresholds = content.get("au_thresholds", dict.fromkeys(UNIT_NAMES, 0.5))
+    if not isinstance(thresholds, dict) or set(thresholds) != set(UNIT_NAMES):
+        raise RefusedError("not twelve thresholds")
+    if not _numbers(list(thresholds.values()), 12) or max(thresholds.values()) > 1:
         raise RefusedError("not twelve thresholds")
     for task, weights in _weights(content.get("weights", {})).items():
         if (
@@ -200,17 +196,20 @@ def _plain(node: Any) -> Any:
 def _key(node: Any) -> str:
     if not isinstance(node, yaml.ScalarNode) or not node.value or not node.value.isprintable():
         raise RefusedError("a key that is no word")
+    if node.tag != "tag:yaml.org,2002:str":
+        raise RefusedError(f"a key that is no word: {node.value}")
     return str(node.value)
 
 
 def _scalar(text: str) -> Any:
-    words = {"null": None, "true": True, "false": False, "": None}
-    if text in words:
-        return words[text]
-    if _WHOLE.fullmatch(text) and len(text) < 19:
-        return int(text)
-    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
-        return float(text)
-    if _AMBIGUOUS.fullmatch(text):
-        raise RefusedError(f"a word or a number: {text!r}")
-    return text
+    """Reads a plain word as YAML 1.1 has it; a date stays a word."""
+    if _FLOAT.fullmatch(text):
+        value: Any = float(text)
+    else:
+        try:
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
+            raise RefusedError(f"no word: {text!r}") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RefusedError(f"not finite: {text!r}")
+    return value if isinstance(value, bool | int | float) or value is None else text

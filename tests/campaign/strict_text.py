@@ -12,7 +12,7 @@ from pathlib import Path
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[0-9]+")
-_FRAME = re.compile(r"([0-9]{1,18})\.jpg")
+_FRAME = re.compile(r"([0-9]{1,18})\.(?:jpg|jpeg|png)", re.IGNORECASE)
 _LONGEST = 255  # bytes of a file's name that Linux can hold
 
 

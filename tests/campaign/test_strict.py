@@ -69,7 +69,7 @@ def test_odd_numbers_are_refused(tmp_path: Path, value: str) -> None:
             _va(path)
 
 
-@pytest.mark.parametrize("image", ["/abs/x/00001.jpg", "a/../../../x/00001.jpg", "../x.jpg", "a/1.png", "a//1.jpg"])
+@pytest.mark.parametrize("image", ["/abs/x/00001.jpg", "a/../../../x/00001.jpg", "../x.jpg", "a/1.gif", "a//1.jpg"])
 def test_paths_are_refused(tmp_path: Path, image: str) -> None:
     with pytest.raises(RefusedError):
         strict_lists.mtl(_file(tmp_path, HEADER, ROW.replace("video1/00001.jpg", image)))
@@ -117,7 +117,7 @@ def test_frame_counts_and_partitions(tmp_path: Path) -> None:
         ("000002.jpg", "2"),
     ]
     assert strict_lists.partition(_file(tmp_path, "image_id,partition", "1.jpg,1")) == [("1.jpg", "1")]
-    for lines in (["a,-1"], ["a,١"], ["a,0"], ["a,1", "a,2"], ["a,1_0"]):
+    for lines in (["a,-1"], ["a,١"], ["a,0"], ["a,1", "a,2"], ["a,1_0"], ["../a,1"]):
         with pytest.raises(RefusedError):
             strict_lists.frame_counts(_file(tmp_path, *lines))
     for lines in (["000001.jpg 3"], ["000001.jpg"], ["1.jpg 0", "1.jpg 1"], ["/a/1.jpg 0"]):
@@ -143,13 +143,13 @@ def test_finished_videos(tmp_path: Path) -> None:
 def test_stored_postprocessing(tmp_path: Path) -> None:
     path = tmp_path / "postprocess.json"
     content: dict[str, Any] = {
-        "au_thresholds": [0.5] * 12,
+        "au_thresholds": dict.fromkeys(strict_settings.UNIT_NAMES, 0.5),
         "weights": {"expression": [0.3, 0.7]},
         "searched_on": {"split": "val", "rows": 3, "label_files": {"a.txt": "0" * 64}},
     }
     path.write_text(json.dumps(content))
     assert strict_settings.postprocess(path) == content
-    for key, value in (("au_thresholds", [2] * 12), ("weights", {"expression": [0, 0]}), ("more", 1)):
+    for key, value in (("au_thresholds", {"au1": 2}), ("weights", {"expression": [0, 0]}), ("more", 1)):
         path.write_text(json.dumps({**content, key: value}))
         with pytest.raises(RefusedError):
             strict_settings.postprocess(path)
@@ -169,16 +169,8 @@ def test_configurations(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(content))
     assert strict_settings.config(path) == content
-    texts = [
-        "a: &x 1\nb: *x",
-        "a: !!python/name:os.system",
-        "a: ${oc.env:HOME}",
-        "a: yes",
-        "a: 1\na: 2",
-        "- a",
-        "a: 1_0",
-    ]
-    for text in [*texts, "a: .nan", "a: 010", "? [a]\n: 1", "{" * 5000]:
+    texts = ["a: &x 1\nb: *x", "a: !!python/name:os.system", "a: ${oc.env:HOME}", "a: 1\na: 2", "- a", "1.5: 0"]
+    for text in [*texts, "a: .nan", "? [a]\n: 1", "{" * 900]:
         path.write_text(text)
         with pytest.raises(RefusedError):
             strict_settings.config(path)
