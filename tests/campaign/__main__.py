@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from .engine import campaign
+from .engine import HOSTILE, campaign
 from .formats import FORMATS
+from .hostile import cases
 from .tables import BAD, table
 
 
@@ -18,18 +19,20 @@ def main() -> int:
     Returns:
         1 where a cell that should be 0 is not.
     """
+    parts = {HOSTILE: len(cases()), **{name: format_.mutations for name, format_ in FORMATS.items()}}
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
-    parser.add_argument("--only", action="append", metavar="PART", help="one of: " + ", ".join(FORMATS))
+    parser.add_argument("--only", action="append", metavar="PART", help="one of: " + ", ".join(parts))
     parser.add_argument("--mutations", type=int, help="of each format, instead of what a whole campaign tries")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=1, help="of each cell that should be 0")
+    parser.add_argument("--samples", type=int, default=8, help="of each cell that should be 0")
     parser.add_argument("--code", type=Path, default=Path.cwd(), help="root of another version of the framework")
     parser.add_argument("--out", type=Path, help="folder for the table")
     given = parser.parse_args()
-    names = [name for name in FORMATS if not given.only or name in given.only]
     started = time.monotonic()
-    mutations = {name: given.mutations or FORMATS[name].mutations for name in names}
-    counts = campaign(mutations, seed=given.seed, code=given.code.resolve())
+    if given.mutations:
+        parts.update(dict.fromkeys(FORMATS, given.mutations))
+    chosen = {name: number for name, number in parts.items() if not given.only or name in given.only}
+    counts = campaign(chosen, seed=given.seed, code=given.code.resolve())
     written = table(counts, samples=given.samples)
     print(written)
     print(f"{time.monotonic() - started:.0f} s")

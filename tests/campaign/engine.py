@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import select
 import shutil
 import subprocess
@@ -18,37 +19,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import hostile
+
+HOSTILE = "hostile files"
 TESTS = Path(__file__).resolve().parents[1]
 PATIENCE = 5.0
 """Seconds after which a worker that has not answered is ended."""
+LONG = 60.0
+"""The same where an answer may take a training of the smallest network."""
 START = 120.0
 """Seconds in which a worker must have imported everything, and read the valid files."""
 CHUNK = 500
+_UNLIKE = re.compile(r"""['"\[(:/].*|[0-9]+""")
+"""What of a message differs from file to file."""
 Job = tuple[str, Path, int, int, int]
 
 
 @dataclass
 class Counts:
-    """How often each outcome was seen, and the first sample of each.
+    """How often each outcome was seen, and samples of it.
 
     Attributes:
         number: of files by outcome.
-        samples: the first of each outcome that was told.
+        causes: of each outcome that was told: how often each cause was, and its first sample.
         legal: of the refused files, those that the strict reader takes.
         seconds: spent on them by the workers.
     """
 
     number: Counter[str] = field(default_factory=Counter)
-    samples: dict[str, list[str]] = field(default_factory=dict)
+    causes: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     legal: int = 0
     seconds: float = 0.0
 
     def add(self, outcome: str, told: str) -> None:
-        """Counts one file."""
+        """Counts one file; what is told of it is what was done to it, a colon, and what came of that."""
         self.number[outcome] += 1
-        if told:
-            self.samples.setdefault(outcome, []).append(told)
         self.legal += outcome == "refused" and told != ""
+        if told:
+            cause = _UNLIKE.sub("", told.partition(": ")[2])[:60]
+            self.causes.setdefault(outcome, {}).setdefault(cause, []).append(told)
 
 
 class Worker:
@@ -123,16 +132,18 @@ def run_job(worker: Worker, job: Job, counts: Counts, code: Path, scratch: Path)
     name, folder, seed, first, last = job
     worker.ask(job)
     started, stuck = time.monotonic(), -1
+    patience = LONG if name == HOSTILE else PATIENCE
     while first < last:
-        answer = worker.answer(PATIENCE)
+        answer = worker.answer(patience)
         if answer is not None:
             counts.add(answer["outcome"], answer["told"])
             first += 1
             continue
         dead = worker.ended()
         if dead is not None or stuck == first:  # twice, since the machine may be busy
-            said = f"no answer in {PATIENCE:g} s" if dead is None else f"the process ended with {dead}"
-            counts.add("hang" if dead is None else "traceback", f"number {first}: {said}")
+            said = f"no answer in {patience:g} s" if dead is None else f"the process ended with {dead}"
+            which = hostile.cases()[first].name if name == HOSTILE else f"number {first}"
+            counts.add("hang" if dead is None else "traceback", f"{which}: {said}")
             first += 1
         else:
             stuck = first
@@ -170,8 +181,9 @@ def campaign(mutations: Mapping[str, int], *, seed: int, code: Path, workers: in
     try:
         make_valid(list(mutations), code, scratch / "valid")
         for name, number in mutations.items():
-            for first in range(0, number, CHUNK):
-                jobs.put((name, scratch / "valid" / name, seed, first, min(first + CHUNK, number)))
+            chunk = 10 if name == HOSTILE else CHUNK
+            for first in range(0, number, chunk):
+                jobs.put((name, scratch / "valid" / name, seed, first, min(first + chunk, number)))
         threads = [threading.Thread(target=_serve, args=(jobs, counts, code, scratch)) for _ in range(workers)]
         for thread in threads:
             thread.start()

@@ -60,9 +60,10 @@ def outcome(format_: Format, path: Path, original: Any, errors: tuple[type[BaseE
         ours = format_.ours(path)
     except errors as error:
         message = " ".join(str(error).split())
-        named = path.name in message or str(path.parent) in message
         legal = LEGAL if not format_.sealed and _taken(format_, path) else ""
-        return ("refused" if named else "nameless"), f"{legal}{type(error).__name__}: {message}"
+        return (
+            "refused" if named(message, path.name, path.parent) else "nameless"
+        ), f"{legal}{type(error).__name__}: {message}"
     except (Exception, SystemExit) as error:
         return "traceback", f"{type(error).__name__}: {error}"
     if format_.sealed:
@@ -73,6 +74,11 @@ def outcome(format_: Format, path: Path, original: Any, errors: tuple[type[BaseE
         immaterial = not format_.text and same(ours, original)
         return ("same", "") if immaterial else ("another", f"read although {error}")
     return ("same", "") if same(ours, strict) else ("another", f"{difference(ours, strict)}")
+
+
+def named(message: str, *places: str | Path) -> bool:
+    """Whether a message names one of some files or folders."""
+    return any(str(place) in message for place in places)
 
 
 def _taken(format_: Format, path: Path) -> bool:

@@ -22,8 +22,8 @@ def table(counts: Mapping[str, Counts], *, samples: int = 1) -> str:
     lines.append("")
     for name, found in counts.items():
         for outcome in BAD:
-            for told in found.samples.get(outcome, [])[:samples]:
-                lines.append(f"* {name}, {outcome} ({found.number[outcome]}): {_plain(told)}")
+            causes = sorted(found.causes.get(outcome, {}).values(), key=len, reverse=True)
+            lines += [f"* {name}, {outcome}, {len(told)} times: {_plain(told[0])}" for told in causes[:samples]]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from . import hostile
+from .engine import HOSTILE
 from .formats import FORMATS, Format
+from .hostile_run import try_case
 from .mutators import mutate
 from .outcomes import LEGAL, difference, outcome, user_errors
 
@@ -106,6 +109,11 @@ def serve(lines: Any) -> None:
     _say({"ready": True})
     for line in lines:
         name, folder, seed, first, last = json.loads(line)
+        if name == HOSTILE:
+            _say({"ready": True})
+            for case in hostile.cases()[first:last]:
+                _say(try_case(case, Path(folder), scratch, errors))
+            continue
         format_ = FORMATS[name]
         valid = cases(format_, Path(folder))
         for top, inner, original in valid:
@@ -115,7 +123,7 @@ def serve(lines: Any) -> None:
         for number in range(first, last):
             rng = random.Random(f"{seed}/{name}/{number}")
             told = try_one(format_, rng.choice(valid), rng, scratch, errors, watch)
-            _say({"number": number, **told})
+            _say(told)
 
 
 def _say(what: dict[str, Any]) -> None:
@@ -129,8 +137,9 @@ def main() -> None:
     """Serves; what libraries print goes nowhere."""
     global _ANSWERS
     _ANSWERS = os.fdopen(os.dup(1), "w")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    log = os.open(Path(os.environ["CAMPAIGN_SCRATCH"]) / f"log-{os.getpid()}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     try:
         serve(sys.stdin)
     except BaseException as error:
@@ -143,4 +152,4 @@ def make_valid(folder: str, names: list[str]) -> None:
     for name in names:
         below = Path(folder) / name
         below.mkdir(parents=True)
-        FORMATS[name].make(below)
+        (hostile.make if name == HOSTILE else FORMATS[name].make)(below)

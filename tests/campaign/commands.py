@@ -1,0 +1,52 @@
+"""Entry points as a command line starts them, in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+SMALL = (
+    *(
+        "trainer=cpu",
+        "trainer.precision=32-true",
+        "callbacks.progress=null",
+        "trainer.max_epochs=2",
+        "data.batch_size=8",
+    ),
+    *("scale=tiny", "scale.image_size=32", "scale.dan.width=4", "scale.emma.au_pos_weight=none"),
+    *("scale.vit.width=16", "scale.vit.depth=1", "scale.vit.heads=2", "scale.emma.expression_weight=none"),
+    *("model.network.vit.weights=random", "model.network.dan.weights=random"),
+)
+"""Overrides of train.py that give the quickest training of EMMA."""
+
+
+def run(script: str, arguments: Sequence[str]) -> None:
+    """Does what ``python <script>.py <arguments>`` does, whose errors are raised.
+
+    Args:
+        script: ``train``, ``evaluate`` or ``predict``.
+        arguments: of its command line.
+    """
+    module: Any = __import__(script)
+    former, sys.argv = sys.argv, [f"{script}.py", *arguments]
+    try:
+        stored = module.stored_config(list(arguments)) if script == "train" else None
+        if stored is not None:
+            module.train(*stored)
+        else:
+            module.check_command_line(script, list(arguments))
+            getattr(module, script)(_composed(script, arguments))
+    finally:
+        sys.argv = former
+
+
+def _composed(name: str, arguments: Sequence[str]) -> Any:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from training.config import CONFIG_DIR
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose(name, overrides=list(arguments))
