@@ -10,6 +10,7 @@ from pathlib import Path
 from .engine import HOSTILE, campaign
 from .formats import FORMATS
 from .hostile import cases
+from .kills import SCENARIOS
 from .tables import BAD, table
 
 
@@ -19,7 +20,8 @@ def main() -> int:
     Returns:
         1 where a cell that should be 0 is not.
     """
-    parts = {HOSTILE: len(cases()), **{name: format_.mutations for name, format_ in FORMATS.items()}}
+    parts = {name: scenario.kills for name, scenario in SCENARIOS.items()}
+    parts |= {HOSTILE: len(cases()), **{name: format_.mutations for name, format_ in FORMATS.items()}}
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("--only", action="append", metavar="PART", help="one of: " + ", ".join(parts))
     parser.add_argument("--mutations", type=int, help="of each format, instead of what a whole campaign tries")
@@ -31,7 +33,11 @@ def main() -> int:
     started = time.monotonic()
     if given.mutations:
         parts.update(dict.fromkeys(FORMATS, given.mutations))
-    chosen = {name: number for name, number in parts.items() if not given.only or name in given.only}
+    chosen = {
+        name: number
+        for name, number in parts.items()
+        if not given.only or name in given.only or name.partition(":")[0] in given.only
+    }
     counts = campaign(chosen, seed=given.seed, code=given.code.resolve())
     written = table(counts, samples=given.samples)
     print(written)

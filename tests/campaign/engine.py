@@ -22,13 +22,17 @@ from typing import Any
 from . import hostile
 
 HOSTILE = "hostile files"
+KILLS = "kills"
+"""Folder of what all commands that are killed start from."""
 TESTS = Path(__file__).resolve().parents[1]
 PATIENCE = 5.0
 """Seconds after which a worker that has not answered is ended."""
 LONG = 60.0
 """The same where an answer may take a training of the smallest network."""
-START = 120.0
+START = 300.0
 """Seconds in which a worker must have imported everything, and read the valid files."""
+LONGEST = 1200.0
+"""The same of commands that are killed, which have a limit of their own."""
 CHUNK = 500
 _UNLIKE = re.compile(r"""['"\[(:/].*|[0-9]+""")
 """What of a message differs from file to file."""
@@ -132,7 +136,7 @@ def run_job(worker: Worker, job: Job, counts: Counts, code: Path, scratch: Path)
     name, folder, seed, first, last = job
     worker.ask(job)
     started, stuck = time.monotonic(), -1
-    patience = LONG if name == HOSTILE else PATIENCE
+    patience = {HOSTILE: LONG, KILLS: LONGEST}.get(name.partition(":")[0], PATIENCE)
     while first < last:
         answer = worker.answer(patience)
         if answer is not None:
@@ -181,7 +185,7 @@ def campaign(mutations: Mapping[str, int], *, seed: int, code: Path, workers: in
     try:
         make_valid(list(mutations), code, scratch / "valid")
         for name, number in mutations.items():
-            chunk = 10 if name == HOSTILE else CHUNK
+            chunk = 10 if name == HOSTILE else CHUNK  # a scenario of kills is one job: its unkilled run is shared
             for first in range(0, number, chunk):
                 jobs.put((name, scratch / "valid" / name, seed, first, min(first + chunk, number)))
         threads = [threading.Thread(target=_serve, args=(jobs, counts, code, scratch)) for _ in range(workers)]

@@ -146,8 +146,12 @@ def _strict_postprocess(path: Path) -> Any:
 def _affectnet(path: Path) -> Any:
     from datamodules.affectnet_release import read_annotations
 
-    kind = path.parent.name.split()[0]
-    return list(read_annotations(path.parent, kind, None).values())  # type: ignore[arg-type]
+    kind: Any = path.parent.name.split()[0]
+    try:
+        from datamodules.links import Links
+    except ModuleNotFoundError:  # before links were looked at
+        return list(read_annotations(path.parent, kind, None).values())  # type: ignore[call-arg]
+    return list(read_annotations(path.parent, kind, None, Links(path.parent, follow_outside=False)).values())
 
 
 def _strict_affectnet(path: Path) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .strict_text import RefusedError, both, category, fields_of, image, lines_of, name, whole
+from .strict_text import RefusedError, both, category, fields_of, image, lines_of, name, whole, word
 
 UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 EARLY_UNITS = (1, 2, 4, 6, 12, 15, 20, 25)  # of ABAW1 and 2
@@ -135,7 +135,7 @@ def _count(line: str) -> tuple[str, int]:
     frames = whole(count)
     if frames == 0:
         raise RefusedError(f"a video without frames: {line!r}")
-    return _video(video), frames
+    return word(video), frames
 
 
 def partition(path: Path) -> list[tuple[str, str]]:
@@ -144,14 +144,14 @@ def partition(path: Path) -> list[tuple[str, str]]:
     if fields_of(lines[0]) == ["image_id", "partition"]:
         rows = [fields_of(line) if line.strip() else [] for line in lines[1:]]
     else:
-        rows = [line.split() for line in lines]
+        rows = [line.removesuffix(",").split() for line in lines]
     found = set()
     for row in rows:
         if row and (len(row) != 2 or row[1] not in ("0", "1", "2")):
             raise RefusedError(f"no image and its part: {row}")
-        found |= {(name(row[0]), row[1])} if row else set()
-    if len({listed for listed, _ in found}) < len(found) or not found:
-        raise RefusedError("an image is in two parts, or there is none at all")
+        found |= {(word(row[0]), row[1])} if row else set()
+    if len({listed for listed, _ in found}) < len(found):
+        raise RefusedError("an image is in two parts")
     return sorted(found)
 
 

@@ -16,8 +16,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import hostile
-from .engine import HOSTILE
+from . import hostile, kills
+from .engine import HOSTILE, KILLS
 from .formats import FORMATS, Format
 from .hostile_run import try_case
 from .mutators import mutate
@@ -114,6 +114,9 @@ def serve(lines: Any) -> None:
             for case in hostile.cases()[first:last]:
                 _say(try_case(case, Path(folder), scratch, errors))
             continue
+        if name in kills.SCENARIOS:
+            _serve_kills(name, Path(folder), scratch, seed, range(first, last))
+            continue
         format_ = FORMATS[name]
         valid = cases(format_, Path(folder))
         for top, inner, original in valid:
@@ -124,6 +127,27 @@ def serve(lines: Any) -> None:
             rng = random.Random(f"{seed}/{name}/{number}")
             told = try_one(format_, rng.choice(valid), rng, scratch, errors, watch)
             _say(told)
+
+
+def _serve_kills(name: str, folder: Path, scratch: Path, seed: int, numbers: range) -> None:
+    import_everything()
+    killed = kills.Killed(name, folder.parent / KILLS / "made", scratch)
+    _say({"ready": True})
+    for number in numbers:
+        outcome_, told = killed.kill(number, seed)
+        _say({"outcome": outcome_, "told": told and f"kill {number}: {told}"})
+    shutil.rmtree(killed.folder)
+
+
+def import_everything() -> None:
+    """Imports what the commands import, so that they start at once; nothing is computed."""
+    import automl
+    import evaluate
+    import predict
+    import prepare
+    import train
+
+    assert all((automl, evaluate, predict, prepare, train))
 
 
 def _say(what: dict[str, Any]) -> None:
@@ -149,7 +173,10 @@ def main() -> None:
 
 def make_valid(folder: str, names: list[str]) -> None:
     """Writes valid files of formats below a folder."""
+    makers = {HOSTILE: hostile.make, **{name: format_.make for name, format_ in FORMATS.items()}}
+    makers |= dict.fromkeys(kills.SCENARIOS, kills.make)
     for name in names:
-        below = Path(folder) / name
-        below.mkdir(parents=True)
-        (hostile.make if name == HOSTILE else FORMATS[name].make)(below)
+        below = Path(folder) / (KILLS if name in kills.SCENARIOS else name)
+        if not below.is_dir():
+            below.mkdir(parents=True)
+            makers[name](below)
