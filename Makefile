@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := logs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow campaign lint clean
 
 setup: $(VENV)/.installed
 
@@ -31,6 +31,10 @@ test: lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# tries every reader with changed and hostile files, and kills every command; one table at the end
+campaign: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaign --out logs/campaign
 
 clean:
 	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

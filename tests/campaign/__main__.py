@@ -11,7 +11,7 @@ from .engine import HOSTILE, campaign
 from .formats import FORMATS
 from .hostile import cases
 from .kills import SCENARIOS
-from .tables import BAD, table
+from .tables import open_faults, table
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "campaign.md").write_text(written, encoding="utf-8")
-    return int(any(found.number[outcome] for found in counts.values() for outcome in BAD))
+    return int(open_faults(counts) > 0)
 
 
 if __name__ == "__main__":

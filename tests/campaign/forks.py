@@ -41,6 +41,7 @@ def forked(do: Callable[[], Any], log: Path) -> tuple[int, Any]:
             stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(stream, 1)
             os.dup2(stream, 2)
+            sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.write(writing, json.dumps(do()).encode())
             code = 0

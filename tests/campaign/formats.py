@@ -219,8 +219,12 @@ def _checkpoint(path: Path) -> Any:
 def _config(path: Path) -> Any:
     """As train.py follows ``fork_from``, before it builds anything."""
     from evaluators.postprocess import PostProcess
-    from training.config import resolve, stored_config
+    from training.config import resolve
 
+    try:
+        from training.stored import stored_config
+    except ModuleNotFoundError:  # before it had a module of its own
+        from training.config import stored_config  # type: ignore[attr-defined,no-redef]
     found = stored_config([f"fork_from={path.parent}", "paths.run_dir=/elsewhere"])
     assert found is not None
     plain = resolve(found[0])
@@ -233,6 +237,8 @@ def _without_own(plain: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in plain.items() if key not in ("fork_from", "ckpt_path")}
     if isinstance(kept.get("paths"), dict):
         kept["paths"] = {key: value for key, value in kept["paths"].items() if key != "run_dir"}
+    if isinstance(kept.get("render"), dict):  # drawn into this machine's cache
+        kept["render"] = {key: value for key, value in kept["render"].items() if key not in ("cache", "elsewhere")}
     return kept
 
 

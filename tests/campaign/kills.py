@@ -174,13 +174,13 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
 
 
 SCENARIOS = {
-    "kills: training": Scenario(10, _training, _go_on, _run),
-    "kills: training in memory": Scenario(10, _training, _go_on, _run, memory=True),
-    "kills: extraction": Scenario(7, _extraction, _extraction, _store),
-    "kills: faces": Scenario(6, _faces, _faces, _videos),
+    "kills: training": Scenario(15, _training, _go_on, _run),
+    "kills: training in memory": Scenario(15, _training, _go_on, _run, memory=True),
+    "kills: extraction": Scenario(12, _extraction, _extraction, _store),
+    "kills: faces": Scenario(12, _faces, _faces, _videos),
     "kills: automl": Scenario(4, _automl, lambda folder, made: _automl(folder, made, "overwrite=true"), _automl_result),
-    "kills: sweep": Scenario(5, _sweep, _sweep, _sweep_result),
-    "kills: drawing": Scenario(5, _drawing, _draw_again, _drawn, below="cache"),
+    "kills: sweep": Scenario(8, _sweep, _sweep, _sweep_result),
+    "kills: drawing": Scenario(10, _drawing, _draw_again, _drawn, below="cache"),
 }
 
 
@@ -242,7 +242,8 @@ class Killed:
 
 def _is_left(path: Path) -> bool:
     """Whether a file is one that a killed process would leave beside the real one."""
-    return path.name.startswith(".") and path.name.endswith((".writing", ".tmp"))
+    abandoned = "logs" in path.parts or "listings" in path.parts  # the folder of the killed run, a cache
+    return not abandoned and path.name.startswith(".") and path.name.endswith((".writing", ".tmp"))
 
 
 def broken_files(folder: Path) -> list[str]:
@@ -250,8 +251,9 @@ def broken_files(folder: Path) -> list[str]:
     found = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part == "listings" for part in parts)  # listings are kept to save time
-        if not path.is_file() or hidden or path.suffix not in READERS:
+        hidden = any(part.startswith(".") for part in parts)
+        kept = parts[0] == "cache" and parts[1] != "faces"  # to save time; made again where it is not whole
+        if not path.is_file() or hidden or kept or path.suffix not in READERS:
             continue
         try:
             READERS[path.suffix](path)

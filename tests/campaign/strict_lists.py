@@ -40,7 +40,7 @@ def _mtl_order(names: list[str]) -> list[int]:
 def _mtl_row(row: str, order: list[int]) -> list[Any]:
     fields = fields_of(row)
     if len(fields) != 16:
-        raise RefusedError(f"{len(fields)} fields")
+        raise RefusedError(f"{len(fields)} fields: {row!r}")
     listed, valence, arousal, expression, *units = (fields[place] for place in order)
     return [*image(listed), *both(valence, arousal), category(expression, 8), *(_unit(unit) for unit in units)]
 
@@ -81,7 +81,7 @@ def _known(names: list[str], task: str) -> list[str]:
 
 def _label_row(fields: list[str], task: str, names: list[str]) -> list[Any]:
     if len(fields) != (1 if task == "expr" else len(names)):
-        raise RefusedError(f"{len(fields)} fields")
+        raise RefusedError(f"{len(fields)} fields: {fields}")
     if task == "expr":
         return [category(fields[0], len(names))]
     by_name = dict(zip(names, fields, strict=True))
@@ -95,7 +95,10 @@ def test_list(path: Path, task: str) -> list[Any]:
     """Reads a list of test frames, or one of test videos, of a uni-task challenge."""
     header, *rows = lines_of(path)
     names = fields_of(header)
-    if names[0].lower() != "image_location":
+    lower = [given.lower() for given in names]
+    if "image_location" in lower[1:]:
+        raise RefusedError(f"images do not stand first: {header}")
+    if lower[0] != "image_location":
         return ["videos", *video_list(path)]
     if names[1:] and _known(names[1:], task) not in UNI[task]:
         raise RefusedError(f"unknown header: {names}")
@@ -104,7 +107,7 @@ def test_list(path: Path, task: str) -> list[Any]:
 
 def video_list(path: Path) -> list[str]:
     """Reads a list of videos: a name a line, its file's suffix left out."""
-    videos = [_video(line.strip(" \t")) for line in lines_of(path)]
+    videos = [_video(fields_of(line)[0]) for line in lines_of(path)]
     if len(set(videos)) < len(videos):
         raise RefusedError("a video is there twice")
     return videos
@@ -113,7 +116,9 @@ def video_list(path: Path) -> list[str]:
 def _video(text: str) -> str:
     for suffix in (".mp4", ".avi", ".txt"):
         text = text.removesuffix(suffix)
-    return name(text)
+    if "/" in name(text):
+        raise RefusedError(f"more than one name: {text!r}")
+    return text
 
 
 def frame_counts(path: Path) -> list[tuple[str, int]]:
@@ -141,10 +146,12 @@ def _count(line: str) -> tuple[str, int]:
 def partition(path: Path) -> list[tuple[str, str]]:
     """Reads CelebA's partition: ``000001.jpg 0`` a line, or the same with commas below a header."""
     lines = lines_of(path)
-    if fields_of(lines[0]) == ["image_id", "partition"]:
-        rows = [fields_of(line) if line.strip() else [] for line in lines[1:]]
+    if "," in lines[0].strip().removesuffix(","):
+        if fields_of(lines[0]) != ["image_id", "partition"]:
+            raise RefusedError(f"unknown header: {lines[0]!r}")
+        rows = [fields_of(line) if "," in line else line.split() for line in lines[1:]]
     else:
-        rows = [line.removesuffix(",").split() for line in lines]
+        rows = [line.strip().removesuffix(",").split() for line in lines]
     found = set()
     for row in rows:
         if row and (len(row) != 2 or row[1] not in ("0", "1", "2")):

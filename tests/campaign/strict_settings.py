@@ -135,9 +135,10 @@ def finished_videos(folder: Path) -> list[list[Any]]:
     """Reads videos.csv: a row for each video whose faces are cut out, columns by name."""
     path = folder / "videos.csv"
     try:
-        header, *rows = csv.reader([line.removesuffix(",") for line in lines_of(path)], strict=True)
+        header, *rows = csv.reader(lines_of(path), strict=True)
     except (csv.Error, ValueError) as error:
         raise RefusedError(f"no table: {error}") from error
+    header, *rows = [row if any(row[len(FINISHED) :]) else row[: len(FINISHED)] for row in (header, *rows)]
     if sorted(header) != sorted(FINISHED) or not all(len(row) == len(header) for row in rows if row):
         raise RefusedError("unknown columns")
     found = [_finished({key: text.strip(" ") for key, text in zip(header, row, strict=True)}) for row in rows if row]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+_SPACE = " \t\r"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[0-9]+")
-_FRAME = re.compile(r"([0-9]{1,18})\.(?:jpg|jpeg|png)", re.IGNORECASE)
+_FRAME = re.compile(r"([0-9]{1,18})\.[^.]+")
 
 
 class RefusedError(Exception):
@@ -25,8 +26,8 @@ def lines_of(path: Path) -> list[str]:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise RefusedError(f"no UTF-8: {error}") from error
-    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
-    while lines and not lines[-1].strip(" \t"):
+    lines = text.removeprefix("\ufeff").split("\n")
+    while lines and lines[-1].strip(_SPACE) in ("", ","):
         lines.pop()
     if not lines:
         raise RefusedError("an empty file")
@@ -35,7 +36,7 @@ def lines_of(path: Path) -> list[str]:
 
 def fields_of(line: str) -> list[str]:
     """Splits a line at its commas; one at its end is left out, and so are spaces around a field."""
-    return [field.strip(" \t") for field in line.rstrip(" \t").removesuffix(",").split(",")]
+    return [field.strip(_SPACE) for field in line.rstrip(_SPACE).removesuffix(",").split(",")]
 
 
 def number(text: str) -> float:
@@ -77,18 +78,16 @@ def both(valence: str, arousal: str) -> list[float | None]:
 
 
 def name(text: str) -> str:
-    """Reads the name of one file or folder: no path, and nothing that a list would need to quote."""
-    if text.startswith("/") or not {".", ".."}.isdisjoint(text.split("/")) or "\\" in text:
+    """Reads the name of a file or folder, perhaps one in another, below the folder that it is relative to."""
+    if text.startswith("/") or not {"", ".", ".."}.isdisjoint(text.split("/")) or "\\" in text:
         raise RefusedError(f"leads out of its folder: {text!r}")
-    if "/" in text:
-        raise RefusedError(f"more than one name: {text!r}")
     return word(text)
 
 
 def word(text: str) -> str:
     """Reads what is compared with other names and never opened."""
-    if not text or not text.isprintable():
-        raise RefusedError(f"nothing, or a character that cannot be seen: {text!r}")
+    if not text or "\0" in text or "\r" in text:
+        raise RefusedError(f"nothing, or no text: {text!r}")
     return text
 
 

@@ -66,7 +66,7 @@ def test_every_outcome_is_noticed(fake: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "KeyError" in str(counts.causes["traceback"])
     assert "UserError: faulty" in str(counts.causes["nameless"])
     written = tables.table({"VA": counts})
-    assert f"* VA, hang, {counts.number['hang']} times" in written
+    assert f"* VA, hang, {counts.number['hang']} times, issue 12: " in written
 
 
 def test_changes_are_a_function_of_the_seed_and_all_happen() -> None:
