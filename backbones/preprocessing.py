@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 Interpolation = Literal["bilinear", "bicubic"]
+
+LARGEST: Final = 4096
+"""Side in pixels of the largest input; a damaged file may say anything."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Preprocessing:
             raise ValueError(f"mean={self.mean}, std={self.std}: three values each, std above 0")
         if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
             raise ValueError(f"mean={self.mean}, std={self.std}: values must be finite")
-        if type(self.image_size) is not int or self.image_size < 1:
-            raise ValueError(f"image_size={self.image_size!r}: give pixels, 1 or more")
+        if type(self.image_size) is not int or not 1 <= self.image_size <= LARGEST:
+            raise ValueError(f"image_size={self.image_size!r}: give pixels, 1 to {LARGEST}")
 
     def at(self, image_size: int, interpolation: Interpolation | None = None) -> Preprocessing:
         """The same for a network of this input size and, unless None, another interpolation."""

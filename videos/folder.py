@@ -62,7 +62,7 @@ def open_folder(folder: Path) -> None:
         VideoError: it holds something else than faces of videos.
     """
     ours = not folder.exists() or (folder / SETTINGS).is_file()
-    if not ours and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+    if not ours and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
         raise VideoError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -129,11 +129,11 @@ def write_frames(folder: Path, finished: Mapping[str, Finished]) -> None:
 
 
 def _from_row(row: Mapping[str, str]) -> Finished:
+    if None in row or None in row.values():
+        raise ValueError(f"{row['name']!r} has another number of fields than the header")
     if not is_relative(row["name"]) or "/" in row["name"]:
         raise ValueError(f"a video is named {row['name']!r}, {RULE}")
-    if None in row:
-        raise ValueError(f"{row['name']} has too many fields")
-    return Finished(
+    video = Finished(
         name=row["name"],
         file=row["file"],
         frames=_count(row["frames"]),
@@ -145,6 +145,9 @@ def _from_row(row: Mapping[str, str]) -> Finished:
         announced=_count(row["announced"]) if row["announced"] else None,
         seconds=_seconds(row["seconds"]),
     )
+    if video.frames_with_face + video.frames_with_others_only > video.frames:
+        raise ValueError(f"{video.name} has more frames with faces than frames")
+    return video
 
 
 def _count(text: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from videos.decoding import VideoError
-from videos.folder import SETTINGS, VIDEOS, Finished, read_finished, record_settings, write_finished
+from videos.folder import SETTINGS, VIDEOS, Finished, open_folder, read_finished, record_settings, write_finished
 
 DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5)
 
@@ -23,7 +23,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("\nv,", "\n../v,"), ("\nv,", "\n/etc/v,"), ("\nv,", "\na/b,"), ("\nv,", "\n.v,"), ("\nv,", "\n,"),
         (",9,", ",9_0,"), (",9,", ",-9,"), (",9,", "," + "9" * 20 + ","), (",9,", ",٩,"), (",9,", ","),
         ("29.97", "nan"), ("29.97", "1e999"), ("1.5", "1.5,7"), ("/videos/v", '"/videos/v'),
-        ("name", "nom"),
+        ("name", "nom"), (",1.5", ""), ("v,/videos/v.mp4,9,7,1,29.97,640,480,,1.5", "v"), (",9,7,", ",9,9,"),
     ],
 )  # fmt: skip
 def test_a_damaged_row_is_an_error_that_names_the_file(tmp_path: Path, old: str, new: str) -> None:
@@ -49,3 +49,12 @@ def test_damaged_settings(tmp_path: Path, content: str) -> None:
     (tmp_path / SETTINGS).write_text(content)
     with pytest.raises(VideoError, match=r"faces\.json: not as prepare\.py wrote it"):
         record_settings(tmp_path, {"size": 112})
+
+
+def test_what_a_killed_process_left_is_no_stranger(tmp_path: Path) -> None:
+    (tmp_path / f".{SETTINGS}.writing").touch()
+    (tmp_path / ".lock").touch()
+    open_folder(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(VideoError, match="holds something else"):
+        open_folder(tmp_path)
