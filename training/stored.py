@@ -306,7 +306,7 @@ def _here(content: Mapping[str, Any], path: Path, cache_dir: str) -> tuple[dict[
         raise StoredConfigError(f"{path}: no data, so this is no training run: give data=… data.root=…")
     data = _listed_here(data, cache_dir)
     if render is not None:
-        render = {**render, "elsewhere": data.get("root")}
+        render = {**render, "elsewhere": render.get("elsewhere") or data.get("root")}
         data["root"] = f"{cache_dir}/faces"
     return data, render
 

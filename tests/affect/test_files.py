@@ -40,8 +40,12 @@ def test_a_full_disk_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "a") as beside:
-        beside.write_text((tmp_path / "missing").read_text())
+    def fail(beside: Path) -> None:
+        beside.write_text("half")
+        raise KeyError
+
+    with pytest.raises(KeyError), whole_file(tmp_path / "a") as beside:
+        fail(beside)
     assert not list(tmp_path.iterdir())
 
 
