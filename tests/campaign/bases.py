@@ -183,7 +183,7 @@ def store(folder: Path) -> None:
 
 
 SMALLEST = [
-    *("experiment=cotex", "data=synthetic", "scale=tiny", "trainer=cpu", "scale.image_size=32"),
+    *("experiment=cotex", "data=lsd", "data.root=/data", "scale=tiny", "trainer=cpu", "scale.image_size=32"),
     *("scale.cotex.width=16", "scale.cotex.depth=1", "scale.cotex.heads=2"),
 ]
 """Overrides of train.py that give the smallest network."""
@@ -196,7 +196,7 @@ def composed(*overrides: str) -> dict[str, Any]:
     from training.config import CONFIG_DIR, resolve
 
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("train", overrides=[*SMALLEST, "paths.run_dir=/run", "paths.cache_dir=/cache", *overrides])
+        config = compose("train", overrides=[*SMALLEST, "paths.run_dir=/run", *overrides])
     return resolve(config)
 
 

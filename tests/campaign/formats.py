@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +148,12 @@ def _affectnet(path: Path) -> Any:
     from datamodules.affectnet_release import read_annotations
 
     kind: Any = path.parent.name.split()[0]
-    try:
+    more: list[Any] = []
+    if "links" in inspect.signature(read_annotations).parameters:
         from datamodules.links import Links
-    except ModuleNotFoundError:  # before links were looked at
-        return list(read_annotations(path.parent, kind, None).values())  # type: ignore[call-arg]
-    return list(read_annotations(path.parent, kind, None, Links(path.parent, follow_outside=False)).values())
+
+        more = [Links(path.parent, follow_outside=False)]
+    return list(read_annotations(path.parent, kind, None, *more).values())
 
 
 def _strict_affectnet(path: Path) -> Any:
@@ -234,9 +236,7 @@ def _config(path: Path) -> Any:
 
 def _without_own(plain: dict[str, Any]) -> dict[str, Any]:
     """A configuration without the keys that its reader sets itself, whatever they were."""
-    kept = {key: value for key, value in plain.items() if key not in ("fork_from", "ckpt_path")}
-    if isinstance(kept.get("paths"), dict):
-        kept["paths"] = {key: value for key, value in kept["paths"].items() if key != "run_dir"}
+    kept = {key: value for key, value in plain.items() if key not in ("fork_from", "ckpt_path", "paths")}
     if isinstance(kept.get("render"), dict):  # drawn into this machine's cache
         kept["render"] = {key: value for key, value in kept["render"].items() if key not in ("cache", "elsewhere")}
     return kept

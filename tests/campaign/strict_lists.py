@@ -146,7 +146,7 @@ def _count(line: str) -> tuple[str, int]:
 def partition(path: Path) -> list[tuple[str, str]]:
     """Reads CelebA's partition: ``000001.jpg 0`` a line, or the same with commas below a header."""
     lines = lines_of(path)
-    if "," in lines[0].strip().removesuffix(","):
+    if any("," in line.strip().removesuffix(",") for line in lines[:2]):
         if fields_of(lines[0]) != ["image_id", "partition"]:
             raise RefusedError(f"unknown header: {lines[0]!r}")
         rows = [fields_of(line) if "," in line else line.split() for line in lines[1:]]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_SPACE = " \t\r"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[0-9]+")
 _FRAME = re.compile(r"([0-9]{1,18})\.[^.]+")
@@ -27,7 +26,7 @@ def lines_of(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise RefusedError(f"no UTF-8: {error}") from error
     lines = text.removeprefix("\ufeff").split("\n")
-    while lines and lines[-1].strip(_SPACE) in ("", ","):
+    while lines and lines[-1].strip() in ("", ","):
         lines.pop()
     if not lines:
         raise RefusedError("an empty file")
@@ -36,7 +35,7 @@ def lines_of(path: Path) -> list[str]:
 
 def fields_of(line: str) -> list[str]:
     """Splits a line at its commas; one at its end is left out, and so are spaces around a field."""
-    return [field.strip(_SPACE) for field in line.rstrip(_SPACE).removesuffix(",").split(",")]
+    return [field.strip() for field in line.rstrip().removesuffix(",").split(",")]
 
 
 def number(text: str) -> float:

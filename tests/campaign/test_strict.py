@@ -62,9 +62,7 @@ def test_what_is_legal_in_every_list(tmp_path: Path, change: Callable[[str], str
     assert _va(path) == READ_VA
 
 
-@pytest.mark.parametrize(
-    "value", ["0_4", "١", "1e400", "nan", "-6", "1.5", "", "0x1", "−0.5", "inf", "0,4", "1\x0c", "1\u2028"]
-)
+@pytest.mark.parametrize("value", ["0_4", "١", "1e400", "nan", "-6", "1.5", "", "0x1", "−0.5", "inf", "0,4", "1\0"])
 def test_odd_numbers_are_refused(tmp_path: Path, value: str) -> None:
     for path in (_file(tmp_path, *VA[:2], f"0.1,{value}"), _file(tmp_path, "valence,arousal", f"{value},0.1", *VA[1:])):
         with pytest.raises(RefusedError):
@@ -72,7 +70,7 @@ def test_odd_numbers_are_refused(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", ["/abs/x/00001.jpg", "a/../../../x/00001.jpg", "../x.jpg", "a/1.gif", "a//1.jpg", "x.jpg"]
+    "image", ["/abs/x/00001.jpg", "a/../../../x/00001.jpg", "../x.jpg", "a/1", "a//1.jpg", "x.jpg"]
 )
 def test_paths_are_refused(tmp_path: Path, image: str) -> None:
     with pytest.raises(RefusedError):
