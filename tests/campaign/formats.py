@@ -26,6 +26,7 @@ class Format:
         strict: the strict reader; gives the same of the same file.
         pattern: of the files that are changed.
         text: lines and fields are changed as well as bytes.
+        defaults: keys that the file has not take their defaults; they are not compared.
         sealed: has a checksum of all its content (or is to have one): whatever is read must be what was written.
     """
 
@@ -36,6 +37,7 @@ class Format:
     pattern: str = "*"
     text: bool = True
     sealed: bool = False
+    defaults: bool = False
 
 
 def _number(value: Any) -> Any:
@@ -284,6 +286,6 @@ FORMATS = {
         1_000, bases.store, _store_arrays, _strict_store_arrays, pattern="*.npy", text=False, sealed=True
     ),
     "checkpoint": Format(1_000, bases.checkpoint, _checkpoint, strict_binary.checkpoint, text=False, sealed=True),
-    "config.yaml": Format(1_000, bases.config, _config, _strict_config),
+    "config.yaml": Format(1_000, bases.config, _config, _strict_config, defaults=True),
     "ONNX": Format(1_000, bases.onnx, _onnx, _strict_onnx, text=False),
 }

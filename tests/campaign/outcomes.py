@@ -73,7 +73,15 @@ def outcome(format_: Format, path: Path, original: Any, errors: tuple[type[BaseE
     except RefusedError as error:
         immaterial = not format_.text and same(ours, original)
         return ("same", "") if immaterial else ("another", f"read although {error}")
-    return ("same", "") if same(ours, strict) else ("another", f"{difference(ours, strict)}")
+    told = difference(_without_defaults(ours, strict) if format_.defaults else ours, strict)
+    return ("same", "") if told is None else ("another", told)
+
+
+def _without_defaults(ours: Any, strict: Any) -> Any:
+    """Leaves out of a mapping, and of those in it, the keys that another has not."""
+    if not isinstance(ours, Mapping) or not isinstance(strict, Mapping):
+        return ours
+    return {key: _without_defaults(value, strict[key]) for key, value in ours.items() if key in strict}
 
 
 def named(message: str, *places: str | Path) -> bool:
