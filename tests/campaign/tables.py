@@ -16,7 +16,7 @@ ELSEWHERE = (
     (re.compile(r"read although (unknown header|images do not stand first)"), 13),
     (re.compile(r"read although more than one name"), 13),
     (re.compile(r"permute_\w+.*: read although (no |none of|not from)"), 13),
-    (re.compile(r"(permute_|swap_fields)\w+.*: \[\d+\]\[\d+\]: .* instead of"), 13),
+    (re.compile(r"(permute_\w+|swap_fields).*: \[\d+\]\[\d+\]: .* instead of"), 13),
 )
 """What is told of faults that belong to other issues."""
 
