@@ -160,11 +160,12 @@ def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
                 yield from keys(child, f"{prefix}{key}.")
 
 
-def resolve(config: DictConfig) -> dict[str, Any]:
+def resolve(config: DictConfig, where: str = "the configuration") -> dict[str, Any]:
     """Resolves and checks a whole configuration before anything is built from it.
 
     Args:
         config: the composed configuration.
+        where: it comes from, for the message.
 
     Returns:
         The same as plain containers, every interpolation resolved.
@@ -176,9 +177,9 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     # what a scale or a backbone leaves open matters only where something asks for it, and is reported there
     errors = [error for error in _unresolvable(config, "") if not error.startswith(("scale.", "backbone."))]
     if errors:
-        raise ConfigError(errors)
+        raise ConfigError(errors, where)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
-    check_targets(plain, TARGETS)
+    check_targets(plain, TARGETS, where)
     return plain
 
 

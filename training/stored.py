@@ -21,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from affect.errors import ConfigError, UserError
-from training.building import DEPTH, TARGETS, signature, suggest
-from training.config import CONFIG_DIR, keys
+from evaluators.postprocess import PostProcess
+from evaluators.stored import SettingsError
+from training.building import DATA_TARGETS, DEPTH, RENDER_TARGETS, TARGETS, check_targets, signature, suggest
+from training.config import CONFIG_DIR, keys, resolve
 from training.run import is_first_process
 
 LARGEST: Final = 1 << 20
@@ -98,7 +100,7 @@ def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
     elif isinstance(node, Mapping):
         for name, value in node.items():
             below = f"{key}.{name}" if key else str(name)
-            if not isinstance(name, str | int):
+            if not isinstance(name, str):
                 yield f"{below}: a key that is no word"
             elif str(name).startswith("_") and str(name).endswith("_") and name != "_target_":
                 yield f"{below}: there is no such key, only _target_"
@@ -179,6 +181,8 @@ def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tup
         content["render"] = None
     _tell_places(content, given, stored)
     data, render = _here(content, stored, cache_dir)
+    check_targets(data, DATA_TARGETS, str(stored))
+    check_targets(render, RENDER_TARGETS, str(stored))
     merged = OmegaConf.merge(data, given)
     assert isinstance(merged, DictConfig)
     return merged, None if render is None else OmegaConf.create(render)
@@ -217,6 +221,10 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     content["data"], content["render"] = _here(content, path, cache_dir)
     config = OmegaConf.create(content)
     _give(config, arguments, folder)
+    try:
+        PostProcess.of(resolve(config, str(path))["postprocess"])
+    except SettingsError as error:
+        raise StoredConfigError(f"{path}: {error}") from error
     return config
 
 
