@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -18,7 +18,10 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from datamodules.store import StoreInfo
-from training.building import TARGETS, check_targets, suggest
+from training.building import TARGETS, suggest, target_errors
+
+Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
+"""What an entry point finds wrong with a resolved configuration, each naming its key."""
 
 CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
 
@@ -160,25 +163,28 @@ def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
                 yield from keys(child, f"{prefix}{key}.")
 
 
-def resolve(config: DictConfig) -> dict[str, Any]:
+def resolve(config: DictConfig, problems: Problems | None = None) -> dict[str, Any]:
     """Resolves and checks a whole configuration before anything is built from it.
 
     Args:
         config: the composed configuration.
+        problems: of the resolved one, which the entry point finds: see ``training.building.key_errors``.
 
     Returns:
         The same as plain containers, every interpolation resolved.
 
     Raises:
-        ConfigError: every value that is not set or cannot be resolved, every target that is not in the
-            allow-list, every key that its target does not take, and every value of a wrong type.
+        ConfigError: every value that is not set or cannot be resolved; or every target that is not in the allow-list,
+            every key that its target does not take, every value of a wrong type or out of range, and all problems.
     """
     # what a scale or a backbone leaves open matters only where something asks for it, and is reported there
     errors = [error for error in _unresolvable(config, "") if not error.startswith(("scale.", "backbone."))]
     if errors:
         raise ConfigError(errors)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
-    check_targets(plain, TARGETS)
+    errors = [*target_errors(plain, TARGETS), *(problems(plain) if problems is not None else ())]
+    if errors:
+        raise ConfigError(errors)
     return plain
 
 

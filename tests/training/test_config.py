@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from training.building import MODEL_TARGETS, build, check_targets
+from train import train
+from training.building import DATA_TARGETS, MODEL_TARGETS, RENDER_TARGETS, build, check_targets, signature
 from training.config import CONFIG_DIR, ConfigError, check_command_line, literal_paths, quoted, resolve
 
 
@@ -58,6 +61,50 @@ def test_every_wrong_key_and_value_in_a_target_is_told_with_its_key() -> None:
     assert "model.network.depht" in message
     assert "model.base_lr is 'fast', but must be float" in message
     assert "data.rooot" in message
+
+
+def test_every_number_of_ours_has_a_range() -> None:
+    bare = [
+        f"{target}: {name}"
+        for target in sorted(MODEL_TARGETS | DATA_TARGETS | RENDER_TARGETS)
+        for name, hint in signature(target)[1].items()
+        if name not in ("seed", "return") and {int, float} & {hint, *get_args(hint)}
+        if get_origin(hint) is not Annotated
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("experiment", "wrong"),
+    [
+        ("emma", ["model.base_lr=-1", "model.label_smoothing=2", "model.layer_decay=0", "model.weight_decay=-.1",
+                  "model.va_lr=-1", "model.min_lr=-1", "model.warmup_epochs=-1", "model.epochs=0", "data.batch_size=0",
+                  "data.num_workers=-1", "data.flip=1.5", "data.resize_ratio=0.5", "data.eval_batch_size=0",
+                  "data.max_pixels=0", "model.network.vit.drop_path=1", "model.network.vit.depth=0",
+                  "model.network.head_hidden=0", "model.network.dan.width=0", "seed=-1", "timeout_s=0",
+                  "trainer.accumulate_grad_batches=0", "trainer.gradient_clip_val=-1", "postprocess.k=-1",
+                  "model.base_lr=.nan", "model.base_lr=.inf"]),
+        ("cotex", ["model.mask_ratio=1", "model.mask_ratio=-0.1", "model.repeats=0", "model.lr=0", "model.js_weight=-1",
+                   "model.network.views=0", "+data.hue=0.6"]),
+        ("mae", ["model.mask_ratio=1", "model.network.decoder_depth=0", "data.val_share=1", "data.least_area=0",
+                 "data.min_size=-1", "callbacks.reconstructions.every_n_epochs=0"]),
+        ("dan", ["model.lr=0", "model.lr_decay=0", "model.affinity_weight=-1", "data.erase=2"]),
+        ("baseline", ["model.network.dropout=1", "model.network.dropout=-.1", "render.train_videos=-1",
+                      "render.workers=0"]),
+        ("emotieffnet_backbone", ["model.head_lr=-1", "model.head_epochs=-1", "model.sam_rho=0"]),
+        ("emotieffnet_finetune", ["model.network.hidden=0", "model.label_smoothing=-0.1"]),
+    ],
+)  # fmt: skip
+def test_every_value_out_of_its_range_is_told_at_once(experiment: str, wrong: list[str]) -> None:
+    data = ["data=synthetic"] if any(text.startswith("render") for text in wrong) else ["data.root=/x"]
+    task = ["data.task=va"] if experiment == "emotieffnet_finetune" and data == ["data.root=/x"] else []
+    last = {text.partition("=")[0]: text for text in wrong}  # a key that is there twice is tried alone, too
+    for given in (list(last.values()), *([text] for text in wrong if text not in last.values())):
+        with pytest.raises(ConfigError) as caught:
+            train(composed(f"experiment={experiment}", "scale=tiny", *data, *task, *given))
+        for text in given:
+            key = re.escape(text.partition("=")[0].lstrip("+"))
+            assert re.search(rf"{key} is .*(but must be .*[<>]|give)", str(caught.value)), text
 
 
 def test_targets_outside_the_allow_list_are_not_built(tmp_path: Path) -> None:
