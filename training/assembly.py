@@ -166,7 +166,7 @@ def build_trainer(
 
 @contextmanager
 def _told(node: str) -> Iterator[None]:
-    """Makes what a class says of its settings a configuration error; what it says of files is a ``UserError`` already."""
+    """Makes what a class says of its settings a configuration error; what is said of files is a ``UserError``."""
     try:
         yield
     except UserError:

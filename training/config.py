@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -117,11 +118,12 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
+    given, _ = get_args_parser().parse_known_args(arguments)
+    if given.shell_completion:
+        return  # its arguments are words of its own: install=bash
     overrides: list[Override] = []
     errors: list[str] = []
-    for argument in arguments:
-        if argument.startswith("-"):
-            continue
+    for argument in given.overrides:
         try:
             overrides.append(OverridesParser.create().parse_override(argument))
         except HydraException as error:

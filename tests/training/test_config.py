@@ -41,6 +41,13 @@ def test_a_correct_command_line_passes(config: str) -> None:
     check_command_line(config, ["data=synthetic", "data.root=/x", "paths.run_dir=/y", "-m", "hydra/launcher=basic"])
 
 
+@pytest.mark.parametrize("flags", ["-sc install=bash", "--cfg job", "-c hydra scale=tiny", "--info config", "--help"])
+def test_hydras_flags_and_their_words_are_no_keys(flags: str) -> None:
+    check_command_line("train", flags.split())
+    with pytest.raises(ConfigError, match=r"data\.rot"):
+        check_command_line("train", ["data.rot=x", "--cfg", "job"])
+
+
 def test_sweeps_pass() -> None:
     check_command_line("train", ["seed=0,1,2", "scale=tiny,paper", "--multirun"])
 
