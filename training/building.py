@@ -83,6 +83,7 @@ TRAINER_TARGETS: Final = frozenset(
         "pytorch_lightning.Trainer",
         "pytorch_lightning.strategies.DDPStrategy",
         "pytorch_lightning.strategies.FSDPStrategy",
+        "training.strategies.OwnBuffers",
     }
 )
 """What the node ``trainer``, and its strategy, may name."""
