@@ -68,7 +68,8 @@ def literal_paths(arguments: Sequence[str]) -> list[str]:
 
     Hydra's grammar gives a meaning to commas, brackets, quotes and ``=``, and knows no letters beyond ASCII. A value
     that it would read as anything but itself is taken as a path where there is such a file or folder; and, where the
-    grammar cannot read it at all, where there is the folder that it would be in.
+    grammar cannot read it at all, where there is the folder that it would be in. In a sweep (``-m``), a comma outside
+    quotes separates jobs.
 
     Args:
         arguments: the command line without the program's name.
@@ -76,27 +77,35 @@ def literal_paths(arguments: Sequence[str]) -> list[str]:
     Returns:
         The same arguments, with those paths in quotes.
     """
-    return [_literal(argument) for argument in arguments]
+    sweep = not {"-m", "--multirun"}.isdisjoint(arguments)
+    return [_literal(argument, sweep=sweep) for argument in arguments]
 
 
-def _literal(argument: str) -> str:
+def _literal(argument: str, *, sweep: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-") or not value:
         return argument
     try:
-        read = OverridesParser.create().parse_override(argument).value()
+        override = OverridesParser.create().parse_override(argument)
     except HydraException:
         readable = False
     else:
+        read = override.value()
+        if sweep and override.is_sweep_override():
+            return argument
         if (read == value and "${" not in value) or isinstance(read, int | float | None):
             return argument
         readable = True
     path = Path(value).expanduser()
     try:
-        meant = path.exists() or (not readable and "/" in value and path.parent.is_dir())
+        exists = path.exists()
+        meant = exists or (not readable and "/" in value and path.parent.is_dir())
     except (OSError, ValueError):  # too long for a name, or with a NUL
-        meant = False
-    return f"{key}={quoted(str(path))}" if meant else argument
+        return argument
+    text = (
+        quoted(str(path)) if exists else quoted(str(path)).replace("\\${", "${")
+    )  # a name that is yet to be filled in
+    return f"{key}={text}" if meant else argument
 
 
 def quoted(text: str) -> str:

@@ -182,31 +182,63 @@ ODD = [
 ]
 
 
-def understood(argument: str) -> object:
-    """What Hydra and OmegaConf make of one argument in the end."""
+def understood(*arguments: str, config_name: str = "train") -> list[object]:
+    """What Hydra and OmegaConf make of arguments in the end."""
+    given = literal_paths(arguments)
+    check_command_line(config_name, given)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("train", overrides=literal_paths([argument]))
-    return OmegaConf.select(config, argument.partition("=")[0])
+        config = compose(config_name, overrides=given)
+    return [OmegaConf.select(config, argument.partition("=")[0]) for argument in arguments]
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_path_that_exists_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    for key in ("ckpt_path", "fork_from", "data.root", "paths.run_dir"):
-        assert understood(f"{key}={folder}") == str(folder)
-        assert understood(f"{key}={quoted(str(folder))}") == str(folder)
+    keys = ("ckpt_path", "fork_from", "data.root", "paths.run_dir")
+    for text in (str(folder), quoted(str(folder))):
+        assert understood(*(f"{key}={text}" for key in keys)) == [str(folder)] * len(keys)
+
+
+@pytest.mark.parametrize(
+    ("config_name", "keys"),
+    [
+        ("evaluate", ["checkpoint", "predictions", "submission", "paths.run_dir"]),
+        ("predict", ["checkpoint", "store", "data.root"]),
+        ("automl", ["trained", "data.store", "data.labels.root"]),
+    ],
+)
+def test_the_paths_of_all_entry_points_are_taken_as_they_are(tmp_path: Path, config_name: str, keys: list[str]) -> None:
+    path = tmp_path / "it's, [新] a=b.ckpt"
+    path.touch()
+    for text in (str(path), quoted(str(path))):
+        assert understood(*(f"{key}={text}" for key in keys), config_name=config_name) == [str(path)] * len(keys)
+
+
+def test_a_list_of_roots_is_a_list(tmp_path: Path) -> None:
+    text = (CONFIG_DIR.parent / "README.md").read_text(encoding="utf-8")
+    lists = re.findall(r"'((?:data\.root|predictions)=\[[^<\]']+\])'", text)
+    assert len(lists) >= 3
+    for argument in lists:
+        key, _, value = argument.partition("=")
+        name = "evaluate" if key == "predictions" else "train"
+        assert understood(argument, config_name=name) == [value.strip("[]").split(",")]
+    folders = [tmp_path / name for name in ("a=b", "my faces", "ë,c")]
+    for folder in folders:
+        folder.mkdir()
+    listed = ",".join(quoted(str(folder)) for folder in folders)
+    assert understood(f"data.root=[{listed}]") == [[str(folder) for folder in folders]]
 
 
 @pytest.mark.parametrize("name", ["ë", "a;b", "a=b", "it's", "a[b]"])
 def test_a_new_path_that_cannot_be_anything_else_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
-    assert understood(f"paths.run_dir={tmp_path}/{name}") == f"{tmp_path}/{name}"
+    assert understood(f"paths.run_dir={tmp_path}/{name}") == [f"{tmp_path}/{name}"]
 
 
 def test_the_users_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "faces").mkdir()
-    assert understood("data.root=~/faces") == f"{tmp_path}/faces"
+    assert understood("data.root=~/faces") == [f"{tmp_path}/faces"]
 
 
 def test_what_is_no_path_is_read_by_hydras_grammar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,3 +257,10 @@ def test_a_path_with_a_comma_is_one_path_and_two_paths_are_two_jobs(tmp_path: Pa
     assert literal_paths([f"data.root={both}"]) == [f"data.root={both}"]
     (tmp_path / "a,b").mkdir()
     assert literal_paths([f"data.root={tmp_path}/a,b"]) == [f"data.root='{tmp_path}/a,b'"]
+    sweep = ["-m", f"data.root={tmp_path}/a,b", f"fork_from='{tmp_path}/a,b'"]
+    assert literal_paths(sweep) == sweep
+
+
+def test_a_name_that_is_yet_to_be_filled_in_may_have_any_letters(tmp_path: Path) -> None:
+    assert literal_paths([f"paths.run_dir={tmp_path}/ë-${{seed}}"]) == [f"paths.run_dir='{tmp_path}/ë-${{seed}}'"]
+    assert understood(f"paths.run_dir={tmp_path}/ë-${{seed}}") == [f"{tmp_path}/ë-0"]
