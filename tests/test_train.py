@@ -352,44 +352,6 @@ HEADS = [f"emotieffnet_{task}" for task in ("va", "expr", "au", "mtl")]
 """Experiments on a feature store: tests/test_predict.py makes one and runs them."""
 
 
-EXPERIMENTS = sorted({path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")} - set(HEADS))
-
-
-def tried(experiment: str, folder: Path, faces: int, *overrides: str) -> Path:
-    """The folder of a run of ``debug=fast`` on drawn faces: at least ``faces`` to train with."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        common = [f"experiment={experiment}", "data=synthetic", "debug=fast", *overrides]
-        layout = compose("train", overrides=common).render.layout
-        videos = {"train_videos": -(-faces // 8), "val_videos": 2, "frames_per_video": 12}
-        sizes = videos if layout in ("mtl", "uni") else {"train_faces": faces, "val_faces": 18}
-        places = [f"paths.cache_dir={folder}/cache", f"paths.run_dir={folder}/run"]
-        drawn = [f"render.{key}={value}" for key, value in sizes.items()]
-        train(compose("train", overrides=[*common, *drawn, *places]))
-    return folder / "run"
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_is_tried_fast(experiment: str, tmp_path: Path) -> None:
-    batches = {"emma": 128, "mae": 128, "cotex": 128, "emotieffnet_finetune": 300}  # of 64, but few frames have a label
-    folder = tried(experiment, tmp_path, batches.get(experiment, 64), "scale=tiny")
-    assert (folder / "scores.json").is_file()
-    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"], "emma": [], "cotex": [],
-                "emotieffnet_backbone": ["emotieffnet.pth"], "emotieffnet_finetune": []}.get(
-        experiment, ["backbone.pth"]
-    )  # fmt: skip
-    assert sorted(path.name for path in folder.glob("weights/*")) == exported
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_is_tried_fast_at_the_papers_size(experiment: str, tmp_path: Path) -> None:
-    weights = {"emma": ["model.network.vit.weights=random", "model.network.dan.weights=random"]}.get(
-        experiment, ["model.network.weights=random"]
-    )
-    folder = tried(experiment, tmp_path, 12, "scale=paper", *weights, "data.batch_size=4")
-    assert (folder / "scores.json").is_file()
-
-
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
@@ -414,22 +376,6 @@ def test_a_misspelt_key_ends_in_one_message() -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stdout
     assert "2 errors in the command line" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("-sc install=bash", "hydra_bash_completion"),
-        ("--help", "experiment: baseline, baseline_lsd, cotex"),
-        ("--info plugins", "Installed Hydra Plugins"),
-        ("--cfg job scale=tiny", "name: emma"),
-    ],
-)
-def test_hydras_flags_work(flags: str, expected: str) -> None:
-    done = command("train.py", *flags.split())
-    assert done.returncode == 0
-    assert expected in done.stdout
 
 
 def test_files_that_are_not_our_checkpoints_are_refused(run: Path, tmp_path: Path) -> None:
