@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import hydra
 import numpy as np
 from omegaconf import DictConfig
 
+from affect.ranges import Count
 from backbones.preprocessing import IMAGENET
+from datamodules.base import Split
 from datamodules.features import FeaturesDataModule, usable
 from datamodules.labels import Batch, UniTask
 from datamodules.store import rows_by_video
@@ -20,8 +23,9 @@ from evaluators.postprocess import PostProcess
 from evaluators.submission import check_destination, write_uni_submission
 from evaluators.table import table_of_rows
 from training.assembly import absolute_data, build_data
+from training.building import key_errors
 from training.checkpoints import CheckpointError
-from training.config import ConfigError, check_command_line, described_features, literal_paths
+from training.config import check_command_line, described_features, literal_paths
 from training.ending import clear_errors
 from training.run import Run, opened_run
 from training.scoring import report
@@ -31,17 +35,32 @@ TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expressio
 
 def automl(config: DictConfig) -> None:
     """Trains unless a model is given, then predicts a split, scores it and writes what was asked for."""
-    with opened_run(config) as run:
+    with opened_run(config, _problems) as run:
         _automl(run)
+
+
+class _Settings(TypedDict):
+    """Keys of conf/automl.yaml that no node below it has."""
+
+    task: UniTask
+    max_rows: Count | None
+    trust: bool
+    split: Split
+    submission: str | None
+    overwrite: bool
+
+
+def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    yield from key_errors(plain, _Settings)
+    yield from AutoMLSettings(**plain["settings"]).problems(TASKS.get(plain["task"], ""))
+    yield from PostProcess.problems(plain["postprocess"])
 
 
 def _automl(run: Run) -> None:
     plain, folder = run.config, run.folder
     plain["data"] = absolute_data(plain["data"])
     postprocess = PostProcess.of(plain["postprocess"])
-    task = TASKS.get(plain["task"])
-    if task is None:
-        raise ConfigError([f"task={plain['task']}: a model is of one task: give one of {', '.join(TASKS)}"])
+    task = TASKS[plain["task"]]
     if plain["submission"] is not None:
         check_destination(plain["submission"])
     require()
@@ -72,7 +91,6 @@ def _automl(run: Run) -> None:
 
 def _train(data: FeaturesDataModule, task: Task, plain: dict[str, Any]) -> AutoML:
     settings = AutoMLSettings(**plain["settings"])
-    settings.check(task)
     batch, found = usable(data, "train")
     videos = np.empty(len(found), dtype=np.int64)
     for number, rows in enumerate(rows_by_video(data.frames("train").video).values()):

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from affect.ranges import Positive, Whole
 from backbones.preprocessing import IMAGENET
 from backbones.weights import file_sha256
-from datamodules.labels import UNI_HEADERS
+from datamodules.base import Split
+from datamodules.labels import UniTask
 from evaluators.blending import check_tables
 from evaluators.postprocess import PostProcess, Processed
 from evaluators.predictions import read_table
 from evaluators.submission import check_destination, write_submission, write_uni_submission
 from training.assembly import absolute_data, build_data, build_trainer
+from training.building import key_errors
 from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, literal_paths
 from training.ending import clear_errors
-from training.limits import check_limits
-from training.run import Run, opened_run
+from training.limits import limit_errors
+from training.run import Run, checkpoint_of, opened_run
 from training.scoring import predict_table, report
 from training.stored import data_of_run
 
@@ -32,21 +36,47 @@ def evaluate(config: DictConfig) -> None:
     tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
     if (config.checkpoint is None) == (not tables):
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
+    if config.checkpoint is not None:
+        config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
     if "_target_" not in config.data:
         changes: Any = OmegaConf.to_container(config.data)
         source = Path(config.checkpoint or tables[0])
         config.data, config.render = data_of_run(source, changes, config.paths.cache_dir)
-    with opened_run(config) as run:
+    with opened_run(config, partial(_problems, tables=max(len(tables), 1))) as run:
         _evaluate(run, tables)
+
+
+class _Settings(TypedDict):
+    """Keys of conf/evaluate.yaml that no node below it has."""
+
+    timeout_s: Positive
+    split: Split
+    submission: str | None
+    submission_task: UniTask | None
+    submission_per_video: bool
+    curve: Whole | Sequence[Whole] | None
+    overwrite: bool
+
+
+def _problems(plain: Mapping[str, Any], tables: int) -> Iterator[str]:
+    yield from key_errors(plain, _Settings)
+    yield from limit_errors(plain["trainer"])
+    yield from PostProcess.problems(plain["postprocess"], tables)
+    if plain["curve"] == []:
+        yield "curve=[]: give frames to either side: curve=[0,5,25]"
+    if plain["submission_per_video"] and plain["submission_task"] is None:
+        yield "submission_per_video=true is for the uni-task challenges: give submission_task, too"
 
 
 def _evaluate(run: Run, tables: Sequence[str]) -> None:
     plain, folder = run.config, run.folder
     settings = PostProcess.of(plain["postprocess"], max(len(tables), 1))
-    curve = _half_widths(plain["curve"])
+    curve = plain["curve"]
+    if curve is not None:
+        curve = sorted({curve} if isinstance(curve, int) else set(curve))
     plain["data"] = absolute_data(plain["data"])
-    _check_submission(plain)
-    check_limits(plain["trainer"])
+    if plain["submission"] is not None:
+        check_destination(plain["submission"], per_video=plain["submission_per_video"])
     split = plain["split"]
     module = load_module(Path(plain["checkpoint"])) if plain["checkpoint"] is not None else None
     if module is not None:
@@ -70,19 +100,6 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         _write_submission(done, plain)
 
 
-def _check_submission(plain: dict[str, Any]) -> None:
-    """Refuses a form of submission that does not exist, and a place for it, before anything is predicted."""
-    task, errors = plain["submission_task"], []
-    if task is not None and task not in UNI_HEADERS:
-        errors.append(f"submission_task={task}: give one of {', '.join(UNI_HEADERS)}, or null for the other challenges")
-    if plain["submission_per_video"] and task is None:
-        errors.append("submission_per_video=true is for the uni-task challenges: give submission_task, too")
-    if errors:
-        raise ConfigError(errors)
-    if plain["submission"] is not None:
-        check_destination(plain["submission"], per_video=plain["submission_per_video"])
-
-
 def _write_submission(done: Processed, plain: dict[str, Any]) -> None:
     """Writes what was scored in the organisers' form."""
     destination, task = plain["submission"], plain["submission_task"]
@@ -92,16 +109,6 @@ def _write_submission(done: Processed, plain: dict[str, Any]) -> None:
         per_video = plain["submission_per_video"]
         write_uni_submission(done.table, destination, task, per_video=per_video, au_thresholds=done.au_thresholds)
     print(f"submission: {destination}")
-
-
-def _half_widths(curve: Any) -> list[int] | None:
-    """The half-widths of ``curve=[0,1,2,…]``, ascending and once each."""
-    if curve is None:
-        return None
-    given = curve if isinstance(curve, list) else [curve]
-    if not given or not all(type(k) is int and k >= 0 for k in given):
-        raise ConfigError([f"curve={curve}: give frames to either side, 0 or more: curve=[0,5,25]"], "the command line")
-    return sorted(set(given))
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

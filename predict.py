@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict
 
 import hydra
 import numpy as np
@@ -14,26 +15,28 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
+from affect.ranges import Positive
 from datamodules.base import FaceDataModule, Split
 from datamodules.store import Dtype, FeatureStore, Places, StoreInfo, open_store, writing
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from training.assembly import absolute_data, build_data
-from training.building import MODEL_TARGETS, TRAINER_TARGETS, build
+from training.building import MODEL_TARGETS, TRAINER_TARGETS, build, key_errors
 from training.checkpoints import load_module
 from training.config import ConfigError, check_command_line, literal_paths
 from training.ending import clear_errors
 from training.extraction import extract, weights_sha256
-from training.limits import check_limits
+from training.limits import limit_errors
 from training.ranks import Ranks
-from training.run import Run, is_first_process, opened_run
+from training.run import Run, checkpoint_of, is_first_process, opened_run
 
 
 def predict(config: DictConfig) -> None:
     """Adds to the store what it does not have, and writes a table of what the network itself says of each split."""
     if config.checkpoint is not None:
         config.network = None
-    with opened_run(config) as run:
+        config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
+    with opened_run(config, _problems) as run:
         _predict(run)
 
 
@@ -41,8 +44,6 @@ def _predict(run: Run) -> None:
     plain = run.config
     plain["data"] = absolute_data(plain["data"])
     root = Path(plain["store"]).expanduser().absolute()
-    _check(plain)
-    check_limits(plain["trainer"])
     # one process keeps other extractions out for all processes of this one
     with writing(root) if is_first_process() else nullcontext():
         _extract(run, root)
@@ -74,16 +75,22 @@ def _extract(run: Run, root: Path) -> None:
         print(f"run folder: {folder}")
 
 
-def _check(plain: dict[str, Any]) -> None:
-    errors = []
-    if not plain["splits"] or not set(plain["splits"]) <= set(get_args(Split)):
-        errors.append(f"splits={plain['splits']}: give some of {', '.join(get_args(Split))}")
-    if plain["dtype"] not in get_args(Dtype):
-        errors.append(f"dtype={plain['dtype']}: give one of {', '.join(get_args(Dtype))}")
+class _Settings(TypedDict):
+    """Keys of conf/predict.yaml that no node below it has."""
+
+    timeout_s: Positive
+    splits: Sequence[Split]
+    dtype: Dtype
+    overwrite: bool
+
+
+def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    yield from key_errors(plain, _Settings)
+    yield from limit_errors(plain["trainer"])
+    if plain["splits"] == []:
+        yield "splits=[]: give some"
     if "images" not in plain["data"]:
-        errors.append("data: features are of videos, or of photographs in Aff-Wild2's layout: give data=affwild2_…")
-    if errors:
-        raise ConfigError(errors)
+        yield "data: features are of videos, or of photographs in Aff-Wild2's layout: give data=affwild2_…"
 
 
 def _network(plain: dict[str, Any]) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
 import hydra
 import pytorch_lightning as pl
@@ -13,15 +15,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LambdaCallback
 
+from affect.ranges import Positive, Range
 from backbones.weights import file_sha256
 from evaluators.postprocess import PostProcess
 from evaluators.predictions import read_table
 from evaluators.report import read_records
 from training.assembly import absolute_data, build_data, build_module, build_trainer
+from training.building import key_errors
 from training.checkpoints import CheckpointError, load_state, read_checkpoint, save_atomically
 from training.config import ConfigError, check_command_line, literal_paths
 from training.ending import clear_errors
-from training.limits import ValidatedEnd, check_limits
+from training.limits import ValidatedEnd, limit_errors
 from training.module import MONITOR, AffectModule
 from training.resuming import model_checkpoints, restoring
 from training.run import Run, is_first_process, is_own, opened_run, run_folder
@@ -43,8 +47,22 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     """
     if resume is None:
         config, resume = _of_earlier_start(run_folder(config)) or (config, None)
-    with opened_run(config, resume=resume is not None) as run:
+    with opened_run(config, _problems, resume=resume is not None) as run:
         return _train(run, resume)
+
+
+class _Settings(TypedDict):
+    """Keys of conf/train.yaml that no node below it has."""
+
+    seed: Annotated[int, Range(least=0, below=2**32)]  # as NumPy's generators take it
+    timeout_s: Positive
+    overwrite: bool
+
+
+def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    yield from key_errors(plain, _Settings)
+    yield from limit_errors(plain["trainer"], plain["callbacks"])
+    yield from PostProcess.problems(plain["postprocess"])
 
 
 def _of_earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
@@ -62,7 +80,6 @@ def _of_earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
 
 def _train(run: Run, resume: Path | None) -> float:
     plain, folder = run.config, run.folder
-    check_limits(plain["trainer"], plain["callbacks"])
     plain["data"] = absolute_data(plain["data"])
     settings = PostProcess.of(plain["postprocess"])
     fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from affect.ranges import Count, Dropped
 from backbones.preprocessing import IMAGENET, Interpolation
 from backbones.weights import load_weights
 
@@ -65,12 +66,12 @@ class ViT(VisionTransformer):
     def __init__(
         self,
         *,
-        image_size: int = 224,
-        patch_size: int = 16,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
-        drop_path: float = 0.0,
+        image_size: Count = 224,
+        patch_size: Count = 16,
+        width: Count = 768,
+        depth: Count = 12,
+        heads: Count = 12,
+        drop_path: Dropped = 0.0,
         stem: Literal["linear", "conv"] = "linear",
     ) -> None:
         if stem == "conv" and patch_size != 16:
@@ -189,12 +190,12 @@ class ViT(VisionTransformer):
 
 def build_vit(
     *,
-    image_size: int,
-    patch_size: int = 16,
-    width: int = 768,
-    depth: int = 12,
-    heads: int = 12,
-    drop_path: float = 0.1,
+    image_size: Count,
+    patch_size: Count = 16,
+    width: Count = 768,
+    depth: Count = 12,
+    heads: Count = 12,
+    drop_path: Dropped = 0.1,
     stem: Literal["linear", "conv"] = "linear",
     weights: str | None,
     interpolation: Interpolation | None = None,

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 
+from affect.ranges import Count, NotNegative, Positive
 from baseline.network import Baseline
 from evaluators.metrics import AffectScores
 from training.multitask import LossOptions, MultiTaskModule
@@ -36,13 +37,13 @@ class BaselineModule(MultiTaskModule):
         self,
         network: Baseline,
         *,
-        base_lr: float = 5e-4,
-        batch_size: int = 100,
-        weight_decay: float = 0.05,
-        layer_decay: float = 1.0,
-        min_lr: float = 1e-6,
-        warmup_epochs: float = 5,
-        epochs: int = 30,
+        base_lr: Positive = 5e-4,
+        batch_size: Count = 100,
+        weight_decay: NotNegative = 0.05,
+        layer_decay: Positive = 1.0,
+        min_lr: NotNegative = 1e-6,
+        warmup_epochs: NotNegative = 5,
+        epochs: Count = 30,
         compile: bool = False,
         **losses: Unpack[LossOptions],
     ) -> None:

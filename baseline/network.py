@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from affect.ranges import Count, Dropped
 from backbones.preprocessing import Interpolation
 from backbones.timm_network import PooledNetwork, build_timm, feature_size
 from datamodules.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
@@ -49,13 +50,13 @@ class Baseline(PooledNetwork):
         self,
         backbone: str,
         *,
-        image_size: int,
+        image_size: Count,
         weights: str | None,
         tasks: Sequence[Task] = get_args(Task),
         expressions: Literal["abaw", "lsd"] = "abaw",
         frozen: bool = False,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
+        dropout: Dropped = 0.0,
+        drop_path: Dropped = 0.0,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         interpolation: Interpolation | None = None,

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from affect.ranges import Count, Dropped, NotNegative, Positive
 from backbones.masks import kept_patches
 from cotex.network import CoTEX
 from datamodules.labels import LSD_EXPRESSIONS, Batch
@@ -53,19 +54,19 @@ class CoTEXModule(AffectModule):
         self,
         network: CoTEX,
         *,
-        mask_ratio: float = 0.75,
-        js_weight: float = 100 / 3,
+        mask_ratio: Dropped = 0.75,
+        js_weight: NotNegative = 100 / 3,
         reference_js: bool = False,
-        repeats: int = 1,
+        repeats: Count = 1,
         average: Literal["probabilities", "logits"] = "probabilities",
-        lr: float = 5e-4,
+        lr: Positive = 5e-4,
         scale_lr: bool = False,
-        batch_size: int = 256,
-        weight_decay: float = 0.15,
-        layer_decay: float = 0.65,
-        min_lr: float = 1e-6,
-        warmup_epochs: float = 5,
-        epochs: int = 6,
+        batch_size: Count = 256,
+        weight_decay: NotNegative = 0.15,
+        layer_decay: Positive = 0.65,
+        min_lr: NotNegative = 1e-6,
+        warmup_epochs: NotNegative = 5,
+        epochs: Count = 6,
         seed: int = 0,
         compile: bool = False,
     ) -> None:
@@ -75,8 +76,6 @@ class CoTEXModule(AffectModule):
             raise ConfigError(
                 [f"model.mask_ratio={mask_ratio} leaves none of the {patches} patches: at most {1 - 1 / patches:.4g}"]
             )
-        if repeats < 1:
-            raise ConfigError([f"model.repeats={repeats}: at least one mask is needed"])
         self.network = network
         self.mask_ratio, self.repeats, self.seed = mask_ratio, repeats, seed
         self.js_weight, self.reference_js = js_weight, reference_js

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from affect.ranges import Count, Dropped
 from backbones.preprocessing import Interpolation, Normalize
 from backbones.visible import visible_patches
 from backbones.vit import ViT, build_vit
@@ -94,14 +95,14 @@ class CoTEX(nn.Module):
 
 def build_cotex(
     *,
-    views: int = 2,
+    views: Count = 2,
     weights: str | list[str] | None,
-    image_size: int = 224,
-    patch_size: int = 16,
-    width: int = 768,
-    depth: int = 12,
-    heads: int = 12,
-    drop_path: float = 0.1,
+    image_size: Count = 224,
+    patch_size: Count = 16,
+    width: Count = 768,
+    depth: Count = 12,
+    heads: Count = 12,
+    drop_path: Dropped = 0.1,
     interpolation: Interpolation | None = None,
 ) -> CoTEX:
     """A CoTEX network with weights.

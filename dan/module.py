@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from affect.ranges import NotNegative, Positive
 from backbones.preprocessing import Normalize
 from dan.network import DAN
 from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, Batch
@@ -39,10 +40,10 @@ class DANModule(AffectModule):
         self,
         network: DAN,
         *,
-        lr: float = 1e-4,
-        lr_decay: float = 0.6,
-        affinity_weight: float = 1.0,
-        partition_weight: float = 1.0,
+        lr: Positive = 1e-4,
+        lr_decay: Positive = 0.6,
+        affinity_weight: NotNegative = 1.0,
+        partition_weight: NotNegative = 1.0,
         compile: bool = False,
     ) -> None:
         if network.num_classes not in AFFECTNET_CLASSES:

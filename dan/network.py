@@ -12,6 +12,7 @@ import torch
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
+from affect.ranges import Count
 from backbones.preprocessing import IMAGENET, Interpolation, Normalize
 from backbones.weights import load_weights
 from datamodules.labels import AFFECTNET_EXPRESSIONS
@@ -40,10 +41,10 @@ class DAN(nn.Module):
 
     def __init__(
         self,
-        num_classes: int = 8,
-        num_heads: int = 4,
-        width: int = 64,
-        image_size: int = 224,
+        num_classes: Count = 8,
+        num_heads: Count = 4,
+        width: Count = 64,
+        image_size: Count = 224,
         weights: str | None = None,
         weights_for: Literal["all", "trunk"] = "all",
         interpolation: Interpolation | None = None,

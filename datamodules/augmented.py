@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Annotated, Unpack
 
+from affect.ranges import NotNegative, Probability, Range
 from datamodules.base import FaceDataModule, LoaderOptions
 from datamodules.transforms import TrainTransform
 
@@ -43,16 +44,16 @@ class AugmentedDataModule(FaceDataModule):
     def __init__(
         self,
         *,
-        resize_ratio: float = 1.04,
-        flip: float = 0.5,
-        jitter_probability: float = 0.2,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        grey: float = 0.0,
-        affine: float = 0.0,
-        erase: float = 0.0,
+        resize_ratio: Annotated[float, Range(least=1)] = 1.04,
+        flip: Probability = 0.5,
+        jitter_probability: Probability = 0.2,
+        brightness: NotNegative = 0.4,
+        contrast: NotNegative = 0.4,
+        saturation: NotNegative = 0.4,
+        hue: Annotated[float, Range(least=0, most=0.5)] = 0.1,
+        grey: Probability = 0.0,
+        affine: Probability = 0.0,
+        erase: Probability = 0.0,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from affect.ranges import Count, Whole
 from datamodules.annotations import BoolArray, Frames, IntArray
 from datamodules.computed import CropPaths
 from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample, dealt_batches
@@ -81,17 +82,17 @@ class FaceDataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        image_size: int,
-        batch_size: int,
+        image_size: Count,
+        batch_size: Count,
         interpolation: Interpolation = "bilinear",
-        seed: int = 0,
-        num_workers: int = 0,
+        seed: Whole = 0,
+        num_workers: Whole = 0,
         on_unreadable: OnUnreadable = "error",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: Count = MAX_PIXELS,
         follow_outside: bool = False,
         drop_last: bool = True,
         pin_memory: bool = False,
-        eval_batch_size: int | None = None,
+        eval_batch_size: Count | None = None,
     ) -> None:
         super().__init__()
         if on_unreadable not in ("error", "skip"):

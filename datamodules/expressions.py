@@ -7,6 +7,7 @@ from typing import Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from affect.ranges import Probability
 from datamodules.annotations import Frames
 from datamodules.base import FaceDataModule, LoaderOptions
 from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
@@ -45,9 +46,9 @@ class ExpressionDataModule(FaceDataModule):
         *,
         classes: Literal[7, 8] = 8,
         balanced: bool = True,
-        flip: float = 0.5,
-        affine: float = 0.7,
-        erase: float = 0.5,
+        flip: Probability = 0.5,
+        affine: Probability = 0.7,
+        erase: Probability = 0.5,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, Unpack
+from typing import Annotated, Final, Literal, Unpack
 
 import numpy as np
 
+from affect.ranges import NotNegative, Probability, Range
 from datamodules.annotations import Frames, read_lines, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
@@ -61,13 +62,13 @@ class LSDDataModule(FaceDataModule):
         test_root: str | None = None,
         cache_dir: str | None = None,
         input: Literal["full", "visible"] = "full",
-        resize_ratio: float = 1.02,
-        flip: float = 0.5,
-        jitter_probability: float = 0.2,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
+        resize_ratio: Annotated[float, Range(least=1)] = 1.02,
+        flip: Probability = 0.5,
+        jitter_probability: Probability = 0.2,
+        brightness: NotNegative = 0.4,
+        contrast: NotNegative = 0.4,
+        saturation: NotNegative = 0.4,
+        hue: Annotated[float, Range(least=0, most=0.5)] = 0.1,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)

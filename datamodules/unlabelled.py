@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Unpack
+from typing import Annotated, Final, Literal, Unpack
 
 import numpy as np
 
+from affect.ranges import Probability, Range, Whole
 from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.listing import IMAGE_SUFFIXES, list_images
@@ -51,13 +52,13 @@ class FacesDataModule(FaceDataModule):
         root: str | list[str],
         *,
         partition: str | None = None,
-        val_share: float = 0.02,
+        val_share: Annotated[float, Range(above=0, below=1)] = 0.02,
         val_by: Literal["image", "folder"] = "image",
         square: bool = True,
-        min_size: int = 1,
+        min_size: Whole = 1,
         cache_dir: str | None = None,
-        least_area: float = 0.2,
-        flip: float = 0.5,
+        least_area: Annotated[float, Range(above=0, most=1)] = 0.2,
+        flip: Probability = 0.5,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 
+from affect.ranges import Count, NotNegative, Positive
 from backbones.weights import same_preprocessing
 from emma.network import EMMA
 from evaluators.metrics import AffectScores
@@ -40,14 +41,14 @@ class EMMAModule(MultiTaskModule):
         self,
         network: EMMA,
         *,
-        base_lr: float = 5e-4,
-        batch_size: int = 100,
-        weight_decay: float = 0.05,
-        layer_decay: float = 0.65,
-        va_lr: float = 1e-4,
-        min_lr: float = 1e-6,
-        warmup_epochs: float = 5,
-        epochs: int = 30,
+        base_lr: Positive = 5e-4,
+        batch_size: Count = 100,
+        weight_decay: NotNegative = 0.05,
+        layer_decay: Positive = 0.65,
+        va_lr: NotNegative = 1e-4,
+        min_lr: NotNegative = 1e-6,
+        warmup_epochs: NotNegative = 5,
+        epochs: Count = 30,
         compile: bool = False,
         **losses: Unpack[LossOptions],
     ) -> None:

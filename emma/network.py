@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from affect.ranges import Count
 from backbones.preprocessing import Normalize
 from backbones.vit import ViT
 from backbones.weights import WeightsError
@@ -42,8 +43,8 @@ class EMMA(nn.Module):
         vit: ViT,
         dan: DAN | None,
         *,
-        head_hidden: int | None = 512,
-        va_hidden: int | None = 256,
+        head_hidden: Count | None = 512,
+        va_hidden: Count | None = 256,
         stop_gradient: bool = True,
         expression_scores: Literal["vit", "vit+dan"] = "vit",
     ) -> None:

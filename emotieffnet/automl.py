@@ -12,18 +12,20 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from affect.checksums import sealed, unsealed
 from affect.files import whole_file, write_whole
+from affect.ranges import Count, Positive, Range, Whole
 from backbones.state import file_sha256
 from datamodules.labels import AU_NAMES, EXPRESSIONS
+from training.building import key_errors
 from training.checkpoints import CheckpointError
 from training.config import ConfigError
 
@@ -58,31 +60,22 @@ class AutoMLSettings:
         cpus: threads.
         memory_gib: that it may use.
         seed: of everything random.
-
-    Raises:
-        ConfigError: a value out of range, or algorithms that cannot learn the task.
     """
 
-    timeout: float = 600
+    timeout: Positive = 600
     algorithms: Sequence[str] | None = None
     validation: Validation = "videos"
-    folds: int = 5
-    cpus: int = 4
-    memory_gib: float = 16
-    seed: int = 42
+    folds: Annotated[int, Range(least=2)] = 5
+    cpus: Count = 4
+    memory_gib: Positive = 16
+    seed: Whole = 42
 
-    def check(self, task: str) -> None:
-        """Find every error before anything is read."""
-        errors = []
-        if self.validation not in ("videos", "split", "cv"):
-            errors.append(f"validation={self.validation}: there are videos, split, cv")
-        if self.timeout <= 0 or self.folds < 2 or self.cpus < 1 or self.memory_gib <= 0:
-            errors.append("timeout and memory_gib must be above 0, folds 2 or more, cpus 1 or more")
+    def problems(self, task: str) -> Iterator[str]:
+        """Finds values out of range, and algorithms that cannot learn the task."""
+        yield from key_errors(vars(self), AutoMLSettings, "settings.")
         # LightAutoML 0.4.2 fails in its midst
-        if task != "expression" and any(name.startswith("lgb") for name in self.algorithms or ()):
-            errors.append(f"algorithms={list(self.algorithms or ())}: LightGBM does not learn several targets at once")
-        if errors:
-            raise ConfigError(errors)
+        if task != "expression" and any(str(name).startswith("lgb") for name in self.algorithms or ()):
+            yield f"settings.algorithms={list(self.algorithms or ())}: LightGBM does not learn several targets at once"
 
 
 class AutoML:
@@ -196,7 +189,8 @@ def fit(
     Raises:
         ConfigError: LightAutoML is not installed, the settings do not fit, or no row has all labels of the task.
     """
-    settings.check(task)
+    if errors := list(settings.problems(task)):
+        raise ConfigError(errors)
     require()
     known = _known(labels)
     if not known.any():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from affect.ranges import Positive, Probability
 from datamodules.labels import EXPRESSIONS, Batch
 from emotieffnet.network import FineTunedNet
 from evaluators.metrics import AffectScores, Predictions
@@ -37,10 +38,10 @@ class FineTuneModule(MultiTaskModule):
         self,
         network: FineTunedNet,
         *,
-        lr: float = 1e-4,
-        sam_rho: float | None = 0.05,
+        lr: Positive = 1e-4,
+        sam_rho: Positive | None = 0.05,
         expression_weight: Literal["none", "train"] = "train",
-        label_smoothing: float = 0.1,
+        label_smoothing: Probability = 0.1,
         compile: bool = False,
     ) -> None:
         super().__init__(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.ranges import NotNegative, Positive
 from backbones.preprocessing import IMAGENET
 from datamodules.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, Batch
 from datamodules.store import StoreError
@@ -47,8 +48,8 @@ class HeadModule(AffectModule):
         self,
         network: Heads,
         *,
-        lr: float = 1e-3,
-        l2: Mapping[str, float] | None = None,
+        lr: Positive = 1e-3,
+        l2: Mapping[str, NotNegative] | None = None,
         expression_weight: Literal["train", "none"] = "train",
         expression_reduction: Literal["mean_valid", "mean_weight"] = "mean_valid",
         au_weight: Literal["train", "none"] = "train",

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from affect.ranges import Count
 from datamodules.labels import ACTION_UNITS, EXPRESSIONS
 from emotieffnet.network import AFFECT
 from losses.multitask import AffectLogits
@@ -34,7 +35,7 @@ class HeadOptions(TypedDict):
     """One head."""
 
     input: HeadInput
-    hidden: int | None  # units of the hidden layer; None: a single linear layer
+    hidden: Count | None  # units of the hidden layer; None: a single linear layer
 
 
 class Inputs(nn.Module):

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from affect.ranges import Positive, Whole
 from datamodules.labels import Batch
 from emotieffnet.network import EmotiEffNet
 from evaluators.metrics import AffectScores
@@ -43,10 +44,10 @@ class EmotiEffNetModule(MultiTaskModule):
         self,
         network: EmotiEffNet,
         *,
-        lr: float = 1e-4,
-        head_lr: float = 1e-3,
-        head_epochs: int = 3,
-        sam_rho: float | None = 0.05,
+        lr: Positive = 1e-4,
+        head_lr: Positive = 1e-3,
+        head_epochs: Whole = 3,
+        sam_rho: Positive | None = 0.05,
         expression_weight: Literal["none", "train"] = "train",
         compile: bool = False,
     ) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from affect.ranges import Count
 from backbones.preprocessing import Interpolation
 from backbones.state import WeightsError
 from backbones.timm_network import PooledNetwork, build_timm, feature_size
@@ -58,7 +59,7 @@ class EmotiEffNet(PooledNetwork):
         self,
         backbone: str = "tf_efficientnet_b0",
         *,
-        image_size: int = 224,
+        image_size: Count = 224,
         weights: str | None,
         classes: Literal[7, 8] | None = 8,
         valence_arousal: bool = False,
@@ -141,9 +142,9 @@ class FineTunedNet(PooledNetwork):
         self,
         backbone: str = "tf_efficientnet_b0",
         *,
-        image_size: int = 224,
+        image_size: Count = 224,
         weights: str | None,
-        hidden: int | None = None,
+        hidden: Count | None = None,
         head_weights: str | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -98,8 +98,9 @@ def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None =
     Raises:
         SettingsError: another number of weights than of tables, a negative one, only zeros, or a task without any.
     """
+    where = "postprocess.weights"
     if isinstance(weights, str):
-        weights = _stored(weights)
+        where, weights = weights, read_stored(weights, "weights")
     if tasks is None:
         tasks = list(weights) if isinstance(weights, Mapping) else TASKS
     if weights is None:
@@ -109,14 +110,14 @@ def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None =
     missing = [task for task in tasks if task not in by_task]
     if unknown or missing:
         problem = f"there is no task {unknown[0]!r}" if unknown else f"no weights of {', '.join(missing)}"
-        raise SettingsError(f"postprocess.weights: {problem}; give one list for all tasks, or one for each")
+        raise SettingsError(f"{where}: {problem}; give one list for all tasks, or one for each")
     shares = {}
     for task in tasks:
         given = np.asarray(by_task[task], dtype=np.float64)
         if given.shape != (tables,):
-            raise SettingsError(f"postprocess.weights: {given.size} weights of {tables} tables; give one a table")
+            raise SettingsError(f"{where}: {given.size} weights of {tables} tables; give one a table")
         if not (given >= 0).all() or not 0 < given.sum() < np.inf:  # also catches NaN
-            raise SettingsError(f"postprocess.weights: {given.tolist()}; give numbers >= 0 that are not all 0")
+            raise SettingsError(f"{where}: {given.tolist()}; give numbers >= 0 that are not all 0")
         shares[task] = tuple((given / given.sum()).tolist())
     return shares
 
@@ -186,13 +187,6 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: st
             "postprocess.blend=raw: none of the tables has logits of expressions (logit_expr_<name>): use probabilities"
         )
     check_gate(gate, tables)
-
-
-def _stored(path: str) -> dict[str, Any]:
-    weights = read_stored(path, "weights")
-    if not isinstance(weights, dict):
-        raise SettingsError(f"{path}: weights are {weights!r:.80}, expected a list for each task: search again")
-    return weights
 
 
 def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:

@@ -64,6 +64,13 @@ class PostProcess:
         Raises:
             SettingsError: with every error found.
         """
+        if errors := cls.problems(node, tables):
+            raise SettingsError("; ".join(errors))
+        return cls(**node)
+
+    @classmethod
+    def problems(cls, node: Mapping[str, Any], tables: int = 1) -> list[str]:
+        """Everything that is wrong with a node; the arguments are those of ``of``."""
         known = [one.name for one in fields(cls)]
         errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
         settings = cls(**{key: value for key, value in node.items() if key in known})
@@ -84,9 +91,7 @@ class PostProcess:
                 errors.append(str(error))
             except (TypeError, ValueError) as error:
                 errors.append(f"postprocess: {error}; see conf/postprocess/default.yaml for the forms")
-        if errors:
-            raise SettingsError("; ".join(errors))
-        return settings
+        return errors
 
     def check_list(self, frames: LabelledFrames) -> None:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.

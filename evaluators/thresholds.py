@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -42,7 +42,8 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
                 f"AU thresholds: unknown name {thresholds!r}, and no such file; give a number, 12 numbers, "
                 f"'published', or the {STORED} of a run that searched"
             )
-        return resolve_thresholds(_stored(thresholds))
+        by_name = read_stored(thresholds, "au_thresholds")
+        return tuple(float(by_name[name]) for name in AU_NAMES)
     values = (
         [float(thresholds)] * len(ACTION_UNITS)
         if isinstance(thresholds, int | float)
@@ -55,14 +56,6 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
             f"AU thresholds: {values} are not all in [0, 1]; they apply to probabilities, not to logits"
         )
     return tuple(values)
-
-
-def _stored(path: str) -> list[float]:
-    by_name = read_stored(path, "au_thresholds")
-    if not isinstance(by_name, Mapping) or set(by_name) != set(AU_NAMES):
-        given = ", ".join(by_name) if isinstance(by_name, Mapping) else f"{by_name!r:.80}"
-        raise SettingsError(f"{path}: au_thresholds are of {given}; needed are {', '.join(AU_NAMES)}: search again")
-    return [float(by_name[name]) for name in AU_NAMES]
 
 
 def search_thresholds(

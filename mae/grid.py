@@ -14,6 +14,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional as F
 
+from affect.ranges import Count
 from datamodules.labels import Batch
 from mae.module import MAEModule
 
@@ -28,7 +29,7 @@ class ReconstructionGrid(Callback):
         images: faces in the picture, at most a batch.
     """
 
-    def __init__(self, every_n_epochs: int = 20, images: int = 8) -> None:
+    def __init__(self, every_n_epochs: Count = 20, images: Count = 8) -> None:
         self.every_n_epochs, self.images = every_n_epochs, images
 
     def on_validation_batch_end(

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from affect.ranges import Count, Dropped, NotNegative, Positive
 from backbones.masks import kept_patches
 from backbones.preprocessing import Normalize
 from datamodules.labels import Batch
@@ -48,14 +49,14 @@ class MAEModule(Module):
         self,
         network: MAE,
         *,
-        mask_ratio: float = 0.75,
+        mask_ratio: Dropped = 0.75,
         normalise_pixels: bool = True,
-        base_lr: float = 1.5e-4,
-        batch_size: int = 256,
-        weight_decay: float = 0.05,
-        min_lr: float = 0.0,
-        warmup_epochs: float = 40,
-        epochs: int = 800,
+        base_lr: Positive = 1.5e-4,
+        batch_size: Count = 256,
+        weight_decay: NotNegative = 0.05,
+        min_lr: NotNegative = 0.0,
+        warmup_epochs: NotNegative = 40,
+        epochs: Count = 800,
         seed: int = 0,
         compile: bool = False,
     ) -> None:

@@ -13,6 +13,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from affect.ranges import Count
 from backbones.preprocessing import Interpolation
 from backbones.vit import ViT, sincos_positions
 from backbones.weights import load_weights
@@ -51,15 +52,15 @@ class MAE(ViT):
     def __init__(
         self,
         *,
-        image_size: int = 224,
-        patch_size: int = 16,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
+        image_size: Count = 224,
+        patch_size: Count = 16,
+        width: Count = 768,
+        depth: Count = 12,
+        heads: Count = 12,
         learned_positions: bool = False,
-        decoder_width: int = 512,
-        decoder_depth: int = 8,
-        decoder_heads: int = 16,
+        decoder_width: Count = 512,
+        decoder_depth: Count = 8,
+        decoder_heads: Count = 16,
         weights: str | None = None,
         weights_for: Literal["all", "encoder"] = "all",
         interpolation: Interpolation | None = None,

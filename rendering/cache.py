@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from affect.ranges import Count, Whole
 from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
 from rendering.release import render_affectnet_release
@@ -24,7 +25,7 @@ LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
 }
 
 
-def rendered(cache: Path, *, layout: str, workers: int, elsewhere: str | None = None, **parameters: int) -> Path:
+def rendered(cache: Path, *, layout: str, workers: Count, elsewhere: str | None = None, **parameters: Whole) -> Path:
     """The folder of a rendered data set, drawn now unless it is there already.
 
     Args:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -106,13 +107,14 @@ def contact_sheet() -> Image:
     return np.vstack(rows)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the sheet to the one path given."""
-    if len(arguments) != 1:
-        raise SystemExit("usage: python -m rendering.contact_sheet OUT.png")
-    with whole_file(Path(arguments[0])) as beside:
+    parser = argparse.ArgumentParser(prog="python -m rendering.contact_sheet", description=main.__doc__)
+    parser.add_argument("output", type=Path, help="a PNG file")
+    output: Path = parser.parse_args(arguments).output
+    with whole_file(output) as beside:
         beside.write_bytes(cv2.imencode(".png", contact_sheet())[1].tobytes())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -203,6 +203,20 @@ def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path,
     assert len(lines) == len(table) + 1
 
 
+@pytest.mark.parametrize("experiment", HEADS)
+def test_every_head_is_tried_fast(
+    videos: Path, faces: Path, checkpoint: Path, store: Path, tmp_path: Path, experiment: str
+) -> None:
+    if experiment == "emotieffnet_mtl":
+        predict(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl"))
+        store, videos = tmp_path / "store", faces
+    overrides = [f"experiment={experiment}", f"data.store={store}", f"data.labels.root={videos}", "debug=fast",
+                 f"paths.run_dir={tmp_path}/heads", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        train(compose("train", overrides=overrides))
+    assert "SCORE" in scores_of(tmp_path / "heads")
+
+
 @pytest.mark.slow
 def test_heads_of_two_processes_where_one_has_no_row_to_validate(videos: Path, store: Path, tmp_path: Path) -> None:
     common = [f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu", "trainer.max_epochs=1",

@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 
 from datamodules.labels import DataError
 from evaluate import evaluate
+from evaluators.predictions import read_table
 from evaluators.report import read_scores
-from evaluators.stored import SettingsError
 from tests.conftest import SMALL
 from train import train
 from training.assembly import build_module
@@ -203,17 +203,49 @@ def test_evaluate_applies_what_another_run_has_stored(run: Path, tmp_path: Path)
     assert scores_of(apply)["P_AU"] == pytest.approx(scores_of(search)["P_AU"], abs=1e-6)
 
 
-def test_evaluate_tells_wrong_postprocessing_before_it_begins(run: Path, tmp_path: Path) -> None:
+def test_evaluate_tells_all_wrong_settings_before_it_begins(run: Path, tmp_path: Path) -> None:
     table = f"predictions={run}/predictions/val.parquet"
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(ConfigError) as caught:
         evaluated(
-            tmp_path / "none", table, "postprocess.weights=[1,2]", "postprocess.smoothing=mean",
-            "postprocess.au_thresholds=nowhere.json",
+            tmp_path / "none", table, "postprocess.weights=[1,2]", "postprocess.smoothing=mean", "split=tset",
+            "postprocess.au_thresholds=nowhere.json", "curve=[-1]", "timeout_s=0", "submission_task=mtl",
+            "+data.num_workers=-1", "+trainer.limit_predict_batches=3",
         )  # fmt: skip
-    for expected in ("weights is for several tables", "there are null, box", "no such file"):
+    for expected in (
+        "weights is for several tables", "there are null, box", "no such file",
+        "split is 'tset', but must be train or val or test", "curve is [-1], but must be int >= 0 or ",
+        "timeout_s is 0, but must be float > 0", "submission_task is 'mtl', but must be va or expr or au or null",
+        "data.num_workers is -1, but must be int >= 0", "limit_predict_batches=3",
+    ):  # fmt: skip
         assert expected in str(caught.value)
-    with pytest.raises(ConfigError, match=r"curve=\[-1\]: give frames to either side"):
-        evaluated(tmp_path / "none", table, "curve=[-1]")
+    with pytest.raises(ConfigError, match=r"curve=\[\]: give frames to either side"):
+        evaluated(tmp_path / "none", table, "curve=[]")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_folder_stands_for_its_checkpoint(run: Path, tmp_path: Path) -> None:
+    evaluated(tmp_path / "again", f"checkpoint={run}")
+    assert (
+        read_table(tmp_path / "again" / "predictions" / "val.parquet").metadata["checkpoint"]
+        == f"{run}/checkpoints/best.ckpt"
+    )
+    resumed = stored_config([f"ckpt_path={run}"])
+    assert resumed is not None
+    assert resumed[1] == run / "checkpoints" / "last.ckpt"
+    assert Path(resumed[0].paths.run_dir) == run
+
+
+def test_a_file_that_is_not_there_is_named(run: Path, tmp_path: Path) -> None:
+    nope = f"{run}/checkpoints/nope.ckpt"
+    with pytest.raises(RunFolderError, match=f"^checkpoint={nope}: no such file$"):
+        evaluated(tmp_path / "none", f"checkpoint={nope}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunFolderError, match=r"^checkpoint=.*empty: no such file: .*empty/checkpoints/best\.ckpt$"):
+        evaluated(tmp_path / "none", f"checkpoint={tmp_path}/empty")
+    with pytest.raises(RunFolderError, match=f"^ckpt_path={nope}: no such file$"):
+        stored_config([f"ckpt_path={nope}"])
+    with pytest.raises(ConfigError, match=r"no such file: nope\.parquet"):
+        evaluated(tmp_path / "none", "predictions=nope.parquet")
     assert not (tmp_path / "none").exists()
 
 
@@ -238,6 +270,7 @@ def test_training_with_two_processes(faces: Path, tmp_path: Path) -> None:
         "trainer.devices=2", "trainer.max_epochs=2", f"paths.output_dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+    assert "deprecated" not in done.stdout
     (folder,) = (tmp_path / "emma").iterdir()
     logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     best = max(line["val/score"] for line in logged if "val/score" in line)
@@ -319,34 +352,6 @@ HEADS = [f"emotieffnet_{task}" for task in ("va", "expr", "au", "mtl")]
 """Experiments on a feature store: tests/test_predict.py makes one and runs them."""
 
 
-@pytest.mark.parametrize(
-    "experiment", sorted({path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")} - set(HEADS))
-)
-def test_every_experiment_runs_on_rendered_faces(experiment: str, tmp_path: Path) -> None:
-    sizes = {"emma": ["render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"],
-             "dan": ["render.train_faces=32", "render.val_faces=16"],
-             "baseline": ["backbone.name=resnet10t", "render.train_videos=3", "render.val_videos=2",
-                          "render.frames_per_video=8"],
-             "photographs": ["backbone.name=resnet10t", "model.network.image_size=32", "render.train_videos=3",
-                             "render.val_videos=2", "render.frames_per_video=8"],
-             "baseline_lsd": ["backbone.name=resnet10t", "render.train_faces=36", "render.val_faces=12"],
-             "mae": ["render.train_faces=36", "render.val_faces=12", "model.warmup_epochs=0"],
-             "emotieffnet_backbone": ["render.train_faces=32", "render.val_faces=16"],
-             "emotieffnet_finetune": ["render.train_videos=6", "render.val_videos=3", "render.frames_per_video=20"],
-             "cotex": ["render.train_faces=36", "render.val_faces=12", "model.mask_ratio=0.5"]}[experiment]  # fmt: skip
-    folder = tmp_path / "run"
-    overrides = [f"experiment={experiment}", "data=synthetic", *SMALL, *sizes, "render.workers=1", "debug=fast",
-                 f"paths.cache_dir={tmp_path}/cache", f"paths.run_dir={folder}"]  # fmt: skip
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        train(compose("train", overrides=overrides))
-    assert (folder / "scores.json").is_file()
-    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"], "emma": [], "cotex": [],
-                "emotieffnet_backbone": ["emotieffnet.pth"], "emotieffnet_finetune": []}.get(
-        experiment, ["backbone.pth"]
-    )  # fmt: skip
-    assert sorted(path.name for path in folder.glob("weights/*")) == exported
-
-
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
@@ -396,6 +401,11 @@ def test_a_weights_file_of_another_model_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match="DAN"):
         train(compose_run(f"model.network.vit.weights={run.parent}/dan_moved.pth"))
     assert not (tmp_path / "run").exists()
+
+
+def test_values_that_do_not_go_together_are_told(compose_run: Compose) -> None:
+    with pytest.raises(ConfigError, match="model: image_size=36 is not a multiple of patch_size=16"):
+        build_module(resolve(compose_run("scale.image_size=36"))["model"])
 
 
 def test_module_config_is_plain(compose_run: Compose) -> None:

@@ -46,9 +46,13 @@ def build_module(model: dict[str, Any], *, initialise: bool = True) -> Module:
     Args:
         model: the node ``model``.
         initialise: load the weights that it names; False where a checkpoint brings them.
+
+    Raises:
+        ConfigError: values that do not go together.
     """
     bare = without_weights(model)
-    module: Module = build(model if initialise else bare, MODEL_TARGETS)
+    with _told("model"):
+        module: Module = build(model if initialise else bare, MODEL_TARGETS)
     module.model_config = bare
     return module
 
@@ -162,7 +166,7 @@ def build_trainer(
 
 @contextmanager
 def _told(node: str) -> Iterator[None]:
-    """Makes what Lightning says of its settings a configuration error: of them alone, no file is read here."""
+    """Makes what a class says of its settings a configuration error; what is said of files is a ``UserError``."""
     try:
         yield
     except UserError:

@@ -13,9 +13,10 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Union
+from typing import Annotated, Any, Final, Literal, Union
 
 from affect.errors import ConfigError
+from affect.ranges import Range
 
 MODEL_TARGETS: Final = frozenset(
     {
@@ -82,6 +83,7 @@ TRAINER_TARGETS: Final = frozenset(
         "pytorch_lightning.Trainer",
         "pytorch_lightning.strategies.DDPStrategy",
         "pytorch_lightning.strategies.FSDPStrategy",
+        "training.strategies.OwnBuffers",
     }
 )
 """What the node ``trainer``, and its strategy, may name."""
@@ -91,6 +93,7 @@ TARGETS: Final = MODEL_TARGETS | DATA_TARGETS | RENDER_TARGETS | CALLBACK_TARGET
 
 
 OURS: Final = (
+    "affect",
     "backbones",
     "baseline",
     "cotex",
@@ -146,9 +149,14 @@ def check_targets(plain: Any, allowed: frozenset[str], where: str = "the configu
     Raises:
         ConfigError: with every error found.
     """
-    errors = list(_target_errors(plain, allowed, "", 0))
+    errors = list(target_errors(plain, allowed))
     if errors:
         raise ConfigError(errors, where)
+
+
+def target_errors(plain: Any, allowed: frozenset[str]) -> Iterator[str]:
+    """What ``check_targets`` raises."""
+    return _target_errors(plain, allowed, "", 0)
 
 
 def _target_errors(node: Any, allowed: frozenset[str], prefix: str, depth: int) -> Iterator[str]:
@@ -174,14 +182,32 @@ def _own_errors(node: Mapping[Any, Any], allowed: frozenset[str], prefix: str) -
         yield f"{prefix}_target_: {target} is not among the things that may be built here"
         return
     parameters, hints = signature(target)
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    others = next((name for name, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
     for key, value in node.items():
         if key == "_target_":
             continue
-        if key not in parameters and not open_ended:
+        if key not in parameters and others is None:
             yield f"unknown key {prefix}{key}: {target} does not take it; {suggest(str(key), list(parameters))}"
-        elif key in hints and not _fits(value, hints[key]):
-            yield f"{prefix}{key} is {value!r}, but must be {_name(hints[key])}"
+        else:
+            yield from _value_errors(value, hints.get(str(key if key in parameters else others), Any), f"{prefix}{key}")
+
+
+def _value_errors(value: Any, hint: Any, key: str) -> Iterator[str]:
+    if not _fits(value, hint):
+        yield f"{key} is {value!r}, but must be {_name(hint)}"
+
+
+def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:
+    """What is wrong with the values of a node, whose types a class tells; keys that the class has not are left alone.
+
+    Args:
+        node: plain values.
+        kind: a TypedDict or a dataclass.
+        prefix: of the keys, for the messages.
+    """
+    for key, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if key in node:
+            yield from _value_errors(node[key], hint, f"{prefix}{key}")
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
@@ -213,28 +239,38 @@ def signature(target: str) -> tuple[dict[str, inspect.Parameter], dict[str, Any]
 
 def _hints(function: Any) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except NameError:  # wandb's hints name things that it imports for type checkers only: its values go unchecked
         return {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value can be of the annotated type; says True where it cannot tell."""
-    origin = typing.get_origin(hint)
+    """Whether a plain value can be of the annotated type, and in its ranges; says True where it cannot tell."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        ranges = [one for one in arguments[1:] if isinstance(one, Range)]
+        return _fits(value, arguments[0]) and all(value in one for one in ranges)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in typing.get_args(hint))
+        return any(_fits(value, option) for option in arguments)
     if origin is Literal:
-        return value in typing.get_args(hint)
+        return value in arguments
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint in (int, str, bool):
         return type(value) is hint
     if hint is type(None):
         return value is None
-    if origin in (list, tuple, Sequence):
+    if origin in (list, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(one, arguments[0]) for one in value)
+    if origin is tuple:
         return isinstance(value, list | tuple)
     if origin in (dict, Mapping):
-        return isinstance(value, dict)
+        return isinstance(value, dict) and all(_fits(one, arguments[1]) for one in value.values())
+    if typing.is_typeddict(hint):
+        hints = typing.get_type_hints(hint, include_extras=True)
+        return isinstance(value, dict) and all(_fits(one, hints.get(key, Any)) for key, one in value.items())
     if hint is Path:
         return isinstance(value, str | Path)
     # a class of ours is built from its own node; anything but a node there is an error
@@ -242,4 +278,14 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
-    return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+    """A type as messages have it: ``float >= 0 and <= 1 or null``."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return " ".join([_name(arguments[0]), *map(str, arguments[1:])])
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_name, arguments))
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if hint is type(None):
+        return "null"
+    return hint.__name__ if inspect.isclass(hint) and not arguments else str(hint).replace("typing.", "")

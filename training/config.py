@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -18,7 +19,10 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from datamodules.store import StoreInfo
-from training.building import TARGETS, check_targets, suggest
+from training.building import TARGETS, suggest, target_errors
+
+Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
+"""What an entry point finds wrong with a resolved configuration, each naming its key."""
 
 CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
 
@@ -64,7 +68,8 @@ def literal_paths(arguments: Sequence[str]) -> list[str]:
 
     Hydra's grammar gives a meaning to commas, brackets, quotes and ``=``, and knows no letters beyond ASCII. A value
     that it would read as anything but itself is taken as a path where there is such a file or folder; and, where the
-    grammar cannot read it at all, where there is the folder that it would be in.
+    grammar cannot read it at all, where there is the folder that it would be in. In a sweep (``-m``), a comma outside
+    quotes separates jobs.
 
     Args:
         arguments: the command line without the program's name.
@@ -72,27 +77,35 @@ def literal_paths(arguments: Sequence[str]) -> list[str]:
     Returns:
         The same arguments, with those paths in quotes.
     """
-    return [_literal(argument) for argument in arguments]
+    sweep = not {"-m", "--multirun"}.isdisjoint(arguments)
+    return [_literal(argument, sweep=sweep) for argument in arguments]
 
 
-def _literal(argument: str) -> str:
+def _literal(argument: str, *, sweep: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-") or not value:
         return argument
     try:
-        read = OverridesParser.create().parse_override(argument).value()
+        override = OverridesParser.create().parse_override(argument)
     except HydraException:
         readable = False
     else:
+        read = override.value()
+        if sweep and override.is_sweep_override():
+            return argument
         if (read == value and "${" not in value) or isinstance(read, int | float | None):
             return argument
         readable = True
     path = Path(value).expanduser()
     try:
-        meant = path.exists() or (not readable and "/" in value and path.parent.is_dir())
+        exists = path.exists()
+        meant = exists or (not readable and "/" in value and path.parent.is_dir())
     except (OSError, ValueError):  # too long for a name, or with a NUL
-        meant = False
-    return f"{key}={quoted(str(path))}" if meant else argument
+        return argument
+    text = (
+        quoted(str(path)) if exists else quoted(str(path)).replace("\\${", "${")
+    )  # a name that is yet to be filled in
+    return f"{key}={text}" if meant else argument
 
 
 def quoted(text: str) -> str:
@@ -114,11 +127,12 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
+    given, _ = get_args_parser().parse_known_args(arguments)
+    if given.shell_completion:
+        return  # its arguments are words of its own: install=bash
     overrides: list[Override] = []
     errors: list[str] = []
-    for argument in arguments:
-        if argument.startswith("-"):
-            continue
+    for argument in given.overrides:
         try:
             overrides.append(OverridesParser.create().parse_override(argument))
         except HydraException as error:
@@ -160,26 +174,29 @@ def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
                 yield from keys(child, f"{prefix}{key}.")
 
 
-def resolve(config: DictConfig, where: str = "the configuration") -> dict[str, Any]:
+def resolve(config: DictConfig, problems: Problems | None = None, where: str = "the configuration") -> dict[str, Any]:
     """Resolves and checks a whole configuration before anything is built from it.
 
     Args:
         config: the composed configuration.
+        problems: of the resolved one, which the entry point finds: see ``training.building.key_errors``.
         where: it comes from, for the message.
 
     Returns:
         The same as plain containers, every interpolation resolved.
 
     Raises:
-        ConfigError: every value that is not set or cannot be resolved, every target that is not in the
-            allow-list, every key that its target does not take, and every value of a wrong type.
+        ConfigError: every value that is not set or cannot be resolved; or every target that is not in the allow-list,
+            every key that its target does not take, every value of a wrong type or out of range, and all problems.
     """
     # what a scale or a backbone leaves open matters only where something asks for it, and is reported there
     errors = [error for error in _unresolvable(config, "") if not error.startswith(("scale.", "backbone."))]
     if errors:
         raise ConfigError(errors, where)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
-    check_targets(plain, TARGETS, where)
+    errors = [*target_errors(plain, TARGETS), *(problems(plain) if problems is not None else ())]
+    if errors:
+        raise ConfigError(errors, where)
     return plain
 
 

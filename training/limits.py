@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from affect.ranges import Count, NotNegative, Whole
 from datamodules.labels import Batch
+from training.building import key_errors
 from training.config import ConfigError
 
 _ONE_BEST = ("save_top_k", "every_n_epochs", "every_n_train_steps", "train_time_interval")
 
 
-def check_limits(trainer: Mapping[str, Any], callbacks: Mapping[str, Any] | None = None) -> None:
-    """Refuses settings with which there would be no result, before anything is built.
+class _Numbers(TypedDict, total=False):
+    """Keys of the trainer whose ranges Lightning does not check."""
+
+    check_val_every_n_epoch: Count | None
+    accumulate_grad_batches: Count
+    gradient_clip_val: NotNegative | None
+    log_every_n_steps: Whole | None
+    num_nodes: Count
+
+
+def limit_errors(trainer: Mapping[str, Any], callbacks: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Finds the settings with which there would be no result.
 
     Args:
         trainer: the node ``trainer``.
         callbacks: the node ``callbacks`` of a training; None: the run only predicts.
-
-    Raises:
-        ConfigError: with all of them.
     """
-    errors = list(_of_prediction(trainer))
+    yield from key_errors(trainer, _Numbers, "trainer.")
+    yield from _of_prediction(trainer)
     if callbacks is not None:
-        errors += [*_of_training(trainer), *_of_callbacks(callbacks)]
-    if errors:
-        raise ConfigError(errors)
+        yield from _of_training(trainer)
+        yield from _of_callbacks(callbacks)
 
 
 def _of_prediction(trainer: Mapping[str, Any]) -> Iterator[str]:
@@ -49,9 +58,6 @@ def _of_training(trainer: Mapping[str, Any]) -> Iterator[str]:
         yield "trainer.limit_val_batches=0: without validation no epoch is the best; 1 is the quickest"
     if _is_zero(trainer.get("val_check_interval")):
         yield "trainer.val_check_interval=0: give a share of an epoch, a number of batches or a time"
-    for key in ("check_val_every_n_epoch", "accumulate_grad_batches"):
-        if (value := trainer.get(key)) is not None and value < 1:
-            yield f"trainer.{key}={value}: give 1 or more"
     if trainer.get("overfit_batches"):
         yield (
             "trainer.overfit_batches takes the data's own sampler away: give trainer.limit_train_batches=… and "

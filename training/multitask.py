@@ -7,6 +7,7 @@ from typing import Final, Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from affect.ranges import Probability
 from backbones.preprocessing import Preprocessing
 from datamodules.labels import Batch
 from evaluators.metrics import AffectScores, Predictions
@@ -27,7 +28,7 @@ class LossOptions(TypedDict, total=False):
     expression_weight: Literal["none", "train"]
     au_reduction: Literal["mean_valid", "sum_batch"]
     reference_ccc: bool
-    label_smoothing: float
+    label_smoothing: Probability
 
 
 class MultiTaskModule(AffectModule):
@@ -58,7 +59,7 @@ class MultiTaskModule(AffectModule):
         expression_weight: Literal["none", "train"] = "none",
         au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
         reference_ccc: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: Probability = 0.0,
     ) -> None:
         super().__init__(scores, preprocessing)
         self.network = network

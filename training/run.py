@@ -24,7 +24,7 @@ from affect.files import LOCK, locked, reached, write_whole
 from backbones.files import weights_file
 from backbones.weights import file_sha256
 from training import slurm
-from training.config import resolve
+from training.config import Problems, resolve
 
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -93,6 +93,25 @@ def is_own(folder: Path) -> bool:
     return slurm.is_own(folder, first=is_first_process())
 
 
+def checkpoint_of(key: str, given: str | Path, name: str) -> Path:
+    """The checkpoint that a command line names: a file, or the run folder that it is in.
+
+    Args:
+        key: of the command line, for the message.
+        given: its value.
+        name: of the checkpoint of a run folder: ``best`` or ``last``.
+
+    Raises:
+        RunFolderError: there is no such file.
+    """
+    path = Path(given)
+    if path.is_dir():
+        path = path / "checkpoints" / f"{name}.ckpt"
+    if not path.is_file():
+        raise RunFolderError(f"{key}={given}: no such file{'' if path == Path(given) else f': {path}'}")
+    return path
+
+
 class Run:
     """A run folder while this process writes to it; see ``opened_run``.
 
@@ -119,13 +138,14 @@ class Run:
 
 
 @contextmanager
-def opened_run(config: DictConfig, *, resume: bool = False) -> Iterator[Run]:
+def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: bool = False) -> Iterator[Run]:
     """Opens a run and closes it: its configuration, its folder, the folder's lock and the tracking.
 
     A run that fails before ``Run.keep`` leaves nothing. The first process alone checks, locks and tidies up.
 
     Args:
         config: the composed or stored configuration; ``paths.run_dir`` in it becomes the folder.
+        problems: see ``training.config.resolve``.
         resume: go on in the folder of an earlier run.
 
     Raises:
@@ -134,7 +154,7 @@ def opened_run(config: DictConfig, *, resume: bool = False) -> Iterator[Run]:
         LockedError: another process writes to it.
     """
     folder = run_folder(config)
-    run = Run(folder, resolve(config), kept=resume)
+    run = Run(folder, resolve(config, problems), kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
     with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
         failed = True

@@ -25,7 +25,7 @@ from evaluators.postprocess import PostProcess
 from evaluators.stored import SettingsError
 from training.building import DATA_TARGETS, DEPTH, RENDER_TARGETS, TARGETS, check_targets, signature, suggest
 from training.config import CONFIG_DIR, keys, resolve
-from training.run import is_first_process
+from training.run import checkpoint_of, is_first_process
 
 LARGEST: Final = 1 << 20
 """Bytes of the largest config.yaml that is read; ours have a few thousand."""
@@ -126,7 +126,8 @@ def without_weights(config: Any) -> Any:
 def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | None:
     """The configuration of an earlier run, where the command line names one, with the other arguments applied.
 
-    ``ckpt_path=<run>/checkpoints/last.ckpt`` goes on in that run's folder; ``fork_from=<run>`` starts a new one.
+    ``ckpt_path=<run>``, or one of the checkpoints in it, goes on in that run's folder; ``fork_from=<run>`` starts a
+    new one.
 
     Args:
         arguments: the command line without the program's name.
@@ -136,6 +137,7 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
 
     Raises:
         ConfigError: no such run, or arguments that a stored configuration does not take.
+        RunFolderError: no such checkpoint.
         StoredConfigError: the run's ``config.yaml`` is damaged or hostile.
     """
     given = _given(arguments, ("ckpt_path", "fork_from", "paths.run_dir", "paths.cache_dir"))
@@ -145,8 +147,10 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
     if len(named) == 2:
         raise ConfigError(["give ckpt_path (resume) or fork_from (new run), not both"], "the command line")
     path = Path(given[named[0]])
+    if named[0] == "ckpt_path":
+        path = checkpoint_of("ckpt_path", path, "last")
     folder = path.parent.parent if named[0] == "ckpt_path" else path
-    if not (folder / "config.yaml").is_file() or not path.exists():
+    if not (folder / "config.yaml").is_file():
         form = "<run folder>/checkpoints/last.ckpt" if named[0] == "ckpt_path" else "<run folder>"
         raise ConfigError([f"{named[0]}={path}: there is no run; it must be {form}"], "the command line")
     config = _config_of_run(folder, arguments, given)
@@ -167,9 +171,11 @@ def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tup
         cache_dir: of this machine: listings are kept and faces drawn there, wherever the run had them.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or none of the run that made it.
         StoredConfigError: it is damaged or hostile.
     """
+    if not source.is_file():
+        raise ConfigError([f"no such file: {source}"], "the command line")
     stored = source.parent.parent / "config.yaml"
     if not stored.is_file():
         raise ConfigError(
@@ -222,7 +228,7 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     config = OmegaConf.create(content)
     _give(config, arguments, folder)
     try:
-        PostProcess.of(resolve(config, str(path))["postprocess"])
+        PostProcess.of(resolve(config, where=str(path))["postprocess"])
     except SettingsError as error:
         raise StoredConfigError(f"{path}: {error}") from error
     return config

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def postprocess(path: Path) -> dict[str, Any]:
         raise RefusedError("no object")
     searched = content.get("searched_on")
     files = searched.get("label_files") if isinstance(searched, dict) else None
-    if not isinstance(files, dict) or not files or not all(_is_hash(value) for value in files.values()):
+    if not isinstance(files, dict) or not all(_is_hash(value) for value in files.values()):  # LSD has no label file
         raise RefusedError("no hashes")
     thresholds = content.get("au_thresholds", dict.fromkeys(UNIT_NAMES, 0.5))
     if not isinstance(thresholds, dict) or set(thresholds) != set(UNIT_NAMES):
@@ -113,7 +114,7 @@ def _numbers(values: Any, count: int) -> bool:
     return (
         isinstance(values, list)
         and len(values) == count
-        and all(type(value) in (int, float) and value >= 0 for value in values)
+        and all(type(value) in (int, float) and 0 <= value <= sys.float_info.max for value in values)
     )
 
 

@@ -117,5 +117,3 @@ def test_batch_rule():
 def test_a_ratio_that_leaves_no_patch(ratio):
     with pytest.raises(ConfigError, match=r"model\.mask_ratio"):
         make(mask_ratio=ratio)
-    with pytest.raises(ConfigError, match=r"model\.repeats"):
-        make(repeats=0)

@@ -35,7 +35,7 @@ def make_frames(rows: int, *, videos: int = 3, seed: int = 0, missing: float = 0
     units = (random.random((rows, 12)) < np.linspace(0.05, 0.7, 12)).astype(np.float32)
     units[random.random((rows, 12)) < missing] = np.nan
     image = [f"{name}/{number:05d}.jpg" for name, number in zip(video, frame, strict=True)]
-    return FakeFrames(video, frame, image, affect, expression, units, {"validation.txt": f"sha-{rows}-{seed}"})
+    return FakeFrames(video, frame, image, affect, expression, units, {"validation.txt": f"{rows:032x}{seed:032x}"})
 
 
 def make_predictions(frames: FakeFrames, *, seed: int = 1, skill: float = 0.5) -> dict[str, torch.Tensor]:

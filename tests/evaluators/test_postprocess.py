@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from datamodules.labels import AU_NAMES
 from evaluators.curve import curve, write_curve
 from evaluators.missing import fill_nulls
 from evaluators.postprocess import PostProcess, process
 from evaluators.predictions import score_table
 from evaluators.smoothing import smooth
-from evaluators.stored import SettingsError
+from evaluators.stored import SettingsError, write_stored
 from evaluators.table import TableError
 from evaluators.thresholds import best_f1, grid_f1
 from tests.evaluators.fake import make_frames
@@ -75,6 +76,51 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
     assert again.tuned == ("weights", "au_thresholds")
     with pytest.raises(SettingsError, match="2 weights of 3 tables"):
         PostProcess.of({"weights": str(path)}, tables=3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"weights"', '"{half', "not JSON"),
+        ("0.5", "NaN", "NaN is no number"),
+        ("0.25", "0.25\xff", "not JSON"),
+        ("{", '{"weights": {}, ', "weights is there twice"),
+        ("{", '{"wieghts": 1, ', "there is no wieghts in such a file"),
+        ("0.25", "1e400", "weights of expression are"),
+        ("0.25", "1" + "0" * 400, "weights of expression are"),
+        ("0.25", '"0.25"', "weights of expression are"),
+        ("[", "{", "not JSON"),
+        ("expression", "expresion", "there is no task 'expresion'"),
+        ("0.75", "0.75, 0.1", "3 weights of 2 tables"),
+        ("0.5", "true", "au_thresholds are"),
+        ("0.5", '"high"', "au_thresholds are"),
+        ("0.5", "1" + "0" * 400, "au_thresholds are"),
+        ("0.5", "1.5", "expected numbers from 0 to 1"),
+        ("au26", "au27", "au_thresholds are of .*needed are au1.*au26: search again"),
+        ("searched_on", "searched", "there is no searched"),
+        ('"label_files"', '"labels"', "label_files has no SHA256"),
+        ("abab", "abag", "label_files has no SHA256"),
+    ],
+)
+def test_a_damaged_stored_file_is_refused_by_its_name(tmp_path, old, new, message):
+    path = tmp_path / "postprocess.json"
+    found = {"weights": {"expression": [0.25, 0.75]}, "au_thresholds": dict.fromkeys(AU_NAMES, 0.5)}
+    write_stored(path, found, split="val", rows=7, files={"validation.txt": "ab" * 32})
+    node = {"weights": str(path), "au_thresholds": str(path)}
+    assert PostProcess.of(node, tables=2).weights == str(path)
+    path.write_bytes(path.read_text().replace(old, new, 1).encode("latin-1"))
+    with pytest.raises(SettingsError, match=message) as caught:
+        PostProcess.of(node, tables=2)
+    assert str(path) in str(caught.value)
+
+
+def test_a_stored_file_is_one_object(tmp_path):
+    path = tmp_path / "postprocess.json"
+    for text, message in (("[1]", "one JSON object"), ("[" * 100_000, "not JSON")):
+        path.write_text(text)
+        with pytest.raises(SettingsError, match=message) as caught:
+            PostProcess.of({"au_thresholds": str(path)})
+        assert str(path) in str(caught.value)
 
 
 def test_all_errors_are_told_at_once():

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from train import train
 from training.config import ConfigError
-from training.limits import check_limits
+from training.limits import limit_errors
 
 Compose = Callable[..., DictConfig]
 
@@ -35,20 +35,21 @@ TRAINER = {
 
 
 def test_all_that_cannot_end_with_a_result_is_told_at_once() -> None:
-    with pytest.raises(ConfigError, match="14 errors") as caught:
-        check_limits(TRAINER, {"best": {"filename": "best", "save_top_k": 3, "every_n_epochs": 5}})
+    errors = list(limit_errors(TRAINER, {"best": {"filename": "best", "save_top_k": 3, "every_n_epochs": 5}}))
+    assert len(errors) == 14
     for key in [*(f"trainer.{key}" for key in TRAINER), "callbacks.best.save_top_k", "callbacks.best.every_n_epochs"]:
-        assert key in str(caught.value)
+        assert any(key in error for error in errors)
 
 
 @pytest.mark.parametrize("best", [None, {"filename": "x"}])
 def test_there_has_to_be_a_best_checkpoint(best: dict[str, str] | None) -> None:
-    with pytest.raises(ConfigError, match=r"callbacks\.best has to keep"):
-        check_limits({}, {"best": best})
+    (error,) = limit_errors({}, {"best": best})
+    assert error.startswith("callbacks.best has to keep")
 
 
 def test_what_a_run_may_have_is_accepted() -> None:
-    check_limits({"limit_val_batches": None, "limit_predict_batches": 1.0, "max_steps": -1, "fast_dev_run": False})
+    trainer = {"limit_val_batches": None, "limit_predict_batches": 1.0, "max_steps": -1, "fast_dev_run": False}
+    assert not list(limit_errors(trainer))
 
 
 @pytest.mark.parametrize(("setting", "message"), [

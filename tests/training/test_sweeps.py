@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import sys
@@ -25,7 +27,7 @@ from tests.conftest import SMALL
 from tests.kills import killed
 from tests.test_train import command
 from training.assembly import absolute_data
-from training.config import CONFIG_DIR, resolve
+from training.config import CONFIG_DIR, literal_paths, quoted, resolve
 from training.sweep_jobs import differences
 from training.sweeps import Job, Sweep
 
@@ -76,7 +78,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     def sweep_(*arguments: str) -> tuple[Any, str]:
         given = ["scale=tiny", "trainer=cpu", "data.root=.", "hydra/job_logging=none", *arguments]
-        monkeypatch.setattr(sys, "argv", ["train.py", "-m", *given])
+        monkeypatch.setattr(sys, "argv", ["train.py", *literal_paths(["-m", *given])])
         code = None
         try:
             main()
@@ -120,6 +122,27 @@ def test_what_fails_is_told_at_the_end_and_given_again_goes_on(trained, sweep, t
     assert f"{tmp_path}/x/3: skipped" in printed
     assert [row["run"] for row in table(tmp_path / "x" / "table.csv")] == ["0", "1", "2", "3"]
     assert not list((tmp_path / "x").glob("*.txt"))
+
+
+def test_the_sweep_in_the_readme(trained, sweep, tmp_path) -> None:
+    text = (CONFIG_DIR.parent / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^python train\.py -m (experiment=emma .*)$", text, re.MULTILINE)
+    code, _ = sweep(*(argument for argument in shlex.split(line) if argument not in ("scale=tiny", "trainer=cpu")))
+    assert code is None
+    folders = [f"{seed}-{stop}" for seed in range(3) for stop in (True, False)]
+    assert trained.started == [(folder, None) for folder in folders]
+    assert [row["run"] for row in table(tmp_path / "logs" / "sweep" / "table.csv")] == folders
+
+
+def test_a_sweep_over_two_roots(trained, sweep, tmp_path) -> None:
+    roots = [tmp_path / name for name in ("first", "it's the second", "first,it")]
+    for root in roots:
+        root.mkdir()
+    given = f"data.root={roots[0]},{quoted(str(roots[1]))},{quoted(str(roots[2]))}"
+    code, _ = sweep("paths.run_dir=x/${hydra:job.num}", given)
+    assert code is None
+    configs = [yaml.safe_load((tmp_path / "x" / str(job) / "config.yaml").read_text()) for job in range(3)]
+    assert [config["data"]["root"] for config in configs] == list(map(str, roots))
 
 
 def test_a_folder_of_another_configuration_is_left_alone(trained, sweep, tmp_path) -> None:
