@@ -8,12 +8,12 @@ from typing import Final, Literal, Unpack
 
 import numpy as np
 
-from datamodules.annotations import Frames, read_lines, unlabelled
+from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, list_images, scan_if_there
-from datamodules.lists import AnnotationError, check_names
+from datamodules.lists import AnnotationError, check_names, read_rows
 from datamodules.transforms import SampledTransform
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
@@ -21,6 +21,9 @@ FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "val": ("validation_set_real_images", "val"),
 }
 """Names of the split's folder: the organisers', and what the published code asks its users to rename it to."""
+
+LIST_HEADERS: Final = (("image", "expression"), ("image",))
+"""Headers of the test list: the organisers', and that of a list which leaves out what is to be predicted."""
 
 
 class LSDDataModule(FaceDataModule):
@@ -146,12 +149,7 @@ class LSDDataModule(FaceDataModule):
         path = Path(self.root).expanduser() / Path(self.test_list).expanduser()
         folder = Path(self.test_root or self.root).expanduser()
         links.check(path)
-        header, rows, digest = read_lines(path)
-        if header.lower().endswith(IMAGE_SUFFIXES):
-            raise AnnotationError(
-                f"{path}:1: the header is missing, the first line is already an image ({header!r}). Put "
-                "'image,expression' above it, or its row would be lost."
-            )
+        _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=LIST_HEADERS)
         image = [row.partition(",")[0].strip() for row in rows]
         check_names(path, {name: line for line, name in reversed(list(enumerate(image, start=2)))})
         present = set(scan_if_there(folder, links).files)

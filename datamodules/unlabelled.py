@@ -18,6 +18,9 @@ from datamodules.transforms import EvalTransform, MAETransform
 PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
 """Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
 
+PARTITION_HEADER: Final = ["image_id", "partition"]
+"""Header of that copy, whose rows have a comma."""
+
 _NUMBERS: Final[dict[Split, str]] = {"train": "0", "val": "1", "test": "2"}
 
 
@@ -166,19 +169,20 @@ def read_partition(path: Path) -> tuple[dict[str, str], str]:
             leads elsewhere.
     """
     lines, digest = read_text(path)
+    commas = [field.strip() for field in lines[0].split(",")] == PARTITION_HEADER
     split_of: dict[str, str] = {}
     line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        fields = [field.strip().strip('"') for field in (line.split(",") if "," in line else line.split())]
-        if not fields or (number == 1 and fields[-1] == "partition"):
-            continue
-        if len(fields) != 2 or fields[1] not in _NUMBERS.values():
+    for number, line in enumerate(lines[commas:], start=1 + commas):
+        fields = [field.strip() for field in line.split(",")] if commas else line.split()
+        if len(fields) != 2 or "," in fields[0] or fields[1] not in _NUMBERS.values():
             raise AnnotationError(
                 f"{path}:{number}: {line[:200]!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
             )
         name, split_of[fields[0]] = fields
         if line_of.setdefault(name, number) != number:
             raise AnnotationError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
+    if not line_of:
+        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
     check_names(path, line_of)
     return split_of, digest
 

@@ -167,7 +167,7 @@ def test_bad_roots_and_files_are_named(make_root: MakeRoot, tmp_path: Path) -> N
         module(root, batchsize=3)
     path = root / "training_set_annotations.txt"
     path.write_text(f"{HEADER}\n")
-    with pytest.raises(AnnotationError, match="the split is empty"):
+    with pytest.raises(AnnotationError, match="no row after the header"):
         module(root).setup("fit")
     path.write_text(f"{HEADER}\na/00001.jpg,{UNLABELLED}\n")
     with pytest.raises(AnnotationError, match="training split is empty"):

@@ -176,7 +176,10 @@ def test_a_list_of_frames_is_kept_row_by_row(root: Path, tmp_path: Path) -> None
     write_crops(test / "cropped_aligned/t_left", 1, 3)
     path = tmp_path / "CVPR_6th_ABAW_Expr_test_set_sample.txt"
     names = ["t_left/00003.jpg", "u/00001.jpg", "t_left/00001.jpg", "t_left/00003.jpg"]
-    path.write_text("image_location,Neutral,Anger\n" + "".join(f"{name},0\r\n" for name in names))
+    path.write_text(
+        "image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n"
+        + "".join(f"{name},0\r\n" for name in names)
+    )
     data = module(root, "expr", test_list=str(path), test_root=str(test))
     data.predict_split = "test"
     data.setup("predict")
