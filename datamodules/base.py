@@ -128,6 +128,9 @@ class FaceDataModule(pl.LightningDataModule):
         """Return the probability of each of these training rows, or None to use each once per epoch."""
         return None
 
+    def evaluate_only(self) -> None:
+        """Say that nothing will be trained, so that no image need be kept for training."""
+
     def links(self, *more: str | Sequence[str] | None) -> Links:
         """Return what decides which links below ``root`` and further given folders are followed."""
         return Links(self.root, *more, follow_outside=self.follow_outside)

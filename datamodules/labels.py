@@ -45,6 +45,12 @@ AFFECTNET_EXPRESSIONS: Final = (
 )  # fmt: skip
 """AffectNet's own numbering: the order of DAN's outputs, of AffectNet's annotations and of its class folders 0-7."""
 
+AFFECTNET_FOLDERS: Final = (
+    ("0", "neutral"), ("1", "happiness", "happy"), ("2", "sadness", "sad"), ("3", "surprise", "surprised"),
+    ("4", "fear", "fearful"), ("5", "disgust", "disgusted"), ("6", "anger", "angry"), ("7", "contempt"),
+)  # fmt: skip
+"""Names of the class folders, in any case: AffectNet's own first, then those of copies."""
+
 AFFECTNET_CLASSES: Final = (7, 8)
 """How many of them are learnt: the first seven (AffectNet-7, which leaves out contempt), or all (AffectNet-8)."""
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.class_folders import find_classes
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.links import Links
-from datamodules.listing import IMAGE_SUFFIXES, list_images, scan_if_there
+from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
 from datamodules.lists import AnnotationError, check_names, read_rows
 from datamodules.transforms import SampledTransform
 
@@ -152,15 +153,16 @@ class LSDDataModule(FaceDataModule):
         _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=LIST_HEADERS)
         image = [row.partition(",")[0].strip() for row in rows]
         check_names(path, {name: line for line, name in reversed(list(enumerate(image, start=2)))})
-        present = set(scan_if_there(folder, links).files)
-        absent = [row for row, name in enumerate(image) if name not in present]
+        files = match_case(scan_if_there(folder, links).files, image)
+        absent = [row for row, file in enumerate(files) if file is None]
         if absent:
+            other = with_other_suffix([folder], [image[row] for row in absent], links)
             raise AnnotationError(
                 f"{path}:{absent[0] + 2}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} more of "
-                f"{len(image)} listed images. Set data.test_root to the flat folder of the test images."
+                f"{len(image)} listed images. {other}Set data.test_root to the flat folder of the test images."
             )
         frames = unlabelled(image, [""] * len(image), np.arange(len(image), dtype=np.int64), {path.name: digest})
-        return frames, [folder / name for name in image]
+        return frames, [folder / file for file in files if file is not None]
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -169,18 +171,12 @@ def class_folders(folder: Path) -> list[Path]:
     Raises:
         AnnotationError: a folder that is no class, a class without a folder, or with several.
     """
-    known = {name: number for number, names in enumerate(LSD_FOLDERS) for name in names}
-    found: dict[int, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        number = known.get(path.name.upper())
-        if number is None:
-            raise AnnotationError(
-                f"{path} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
-                f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
-            )
-        if number in found:
-            raise AnnotationError(f"{found[number]} and {path} are both {LSD_EXPRESSIONS[number]}. Merge them.")
-        found[number] = path
+    found, others = find_classes(folder, LSD_FOLDERS)
+    if others:
+        raise AnnotationError(
+            f"{others[0]} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
+            f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
+        )
     missing = [names[0] for number, names in enumerate(LSD_FOLDERS) if number not in found]
     if missing:
         raise AnnotationError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")

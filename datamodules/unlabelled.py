@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, Unpack
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case
 from datamodules.lists import AnnotationError, check_names, read_text
 from datamodules.transforms import EvalTransform, MAETransform
 
@@ -28,7 +29,8 @@ class FacesDataModule(FaceDataModule):
     """All images below ``root``, whatever the folders: CelebA, Aff-Wild2's crops, a collection of one's own.
 
     Where CelebA's partition file is found (or given), it splits the images by their names; otherwise a share of them
-    becomes the validation split, chosen by a hash of their paths, so that adding images moves none.
+    becomes the validation split, chosen by a hash of their paths, so that adding images moves none; where nothing is
+    trained, all are evaluated.
 
     Args:
         root: folder of the images, or several.
@@ -74,6 +76,11 @@ class FacesDataModule(FaceDataModule):
         self.cache_dir = cache_dir
         self.augmentation = {"least_area": least_area, "flip": flip}
         self._files: list[tuple[Path, str]] | None = None
+        self._whole = False
+
+    def evaluate_only(self) -> None:
+        """Take every image into every split, unless a partition file tells the splits apart."""
+        self._whole = True
 
     def train_transform(self) -> MAETransform:
         """Return the augmentation of masked autoencoding."""
@@ -103,15 +110,18 @@ class FacesDataModule(FaceDataModule):
         partition = self._partition_file(roots)
         files: dict[str, str] = {}
         if partition is None:
-            chosen = [(root, name) for root, name in self._files if split == self._split_of(name)]
+            chosen = [file for file in self._files if self._whole or split == self._split_of(file[1])]
             empty = "There are too few images for data.val_share, or too few folders for data.val_by=folder."
         else:
             self.links().check(partition)
             split_of, digest = read_partition(partition)
             files = {partition.name: digest}
             number = _NUMBERS[split]
-            chosen = [(root, name) for root, name in self._files if split_of.get(name.rpartition("/")[2]) == number]
-            empty = f"None of them is listed with {number} in {partition}."
+            listed = match_case(split_of, [name.rpartition("/")[2] for _, name in self._files])
+            chosen = [
+                file for file, name in zip(self._files, listed, strict=True) if split_of.get(name or "") == number
+            ]
+            empty = f"None of them is listed with {number} in {partition}. {self._with_other_suffix(split_of)}"
         if not chosen:
             raise AnnotationError(
                 f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}"
@@ -147,6 +157,15 @@ class FacesDataModule(FaceDataModule):
                 f"no partition file: looked for {_join(candidates)}. Set data.partition to its path."
             )
         return None
+
+    def _with_other_suffix(self, listed: Iterable[str]) -> str:
+        """Part of a message: an image that is listed with another suffix, if there is one."""
+        name_of = {os.path.splitext(name)[0].lower(): name for name in listed}
+        for root, name in self._files or ():
+            other = name_of.get(os.path.splitext(name)[0].rpartition("/")[2].lower())
+            if other is not None:
+                return f"It has {other} where there is {root / name}: rename the images, or correct the file."
+        return ""
 
     def _split_of(self, name: str) -> Split:
         """Train or val, by a hash of the image's path or of its folder's."""

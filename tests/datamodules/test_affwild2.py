@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,24 @@ def test_bad_roots_and_files_are_named(make_root: MakeRoot, tmp_path: Path) -> N
     path.write_text(f"{HEADER}\na/00001.jpg,{UNLABELLED}\n")
     with pytest.raises(AnnotationError, match="training split is empty"):
         module(root).setup("fit")
+
+
+def test_images_are_found_whatever_their_case_and_another_suffix_is_named(make_root: MakeRoot) -> None:
+    root = make_root(train=3)
+    folder = root / "cropped_aligned/a"
+    (folder / "00001.jpg").rename(folder / "00001.JPG")
+    (folder / "00002.jpg").rename(folder / "00002.JPEG")
+    shutil.copy(folder / "00001.JPG", folder / "00003.JPG")
+    frames, paths = module(root).read_split("train")
+    assert [path and path.name for path in paths] == ["00001.JPG", None, "00003.jpg"]
+    assert frames.image == ["a/00001.jpg", "a/00002.jpg", "a/00003.jpg"]
+    for name in ("00001.JPG", "00003.JPG", "00003.jpg"):
+        (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"none of the 3 images .* But there is .*/a/00002\.JPEG: rename such"):
+        module(root).read_split("train")
+    labels = root / "training_set_annotations.txt"
+    labels.write_text(labels.read_text().replace(".jpg", ".jpeg"))
+    assert module(root).read_split("train")[1] == [None, folder / "00002.JPEG", None]
 
 
 class Recorder(pl.LightningModule):
