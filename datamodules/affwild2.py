@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Unpack
@@ -151,6 +151,10 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         self.root = root
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         self.files = MTLFiles(root, lists, test_root, images)
+
+    def kept_apart(self, split: Split) -> Sequence[str]:
+        """Return the video of each row: its frames are too alike to be in two splits."""
+        return self.frames(split).video
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read the files (``MTLFiles.read``) and renumber the expressions."""

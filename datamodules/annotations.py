@@ -8,6 +8,7 @@ without decimals: compared as numbers.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.computed import Computed
+from datamodules.computed import take
 from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
 from datamodules.listing import IMAGE_SUFFIXES
 from datamodules.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_rows
 
+_log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -71,21 +73,31 @@ class Frames:
     def select(self, index: IntArray) -> Frames:
         """Return the rows of ``index`` (integers), in that order."""
         return Frames(
-            video=_take(self.video, index),
+            video=take(self.video, index),
             frame=self.frame[index],
-            image=_take(self.image, index),
+            image=take(self.image, index),
             valence_arousal=self.valence_arousal[index],
             expression=self.expression[index],
             action_units=self.action_units[index],
             files=self.files,
         )
 
+    def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
+        """Return (classes,) rows of each expression, by which it is to be weighted; warn where all are of one."""
+        counts = np.bincount(self.expression[self.expression >= 0], minlength=classes)
+        if np.count_nonzero(counts) == 1:
+            _log.warning(
+                "all %d training rows with an expression are of class %d, so that no other can be learnt. Is this the "
+                "right column?", counts.sum(), counts.argmax(),
+            )  # fmt: skip
+        return counts
+
     def class_weights(self, classes: int = len(EXPRESSIONS)) -> FloatArray:
         """Return (classes,) weights of a cross entropy in which every expression counts as much: n / (classes n_c).
 
         An expression without a row gets 1: nothing can be learnt of it, and no weight would change that.
         """
-        counts = np.bincount(self.expression[self.expression >= 0], minlength=classes).astype(np.float32)
+        counts = self.class_counts(classes).astype(np.float32)
         weights = np.ones(classes, dtype=np.float32)
         np.divide(counts.sum() / classes, counts, out=weights, where=counts > 0)
         return weights
@@ -113,10 +125,6 @@ def concatenate(lists: Sequence[Frames]) -> Frames:
         action_units=np.concatenate([frames.action_units for frames in lists]),
         files={name: digest for frames in lists for name, digest in frames.files.items()},
     )
-
-
-def _take(names: Sequence[str], index: IntArray) -> Sequence[str]:
-    return names.take(index) if isinstance(names, Computed) else [names[i] for i in index]
 
 
 def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:

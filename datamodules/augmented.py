@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
-from datamodules.base import FaceDataModule, LoaderOptions
+from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.transforms import TrainTransform
 
 
@@ -68,6 +69,10 @@ class AugmentedDataModule(FaceDataModule):
             "affine": affine,
             "erase": erase,
         }
+
+    def kept_apart(self, split: Split) -> Sequence[str]:
+        """Return the video of each row: its frames are too alike to be in two splits."""
+        return self.frames(split).video
 
     def train_transform(self) -> TrainTransform:
         """Return the augmentation of EMMA."""

@@ -46,6 +46,11 @@ class Computed(Sequence[Value], Generic[Value]):
         return Computed(self.make, *(column[index] for column in self.numbers))
 
 
+def take(values: Sequence[Value], index: npt.NDArray[np.int64]) -> Sequence[Value]:
+    """Return these rows of a sequence, in the order of ``index``."""
+    return values.take(index) if isinstance(values, Computed) else [values[row] for row in index]
+
+
 class CropPaths(Computed[Path | None]):
     """The crop ``<folder>/<video>/<frame><suffix>`` of each of N rows, None where there is none.
 

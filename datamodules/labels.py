@@ -109,6 +109,7 @@ class Batch(TypedDict):
     """B faces with their labels, as every datamodule makes them and every method takes them.
 
     ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
+    ``one_colour`` holds the rows whose picture is black or of another single colour; data modules take it out.
     With ``augmentation``, images are as they are stored, and the method does to the pixels that it looks at what
     the row of it says. Batches of stored features have ``embedding`` and ``outputs`` in the place of ``image``.
     """
@@ -119,6 +120,7 @@ class Batch(TypedDict):
     action_units: Tensor  # (B, 12) float32, NaN = missing
     row: Tensor  # (B,) int64, index into the split's frame list
     unreadable: Tensor  # (U,) int64, likewise
+    one_colour: NotRequired[Tensor]  # (K,) int64, likewise
     augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
     embedding: NotRequired[Tensor]  # (B, E) float32
     outputs: NotRequired[Tensor]  # (B, O) float32, scores of the network that made the embeddings

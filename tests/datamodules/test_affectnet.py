@@ -133,6 +133,15 @@ def test_folders_of_unknown_or_two_names_are_told(root: Path) -> None:
         AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("train")
 
 
+def test_images_in_both_splits_are_told(root: Path, caplog) -> None:
+    AffectNetDataModule(str(root), image_size=32, batch_size=8).setup("fit")
+    assert "trained on, too" not in caplog.text  # files of both are called alike
+    shutil.rmtree(root / "val")
+    (root / "val").symlink_to(root / "train")
+    AffectNetDataModule(str(root), image_size=32, batch_size=8).setup("fit")
+    assert f"{sum(COUNTS)} of {sum(COUNTS)} validation rows are of images or videos that are trained on" in caplog.text
+
+
 def test_listings_are_kept(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     kept = AffectNetDataModule(str(root), image_size=32, batch_size=8, cache_dir=str(cache)).frames("train")

@@ -193,6 +193,22 @@ def test_images_are_found_whatever_their_case_and_another_suffix_is_named(make_r
     assert module(root).read_split("train")[1] == [None, folder / "00002.JPEG", None]
 
 
+def test_validation_rows_that_are_trained_on_are_told_once(make_root: MakeRoot, caplog) -> None:
+    root = make_root(train=8, val=7)
+    module(root).setup("fit")
+    assert "trained on, too" not in caplog.text
+    rows = (root / "training_set_annotations.txt").read_text().splitlines()
+    with (root / "validation_set_annotations.txt").open("a") as file:
+        file.write("\n".join(rows[2:5]) + "\n")
+    data = module(root)
+    for _ in range(2):
+        data.setup("fit")
+    assert [record.getMessage() for record in caplog.records if "trained on, too" in record.getMessage()] == [
+        "3 of 10 validation rows are of images or videos that are trained on, too, the first of a: their scores say "
+        "nothing of other faces"
+    ]
+
+
 class Recorder(pl.LightningModule):
     """Records the rows and a digest of the images of every batch, and learns nothing."""
 

@@ -187,6 +187,22 @@ def test_positive_weights_are_negatives_per_positive(tmp_path: Path) -> None:
     assert read_mtl(path).select(np.array([1, 3])).positive_weights()[0] == 1  # no positive row of AU1
 
 
+def test_a_column_of_one_class_is_told_where_it_is_weighed(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "labels.txt"
+    rows = [f"v/{number:05d}.jpg,{LABELS}" for number in (1, 2, 3)]
+    path.write_text("\n".join([HEADER, *rows, f"v/00004.jpg,{UNLABELLED}", ""]))
+    assert read_mtl(path).class_weights().tolist() == [1, 1, 1, 1, 0.125, 1, 1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "all 3 training rows with an expression are of class 4, so that no other can be learnt. Is this the right "
+        "column?"
+    ]
+    caplog.clear()
+    path.write_text("\n".join([HEADER, rows[0], rows[1].replace(",4,", ",2,"), ""]))
+    read_mtl(path).class_weights()
+    read_mtl(path).select(np.array([], dtype=np.int64)).class_counts()
+    assert not caplog.records
+
+
 def test_class_weights_make_every_present_expression_count_as_much(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     expressions = [0, 0, 0, 4, -1]
