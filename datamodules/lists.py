@@ -42,6 +42,9 @@ def read_rows(
 ) -> tuple[tuple[str, ...], list[str], str]:
     """Read a file with one header line: the header's names, its rows (as of ``read_text``) and the file's sha256.
 
+    Where a header has one name per field and the official names stand in another order, the fields follow them; other
+    headers are official or an error (formats.md, section 0, rule 1).
+
     Args:
         path: the file.
         fix: what to do where the header is another, for the message.

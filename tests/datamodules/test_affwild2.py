@@ -14,9 +14,11 @@ import pytorch_lightning as pl
 import torch
 
 from datamodules.affwild2 import MTLDataModule
+from datamodules.features import FeaturesDataModule
 from datamodules.labels import Batch
 from datamodules.lists import AnnotationError
 from datamodules.pictures import UnreadableImageError
+from datamodules.store import PartWriter, StoreInfo, open_store
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
@@ -207,6 +209,22 @@ def test_validation_rows_that_are_trained_on_are_told_once(make_root: MakeRoot, 
         "3 of 10 validation rows are of images or videos that are trained on, too, the first of a: their scores say "
         "nothing of other faces"
     ]
+
+
+@pytest.mark.parametrize(("splits", "told"), [(["train"], True), (["train", "val"], False)])
+def test_features_of_rows_that_are_trained_on_by_intention_are_not_told(
+    make_root: MakeRoot, tmp_path: Path, caplog, splits, told: bool
+) -> None:
+    root = make_root(train=8, val=7)
+    shutil.copy(root / "training_set_annotations.txt", root / "validation_set_annotations.txt")
+    info = StoreInfo("x", "0", embedding=2, outputs=("y",), images="cropped_aligned", image_size=8)
+    writer = PartWriter(open_store(tmp_path / "store", info).root, "a", info)
+    writer.add(np.arange(1, 9), np.ones((8, 2), dtype=np.float32), np.ones((8, 1), dtype=np.float32))
+    writer.finish()
+    data = FeaturesDataModule(str(tmp_path / "store"), module(root), train_splits=splits, image_size=8, batch_size=4)
+    data.setup("fit")
+    assert len(data.train_rows) == 8 * len(splits)
+    assert ("8 of 8 validation rows are of images or videos that are trained on" in caplog.text) is told
 
 
 class Recorder(pl.LightningModule):
