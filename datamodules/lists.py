@@ -119,14 +119,21 @@ def _check_end(path: Path, rows: Sequence[str]) -> None:
     Numbers may have any decimals, so only one with fewer than every other row is told from a whole one.
     """
     last, *others = (row.rpartition(",")[2].strip() for row in reversed(rows))
-    known = [len(text.partition(".")[2]) for text in set(others) if parse_numbers(text) != MISSING_VALENCE_AROUSAL]
-    if parse_numbers(last) == MISSING_VALENCE_AROUSAL or "e" in last.lower():
-        return
-    if len(last.partition(".")[2]) < min(known, default=0):
+    decimals = _decimals(last)
+    known = [count for text in set(others) if (count := _decimals(text)) is not None]
+    if decimals is not None and decimals < min(known, default=0):
         raise AnnotationError(
             f"{path}:{len(rows) + 1}: the file ends in {last!r}, without a line end and with fewer decimals than every "
             "other row, so it is cut off. Copy it again; if it is whole, end its last line."
         )
+
+
+def _decimals(text: str) -> int | None:
+    """Return how many decimals a number has; None for other text, numbers with an exponent, and a missing value."""
+    number = parse_numbers(text)
+    if number is None or number[0] == MISSING_VALENCE_AROUSAL or "e" in text.lower():
+        return None
+    return len(text.partition(".")[2])
 
 
 def parse_numbers(text: str) -> npt.NDArray[np.float64] | None:

@@ -264,6 +264,15 @@ def test_a_last_row_without_its_end(tmp_path: Path, task: UniTask, rows: list[st
         np.testing.assert_array_equal(labels(task)(path), whole)
 
 
+def test_a_last_image_without_its_end_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"{HEADER}\na.long.name/00001.jpg\nv/00001.jpg")
+    assert read_frame_list(path).image == ["a.long.name/00001.jpg", "v/00001.jpg"]
+    path.write_text(f"{HEADER}\na/00001.jpg\na/0000")
+    with pytest.raises(AnnotationError, match=r"list\.txt:3: the image is 'a/0000', expected"):
+        read_frame_list(path)
+
+
 def test_a_header_alone_is_no_list_of_videos(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     for header in ("image_location,valence,arousal", "Image_Location", "\ufeffimage_location,valence,arousal,"):
