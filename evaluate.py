@@ -86,6 +86,7 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         check_tables(read, settings.blend, settings.gate)
         preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
+    data.evaluate_only()
     settings.check_list(data.frames(split))
     trainer = build_trainer(plain["trainer"], folder, timeout_s=plain["timeout_s"]) if module is not None else None
     run.started()

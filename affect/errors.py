@@ -8,6 +8,10 @@ from collections.abc import Sequence
 class UserError(ValueError):
     """An error that the user can fix. Its message names the file, the line or the key, and says what to do."""
 
+    def __str__(self) -> str:
+        """Return the message, which can be printed whatever it quotes: bytes of names that are no UTF-8 are escaped."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
 
 class ConfigError(UserError):
     """One message that lists every error found in a configuration.

@@ -12,16 +12,21 @@ from affect.files import OutputError
 _PART: Final = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"  # surrogates: bytes that are no UTF-8
 _RELATIVE: Final = re.compile(f"{_PART}(/{_PART})*")
 
-RULE: Final = "expected a path below the folder, without .., names that begin with a dot, backslashes, or line breaks"
+RULE: Final = (
+    "expected a path below the folder, without .., names that begin with a dot or have more than 255 bytes, "
+    "backslashes, or line breaks"
+)
 """What is wrong with other names, for messages."""
+
+_LONGEST: Final = 255  # bytes of a name, on nearly every file system
 
 
 def is_relative(name: str) -> bool:
-    """Whether a name stays below any folder: parts between slashes, none empty or beginning with a dot.
+    """Whether a name stays below any folder: parts between slashes, none empty, too long, or beginning with a dot.
 
     Backslashes and control characters are refused, too: to other systems and to tools that read lines, they mean more.
     """
-    return _RELATIVE.fullmatch(name) is not None
+    return _RELATIVE.fullmatch(name) is not None and all(len(part.encode()) <= _LONGEST for part in name.split("/"))
 
 
 def below(folder: Path, name: str) -> Path:

@@ -11,7 +11,9 @@ import numpy as np
 from datamodules.affectnet_release import read_release
 from datamodules.annotations import Frames, unlabelled
 from datamodules.base import Split
+from datamodules.class_folders import find_classes
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
+from datamodules.labels import AFFECTNET_FOLDERS
 from datamodules.listing import IMAGE_SUFFIXES, list_images
 from datamodules.lists import AnnotationError
 
@@ -21,8 +23,8 @@ class AffectNetDataModule(ExpressionDataModule):
 
     * As it is given out: ``root/{train,val}_set/images/<id>.jpg`` and ``…/annotations/<id>_exp.npy``; see
       ``affectnet_release``.
-    * Class folders: ``root/{train,val}/<k>/*.jpg`` with k from 0 to 7. The other folders that may be there (8 none, 9
-      uncertain, 10 no face) are not read.
+    * Class folders: ``root/{train,val}/<k>/*.jpg`` with k from 0 to 7, or the name of the expression. The other folders
+      that may be there (8 none, 9 uncertain, 10 no face) are not read.
 
     Args:
         root: the folder above the splits.
@@ -92,15 +94,18 @@ class AffectNetDataModule(ExpressionDataModule):
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
                 "data.valence_arousal=false, or read AffectNet as it is given out."
             )
-        links, image = self.links(), list[str]()
-        for number in range(len(self.expressions)):
-            path = folder / str(number)
-            if not path.is_dir():
+        links, image, expression = self.links(), list[str](), list[int]()
+        found, others = find_classes(folder, AFFECTNET_FOLDERS[: len(self.expressions)])
+        for number, name in enumerate(self.expressions):
+            if number not in found:
+                there = ", ".join(path.name for path in [*found.values(), *others]) or "no folder"
                 raise FileNotFoundError(
-                    f"no such folder: {path}. Set data.root to the folder that holds "
-                    f"{self._class_folder_names(folder.name)}."
+                    f"{folder} has no folder {number} or {name}, there is {there}. Set data.root to the folder that "
+                    f"holds {self._class_folder_names(folder.name)}."
                 )
-            image += [f"{number}/{name}" for name in list_images(path, cache, links)]
+            names = list_images(found[number], cache, links)
+            image += [f"{found[number].name}/{file}" for file in names]
+            expression += [number] * len(names)
         if not image:
             raise AnnotationError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "
@@ -109,8 +114,9 @@ class AffectNetDataModule(ExpressionDataModule):
         video = [name.partition("/")[0] for name in image]
         # Photographs have no frame number; their position in the list stands in for it.
         frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
-        return replace(frames, expression=np.array(video, dtype=np.int64)), [folder / name for name in image]
+        return replace(frames, expression=np.array(expression, dtype=np.int64)), [folder / name for name in image]
 
     def _class_folder_names(self, split: str) -> str:
         last = len(self.expressions) - 1
-        return f"{split}/0 ({self.expressions[0]}) to {split}/{last} ({self.expressions[last]})"
+        numbers = f"{split}/0 ({self.expressions[0]}) to {split}/{last} ({self.expressions[last]})"
+        return f"{numbers}, or the same called {', '.join(self.expressions)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Unpack
@@ -16,7 +16,7 @@ from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.labels import MISSING_CLASS, affectnet_columns
 from datamodules.links import Links
-from datamodules.listing import scan_if_there
+from datamodules.listing import match_case, scan_if_there, with_other_suffix
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_annotations.txt", "train_set.txt"),
@@ -63,8 +63,9 @@ class MTLFiles:
         paths = find_images([links.enter(folder / self.images) for folder in roots], frames, links)
         if not any(paths):
             looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
+            other = with_other_suffix([folder / self.images for folder in roots], frames.image, links)
             raise FileNotFoundError(
-                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. "
+                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. {other}"
                 f"Set {key} to the folder, or folders, above the images, and data.images to the image folder's name."
             )
         return frames, paths
@@ -151,6 +152,10 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         self.files = MTLFiles(root, lists, test_root, images)
 
+    def kept_apart(self, split: Split) -> Sequence[str]:
+        """Return the video of each row: its frames are too alike to be in two splits."""
+        return self.frames(split).video
+
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read the files (``MTLFiles.read``) and renumber the expressions."""
         frames, images = self.files.read(split, self.links(self.files.test_root))
@@ -179,7 +184,7 @@ def existing_roots(root: str | list[str], key: str) -> list[Path]:
 
 
 def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path | None]:
-    """Find each frame's image below the first of ``folders`` that has it.
+    """Find each frame's image below the first of ``folders`` that has it; its name may differ in case.
 
     Each video's folder is listed once: asking for every image by itself takes minutes on a network disk.
 
@@ -194,6 +199,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
     Raises:
         LinkError: a link leads out of the data's folders.
     """
+    names = [image.rpartition("/")[2] for image in frames.image]
     rows_of = defaultdict(list)
     for row, video in enumerate(frames.video):
         rows_of[video].append(row)
@@ -201,9 +207,8 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
     for video, rows in rows_of.items():
         for folder in reversed(folders):  # so that the first one has the last word
             parent = folder / video
-            names = set(scan_if_there(parent, links).files)  # none: another root has it, or no face was found
-            for row in rows:
-                name = frames.image[row].rpartition("/")[2]
-                if name in names:
-                    paths[row] = parent / name
+            files = scan_if_there(parent, links).files  # none: another root has it, or no face was found
+            for row, file in zip(rows, match_case(files, [names[row] for row in rows]), strict=True):
+                if file is not None:
+                    paths[row] = parent / file
     return paths

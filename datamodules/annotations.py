@@ -1,12 +1,14 @@
 """Listed frames; label files and test lists of the s-Aff-Wild2 multi-task challenge.
 
 A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
-with 5 names (the organisers' files) or with 16 (edited by some teams), so fields are read by position. A missing value
-is written −5 (valence/arousal) or −1 (expression, action unit), with or without decimals: compared as numbers.
+with 5 names (the organisers' files), below which fields are read by position, or with 16 (edited by some teams), whose
+order the fields follow. A missing value is written −5 (valence/arousal) or −1 (expression, action unit), with or
+without decimals: compared as numbers.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +17,20 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.computed import Computed
+from datamodules.computed import take
 from datamodules.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
-from datamodules.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_text
+from datamodules.listing import IMAGE_SUFFIXES
+from datamodules.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_rows
 
+_log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
-HEADER_SIZES: Final = (5, len(FIELDS))
+HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
+"""The organisers' header, and that with a name for each field."""
+
 EXPECTED: Final = (
     *("a number from -1 to 1, or -5 where it is missing",) * 2,
     f"a whole number from 0 to {len(EXPRESSIONS) - 1}, or -1 where it is missing",
@@ -67,21 +73,31 @@ class Frames:
     def select(self, index: IntArray) -> Frames:
         """Return the rows of ``index`` (integers), in that order."""
         return Frames(
-            video=_take(self.video, index),
+            video=take(self.video, index),
             frame=self.frame[index],
-            image=_take(self.image, index),
+            image=take(self.image, index),
             valence_arousal=self.valence_arousal[index],
             expression=self.expression[index],
             action_units=self.action_units[index],
             files=self.files,
         )
 
+    def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
+        """Return (classes,) rows of each expression, by which it is to be weighted; warn where all are of one."""
+        counts = np.bincount(self.expression[self.expression >= 0], minlength=classes)
+        if np.count_nonzero(counts) == 1:
+            _log.warning(
+                "all %d training rows with an expression are of class %d, so that no other can be learnt. Is this the "
+                "right column?", counts.sum(), counts.argmax(),
+            )  # fmt: skip
+        return counts
+
     def class_weights(self, classes: int = len(EXPRESSIONS)) -> FloatArray:
         """Return (classes,) weights of a cross entropy in which every expression counts as much: n / (classes n_c).
 
         An expression without a row gets 1: nothing can be learnt of it, and no weight would change that.
         """
-        counts = np.bincount(self.expression[self.expression >= 0], minlength=classes).astype(np.float32)
+        counts = self.class_counts(classes).astype(np.float32)
         weights = np.ones(classes, dtype=np.float32)
         np.divide(counts.sum() / classes, counts, out=weights, where=counts > 0)
         return weights
@@ -109,10 +125,6 @@ def concatenate(lists: Sequence[Frames]) -> Frames:
         action_units=np.concatenate([frames.action_units for frames in lists]),
         files={name: digest for frames in lists for name, digest in frames.files.items()},
     )
-
-
-def _take(names: Sequence[str], index: IntArray) -> Sequence[str]:
-    return names.take(index) if isinstance(names, Computed) else [names[i] for i in index]
 
 
 def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
@@ -143,13 +155,11 @@ def read_mtl(path: Path) -> Frames:
         AnnotationError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
-    header, rows, digest = read_lines(path)
-    names = header.split(",")
-    if len(names) not in HEADER_SIZES:
-        raise AnnotationError(
-            f"{path}:1: the header has {len(names)} names where 5 (image,valence,arousal,expression,aus) or "
-            f"{len(FIELDS)} are expected. Is this a label file of the multi-task challenge?"
-        )
+    fix = "Is this a label file of the multi-task challenge?"
+    names, rows, digest = read_rows(path, fix, by_position=HEADERS[:1], by_name=HEADERS[1:])
+    if len(names) == len(FIELDS) and names != FIELDS:
+        places = [names.index(name) for name in FIELDS]
+        rows = [_in_order(row, places) for row in rows]
     values = _parse(rows)
     if values is None:
         raise _first_fault(path, rows)
@@ -169,12 +179,12 @@ def read_mtl(path: Path) -> Frames:
     )
 
 
-def read_frame_list(path: Path, header: str = MTL_HEADER) -> Frames:
+def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> Frames:
     """Read a list of frames: the first field of each row is the image, whatever follows is ignored.
 
     Args:
         path: the list, with one header line.
-        header: what that line should read, for the message where it is missing.
+        headers: what that line may read.
 
     Returns:
         Its rows in order, duplicates included, all labels missing.
@@ -183,32 +193,16 @@ def read_frame_list(path: Path, header: str = MTL_HEADER) -> Frames:
         AnnotationError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
-    _, rows, digest = read_lines(path, header)
+    _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=headers)
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
     return unlabelled(image, video, frame, {path.name: digest})
 
 
-def read_lines(path: Path, expected: str = MTL_HEADER) -> tuple[str, list[str], str]:
-    """Read a list of images: its header, its rows (both as of ``read_text``) and the file's sha256.
-
-    Args:
-        path: the list.
-        expected: what its header should read, for the message where it is missing.
-
-    Raises:
-        AnnotationError: the file is no text, is empty, or has no header or no row.
-        OSError: the file cannot be read.
-    """
-    lines, digest = read_text(path)
-    if "/" in lines[0].partition(",")[0]:
-        raise AnnotationError(
-            f"{path}:1: the header is missing, the first line is already a row ({lines[0][:60]!r}). "
-            f"Put '{expected}' above it, or its frame would be lost."
-        )
-    if len(lines) == 1:
-        raise AnnotationError(f"{path}: no row after the header, so the split is empty. Is the file complete?")
-    return lines[0], lines[1:], digest
+def _in_order(row: str, places: Sequence[int]) -> str:
+    """Return a row with the fields of these places; one with more or fewer fields as it is, for the message."""
+    fields = row.split(",")
+    return ",".join([fields[place] for place in places]) if len(fields) == len(places) else row
 
 
 def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
@@ -217,9 +211,9 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
     line_of: dict[str, int] = {}
     for line, name in enumerate(image, start=2):
         folder, _, file = name.rpartition("/")
-        stem, _, suffix = file.rpartition(".")
+        stem, point, suffix = file.rpartition(".")
         number = frame_number(stem)
-        if not folder or number is None or not suffix.isalnum():
+        if not folder or number is None or (point + suffix).lower() not in IMAGE_SUFFIXES:
             raise AnnotationError(
                 f"{path}:{line}: the image is {name[:200]!r}, expected <video>/<frame number>.jpg, e.g. "
                 f"video1/00001.jpg, up to {LAST_FRAME}. Correct the line."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Unpack
 
 from affect.ranges import NotNegative, Probability, Range
-from datamodules.base import FaceDataModule, LoaderOptions
+from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.transforms import TrainTransform
 
 
@@ -69,6 +70,10 @@ class AugmentedDataModule(FaceDataModule):
             "affine": affine,
             "erase": erase,
         }
+
+    def kept_apart(self, split: Split) -> Sequence[str]:
+        """Return the video of each row: its frames are too alike to be in two splits."""
+        return self.frames(split).video
 
     def train_transform(self) -> TrainTransform:
         """Return the augmentation of EMMA."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Required, TypedDict, cast
 
@@ -16,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from affect.ranges import Count, Whole
 from datamodules.annotations import BoolArray, Frames, IntArray
-from datamodules.computed import CropPaths
-from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample, dealt_batches
+from datamodules.computed import CropPaths, take
+from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.labels import EXPRESSIONS, Batch
 from datamodules.links import Links
 from datamodules.lists import AnnotationError
@@ -112,6 +114,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.skipped_rows: set[int] = set()
         self._splits: dict[Split, tuple[Frames, Sequence[Path | None]]] = {}
         self._train_rows: IntArray | None = None
+        self._overlap_told = False
 
     def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         """Read a split's list from disk; return it with the image file of each row, None where there is none."""
@@ -129,9 +132,17 @@ class FaceDataModule(pl.LightningDataModule):
         """Return the probability of each of these training rows, or None to use each once per epoch."""
         return None
 
+    def evaluate_only(self) -> None:
+        """Say that nothing will be trained, so that no image need be kept for training."""
+
     def links(self, *more: str | Sequence[str] | None) -> Links:
         """Return what decides which links below ``root`` and further given folders are followed."""
         return Links(self.root, *more, follow_outside=self.follow_outside)
+
+    def kept_apart(self, split: Split) -> Sequence[object]:
+        """Return what of each row of a split should be in no other split: its image, or its video."""
+        real = cache(os.path.realpath)  # a folder may be a link to that of the other split
+        return [path and f"{real(path.parent)}/{path.name}" for path in self._split(split)[1]]
 
     def frames(self, split: Split) -> Frames:
         """Return the list of a split, all rows, which ``Batch["row"]`` indexes; read from disk at the first call."""
@@ -171,6 +182,8 @@ class FaceDataModule(pl.LightningDataModule):
             self._split(split)
             if split == "train":
                 self._check_batches(len(self.train_rows))
+        if stage == "fit":
+            self._warn_of_overlap()
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return this process's training batches."""
@@ -195,6 +208,17 @@ class FaceDataModule(pl.LightningDataModule):
                 )
         return batch
 
+    def _warn_of_overlap(self) -> None:
+        train, val = self.kept_apart("train"), self.kept_apart("val")
+        learnt = set(take(train, self.train_rows)) if train else set()
+        shared = [unit for unit in val if unit in learnt]
+        if shared and not self._overlap_told:
+            self._overlap_told = True
+            _log.warning(
+                "%d of %d validation rows are of images or videos that are trained on, too, the first of %s: their "
+                "scores say nothing of other faces", len(shared), len(val), shared[0],
+            )  # fmt: skip
+
     def _split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         if split not in self._splits:
             frames, images = self.read_split(split)
@@ -213,7 +237,7 @@ class FaceDataModule(pl.LightningDataModule):
         rows = self.train_rows
         weights = self.sampling_weights(frames.select(rows))
         dataset = self._dataset(split, self.train_transform(), self.on_unreadable)
-        return _LateDataLoader(
+        return TrainingLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=RowSampler(rows, seed=self.seed, rank=rank, world_size=world_size, weights=weights),
@@ -262,18 +286,9 @@ class _WholeBatches(Dataset[Batch]):
         return len(self.batches)
 
     def __getitem__(self, number: int) -> Batch:
-        return self.dataset.collate([self.dataset[0, int(row)] for row in self.batches[number]])
-
-
-class _LateDataLoader(DataLoader[Sample]):
-    """Starts fetching at the first batch.
-
-    Lightning 2.6.6 makes the iterator of a resumed run before it calls ``set_epoch``; workers that fetch ahead from
-    that moment would load the first resumed epoch in the order of epoch 0.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        yield from super().__iter__()
+        batch = self.dataset.collate([self.dataset[0, int(row)] for row in self.batches[number]])
+        batch.pop("one_colour", None)
+        return batch
 
 
 def _have_image(images: Sequence[Path | None]) -> BoolArray:

@@ -46,21 +46,31 @@ class Computed(Sequence[Value], Generic[Value]):
         return Computed(self.make, *(column[index] for column in self.numbers))
 
 
+def take(values: Sequence[Value], index: npt.NDArray[np.int64]) -> Sequence[Value]:
+    """Return these rows of a sequence, in the order of ``index``."""
+    return values.take(index) if isinstance(values, Computed) else [values[row] for row in index]
+
+
 class CropPaths(Computed[Path | None]):
-    """The crop ``<folder>/<video>/<frame>.jpg`` of each of N rows, None where there is none.
+    """The crop ``<folder>/<video>/<frame><suffix>`` of each of N rows, None where there is none.
 
     Args:
-        folders: the image folders.
+        places: image folders and the suffix of crops in them, with the dot.
         videos: the videos' names.
-        folder: (N,) which of ``folders`` has the crop, −1 where none has.
+        place: (N,) which of ``places`` has the crop, −1 where none has.
         video: (N,) which of ``videos`` the row is of.
         frame: (N,) frame numbers.
     """
 
     def __init__(
-        self, folders: Sequence[Path], videos: Sequence[str], folder: Integers, video: Integers, frame: Integers
+        self,
+        places: Sequence[tuple[Path, str]],
+        videos: Sequence[str],
+        place: Integers,
+        video: Integers,
+        frame: Integers,
     ) -> None:
-        super().__init__(partial(_crop_path, tuple(folders), tuple(videos)), folder, video, frame)
+        super().__init__(partial(_crop_path, tuple(places), tuple(videos)), place, video, frame)
 
     @property
     def found(self) -> npt.NDArray[np.bool_]:
@@ -81,14 +91,19 @@ def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tupl
     return Computed(names.__getitem__, video), Computed(partial(_image_name, names), video, frame)
 
 
-def image_file(frame: int) -> str:
+def image_file(frame: int, suffix: str = ".jpg") -> str:
     """Name of the image file of a frame, as Aff-Wild2 has them: at least five digits."""
-    return f"{frame:05d}.jpg"
+    return f"{frame:05d}{suffix}"
 
 
 def _image_name(videos: Sequence[str], video: int, frame: int) -> str:
     return f"{videos[video]}/{image_file(frame)}"
 
 
-def _crop_path(folders: Sequence[Path], videos: Sequence[str], folder: int, video: int, frame: int) -> Path | None:
-    return None if folder < 0 else folders[folder] / videos[video] / image_file(frame)
+def _crop_path(
+    places: Sequence[tuple[Path, str]], videos: Sequence[str], place: int, video: int, frame: int
+) -> Path | None:
+    if place < 0:
+        return None
+    folder, suffix = places[place]
+    return folder / videos[video] / image_file(frame, suffix)

@@ -5,32 +5,36 @@ The sampler yields (epoch, row) pairs, so that the epoch travels with the index 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.annotations import Frames, IntArray
 from datamodules.labels import Augmentation, Batch
 from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
 from datamodules.transforms import Image, Transform
 
+_log = logging.getLogger(__name__)
 OnUnreadable = Literal["error", "skip"]
 
 
 class Sample(NamedTuple):
     """One loaded row: its number and its transformed image, or None where that is missing or unreadable.
 
-    ``augmentation`` is what the transform leaves to the method, if anything.
+    ``augmentation`` is what the transform leaves to the method, if anything; ``one_colour`` is true where all pixels of
+    the picture as it is stored are equal.
     """
 
     row: int
     image: Image | None
     augmentation: Augmentation | None = None
+    one_colour: bool = False
 
 
 class FaceDataset(Dataset[Sample]):
@@ -94,7 +98,8 @@ class FaceDataset(Dataset[Sample]):
                 f"{error}. Replace the file, or set data.on_unreadable=skip to leave out such images and count them."
             ) from error
         left = self.transform.left_to_do(epoch=epoch, row=row)
-        return Sample(row, self.transform(image, epoch=epoch, row=row), left)
+        one_colour = _is_one_colour(image[::8, ::8]) and _is_one_colour(image)  # nearly always told by a few pixels
+        return Sample(row, self.transform(image, epoch=epoch, row=row), left, one_colour)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Put samples into a batch, with the labels of their rows."""
@@ -112,10 +117,57 @@ class FaceDataset(Dataset[Sample]):
             row=rows,
             unreadable=torch.tensor([sample.row for sample in samples if sample.image is None], dtype=torch.int64),
         )
+        one_colour = [sample.row for sample in samples if sample.one_colour]
+        if one_colour:
+            batch["one_colour"] = torch.tensor(one_colour, dtype=torch.int64)
         left = [sample.augmentation for sample in samples if sample.augmentation is not None]
         if left:
             batch["augmentation"] = torch.tensor(left, dtype=torch.float32)
         return batch
+
+
+def _is_one_colour(image: Image) -> bool:
+    return bool((image == image[0, 0]).all())
+
+
+class TrainingLoader(DataLoader[Sample]):
+    """Starts fetching at the first batch, and warns after the first epoch in which pictures are of one colour.
+
+    Lightning 2.6.6 makes the iterator of a resumed run before it calls ``set_epoch``; workers that fetch ahead from
+    that moment would load the first resumed epoch in the order of epoch 0.
+
+    Args:
+        dataset: the faces.
+        **options: see ``torch.utils.data.DataLoader``.
+    """
+
+    def __init__(self, dataset: FaceDataset, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        self.told = False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        read, one_colour = 0, set[int]()
+        try:
+            for number, batch in enumerate(super().__iter__(), start=1):
+                read += len(batch["row"])
+                if "one_colour" in batch:
+                    one_colour.update(batch.pop("one_colour").tolist())
+                if number == len(self):
+                    self._warn(read, sorted(one_colour))
+                yield batch
+        finally:  # also of an epoch that is cut short
+            self._warn(read, sorted(one_colour))
+
+    def _warn(self, read: int, rows: list[int]) -> None:
+        if self.told or not rows:
+            return
+        self.told = True
+        frames = cast(FaceDataset, self.dataset).frames
+        _log.warning(
+            "%d of %d pictures that were trained on are black, or of another single colour, in %d folders; the first "
+            "is %s. Remove them, or make them again", len(rows), read, len({frames.video[row] for row in rows}),
+            frames.image[rows[0]],
+        )  # fmt: skip
 
 
 class RowSampler(DistributedSampler[tuple[int, int]]):

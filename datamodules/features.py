@@ -74,6 +74,10 @@ class FeaturesDataModule(FaceDataModule):
         there = [here if found else None for found in self._places[split].found.tolist()]
         return (frames[0] if len(frames) == 1 else concatenate(frames)), there
 
+    def kept_apart(self, split: Split) -> Sequence[object]:
+        """Return what ``labels`` says; nothing where the validation split is trained on by intention."""
+        return self.labels.kept_apart(split) if self.train_splits == ("train",) else ()
+
     def places(self, split: Split) -> Places:
         """Where the features of each row of a split stand."""
         self._split(split)

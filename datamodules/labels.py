@@ -45,6 +45,12 @@ AFFECTNET_EXPRESSIONS: Final = (
 )  # fmt: skip
 """AffectNet's own numbering: the order of DAN's outputs, of AffectNet's annotations and of its class folders 0-7."""
 
+AFFECTNET_FOLDERS: Final = (
+    ("0", "neutral"), ("1", "happiness", "happy"), ("2", "sadness", "sad"), ("3", "surprise", "surprised"),
+    ("4", "fear", "fearful"), ("5", "disgust", "disgusted"), ("6", "anger", "angry"), ("7", "contempt"),
+)  # fmt: skip
+"""Names of the class folders, in any case: AffectNet's own first, then those of copies."""
+
 AFFECTNET_CLASSES: Final = (7, 8)
 """How many of them are learnt: the first seven (AffectNet-7, which leaves out contempt), or all (AffectNet-8)."""
 
@@ -103,6 +109,7 @@ class Batch(TypedDict):
     """B faces with their labels, as every datamodule makes them and every method takes them.
 
     ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
+    ``one_colour`` holds the rows whose picture is black or of another single colour; data modules take it out.
     With ``augmentation``, images are as they are stored, and the method does to the pixels that it looks at what
     the row of it says. Batches of stored features have ``embedding`` and ``outputs`` in the place of ``image``.
     """
@@ -113,6 +120,7 @@ class Batch(TypedDict):
     action_units: Tensor  # (B, 12) float32, NaN = missing
     row: Tensor  # (B,) int64, index into the split's frame list
     unreadable: Tensor  # (U,) int64, likewise
+    one_colour: NotRequired[Tensor]  # (K,) int64, likewise
     augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
     embedding: NotRequired[Tensor]  # (B, E) float32
     outputs: NotRequired[Tensor]  # (B, O) float32, scores of the network that made the embeddings

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -14,7 +15,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from affect.cache import kept_file, read_kept, write_kept
 from datamodules.links import Links
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+"""What names of images end in, in any case; what a file holds is told by its content."""
 
 _ABSENT: Final = (errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -80,7 +82,8 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     """Sorted paths of the images in a folder, relative to it; a folder that has not changed is not listed again.
 
     A folder that a link leads to for a second time is not entered. Folders below that nobody but the administrator may
-    list, such as ``lost+found``, are left out with a warning.
+    list, such as ``lost+found``, are left out with a warning, and so are names that are no UTF-8, which neither tables
+    nor lists can hold. Other files are counted in the log.
 
     Args:
         root: what to list.
@@ -99,6 +102,8 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     listings: dict[str, Any] = {}
     images: list[str] = []
     refused: list[Path] = []
+    no_text: list[str] = []
+    others: Counter[str] = Counter()
     waiting, entered = [""], set[tuple[int, int]]()
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), transient=True) as progress:
         shown = progress.add_task(f"listing {root}")
@@ -122,14 +127,64 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
             followed = {name for name in found.folders if recursive} | set(filter(_is_image, found.files))
             links.check_files(folder, followed.intersection(found.links))
             prefix = f"{relative}/" if relative else ""
-            images += [prefix + name for name in found.files if _is_image(name)]
-            waiting += [prefix + name for name in found.folders] if recursive else []
+            below = found.folders if recursive else []
+            no_text += [prefix + name for name in (*filter(_is_image, found.files), *below) if not _is_text(name)]
+            images += [prefix + name for name in found.files if _is_image(name) and _is_text(name)]
+            others.update(_suffix(name) for name in found.files if not _is_image(name))
+            waiting += [prefix + name for name in below if _is_text(name)]
             progress.update(shown, description=f"listing {root}: {len(images)} images")
     if refused:
         _log.warning("%s: no permission to list it, left out; so are %d more folders", refused[0], len(refused) - 1)
+    _tell_what_is_left_out(root, len(images), no_text, others)
     if kept is not None and listings != known:
         write_kept(kept, where, listings)
     return sorted(images)
+
+
+def _tell_what_is_left_out(root: Path, images: int, no_text: list[str], others: Counter[str]) -> None:
+    if no_text:
+        _log.warning(
+            "%s: %d images or folders are left out, because their names are not UTF-8: rename them. The first is %s",
+            root, len(no_text), os.fsencode(min(no_text)),
+        )  # fmt: skip
+    if others:
+        counts = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common())
+        _log.info("%s: %d images; other files are left out: %s", root, images, counts)
+
+
+def match_case(files: Iterable[str], names: Sequence[str]) -> list[str | None]:
+    """Find the file of each name: the one that is called so or, where there is none, one that differs in case alone.
+
+    Args:
+        files: those of a folder.
+        names: as a list has them.
+
+    Returns:
+        One file per name, None where there is none.
+    """
+    exact = set(files)
+    there = {file.lower(): file for file in sorted(exact)}
+    return [name if name in exact else there.get(name.lower()) for name in names]
+
+
+def with_other_suffix(folders: Iterable[Path], images: Iterable[str], links: Links) -> str:
+    """Look for a listed image that is there with another suffix; part of a message, empty where there is none.
+
+    Args:
+        folders: that the images are looked for in.
+        images: paths below them, of which none is there.
+        links: decides which links are followed.
+    """
+    stems = defaultdict(set)
+    for image in images:
+        folder, _, file = image.rpartition("/")
+        stems[folder].add(file.rpartition(".")[0].lower())
+    for parent in folders:
+        for folder, wanted in stems.items():
+            for name in sorted(scan_if_there(parent / folder, links).files):
+                if name.rpartition(".")[0].lower() in wanted:
+                    return f"But there is {parent / folder / name}: rename such files to the suffix that is listed. "
+    return ""
 
 
 def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content]) -> Content:
@@ -158,6 +213,15 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8; in others, Python has surrogates for the bytes."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _is_folder(entry: os.DirEntry[str], link: bool) -> bool:

@@ -9,12 +9,13 @@ from typing import Annotated, Final, Literal, Unpack
 import numpy as np
 
 from affect.ranges import NotNegative, Probability, Range
-from datamodules.annotations import Frames, read_lines, unlabelled
+from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.class_folders import find_classes
 from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.links import Links
-from datamodules.listing import IMAGE_SUFFIXES, list_images, scan_if_there
-from datamodules.lists import AnnotationError, check_names
+from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
+from datamodules.lists import AnnotationError, check_names, read_rows
 from datamodules.transforms import SampledTransform
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
@@ -22,6 +23,9 @@ FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "val": ("validation_set_real_images", "val"),
 }
 """Names of the split's folder: the organisers', and what the published code asks its users to rename it to."""
+
+LIST_HEADERS: Final = (("image", "expression"), ("image",))
+"""Headers of the test list: the organisers', and that of a list which leaves out what is to be predicted."""
 
 
 class LSDDataModule(FaceDataModule):
@@ -147,23 +151,19 @@ class LSDDataModule(FaceDataModule):
         path = Path(self.root).expanduser() / Path(self.test_list).expanduser()
         folder = Path(self.test_root or self.root).expanduser()
         links.check(path)
-        header, rows, digest = read_lines(path)
-        if header.lower().endswith(IMAGE_SUFFIXES):
-            raise AnnotationError(
-                f"{path}:1: the header is missing, the first line is already an image ({header!r}). Put "
-                "'image,expression' above it, or its row would be lost."
-            )
+        _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=LIST_HEADERS)
         image = [row.partition(",")[0].strip() for row in rows]
         check_names(path, {name: line for line, name in reversed(list(enumerate(image, start=2)))})
-        present = set(scan_if_there(folder, links).files)
-        absent = [row for row, name in enumerate(image) if name not in present]
+        files = match_case(scan_if_there(folder, links).files, image)
+        absent = [row for row, file in enumerate(files) if file is None]
         if absent:
+            other = with_other_suffix([folder], [image[row] for row in absent], links)
             raise AnnotationError(
                 f"{path}:{absent[0] + 2}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} more of "
-                f"{len(image)} listed images. Set data.test_root to the flat folder of the test images."
+                f"{len(image)} listed images. {other}Set data.test_root to the flat folder of the test images."
             )
         frames = unlabelled(image, [""] * len(image), np.arange(len(image), dtype=np.int64), {path.name: digest})
-        return frames, [folder / name for name in image]
+        return frames, [folder / file for file in files if file is not None]
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -172,18 +172,12 @@ def class_folders(folder: Path) -> list[Path]:
     Raises:
         AnnotationError: a folder that is no class, a class without a folder, or with several.
     """
-    known = {name: number for number, names in enumerate(LSD_FOLDERS) for name in names}
-    found: dict[int, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        number = known.get(path.name.upper())
-        if number is None:
-            raise AnnotationError(
-                f"{path} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
-                f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
-            )
-        if number in found:
-            raise AnnotationError(f"{found[number]} and {path} are both {LSD_EXPRESSIONS[number]}. Merge them.")
-        found[number] = path
+    found, others = find_classes(folder, LSD_FOLDERS)
+    if others:
+        raise AnnotationError(
+            f"{others[0]} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
+            f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
+        )
     missing = [names[0] for number, names in enumerate(LSD_FOLDERS) if number not in found]
     if missing:
         raise AnnotationError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")

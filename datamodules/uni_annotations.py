@@ -1,8 +1,8 @@
 """Label files, test lists and frame counts of ABAW's uni-task challenges: valence/arousal, expression, action units.
 
 A label file is of one video (or of one of the two people in it): one header line, then a row for each frame from 1 on.
-Its header may name more than a row holds (eight expressions above one number), so rows are read by position. Missing
-values are as in ``datamodules.annotations``.
+Where its header has a name for each field, the fields follow the names' order; above one number stand the names of all
+expressions, in the official order only. Missing values are as in ``datamodules.annotations``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from datamodules.labels import (
     UNI_HEADERS,
     UniTask,
 )
-from datamodules.lists import AnnotationError, check_names, frame_number, parse_numbers, read_text
+from datamodules.lists import AnnotationError, check_names, frame_number, parse_numbers, read_rows, read_text
 
 Values = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
     "expr": (tuple(UNI_HEADERS["expr"].split(",")), tuple(name.capitalize() for name in ABAW2_EXPRESSIONS)),
     "au": (tuple(UNI_HEADERS["au"].split(",")), tuple(f"AU{unit}" for unit in ABAW2_ACTION_UNITS)),
 }
-"""Headers of label files since ABAW3, and as ABAW1 and 2 had them: a file is told by how many names its header has."""
+"""Headers of label files since ABAW3, and as ABAW1 and 2 had them."""
 
 LIST_FIELD: Final = "image_location"
 """What the header of a list of test frames has before the names."""
@@ -61,10 +61,9 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
         AnnotationError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
-    (header, *rows), digest = read_text(path)
-    names = _names(path, header, task)
-    if not rows:
-        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+    fix, known = f"Is this a label file of data.task={task}?", HEADERS[task]
+    by_name, by_position = ((), known) if task == "expr" else (known, ())
+    names, rows, digest = read_rows(path, fix, by_name=by_name, by_position=by_position)
     # most rows repeat the one before them: each distinct one is read once
     code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
     values = _parse(list(code_of), names, task)
@@ -89,9 +88,9 @@ def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
     """
     lines, digest = read_text(path)
     fields = [line.partition(",")[0] for line in lines[:2]]
-    if fields[0].strip() != LIST_FIELD and not any("/" in field for field in fields):
+    if fields[0].strip().lower() != LIST_FIELD and not any("/" in field for field in fields):
         return None, digest
-    return read_frame_list(path, ",".join((LIST_FIELD, *HEADERS[task][0]))), digest
+    return read_frame_list(path, [(LIST_FIELD, *names) for names in (*HEADERS[task], ())]), digest
 
 
 def read_test_videos(path: Path) -> list[str]:
@@ -147,37 +146,22 @@ def frame_count(video: str, counts: dict[str, int]) -> int | None:
 
 
 def _add_video(path: Path, line_of: dict[str, int], name: str, line: int) -> None:
-    """Note the line of a video, or raise AnnotationError where the line is blank or another one has named it."""
-    if not name or name in line_of:
-        found = f"video {name!r} is listed in line {line_of[name]} already" if name else "the line is blank"
-        raise AnnotationError(f"{path}:{line}: {found}. Remove the line.")
+    """Note the line of a video; raise AnnotationError where there is none, or several, or another line has named it."""
+    if not name or "," in name or "/" in name or name in line_of:
+        found = (
+            f"video {name!r} is listed in line {line_of[name]} already"
+            if name in line_of
+            else (f"{name[:200]!r} is not the name of one video")
+        )
+        raise AnnotationError(f"{path}:{line}: {found}. Correct or remove the line.")
     line_of[name] = line
 
 
 def _video(text: str) -> str:
-    name = text.partition(",")[0].strip()
+    name = text.strip()
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     return name
-
-
-def _names(path: Path, header: str, task: UniTask) -> tuple[str, ...]:
-    """Return what the columns of a file are, by the number of names in its header."""
-    names, known = header.split(","), HEADERS[task]
-    expected = ",".join(known[0])
-    if parse_numbers(names[0]) is not None:
-        raise AnnotationError(
-            f"{path}:1: the header is missing, the first line is already a row ({header[:60]!r}). Put '{expected}' "
-            "above it, or its frame would be lost and all others moved by one."
-        )
-    for columns in known:
-        if len(names) == len(columns):
-            return columns
-    sizes = " or ".join(str(len(columns)) for columns in known)
-    raise AnnotationError(
-        f"{path}:1: the header has {len(names)} name(s) where {sizes} ({expected}) are expected. Is this a label file "
-        f"of data.task={task}?"
-    )
 
 
 def _parse(rows: Sequence[str], names: Sequence[str], task: UniTask) -> Values | None:
@@ -206,17 +190,16 @@ def _allowed(values: Values, names: Sequence[str], task: UniTask) -> BoolArray:
 
 def _with_missing(values: Values, names: Sequence[str], task: UniTask) -> Values:
     """Return values in the columns of the framework, NaN where missing."""
-    if task == "va":
-        return np.where((values == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, values)
-    values = np.where(values == MISSING_CLASS, np.nan, values)
     if task == "expr":
-        return values
-    scored = HEADERS[task][0]
-    units = np.full((len(values), len(scored)), np.nan)
-    for column, name in enumerate(names):
-        if name in scored:
-            units[:, scored.index(name)] = values[:, column]
-    return units
+        return np.where(values == MISSING_CLASS, np.nan, values)
+    columns = HEADERS[task][0]
+    placed = np.full((len(values), len(columns)), np.nan)
+    for place, name in enumerate(names):
+        if name in columns:
+            placed[:, columns.index(name)] = values[:, place]
+    if task == "va":
+        return np.where((placed == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, placed)
+    return np.where(placed == MISSING_CLASS, np.nan, placed)
 
 
 def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: UniTask) -> AnnotationError:

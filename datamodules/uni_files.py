@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from datamodules.base import Split
 from datamodules.computed import CropPaths, frame_names, image_file
 from datamodules.labels import MISSING_CLASS, UniTask
 from datamodules.links import Links
-from datamodules.listing import is_absent, keep, scan
+from datamodules.listing import is_absent, keep, scan, with_other_suffix
 from datamodules.lists import AnnotationError, check_names, frame_number
 from datamodules.uni_annotations import (
     frame_count,
@@ -177,17 +178,20 @@ class UniFiles:
         ends = np.searchsorted(video, np.arange(1, len(videos) + 1), sorter=order)
         starts = [0, *ends[:-1]]
         spans = list(zip(videos, starts, ends, strict=True))
+        places = {(number, ".jpg"): number for number in range(len(folders))}
         for name, start, end in _track(spans, f"listing the crops of {listed.name}"):
             rows = order[start:end]
             for number in reversed(range(len(folders))):  # so that the first one has the last word
-                crops = crop_numbers(folders[number] / name, self.cache, links)
-                where[rows[np.isin(frame[rows], crops)]] = number
-        paths = CropPaths(folders, videos, where, video, frame)
+                for suffix, crops in crop_numbers(folders[number] / name, self.cache, links).items():
+                    place = places.setdefault((number, suffix), len(places))
+                    where[rows[np.isin(frame[rows], crops)]] = place
+        paths = CropPaths([(folders[number], suffix) for number, suffix in places], videos, where, video, frame)
         if not paths.found.any():
             looked = " or ".join(str(folder / videos[0] / image_file(int(frame[0]))) for folder in folders)
+            other = with_other_suffix(folders, frame_names(videos, video, frame)[1], links)
             raise FileNotFoundError(
-                f"none of the {len(frame)} images listed in {listed} exists; the first would be {looked}. Set {key} to "
-                "the folder, or folders, above the images, and data.images to the image folder's name."
+                f"none of the {len(frame)} images listed in {listed} exists; the first would be {looked}. {other}Set "
+                f"{key} to the folder, or folders, above the images, and data.images to the image folder's name."
             )
         return paths
 
@@ -211,8 +215,9 @@ class UniFiles:
                 "%s lists videos, not frames: each is taken to end with its last crop, and frames after it will be "
                 "missing from a submission. Set data.expected_frames to the organisers' numbers of frames.", listed,
             )  # fmt: skip
-            last = {name: max(int(crop_numbers(at / name, self.cache, links).max(initial=0)) for at in folders)
-                    for name in videos}  # fmt: skip
+            crops = {name: [crop_numbers(at / name, self.cache, links) for at in folders] for name in videos}
+            last = {name: max((int(numbers[-1]) for at in found for numbers in at.values()), default=0)
+                    for name, found in crops.items()}  # fmt: skip
             counts, where = {name: count for name, count in last.items() if count}, "there is no crop to tell the"
         lengths = []
         for line, name in enumerate(videos, start=1):
@@ -226,8 +231,10 @@ class UniFiles:
         return lengths
 
 
-def crop_numbers(folder: Path, cache: Path | None, links: Links) -> IntArray:
+def crop_numbers(folder: Path, cache: Path | None, links: Links) -> dict[str, IntArray]:
     """Return the sorted numbers of the frames whose crop is in a video's folder; none where there is no such folder.
+
+    They are by suffix, which is ``.jpg`` in any case; ``.jpg`` itself comes last.
 
     Args:
         folder: one of ``<images>/<video>``.
@@ -238,21 +245,28 @@ def crop_numbers(folder: Path, cache: Path | None, links: Links) -> IntArray:
         LinkError: a link leads out of the data's folders.
     """
 
-    def read() -> tuple[list[int], list[str]]:
+    def read() -> tuple[dict[str, list[int]], list[str]]:
         found = scan(folder)
-        numbers = {name: frame_number(name.removesuffix(".jpg")) for name in found.files}
-        crops = {name: number for name, number in numbers.items() if number is not None and name == image_file(number)}
-        return sorted(crops.values()), [name for name in found.links if name in crops]
+        numbers: dict[str, list[int]] = {}
+        crops = set()
+        for name in found.files:
+            stem, suffix = os.path.splitext(name)
+            number = frame_number(stem) if suffix.lower() == ".jpg" else None
+            if number is not None and name == image_file(number, suffix):
+                crops.add(name)
+                numbers.setdefault(suffix, []).append(number)
+        by_suffix = {suffix: sorted(numbers[suffix]) for suffix in sorted(numbers)}
+        return by_suffix, [name for name in found.links if name in crops]
 
     links.check(folder)
     try:
-        numbers, linked = keep(folder, cache, "frames", read)
+        numbers, linked = keep(folder, cache, "frames by suffix", read)
     except OSError as error:
         if is_absent(error):
-            return np.zeros(0, dtype=np.int64)  # another folder has it, or no face was found in the whole video
+            return {}  # another folder has it, or no face was found in the whole video
         raise
     links.check_files(folder, linked)
-    return np.array(numbers, dtype=np.int64)
+    return {suffix: np.array(of_suffix, dtype=np.int64) for suffix, of_suffix in numbers.items()}
 
 
 def _track(steps: Sequence[Step], title: str) -> Iterable[Step]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, Unpack
 
@@ -12,12 +13,15 @@ import numpy as np
 from affect.ranges import Probability, Range, Whole
 from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case
 from datamodules.lists import AnnotationError, check_names, read_text
 from datamodules.transforms import EvalTransform, MAETransform
 
 PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
 """Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
+
+PARTITION_HEADER: Final = ["image_id", "partition"]
+"""Header of that copy, whose rows have a comma."""
 
 _NUMBERS: Final[dict[Split, str]] = {"train": "0", "val": "1", "test": "2"}
 
@@ -26,7 +30,8 @@ class FacesDataModule(FaceDataModule):
     """All images below ``root``, whatever the folders: CelebA, Aff-Wild2's crops, a collection of one's own.
 
     Where CelebA's partition file is found (or given), it splits the images by their names; otherwise a share of them
-    becomes the validation split, chosen by a hash of their paths, so that adding images moves none.
+    becomes the validation split, chosen by a hash of their paths, so that adding images moves none; where nothing is
+    trained, all are evaluated.
 
     Args:
         root: folder of the images, or several.
@@ -72,6 +77,11 @@ class FacesDataModule(FaceDataModule):
         self.cache_dir = cache_dir
         self.augmentation = {"least_area": least_area, "flip": flip}
         self._files: list[tuple[Path, str]] | None = None
+        self._whole = False
+
+    def evaluate_only(self) -> None:
+        """Take every image into every split, unless a partition file tells the splits apart."""
+        self._whole = True
 
     def train_transform(self) -> MAETransform:
         """Return the augmentation of masked autoencoding."""
@@ -101,15 +111,18 @@ class FacesDataModule(FaceDataModule):
         partition = self._partition_file(roots)
         files: dict[str, str] = {}
         if partition is None:
-            chosen = [(root, name) for root, name in self._files if split == self._split_of(name)]
+            chosen = [file for file in self._files if self._whole or split == self._split_of(file[1])]
             empty = "There are too few images for data.val_share, or too few folders for data.val_by=folder."
         else:
             self.links().check(partition)
             split_of, digest = read_partition(partition)
             files = {partition.name: digest}
             number = _NUMBERS[split]
-            chosen = [(root, name) for root, name in self._files if split_of.get(name.rpartition("/")[2]) == number]
-            empty = f"None of them is listed with {number} in {partition}."
+            listed = match_case(split_of, [name.rpartition("/")[2] for _, name in self._files])
+            chosen = [
+                file for file, name in zip(self._files, listed, strict=True) if split_of.get(name or "") == number
+            ]
+            empty = f"None of them is listed with {number} in {partition}. {self._with_other_suffix(split_of)}"
         if not chosen:
             raise AnnotationError(
                 f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}"
@@ -146,6 +159,15 @@ class FacesDataModule(FaceDataModule):
             )
         return None
 
+    def _with_other_suffix(self, listed: Iterable[str]) -> str:
+        """Part of a message: an image that is listed with another suffix, if there is one."""
+        name_of = {os.path.splitext(name)[0].lower(): name for name in listed}
+        for root, name in self._files or ():
+            other = name_of.get(os.path.splitext(name)[0].rpartition("/")[2].lower())
+            if other is not None:
+                return f"It has {other} where there is {root / name}: rename the images, or correct the file."
+        return ""
+
     def _split_of(self, name: str) -> Split:
         """Train or val, by a hash of the image's path or of its folder's."""
         key = name if self.val_by == "image" else name.rpartition("/")[0]
@@ -167,19 +189,20 @@ def read_partition(path: Path) -> tuple[dict[str, str], str]:
             leads elsewhere.
     """
     lines, digest = read_text(path)
+    commas = [field.strip() for field in lines[0].split(",")] == PARTITION_HEADER
     split_of: dict[str, str] = {}
     line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        fields = [field.strip().strip('"') for field in (line.split(",") if "," in line else line.split())]
-        if not fields or (number == 1 and fields[-1] == "partition"):
-            continue
-        if len(fields) != 2 or fields[1] not in _NUMBERS.values():
+    for number, line in enumerate(lines[commas:], start=1 + commas):
+        fields = [field.strip() for field in line.split(",")] if commas else line.split()
+        if len(fields) != 2 or "," in fields[0] or fields[1] not in _NUMBERS.values():
             raise AnnotationError(
                 f"{path}:{number}: {line[:200]!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
             )
         name, split_of[fields[0]] = fields
         if line_of.setdefault(name, number) != number:
             raise AnnotationError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
+    if not line_of:
+        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
     check_names(path, line_of)
     return split_of, digest
 

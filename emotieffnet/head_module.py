@@ -74,7 +74,7 @@ class HeadModule(AffectModule):
             return
         labels = data.frames("train").select(data.train_rows)
         if "expression" in self.network.tasks and self.expression_weight == "train":
-            counts = np.bincount(labels.expression[labels.expression >= 0], minlength=len(EXPRESSIONS))
+            counts = labels.class_counts()
             factors = counts.max(initial=1) / np.maximum(counts, 1)  # of a class without a row nothing is learnt
             self.expression_factors = torch.as_tensor(factors, dtype=torch.float32, device=self.device)
         if "action_units" in self.network.tasks and self.au_weight == "train":

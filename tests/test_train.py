@@ -186,6 +186,19 @@ def evaluated(folder: Path, *overrides: str) -> Path:
     return folder
 
 
+def test_all_of_a_folder_without_labels_is_predicted(run: Path, faces: Path, tmp_path: Path) -> None:
+    given = [
+        f"checkpoint={run}/checkpoints/best.ckpt",
+        "data=faces",
+        f"data.root={faces}/cropped_aligned",
+        "trainer=cpu",
+    ]
+    folder = evaluated(tmp_path / "all", *given)
+    table = pq.read_table(folder / "predictions" / "val.parquet")
+    assert len(table) == len([*(faces / "cropped_aligned").glob("*/*.jpg")])
+    assert all(column.null_count == 0 for column in table.columns)
+
+
 def test_evaluate_applies_what_another_run_has_stored(run: Path, tmp_path: Path) -> None:
     table = run / "predictions" / "val.parquet"
     both = f"predictions=[{table},{table}]"

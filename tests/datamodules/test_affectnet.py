@@ -18,6 +18,8 @@ from tests.datamodules.conftest import truncate, write_picture, write_release
 
 COUNTS = (20, 5, 1, 1, 1, 2, 1, 1)
 
+AFFECTNET_ALIASES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -81,7 +83,8 @@ def test_errors_name_folder_and_setting(root: Path) -> None:
     assert (batch["row"].tolist(), batch["unreadable"].tolist()) == ([0, 1, 2, 4, 5, 6, 7], [3])
     shutil.rmtree(root / "train/6")
     with pytest.raises(
-        FileNotFoundError, match=r"train/6\. Set data\.root .*train/0 \(neutral\) to train/7 \(contempt\)"
+        FileNotFoundError,
+        match=r"train has no folder 6 or anger, .* data\.root .*train/0 \(neutral\) to train/7 \(contempt\)",
     ):
         data().setup("fit")
     for path in root.glob("val/*/*"):
@@ -92,7 +95,7 @@ def test_errors_name_folder_and_setting(root: Path) -> None:
 
 def test_seven_classes_leave_out_contempt(root: Path) -> None:
     shutil.rmtree(root / "val/7")
-    with pytest.raises(FileNotFoundError, match=r"val/7\. "):
+    with pytest.raises(FileNotFoundError, match=r"val has no folder 7 or contempt, there is 0, 1, 2, 3, 4, 5, 6\. "):
         AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("val")
     data = AffectNetDataModule(str(root), image_size=32, batch_size=8, classes=7)
     data.setup("fit")
@@ -101,6 +104,42 @@ def test_seven_classes_leave_out_contempt(root: Path) -> None:
     assert data.frames("val").expression.tolist() == [*range(7)]
     with pytest.raises(ValueError, match=r"data\.classes is 6, expected 7 or 8"):
         AffectNetDataModule(str(root), image_size=32, batch_size=8, classes=6)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("style", [str.lower, str.upper, str.capitalize])
+@pytest.mark.parametrize("alias", [0, 1])
+def test_folders_called_by_their_expression_are_read(root: Path, style, alias: int) -> None:
+    names = AFFECTNET_EXPRESSIONS if alias == 0 else AFFECTNET_ALIASES
+    wanted = AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("val").expression
+    for number, name in enumerate(names):
+        (root / "val" / str(number)).rename(root / "val" / style(name))
+    (root / "val" / "Uncertain").mkdir()
+    data = AffectNetDataModule(str(root), image_size=32, batch_size=8)
+    assert data.frames("val").expression.tolist() == wanted.tolist()
+    assert data.frames("val").image[1] == f"{style(names[1])}/000.jpg"
+    assert data.has_image("val").all()
+
+
+def test_folders_of_unknown_or_two_names_are_told(root: Path) -> None:
+    (root / "val" / "3").rename(root / "val" / "astonished")
+    wanted = (
+        r"val has no folder 3 or surprise, there is 0, 1, 2, 4, 5, 6, 7, astonished\. .* or the same called neutral, "
+        "happiness, sadness, surprise, fear, disgust, anger, contempt"
+    )
+    with pytest.raises(FileNotFoundError, match=wanted):
+        AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("val")
+    (root / "train" / "Sad").mkdir()
+    with pytest.raises(AnnotationError, match=r"train/2 and .*train/Sad are of the same class\. Merge them"):
+        AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("train")
+
+
+def test_images_in_both_splits_are_told(root: Path, caplog) -> None:
+    AffectNetDataModule(str(root), image_size=32, batch_size=8).setup("fit")
+    assert "trained on, too" not in caplog.text  # files of both are called alike
+    shutil.rmtree(root / "val")
+    (root / "val").symlink_to(root / "train")
+    AffectNetDataModule(str(root), image_size=32, batch_size=8).setup("fit")
+    assert f"{sum(COUNTS)} of {sum(COUNTS)} validation rows are of images or videos that are trained on" in caplog.text
 
 
 def test_listings_are_kept(root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytorch_lightning as pl
 import torch
 
 from datamodules.affwild2 import MTLDataModule
+from datamodules.features import FeaturesDataModule
 from datamodules.labels import Batch
 from datamodules.lists import AnnotationError
 from datamodules.pictures import UnreadableImageError
+from datamodules.store import PartWriter, StoreInfo, open_store
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
@@ -167,11 +170,61 @@ def test_bad_roots_and_files_are_named(make_root: MakeRoot, tmp_path: Path) -> N
         module(root, batchsize=3)
     path = root / "training_set_annotations.txt"
     path.write_text(f"{HEADER}\n")
-    with pytest.raises(AnnotationError, match="the split is empty"):
+    with pytest.raises(AnnotationError, match="no row after the header"):
         module(root).setup("fit")
     path.write_text(f"{HEADER}\na/00001.jpg,{UNLABELLED}\n")
     with pytest.raises(AnnotationError, match="training split is empty"):
         module(root).setup("fit")
+
+
+def test_images_are_found_whatever_their_case_and_another_suffix_is_named(make_root: MakeRoot) -> None:
+    root = make_root(train=3)
+    folder = root / "cropped_aligned/a"
+    (folder / "00001.jpg").rename(folder / "00001.JPG")
+    (folder / "00002.jpg").rename(folder / "00002.JPEG")
+    shutil.copy(folder / "00001.JPG", folder / "00003.JPG")
+    frames, paths = module(root).read_split("train")
+    assert [path and path.name for path in paths] == ["00001.JPG", None, "00003.jpg"]
+    assert frames.image == ["a/00001.jpg", "a/00002.jpg", "a/00003.jpg"]
+    for name in ("00001.JPG", "00003.JPG", "00003.jpg"):
+        (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"none of the 3 images .* But there is .*/a/00002\.JPEG: rename such"):
+        module(root).read_split("train")
+    labels = root / "training_set_annotations.txt"
+    labels.write_text(labels.read_text().replace(".jpg", ".jpeg"))
+    assert module(root).read_split("train")[1] == [None, folder / "00002.JPEG", None]
+
+
+def test_validation_rows_that_are_trained_on_are_told_once(make_root: MakeRoot, caplog) -> None:
+    root = make_root(train=8, val=7)
+    module(root).setup("fit")
+    assert "trained on, too" not in caplog.text
+    rows = (root / "training_set_annotations.txt").read_text().splitlines()
+    with (root / "validation_set_annotations.txt").open("a") as file:
+        file.write("\n".join(rows[2:5]) + "\n")
+    data = module(root)
+    for _ in range(2):
+        data.setup("fit")
+    assert [record.getMessage() for record in caplog.records if "trained on, too" in record.getMessage()] == [
+        "3 of 10 validation rows are of images or videos that are trained on, too, the first of a: their scores say "
+        "nothing of other faces"
+    ]
+
+
+@pytest.mark.parametrize(("splits", "told"), [(["train"], True), (["train", "val"], False)])
+def test_features_of_rows_that_are_trained_on_by_intention_are_not_told(
+    make_root: MakeRoot, tmp_path: Path, caplog, splits, told: bool
+) -> None:
+    root = make_root(train=8, val=7)
+    shutil.copy(root / "training_set_annotations.txt", root / "validation_set_annotations.txt")
+    info = StoreInfo("x", "0", embedding=2, outputs=("y",), images="cropped_aligned", image_size=8)
+    writer = PartWriter(open_store(tmp_path / "store", info).root, "a", info)
+    writer.add(np.arange(1, 9), np.ones((8, 2), dtype=np.float32), np.ones((8, 1), dtype=np.float32))
+    writer.finish()
+    data = FeaturesDataModule(str(tmp_path / "store"), module(root), train_splits=splits, image_size=8, batch_size=4)
+    data.setup("fit")
+    assert len(data.train_rows) == 8 * len(splits)
+    assert ("8 of 8 validation rows are of images or videos that are trained on" in caplog.text) is told
 
 
 class Recorder(pl.LightningModule):

@@ -176,7 +176,10 @@ def test_a_list_of_frames_is_kept_row_by_row(root: Path, tmp_path: Path) -> None
     write_crops(test / "cropped_aligned/t_left", 1, 3)
     path = tmp_path / "CVPR_6th_ABAW_Expr_test_set_sample.txt"
     names = ["t_left/00003.jpg", "u/00001.jpg", "t_left/00001.jpg", "t_left/00003.jpg"]
-    path.write_text("image_location,Neutral,Anger\n" + "".join(f"{name},0\r\n" for name in names))
+    path.write_text(
+        "image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n"
+        + "".join(f"{name},0\r\n" for name in names)
+    )
     data = module(root, "expr", test_list=str(path), test_root=str(test))
     data.predict_split = "test"
     data.setup("predict")
@@ -262,19 +265,43 @@ def test_computed_sequences_are_sequences() -> None:
     assert (videos.count("b"), "c" in videos) == (2, False)
     with pytest.raises(IndexError):
         images[3]
-    paths = CropPaths([Path("x"), Path("y")], ["a", "b"], np.array([1, -1]), np.array([0, 1]), np.array([3, 4]))
+    paths = CropPaths(
+        [(Path("x"), ".jpg"), (Path("y"), ".JPG")], ["a", "b"], np.array([1, -1]), np.array([0, 1]), np.array([3, 4])
+    )
     again = pickle.loads(pickle.dumps(paths))  # as loader processes get it where they do not fork
-    assert list(again) == list(paths) == [Path("y/a/00003.jpg"), None]
+    assert list(again) == list(paths) == [Path("y/a/00003.JPG"), None]
     assert again.found.tolist() == [True, False]
 
 
 def test_numbers_of_crops(tmp_path: Path) -> None:
-    for name in ("00003.jpg", "00001.jpg", "123456.jpg", "3.jpg", "00004.png", "x.jpg", "0000５.jpg"):
+    for name in ("00003.jpg", "00001.jpg", "123456.jpg", "3.jpg", "00004.png", "x.jpg", "0000５.jpg", "00002.JPG"):
         (tmp_path / name).touch()
     links = Links(tmp_path, follow_outside=False)
-    assert crop_numbers(tmp_path, None, links).tolist() == [1, 3, 123456]
+    crops = crop_numbers(tmp_path, None, links)
+    assert [(suffix, numbers.tolist()) for suffix, numbers in crops.items()] == [
+        (".JPG", [2]),
+        (".jpg", [1, 3, 123456]),
+    ]
     for absent in ("none", "x.jpg", "n" * 300):
-        assert crop_numbers(tmp_path / absent, None, links).tolist() == []
+        assert crop_numbers(tmp_path / absent, None, links) == {}
+
+
+def test_crops_are_found_whatever_their_case_and_another_suffix_is_named(tmp_path: Path) -> None:
+    for name in ("00001.JPG", "00002.jpg", "00002.JPG", "00003.Jpg"):
+        write_picture(tmp_path / "cropped_aligned/v" / name.lower(), 0, size=8)
+        (tmp_path / "cropped_aligned/v" / name.lower()).rename(tmp_path / "cropped_aligned/v" / name)
+    write_picture(tmp_path / "cropped_aligned/v/00002.jpg", 1, size=8)
+    labels = tmp_path / "VA_Set/Train_Set/v.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text("valence,arousal\n0.5,0.5\n0.5,0.5\n0.5,0.5\n0.5,0.5\n")
+    data = module(tmp_path)
+    frames, paths = data.read_split("train")
+    assert [path and path.name for path in paths] == ["00001.JPG", "00002.jpg", "00003.Jpg", None]
+    assert list(frames.image) == [f"v/{number:05d}.jpg" for number in range(1, 5)]  # as in every list and submission
+    for path in (tmp_path / "cropped_aligned/v").iterdir():
+        path.rename(path.with_suffix(".png"))
+    with pytest.raises(FileNotFoundError, match=r"none of the 4 images .* But there is .*/v/0000\d\.png: rename such"):
+        module(tmp_path).read_split("train")
 
 
 @pytest.mark.slow
@@ -292,7 +319,7 @@ def test_two_million_rows_take_a_quarter_of_a_gigabyte(tmp_path: Path, monkeypat
             else:
                 lines = [GOOD[task]] * length
             (folder / f"{split}{number}-30-1280x720.txt").write_text("\n".join([HEADERS[task], *lines]))
-    monkeypatch.setattr(uni_files, "crop_numbers", lambda folder, cache, links: np.arange(1, 40_000, dtype=np.int64))
+    monkeypatch.setattr(uni_files, "crop_numbers", lambda folder, cache, links: {".jpg": np.arange(1, 40_000)})
     tracemalloc.start()
     start = time.process_time()
     data = module(tmp_path, task)

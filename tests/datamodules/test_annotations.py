@@ -53,6 +53,8 @@ def write_row(label: tuple, *, decimals: bool) -> str:
 def test_round_trip(
     tmp_path: Path, rows: list, decimals: bool, long_header: bool, comma: str, end: str, last: bool, mark: bool
 ) -> None:
+    if not last:
+        rows.insert(0, rows[-1])  # a last row without its end, and with fewer decimals than all others, is cut off
     lines = [LONG_HEADER if long_header else HEADER, *(write_row(label, decimals=decimals) + comma for label in rows)]
     text = ("\ufeff" if mark else "") + end.join(lines) + (end if last else "")
     path = tmp_path / "labels.txt"
@@ -147,7 +149,7 @@ def test_faulty_files(tmp_path: Path, read: Callable, content: bytes, message: s
 def test_header_of_another_task(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text(f"valence,arousal\n0.1,0.2\n{LABELS}")
-    with pytest.raises(AnnotationError, match=r":1: the header has 2 names"):
+    with pytest.raises(AnnotationError, match=r":1: the header is 'valence,arousal', expected 'image,valence,"):
         read_mtl(path)
 
 
@@ -183,6 +185,22 @@ def test_positive_weights_are_negatives_per_positive(tmp_path: Path) -> None:
     weights = read_mtl(path).positive_weights()
     np.testing.assert_array_equal(weights, np.array([2.0] + [0.5] * 11, dtype=np.float32))
     assert read_mtl(path).select(np.array([1, 3])).positive_weights()[0] == 1  # no positive row of AU1
+
+
+def test_a_column_of_one_class_is_told_where_it_is_weighed(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "labels.txt"
+    rows = [f"v/{number:05d}.jpg,{LABELS}" for number in (1, 2, 3)]
+    path.write_text("\n".join([HEADER, *rows, f"v/00004.jpg,{UNLABELLED}", ""]))
+    assert read_mtl(path).class_weights().tolist() == [1, 1, 1, 1, 0.125, 1, 1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "all 3 training rows with an expression are of class 4, so that no other can be learnt. Is this the right "
+        "column?"
+    ]
+    caplog.clear()
+    path.write_text("\n".join([HEADER, rows[0], rows[1].replace(",4,", ",2,"), ""]))
+    read_mtl(path).class_weights()
+    read_mtl(path).select(np.array([], dtype=np.int64)).class_counts()
+    assert not caplog.records
 
 
 def test_class_weights_make_every_present_expression_count_as_much(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamodules.affwild2 import MTLDataModule
 from datamodules.annotations import Frames, unlabelled
 from datamodules.faces import FaceDataset, RowSampler, dealt_batches
 from datamodules.pictures import UnreadableImageError, read_image
@@ -24,6 +26,29 @@ def labelled(count: int) -> Frames:
     frames.valence_arousal[:, 0] = np.arange(count) / 100
     frames.action_units[:, 3] = np.arange(count) % 2
     return frames
+
+
+def test_pictures_of_one_colour_are_counted_once_and_told(tmp_path: Path, make_root, caplog) -> None:
+    root = make_root(train=10)
+    black, grey = np.zeros((112, 112, 3), np.uint8), np.full((112, 112, 3), 127, np.uint8)
+    almost = black.copy()
+    almost[50:60, 50:60] = 255
+    for number, picture in ((3, black), (5, grey), (7, black), (9, almost)):
+        cv2.imwrite(str(root / f"cropped_aligned/a/{number:05d}.jpg"), picture)
+    data = MTLDataModule(str(root), image_size=32, batch_size=3, drop_last=False, erase=1.0)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = [batch for _ in range(2) for batch in loader]
+    assert not any("one_colour" in batch for batch in [*batches, *data.val_dataloader()])
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "3 of 10 pictures that were trained on are black, or of another single colour, in 1 folders; the first is "
+        "a/00003.jpg. Remove them, or make them again"
+    ]
+    caplog.clear()
+    for _ in zip(range(4), data.train_dataloader(), strict=False):  # as where the number of steps is limited
+        pass
+    assert "pictures that were trained on are black" in caplog.text
 
 
 def test_collated_images_and_labels_belong_to_their_rows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,34 @@ def root(tmp_path: Path) -> Path:
             for i in range(count):
                 write_picture(tmp_path / split / names[0] / f"{i}.jpg", 10 * number + i, size=48)
     return tmp_path
+
+
+def test_test_images_are_found_whatever_their_case_and_another_suffix_is_named(root: Path) -> None:
+    write_picture(root / "test" / "0.jpg", 1, size=48)
+    (root / "test" / "0.jpg").rename(root / "test" / "0.JPG")
+    (root / "list.txt").write_text("image,expression\n0.jpg\n")
+    data = make(root, test_list="list.txt", test_root=str(root / "test"))
+    frames, paths = data.read_split("test")
+    assert (frames.image, paths) == (["0.jpg"], [root / "test" / "0.JPG"])
+    (root / "test" / "0.JPG").rename(root / "test" / "0.png")
+    with pytest.raises(AnnotationError, match=r"0\.jpg is not in .* But there is .*/test/0\.png: rename such files"):
+        data.read_split("test")
+
+
+def test_every_kind_of_image_in_a_class_folder_is_listed(root: Path) -> None:
+    fear = root / "validation_set_real_images" / "FEAR"
+    for suffix in (".bmp", ".tif", ".TIFF", ".webp", ".gif", ".jfif"):
+        (fear / f"x{suffix}").touch()
+    assert np.bincount(make(root).frames("val").expression).tolist() == [3, 1, 2 + 6, 4, 5, 1]
+
+
+def test_names_that_are_no_utf8_make_no_traceback(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/train/\xff"))
+    folder.mkdir(parents=True)
+    with pytest.raises(AnnotationError, match=r"is none of the six classes") as error:
+        class_folders(tmp_path / "train")
+    assert "train/\\udcff is none" in str(error.value)
+    str(error.value).encode()
 
 
 def test_folders_are_the_labels(root: Path) -> None:
@@ -72,7 +101,7 @@ def test_an_unknown_class(root: Path) -> None:
 def test_a_missing_and_a_doubled_class(root: Path) -> None:
     train = root / "training_set_synthetic_images"
     shutil.copytree(train / "ANGRER", train / "anger")
-    with pytest.raises(AnnotationError, match="are both anger"):
+    with pytest.raises(AnnotationError, match="are of the same class"):
         class_folders(train)
     shutil.rmtree(train / "anger")
     shutil.rmtree(train / "SADNESS")

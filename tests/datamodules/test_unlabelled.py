@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from datamodules.labels import DataError
@@ -118,11 +120,67 @@ def test_crops_are_a_function_of_seed_epoch_and_row() -> None:
     assert all((first != other).any() for other in others)
 
 
+def test_where_nothing_is_trained_every_image_is_evaluated(tmp_path: Path, celeba: Path) -> None:
+    for number in range(60):
+        write(tmp_path / "tree" / f"{number}.jpg", (20, 20))
+    training, evaluation = make(tmp_path / "tree", val_share=0.2), make(tmp_path / "tree", val_share=0.2)
+    evaluation.evaluate_only()
+    assert 0 < len(training.frames("val")) < 30
+    assert len(training.frames("val")) + len(training.frames("train")) == 60
+    for split in ("val", "test"):
+        assert evaluation.frames(split).image == sorted(f"{number}.jpg" for number in range(60))
+    parted = make(celeba)
+    parted.evaluate_only()
+    assert parted.frames("val").image == ["img_align_celeba/000002.jpg"]
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".TIFF", ".webp", ".jfif", ".gif"])
+def test_pictures_of_every_listed_format_are_read(tmp_path: Path, suffix: str) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    path = tmp_path / f"0{suffix}"
+    formats = {".jfif": "jpeg", ".tif": "tiff"}
+    options = {".webp": {"lossless": True}}.get(suffix, {})
+    PIL.Image.fromarray(values).save(path, formats.get(suffix, suffix.lower()[1:]), **options)
+    data = make(tmp_path, image_size=16)
+    data.evaluate_only()
+    (batch,) = data.val_dataloader()
+    found = batch["image"][0].numpy().transpose(1, 2, 0)
+    with PIL.Image.open(path) as image:
+        wanted = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(found, wanted)
+    if suffix != ".jfif":
+        np.testing.assert_array_equal(found, values)  # nothing is lost
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog) -> None:
+    for name in ("0.jpg", "deep/1.jpg"):
+        write(tmp_path / name, (20, 20))
+    for name in ("a.heic", "b.HEIC", "notes", "deep/c.txt", "deep/._2.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    for name in (b"z\xff.jpg", b"deep/\xe9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9t\xe9"))
+    folder.mkdir()
+    (folder / "3.jpg").write_bytes(b"")
+    caplog.set_level("INFO")
+    for _ in range(2):  # the second time from the kept listing
+        caplog.clear()
+        data = make(tmp_path, cache_dir=str(tmp_path / ".cache"))
+        data.evaluate_only()
+        assert data.frames("val").image == ["0.jpg", "deep/1.jpg"]
+        told = [record.getMessage() for record in caplog.records]
+        assert told == [
+            f"{tmp_path}: 3 images or folders are left out, because their names are not UTF-8: rename them. The first "
+            "is b'deep/\\xe9.png'",
+            f"{tmp_path}: 2 images; other files are left out: 2 .heic, 1 without a suffix, 1 .txt",
+        ]
+
+
 def test_bad_input(tmp_path: Path, celeba: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*nowhere\. Set data\.root"):
         make(tmp_path / "nowhere").frames("train")
     (tmp_path / "empty" / "folder").mkdir(parents=True)
-    with pytest.raises(AnnotationError, match=r"no image \(\.jpg, \.jpeg, \.png\) in .*empty"):
+    with pytest.raises(AnnotationError, match=r"no image \(\.jpg, \.jpeg, .*\.gif\) in .*empty"):
         make(tmp_path / "empty").frames("train")
     with pytest.raises(FileNotFoundError, match=r"Set data\.partition"):
         make(celeba, partition="nothing.txt").frames("train")
@@ -132,6 +190,13 @@ def test_bad_input(tmp_path: Path, celeba: Path) -> None:
     (celeba / "bad.txt").write_text("000001.jpg 0\n")
     with pytest.raises(AnnotationError, match=r"the val split is empty\. None of them is listed with 1"):
         make(celeba, partition="bad.txt").frames("val")
+    (celeba / "bad.txt").write_text("000001.png 1\n")
+    with pytest.raises(
+        AnnotationError, match=r"It has 000001\.png where there is .*/img_align_celeba/000001\.jpg: rename"
+    ):
+        make(celeba, partition="bad.txt").frames("val")
+    (celeba / "bad.txt").write_text("000001.JPG 1\n")
+    assert make(celeba, partition="bad.txt").frames("val").image == ["img_align_celeba/000001.jpg"]
     with pytest.raises(ValueError, match=r"data\.val_share is 1\.5"):
         make(celeba, val_share=1.5)
     with pytest.raises(ValueError, match=r"data\.val_by is 'video'"):
