@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
     """Cuts the main face out of every frame of videos, and prints how many were found and how to read the folder.
 
     Args:
-        videos: the files.
+        videos: files, and folders of files.
         folder: where to write; see ``videos.faces``.
         settings: of detector and crops.
 
@@ -95,10 +96,9 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
     """
     for video in extract_faces(videos, folder, settings):
         print(_found(video), flush=True)
-    print(
-        f"read them with  data=affwild2_uni data.root={folder} data.images={IMAGES} split=test "
-        f"data.test_list={FRAMES} data.task=va|expr|au"
-    )
+    place = [f"data.root={folder}", f"data.images={IMAGES}", "split=test", f"data.test_list={FRAMES}"]
+    print("read them with these arguments; the other tasks are data.task=va and data.task=au:")
+    print(shlex.join(["data=affwild2_uni", *place, "data.task=expr"]))
 
 
 def _found(video: Finished) -> str:
@@ -109,6 +109,10 @@ def _found(video: Finished) -> str:
         text += " (no face in the whole video: its folder is empty)"
     elif video.frames_with_others_only:
         text += f" ({video.frames_with_others_only} of them with another's, or far from where it was)"
+    if video.lost:
+        text += f"; {video.lost} pictures are missing in its stream, and listed as frames without a face"
+    elif video.lost is None and video.sha256 is not None:
+        text += "; its rate varies or is not told, so its pictures are counted: frame numbers are no times"
     # one more or less is usual
     if video.announced is not None and video.frames < 0.98 * video.announced - 1:
         text += f"; the container announces {video.announced} frames: is the file truncated?"
@@ -160,7 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _add_faces(of_faces: argparse.ArgumentParser) -> None:
     usual = CropSettings()
     of_faces.add_argument(
-        "videos", nargs="+", type=Path, metavar="VIDEO", help="files that OpenCV decodes: mp4, mkv, …"
+        "videos",
+        nargs="+",
+        type=Path,
+        metavar="VIDEO",
+        help="files that FFmpeg decodes (mp4, mkv, …), or folders of them",
     )
     of_faces.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write, or to go on")
     of_faces.add_argument("--size", type=int, default=usual.size, help="side of the crops in pixels (%(default)s)")

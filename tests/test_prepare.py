@@ -2,19 +2,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import runpy
+import shlex
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 import prepare
 from backbones.files import INSTALL, local_path
 from backbones.preprocessing import IMAGENET
 from backbones.registry import REGISTRY
 from datamodules.labels import AFFECTNET_EXPRESSIONS
+from training.config import CONFIG_DIR, literal_paths
 from training.run import REPOSITORY
 from videos.faces import CropSettings
 from videos.folder import Finished
@@ -126,21 +131,33 @@ def test_a_users_error_about_videos_is_one_message(monkeypatch, tmp_path, argume
 
 def test_faces_of_videos_are_counted_and_the_way_on_is_printed(monkeypatch, tmp_path, capsys):
     given = []
+    out = tmp_path / "my, faces=$HOME (é)"
+    out.mkdir()
 
     def extract(videos, folder, settings):
         given.append((videos, folder, settings))
         common = {"file": "", "fps": 25.0, "width": 8, "height": 8, "seconds": 2.0}
-        yield Finished("a", frames=100, frames_with_face=90, frames_with_others_only=4, announced=101, **common)
+        yield Finished("a", frames=100, frames_with_face=90, frames_with_others_only=4, announced=101, lost=3, **common)
         yield Finished("b", frames=50, frames_with_face=0, frames_with_others_only=0, announced=60, **common)
+        yield Finished("c", frames=9, frames_with_face=9, frames_with_others_only=0, announced=9, sha256="0", **common)
 
     monkeypatch.setattr(prepare, "extract_faces", extract)
-    prepare.main(["faces", "a.mp4", "b.mkv", "--out", "o", "--size", "224", "--margin", "0.3", "--confidence", "0.7",
-                  "--detection-size", "320"])  # fmt: skip
-    assert given == [([Path("a.mp4"), Path("b.mkv")], Path("o"), CropSettings(224, 0.3, 0.7, 320))]
-    a, b, way = capsys.readouterr().out.splitlines()
+    prepare.main(["faces", "a.mp4", "b.mkv", "--out", str(out), "--size", "224", "--margin", "0.3",
+                  "--confidence", "0.7", "--detection-size", "320"])  # fmt: skip
+    assert given == [([Path("a.mp4"), Path("b.mkv")], out, CropSettings(224, 0.3, 0.7, 320))]
+    a, b, c, _, way = capsys.readouterr().out.splitlines()
     assert a.startswith("a: 100 frames, 90 with the main face, 10 without (4 of them with another's")
+    assert "; 3 pictures are missing in its stream" in a
     assert "truncated" not in a
     assert a.endswith("; 50 frames/s")
     assert "no face in the whole video" in b
     assert "announces 60 frames: is the file truncated?" in b
-    assert way.endswith("data.root=o data.images=cropped split=test data.test_list=frames.txt data.task=va|expr|au")
+    assert "rate" not in b  # of an earlier version: not known
+    assert "; its rate varies or is not told, so its pictures are counted" in c
+    # a shell and Hydra read the arguments as they were meant
+    command = f"{shlex.quote(sys.executable)} -c 'import sys, json; print(json.dumps(sys.argv[1:]))' {way}"
+    arguments = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("evaluate", overrides=literal_paths(["checkpoint=x", *arguments]))
+    assert config.data.root == str(out)
+    assert (config.split, config.data.test_list, config.data.task) == ("test", "frames.txt", "expr")

@@ -1,19 +1,28 @@
-"""Frames of a video file, in the order in which they are decoded."""
+"""Pictures of a video file with their times, in the order in which they are shown."""
 
 from __future__ import annotations
 
-import math
+import importlib
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from datamodules.labels import DataError
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
 Image = npt.NDArray[np.uint8]
+
+INSTALL: Final = 'pip install -e ".[video]"'
 
 
 class VideoError(DataError):
@@ -38,55 +47,131 @@ class Container:
     announced: int | None
 
 
+class Picture(NamedTuple):
+    """A picture that was decoded.
+
+    Attributes:
+        time: when it is shown, s after the beginning of the stream; None where the file does not say.
+        image: (H, W, 3) uint8 BGR, upright.
+    """
+
+    time: float | None
+    image: Image
+
+
 def inspect(path: Path) -> Container:
     """Read the container and decode the first frame.
 
     Raises:
-        VideoError: the file is missing, no video, or cut off before the first frame.
+        VideoError: the file is missing, has no video stream or one in a codec that cannot be decoded, is cut off before
+            the first frame, or PyAV is not installed.
     """
-    capture = _open(path)
-    try:
-        decoded, image = capture.read()
-        if not decoded:
-            raise VideoError(f"{path}: no frame of it can be decoded; it is truncated, or no video. Copy it again.")
+    with _opened(path) as (container, stream):
+        first = next(_frames(container, stream), None)
+        if first is None:
+            codec = stream.codec_context.name
+            raise VideoError(
+                f"{path}: no frame of its {codec} stream can be decoded; it is truncated, or this FFmpeg cannot do "
+                f"{codec} here. Copy it again, or convert it: ffmpeg -i FILE OTHER.mp4"
+            )
+        height, width = _image(first).shape[:2]
+        fps = float(stream.guessed_rate) if stream.guessed_rate else None
+        seconds = _seconds(container, stream)
         return Container(
-            width=image.shape[1],
-            height=image.shape[0],
-            fps=_positive(capture.get(cv2.CAP_PROP_FPS)),
-            announced=None if (count := _positive(capture.get(cv2.CAP_PROP_FRAME_COUNT))) is None else int(count),
+            width=width,
+            height=height,
+            fps=fps,
+            announced=stream.frames or (round(seconds * fps) if seconds and fps else None),
         )
-    finally:
-        capture.release()
 
 
-def decode(path: Path) -> Iterator[Image]:
-    """Yield each frame, (H, W, 3) uint8 BGR, up to the last one that can be decoded.
+def decode(path: Path) -> Iterator[Picture]:
+    """Yield each picture up to the last one that can be decoded; damaged ones are left out.
 
     Raises:
-        VideoError: the file is missing, or no video.
+        VideoError: see ``inspect``.
     """
-    capture = _open(path)
-    try:
-        while True:
-            decoded, image = capture.read()
-            if not decoded:
-                return
-            yield image.astype(np.uint8, copy=False)
-    finally:
-        capture.release()
+    with _opened(path) as (container, stream):
+        for frame in _frames(container, stream):
+            time = None
+            if frame.pts is not None and stream.time_base is not None:
+                time = float((frame.pts - (stream.start_time or 0)) * stream.time_base)
+            yield Picture(time, _image(frame))
 
 
-def _open(path: Path) -> cv2.VideoCapture:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file's container and its first stream of moving pictures; a song's cover is none."""
     if not path.is_file():
         raise VideoError(f"{path}: no such file. Give the path of a video.")
-    # FFmpeg by name: OpenCV's other backend would take `clip_001.jpg` for a series of pictures; an absolute path,
-    # because FFmpeg reads `clip:1.mp4` as a protocol
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise VideoError(f"{path}: OpenCV cannot read it; it is truncated, or no video. Copy it again.")
-    return capture
+    av = _av()
+    try:
+        # `file:` because FFmpeg reads `clip:1.mp4` as a protocol; and a playlist must not lead into the network
+        container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
+    except av.error.FFmpegError as error:
+        raise VideoError(
+            f"{path}: FFmpeg cannot read it ({error.strerror}); it is truncated, or no video. Copy it again."
+        ) from error
+    with container:
+        cover = av.stream.Disposition.attached_pic
+        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not streams:
+            raise VideoError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
+        if streams[0].codec_context is None:
+            raise VideoError(
+                f"{path}: this FFmpeg has no decoder of its codec, {_codec(container, streams[0])}. "
+                "Convert it where there is one: ffmpeg -i FILE OTHER.mp4"
+            )
+        yield container, streams[0]
 
 
-def _positive(value: float) -> float | None:
-    """Return the value; None for what OpenCV gives where the container does not say: 0, a negative number or NaN."""
-    return value if math.isfinite(value) and value > 0 else None
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Decode what can be decoded, past packets that are damaged, up to where the file is cut off."""
+    error = _av().error.FFmpegError
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, error):
+            return
+        try:
+            yield from packet.decode()
+        except error:
+            continue
+
+
+def _image(frame: VideoFrame) -> Image:
+    image = frame.to_ndarray(format="bgr24")
+    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90), dtype=np.uint8)
+
+
+def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """Duration of the stream, or of the container where the stream has none."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / 1e6
+
+
+def _content(container: InputContainer) -> str:
+    kinds = sorted({"a picture" if stream.type == "video" else str(stream.type) for stream in container.streams})
+    return " and ".join(kinds) or "nothing"
+
+
+def _codec(container: Any, stream: VideoStream) -> str:
+    """Name of a stream's codec, which PyAV tells in FFmpeg's words only where there is no decoder."""
+    logging = importlib.import_module("av.logging")
+    level = logging.get_level()
+    logging.set_level(logging.INFO)
+    try:
+        found = re.search(rf"Stream #0:{stream.index}\b.*?Video: (?:none \()?(\w+)", container.dumps_format())
+    finally:
+        logging.set_level(level)
+    return found[1] if found else "which has no name"
+
+
+def _av() -> Any:
+    """Return PyAV, which is imported where a video is read: prepare.py has other uses."""
+    try:
+        return importlib.import_module("av")
+    except ImportError as error:
+        raise VideoError(f"videos are decoded by PyAV, which cannot be loaded ({error}): {INSTALL}") from error

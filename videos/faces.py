@@ -10,7 +10,6 @@ import math
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +20,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.progress import track
 
-from affect.names import below, is_relative
+from affect.names import below
 from datamodules.computed import image_file
-from videos.decoding import Container, Image, VideoError, decode, inspect
+from videos.decoding import Container, Image, Picture, VideoError, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (
     IMAGES,
     LOCK,
-    VIDEOS,
     Finished,
     open_folder,
     read_finished,
@@ -36,6 +34,8 @@ from videos.folder import (
     write_finished,
     write_frames,
 )
+from videos.numbering import frame_numbers
+from videos.sources import find_videos, sha256_of, waiting_videos
 from videos.tracks import Array, main_face, smooth
 
 QUALITY: Final = 95
@@ -70,10 +70,12 @@ class CropSettings:
 
 
 def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:
-    """Cut the main face out of every frame of videos; those that are finished already are not read again.
+    """Cut the main face out of every frame of videos; those that are finished already are not decoded again.
+
+    A finished video whose file has changed since is done again.
 
     Args:
-        videos: the files; a video is called as its file without the suffix.
+        videos: files, and folders of files; a video is called as its file without the suffix.
         folder: where to write, made where missing; what an earlier call with the same settings wrote there stays.
         settings: of detector and crops.
 
@@ -94,20 +96,24 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
     try:
         record_settings(folder, recorded)
         finished = read_finished(folder)
-        waiting = _waiting(videos, folder, finished)
+        files = find_videos(videos)
+        waiting = waiting_videos(files, folder, finished)
         detector = load_detector(confidence=settings.confidence, longest=settings.detection_size)
-        for path in videos:
+        for path in files:
             name = path.stem
             if name in waiting:
                 shutil.rmtree(folder / ".writing", ignore_errors=True)  # of a process that was ended
                 made = below(folder, f".writing/{name}")
                 crops = below(folder, f"{IMAGES}/{name}")
-                finished[name] = _extract(path, waiting[name], made, detector, settings)
+                done = _extract(path, waiting[name], made, detector, settings)
+                if crops.exists():  # of a file that has changed
+                    crops.rename(made.with_name(".old"))
+                finished[name] = done
                 # the row first: a row without a folder is a video to be done again, a folder without one is a stranger
                 write_finished(folder, finished)
                 (folder / IMAGES).mkdir(exist_ok=True)
                 made.rename(crops)
-                made.parent.rmdir()
+                shutil.rmtree(made.parent)
             yield finished[name]
         write_frames(folder, finished)
     finally:
@@ -137,39 +143,6 @@ def cut(image: Image, square: Array, settings: CropSettings) -> Image:
     return np.asarray(crop, np.uint8)
 
 
-def _waiting(videos: Sequence[Path], folder: Path, finished: dict[str, Finished]) -> dict[str, Container]:
-    """Return what the containers of the unfinished videos say, having checked all of them.
-
-    Raises:
-        VideoError: naming everything that is wrong.
-    """
-    waiting: dict[str, Container] = {}
-    wrong = [
-        f"{', '.join(str(path) for path in videos if path.stem == name)}: files of the same name, {name}. Rename one."
-        for name, count in Counter(path.stem for path in videos).items() if count > 1
-    ]  # fmt: skip
-    for path in videos:
-        name, before = path.stem, finished.get(path.stem)
-        try:
-            container = inspect(path)
-        except VideoError as error:
-            wrong.append(str(error))
-            continue
-        if "," in name or not is_relative(name) or not name.isprintable() or name != name.strip():
-            wrong.append(f"{path}: a video's name stands in lists with commas. Rename the file to letters and digits.")
-        elif before is not None and before.file != str(path.absolute()):
-            wrong.append(
-                f"{path}: {folder} has a video of this name from {before.file}. Rename it, or give another --out."
-            )
-        elif not (folder / IMAGES / name).exists():
-            waiting[name] = container
-        elif before is None:
-            wrong.append(f"{folder / IMAGES / name} is not listed in {folder / VIDEOS}. Move it away.")
-    if wrong:
-        raise VideoError("; ".join(wrong))
-    return waiting
-
-
 def _extract(path: Path, container: Container, made: Path, detector: Detector, settings: CropSettings) -> Finished:
     """Write the crops of one video to a new folder.
 
@@ -177,38 +150,52 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     smooth crop lies, is known only at its end. Decoding takes a small part of the time that the detector takes.
     """
     start = time.perf_counter()
-    detections = [detector(image) for image in _shown(decode(path), container, f"{path.name}: finding faces")]
-    squares = smooth(main_face(detections))
+    size, digest = path.stat().st_size, sha256_of(path)
+    detections, times = [], []
+    for picture in _shown(decode(path), container, f"{path.name}: finding faces"):
+        detections.append(detector(picture.image))
+        times.append(picture.time)
+    by_time = frame_numbers(times)
+    numbers = np.arange(1, len(times) + 1) if by_time is None else by_time
+    boxes = [np.empty((0, 4))] * int(numbers.max(initial=0))
+    for number, found in zip(numbers, detections, strict=True):
+        boxes[number - 1] = found
+    squares = smooth(main_face(boxes))
     made.mkdir(parents=True)
-    frames = 0
-    for image in _shown(decode(path), container, f"{path.name}: cutting them out"):
-        if frames < len(squares) and not np.isnan(squares[frames]).any():
-            done, data = cv2.imencode(
-                ".jpg", cut(image, squares[frames], settings), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-            )
-            if not done:
-                raise RuntimeError(f"{path}: OpenCV could not encode the face of frame {frames + 1}")
-            (made / image_file(frames + 1)).write_bytes(data.tobytes())
-        frames += 1
-    if frames != len(squares):
+    again = 0
+    for picture in _shown(decode(path), container, f"{path.name}: cutting them out"):
+        again += 1
+        if again <= len(numbers) and not np.isnan(square := squares[numbers[again - 1] - 1]).any():
+            _write_crop(made / image_file(numbers[again - 1]), cut(picture.image, square, settings))
+    if again != len(numbers):
         raise VideoError(
-            f"{path}: {len(squares)} frames at the first reading, {frames} at the second. Is it being written?"
+            f"{path}: {len(numbers)} frames at the first reading, {again} at the second. Is it being written?"
         )
-    found = ~np.isnan(squares[:, 0])
+    seen = ~np.isnan(squares[:, 0])
     return Finished(
         name=path.stem,
-        file=str(path.absolute()),
-        frames=frames,
-        frames_with_face=int(found.sum()),
-        frames_with_others_only=sum(len(boxes) > 0 for boxes, main in zip(detections, found, strict=True) if not main),
+        file=str(path.resolve()),
+        frames=len(squares),
+        frames_with_face=int(seen.sum()),
+        frames_with_others_only=sum(len(found) > 0 for found, main in zip(boxes, seen, strict=True) if not main),
         fps=container.fps,
         width=container.width,
         height=container.height,
         announced=container.announced,
         seconds=time.perf_counter() - start,
+        lost=None if by_time is None else len(squares) - len(numbers),
+        size=size,
+        sha256=digest,
     )
 
 
-def _shown(images: Iterable[Image], container: Container, title: str) -> Iterable[Image]:
+def _write_crop(path: Path, crop: Image) -> None:
+    done, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    if not done:
+        raise RuntimeError(f"{path}: OpenCV could not encode the face")
+    path.write_bytes(data.tobytes())
+
+
+def _shown(pictures: Iterable[Picture], container: Container, title: str) -> Iterable[Picture]:
     """Show progress; not in a log file, where it would leave blank lines."""
-    return track(images, title, container.announced, transient=True, disable=not sys.stdout.isatty())
+    return track(pictures, title, container.announced, transient=True, disable=not sys.stdout.isatty())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,7 +34,7 @@ class Finished:
     Attributes:
         name: of its folder of crops.
         file: absolute path.
-        frames: number of those that could be decoded.
+        frames: number of the last one; with those that are missing in the stream, where times tell of them.
         frames_with_face: number of those with a crop.
         frames_with_others_only: number of those without, in which there are faces that are not the main person's.
         fps: see ``Container``.
@@ -41,6 +42,10 @@ class Finished:
         height: see ``Container``.
         announced: see ``Container``.
         seconds: what the work took.
+        lost: how many frames are missing in the stream; None where its rate varies, so that pictures are counted, and
+            for the work of an earlier version, which always counted.
+        size: of the file, bytes; None for the work of an earlier version.
+        sha256: of the file, likewise.
     """
 
     name: str
@@ -53,6 +58,9 @@ class Finished:
     height: int
     announced: int | None
     seconds: float
+    lost: int | None = None
+    size: int | None = None
+    sha256: str | None = None
 
 
 def open_folder(folder: Path) -> None:
@@ -144,6 +152,9 @@ def _from_row(row: Mapping[str, str]) -> Finished:
         height=_count(row["height"]),
         announced=_count(row["announced"]) if row["announced"] else None,
         seconds=_seconds(row["seconds"]),
+        lost=_count(row["lost"]) if row.get("lost") else None,
+        size=_bytes(row["size"]) if row.get("size") else None,
+        sha256=_digest(row["sha256"]) if row.get("sha256") else None,
     )
     if video.frames_with_face + video.frames_with_others_only > video.frames:
         raise ValueError(f"{video.name} has more frames with faces than frames")
@@ -155,6 +166,18 @@ def _count(text: str) -> int:
     if number is None:
         raise ValueError(f"{text[:60]!r} is no count")
     return number
+
+
+def _bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(2**63))):
+        raise ValueError(f"{text[:60]!r} is no number of bytes")
+    return int(text)
+
+
+def _digest(text: str) -> str:
+    if re.fullmatch("[0-9a-f]{64}", text) is None:
+        raise ValueError(f"{text[:80]!r} is no SHA-256")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from videos.decoding import VideoError
 from videos.faces import CropSettings, cut, extract_faces
 from videos.folder import Finished
 
+av: Any = pytest.importorskip("av", reason="the extra `video` is not installed")
 REAL = Path(__file__).resolve().parents[2] / "../shared/videos"
 WriteVideo = Callable[..., Path]
 
@@ -143,6 +146,131 @@ def test_a_video_whose_folder_was_deleted_is_done_again(
     (tmp_path / "out/cropped/a").rmdir()
     extract([video], tmp_path / "out")
     assert crops(tmp_path / "out", "a") == [1]
+
+
+def test_a_file_that_has_changed_is_done_again(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, out = write_video("a.mp4", [[(0, 30, 20, 112)]] * 4), tmp_path / "out"
+    whole = path.read_bytes()
+    write_video("a.mp4", [[(0, 30, 20, 112)]] * 2)  # a copy that was cut
+    extract([path], out)
+    assert crops(out, "a") == [1, 2]
+    path.write_bytes(whole)
+    (done,) = extract([path], out)
+    assert (done.frames, crops(out, "a"), len(quick)) == (4, [1, 2, 3, 4], 6)
+    assert "a.mp4 has changed since its faces were cut out" in caplog.text
+    assert len((out / "frames.txt").read_text().splitlines()) == 5
+    with (out / "videos.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["frames"], int(row["size"])) == ("4", len(whole))
+    assert not (out / ".writing").exists()
+    os.utime(path)  # a newer time alone is no change
+    extract([path], out)
+    assert len(quick) == 6
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(whole.replace(b"Lavf", b"lavf"))  # what wrote it: the pictures stay
+    os.utime(path, ns=times)
+    extract([path], out)
+    assert len(quick) == 10
+
+
+def test_a_video_that_is_interrupted_when_done_again_keeps_its_crops(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_video("a.mp4", [[(0, 30, 20, 112)]] * 2), tmp_path / "out"
+    extract([path], out)
+    write_video("a.mp4", [[(0, 30, 20, 112)]] * 3)
+    for place, name in ((cv2, "imencode"), (faces, "write_finished")):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                extract([path], out)
+    assert extract([path], out)[0].frames == 3
+    assert crops(out, "a") == [1, 2, 3]
+    assert not (out / ".writing").exists()
+
+
+def interrupt(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_work_of_an_earlier_version_stays_unless_its_file_is_newer(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path
+) -> None:
+    path, out = write_video("a.mp4", [[(0, 30, 20, 112)]] * 2), tmp_path / "out"
+    extract([path], out)
+    lines = [line.split(",") for line in (out / "videos.csv").read_text().splitlines()]
+    (out / "videos.csv").write_text("".join(f"{','.join(line[:-3])}\n" for line in lines))
+    (done,) = extract([path], out)
+    assert (len(quick), done.sha256, done.lost) == (2, None, None)
+    newer = (out / "cropped/a").stat().st_mtime + 10
+    os.utime(path, (newer, newer))
+    (done,) = extract([path], out)
+    assert len(quick) == 4
+    assert done.sha256 is not None
+
+
+def test_a_file_by_any_path_and_a_folder_of_files(
+    quick: list[np.ndarray], write_video: WriteVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in/deeper").mkdir(parents=True)
+    for name in ("in/b.MKV", "in/a.mp4", "in/deeper/c.mp4"):
+        write_video(name.lower(), [[]]).rename(tmp_path / name)
+    (tmp_path / "in/notes.txt").write_text("no video")
+    (tmp_path / "in/._a.mp4").write_text("of a Mac")
+    monkeypatch.chdir(tmp_path / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    same = [Path("a.mp4"), Path("../in/a.mp4"), tmp_path / "link/a.mp4"]
+    assert [video.name for video in extract(same, tmp_path / "out")] == ["a"]
+    for path in same:
+        assert len(extract([path], tmp_path / "out")) == 1
+    assert len(quick) == 1
+    assert [video.name for video in extract([Path(".")], tmp_path / "out")] == ["a", "b"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(VideoError, match=r"none: no video in this folder \(.*\.mkv .*\)"):
+        extract([tmp_path / "none"], tmp_path / "out")
+
+
+def timed_video(path: Path, ticks: Sequence[int]) -> Path:
+    """A video with a square that grows brighter with time, in 1/1000 s; every picture is independent."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.gop_size, stream.bit_rate = 1, 8_000_000
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for tick in ticks:
+            image = np.full((96, 128, 3), 110, np.uint8)
+            image[20:70, 30:80] = 160 + tick // 40
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = tick, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_pictures_that_are_lost_in_the_stream_shift_no_number(
+    quick: list[np.ndarray], tmp_path: Path, suffix: str
+) -> None:
+    lost = (34, 35)
+    numbers = [number for number in range(1, 73) if number not in lost]
+    path = timed_video(tmp_path / f"a.{suffix}", [40 * (number - 1) for number in numbers])
+    (done,) = extract([path], tmp_path / "out")
+    assert (done.frames, done.frames_with_face, done.lost, len(quick)) == (72, 70, 2, 70)
+    assert crops(tmp_path / "out", "a") == numbers
+    assert (tmp_path / "out/frames.txt").read_text().splitlines()[34] == "a/00034.jpg,"
+    assert len((tmp_path / "out/frames.txt").read_text().splitlines()) == 73
+    for number in (1, 33, 36, 72):
+        crop = cv2.imread(str(tmp_path / f"out/cropped/a/{number:05d}.jpg"))
+        assert crop[40:70, 40:70].mean() == pytest.approx(160 + number - 1, abs=4)
+
+
+def test_pictures_of_a_varying_rate_are_counted(quick: list[np.ndarray], tmp_path: Path) -> None:
+    ticks = np.cumsum([0, 40, 55, 33, 47, 90, 38, 61])
+    (done,) = extract([timed_video(tmp_path / "a.mkv", ticks.tolist())], tmp_path / "out")
+    assert (done.frames, done.lost) == (8, None)
+    assert crops(tmp_path / "out", "a") == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("name", [".writing", "cropped"])

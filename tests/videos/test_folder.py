@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,19 @@ import pytest
 from videos.decoding import VideoError
 from videos.folder import SETTINGS, VIDEOS, Finished, open_folder, read_finished, record_settings, write_finished
 
-DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5)
+DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5, 2, 5_000_000_000, "0f" * 32)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_finished(tmp_path, {"v": DONE})
     assert read_finished(tmp_path) == {"v": DONE}
+
+
+def test_a_row_of_an_earlier_version_says_nothing_of_the_file(tmp_path: Path) -> None:
+    write_finished(tmp_path, {"v": DONE})
+    path = tmp_path / VIDEOS
+    path.write_text("".join(f"{line.rsplit(',', 3)[0]}\n" for line in path.read_text().splitlines()))
+    assert read_finished(tmp_path) == {"v": dataclasses.replace(DONE, lost=None, size=None, sha256=None)}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +31,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("\nv,", "\n../v,"), ("\nv,", "\n/etc/v,"), ("\nv,", "\na/b,"), ("\nv,", "\n.v,"), ("\nv,", "\n,"),
         (",9,", ",9_0,"), (",9,", ",-9,"), (",9,", "," + "9" * 20 + ","), (",9,", ",٩,"), (",9,", ","),
         ("29.97", "nan"), ("29.97", "1e999"), ("1.5", "1.5,7"), ("/videos/v", '"/videos/v'),
-        ("name", "nom"), (",1.5", ""), ("v,/videos/v.mp4,9,7,1,29.97,640,480,,1.5", "v"), (",9,7,", ",9,9,"),
+        ("name", "nom"), (",1.5", ""), (",2,5000000000", ",-1,5000000000"), (",50", ",5e"),
+        (",0f0f", ",0F0f"), (",0f0f", ",0f"), ("v,/videos/v.mp4,9,7,1,29.97,640,480,,1.5,2,5000000000,", "v,"),
+        (",9,7,", ",9,9,"),
     ],
 )  # fmt: skip
 def test_a_damaged_row_is_an_error_that_names_the_file(tmp_path: Path, old: str, new: str) -> None:

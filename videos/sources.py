@@ -1,0 +1,97 @@
+"""The files of a call: what is to be done of them, and whether a file is still the one whose faces were cut out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from affect.names import is_relative
+from videos.decoding import Container, VideoError, inspect
+from videos.folder import IMAGES, VIDEOS, Finished
+
+SUFFIXES: Final = frozenset(
+    [".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm"]
+)
+"""Of the files in a folder that are taken for videos, in any case; a file that is named may have any."""
+
+_log = logging.getLogger(__name__)
+
+
+def find_videos(given: Sequence[Path]) -> list[Path]:
+    """Put the videos of each folder, sorted by name, in its place; take a file once that is given in several ways.
+
+    Args:
+        given: files, and folders whose own files are meant, not those of folders in them.
+
+    Raises:
+        VideoError: a folder without a video.
+    """
+    found: dict[tuple[str, Path], Path] = {}
+    for path in given:
+        files = [path]
+        if path.is_dir():
+            files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and one.name[0] != ".")
+            if not files:
+                raise VideoError(f"{path}: no video in this folder ({' '.join(sorted(SUFFIXES))}). Give its files.")
+        for file in files:
+            found.setdefault((file.stem, file.resolve()), file)
+    return list(found.values())
+
+
+def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, Finished]) -> dict[str, Container]:
+    """Return what the containers of the videos say whose faces are not cut out yet, having checked all of them.
+
+    Args:
+        videos: the files.
+        folder: of faces.
+        finished: its videos.
+
+    Raises:
+        VideoError: naming everything that is wrong.
+    """
+    waiting: dict[str, Container] = {}
+    wrong = [
+        f"{', '.join(str(path) for path in videos if path.stem == name)}: files of the same name, {name}. Rename one."
+        for name, count in Counter(path.stem for path in videos).items() if count > 1
+    ]  # fmt: skip
+    for path in videos:
+        name, before, crops = path.stem, finished.get(path.stem), folder / IMAGES / path.stem
+        try:
+            container = inspect(path)
+        except VideoError as error:
+            wrong.append(str(error))
+            continue
+        if "," in name or not is_relative(name) or not name.isprintable() or name != name.strip():
+            wrong.append(f"{path}: a video's name stands in lists with commas. Rename the file to letters and digits.")
+        elif before is not None and Path(before.file).resolve() != path.resolve():
+            wrong.append(
+                f"{path}: {folder} has a video of this name from {before.file}. Rename it, or give another --out."
+            )
+        elif not crops.exists():
+            waiting[name] = container
+        elif before is None:
+            wrong.append(f"{crops} is not listed in {folder / VIDEOS}. Move it away.")
+        elif _changed(path, before, crops):
+            _log.warning("%s has changed since its faces were cut out: they are made again", path)
+            waiting[name] = container
+    if wrong:
+        raise VideoError("; ".join(wrong))
+    return waiting
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _changed(path: Path, before: Finished, crops: Path) -> bool:
+    """Whether a file is another than the one whose faces are in ``crops``."""
+    status = path.stat()
+    if before.size is None or before.sha256 is None:  # of an earlier version, which recorded neither
+        return status.st_mtime > crops.stat().st_mtime
+    return status.st_size != before.size or sha256_of(path) != before.sha256
