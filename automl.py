@@ -22,6 +22,7 @@ from emotieffnet.heads import Inputs
 from evaluators.postprocess import PostProcess
 from evaluators.submission import check_destination, write_uni_submission
 from evaluators.table import table_of_rows
+from evaluators.unseen import KNOWN, label_means
 from training.assembly import absolute_data, build_data
 from training.building import key_errors
 from training.checkpoints import CheckpointError
@@ -80,6 +81,7 @@ def _automl(run: Run) -> None:
     batch, found = usable(data, plain["split"])
     predictions: dict[str, Any] = {task: model.predict(_inputs(batch, plain))}
     metadata = {"automl": model.description, "features": data.store.info.sha256, "split": plain["split"]}
+    metadata[KNOWN] = model.description.get(KNOWN, {})
     table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
     if model.description.get("validation") == "split":
         print("chosen on the validation split: its scores flatter (settings.validation=split)")
@@ -103,6 +105,7 @@ def _train(data: FeaturesDataModule, task: Task, plain: dict[str, Any]) -> AutoM
         held = _inputs(val, plain), val[task].numpy()
     model = fit(_inputs(batch, plain)[::step], labels[::step], videos[found][::step], task, settings, held)
     model.description |= {"input": plain["input"], "features": data.store.info.sha256}
+    model.description[KNOWN] = label_means(data.frames("train"), np.flatnonzero(found), data.expressions)
     return model
 
 

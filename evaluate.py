@@ -87,7 +87,17 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         preprocessing, expressions = IMAGENET, read[0].expressions
     data = build_data(plain["data"], plain["render"], preprocessing, expressions)
     data.evaluate_only()
-    settings.check_list(data.frames(split))
+    frames = data.frames(split)
+    settings.check_list(frames)
+    if module is not None:
+        settings.check_unseen(
+            frames,
+            data.has_image(split),
+            module.label_means,
+            module.scores.tasks,
+            module.expressions,
+            submitted=plain["submission"] is not None,
+        )
     trainer = build_trainer(plain["trainer"], folder, timeout_s=plain["timeout_s"]) if module is not None else None
     run.started()
     if module is not None and trainer is not None:
@@ -96,7 +106,7 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         if not trainer.is_global_zero:
             return
         read = [read_table(path)]
-    done = report(read, data.frames(split), folder, split=split, settings=settings, curve_of=curve)
+    done = report(read, frames, folder, split=split, settings=settings, curve_of=curve)
     if plain["submission"] is not None:
         _write_submission(done, plain)
 

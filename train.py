@@ -20,6 +20,7 @@ from backbones.weights import file_sha256
 from evaluators.postprocess import PostProcess
 from evaluators.predictions import read_table
 from evaluators.report import read_records
+from evaluators.unseen import label_means
 from training.assembly import absolute_data, build_data, build_module, build_trainer
 from training.building import key_errors
 from training.checkpoints import CheckpointError, load_state, read_checkpoint, save_atomically
@@ -93,7 +94,10 @@ def _train(run: Run, resume: Path | None) -> float:
     data = build_data(plain["data"], plain["render"], module.preprocessing, module.expressions, seed=plain["seed"])
     data.setup("fit")
     if isinstance(module, AffectModule):
-        settings.check_list(data.frames("val"))
+        module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
+        val = data.frames("val")
+        settings.check_list(val)
+        settings.check_unseen(val, data.has_image("val"), module.label_means, module.scores.tasks, module.expressions)
     trainer = build_trainer(
         plain["trainer"],
         folder,

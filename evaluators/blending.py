@@ -14,6 +14,7 @@ from evaluators.predictions import score_rows
 from evaluators.stored import SettingsError, read_stored
 from evaluators.table import FloatArray, LabelledFrames, Table, TableError, check_same_list
 from evaluators.thresholds import SEARCHES, Thresholds, search_thresholds
+from evaluators.unseen import mean_of_means
 
 Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
 """One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
@@ -78,6 +79,7 @@ def blend(
         metadata={
             "label_files": dict(first.files),
             "mean_of": [dict(table.metadata) for table in tables],
+            **mean_of_means(tables),
             **({} if equal else {"weights": {task: list(of_task) for task, of_task in shares.items()}}),
             **({} if space == "probabilities" else {"mean_in": space}),
             **({} if gate is None else {"gate": gate}),

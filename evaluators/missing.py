@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.table import IntArray, Table, TableError, some_rows
+from evaluators.table import IntArray, Table
 from evaluators.timeline import check_videos, video_numbers
+from evaluators.unseen import fill_unseen
 
 FILLS: Final = ("linear", "reversed")
 """Ways to fill a gap between two frames: see ``fill_nulls``."""
@@ -41,18 +42,22 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
     * None: valence and arousal interpolated, everything else from the nearer of the two, the earlier on a tie. This is
       what a submission does unless it is told otherwise.
 
+    A video without any prediction gets what the training labels say on average: see ``evaluators.unseen``.
+
     Returns:
         The table without nulls (the same object if it has none) and how many rows were filled.
 
     Raises:
-        TableError: a video has no prediction at all, so there is nothing to fill its rows from; or ``fill`` is given
-            and the list is of pictures.
+        TableError: a video has no prediction at all, and those means are not known; or ``fill`` is given and the list
+            is of pictures.
     """
-    null = table.null
+    count = int(table.null.sum())
     if fill is not None:
         check_videos(table, table.source)
+    table = fill_unseen(table)
+    null = table.null
     if not null.any():
-        return table, 0
+        return table, count
     video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
     known = known_rows(table, video)
     found = between(video[known], frame[known], video[null], frame[null])
@@ -61,7 +66,7 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
         way = fill or ("linear" if key == "valence_arousal" else "nearest")
         filled[key] = values.copy()
         filled[key][null] = interpolate(values[known], found, way)
-    return replace(table, predictions=filled), int(null.sum())
+    return replace(table, predictions=filled), count
 
 
 def known_rows(table: Table, video: IntArray) -> NDArray[np.intp]:
@@ -69,20 +74,9 @@ def known_rows(table: Table, video: IntArray) -> NDArray[np.intp]:
 
     Args:
         table: some of whose rows may be null.
-        video: (N,) numbers of the videos.
-
-    Raises:
-        TableError: a video has none.
+        video: (N,) numbers of the videos, each of which has one.
     """
     rows = np.flatnonzero(~table.null)
-    empty = np.setdiff1d(video, video[rows])
-    if len(empty):
-        of_video = np.flatnonzero(video == empty[0])
-        raise TableError(
-            f"{table.source}: video {table.video[of_video[0]]!r} has no prediction at all ({some_rows(of_video)}); "
-            "none of its images could be read, so there is nothing to fill its rows from: provide its images and "
-            "predict again"
-        )
     frame = np.asarray(table.frame)[rows]
     rows = rows[np.lexsort((frame, video[rows]))]  # stable: the first row of a frame stays the first
     video, frame = video[rows], np.asarray(table.frame)[rows]

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from datamodules.labels import AU_NAMES
+from datamodules.labels import AU_NAMES, LSD_EXPRESSIONS
 from evaluators.blending import SPACES, Weights, blend, resolve_weights, search_weights
 from evaluators.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
 from evaluators.metrics import TASKS
 from evaluators.missing import FILLS, fill_nulls
 from evaluators.smoothing import WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.stored import SettingsError, searched_on, write_stored
-from evaluators.table import LabelledFrames, Table, check_same_list
+from evaluators.table import FrameList, LabelledFrames, Table, check_same_list
 from evaluators.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.timeline import check_videos
+from evaluators.unseen import LabelMeans, check_unseen, resolve_fallback, with_fallback
 
 SEARCH: Final = "search"
 """The word that asks for a search of the weights."""
@@ -37,6 +39,8 @@ class PostProcess:
         gate: None, ``other``, ``other_seven`` or ``confidence``: see ``evaluators.gating``.
         confidence: of the gate of this name.
         missing: None, ``linear`` or ``reversed``: see ``evaluators.missing.fill_nulls``.
+        fallback: what a video without any prediction is filled with: see ``evaluators.unseen.resolve_fallback``. None:
+            the means of the training labels.
         smoothing: None, ``box``, ``median`` or ``gaussian``: see ``evaluators.smoothing``.
         k: half-width of the smoothing in frames, one number or one by task.
         sigma: of the Gaussian in frames; None for k / 2.
@@ -48,6 +52,7 @@ class PostProcess:
     gate: str | None = None
     confidence: float = CONFIDENCE
     missing: str | None = None
+    fallback: Any = None
     smoothing: str | None = None
     k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
     sigma: float | None = None
@@ -93,6 +98,34 @@ class PostProcess:
                 errors.append(f"postprocess: {error}; see conf/postprocess/default.yaml for the forms")
         return errors
 
+    def check_unseen(
+        self,
+        frames: FrameList,
+        image: NDArray[np.bool_],
+        known: LabelMeans,
+        tasks: Sequence[str],
+        expressions: Sequence[str],
+        *,
+        submitted: bool = False,
+    ) -> None:
+        """Refuse a list with a video without any image where nothing is known to stand in for it.
+
+        Args:
+            frames: the list.
+            image: (N,) whether a row has an image.
+            known: means of the training labels.
+            tasks: that will be predicted.
+            expressions: class names.
+            submitted: whether a submission will be written, which has no empty rows.
+
+        Raises:
+            SettingsError: ``fallback`` has other values than these tasks and expressions.
+            TableError: naming the video and what to give.
+        """
+        values = {**known, **resolve_fallback(self.fallback, expressions)}
+        if self.missing is not None or (submitted and tuple(expressions) != LSD_EXPRESSIONS):
+            check_unseen(frames, image, values, tasks, expressions)
+
     def check_list(self, frames: LabelledFrames) -> None:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.
 
@@ -114,6 +147,7 @@ class Processed:
     """What came out.
 
     Attributes:
+        tables: what was blended.
         blended: the blend, through the gate, before anything else; the table itself where there is one.
         table: after everything; the same object as ``blended`` where nothing else was asked for.
         au_thresholds: the twelve that decide.
@@ -121,6 +155,7 @@ class Processed:
         tuned: keys that were searched on the labels of this very list, here or by an earlier run.
     """
 
+    tables: Sequence[Table]
     blended: Table
     table: Table
     au_thresholds: tuple[float, ...]
@@ -143,6 +178,7 @@ def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProce
         SettingsError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])
+    tables = [with_fallback(table, settings.fallback) for table in tables]
     settings.check_list(frames)
     weights, found = settings.weights, dict[str, Any]()
     if weights == SEARCH:
@@ -167,7 +203,7 @@ def process(tables: Sequence[Table], frames: LabelledFrames, settings: PostProce
         for key, value in stored.items()
         if key not in found and Path(value).is_file() and searched_on(value, frames.files)
     ]
-    return Processed(blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
+    return Processed(tables, blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
 
 
 def _in_time(table: Table, settings: PostProcess) -> Table:

@@ -32,6 +32,7 @@ from evaluators.missing import Between, between, fill_nulls, interpolate
 from evaluators.stored import SettingsError
 from evaluators.table import Table
 from evaluators.timeline import Timeline, lay_out
+from evaluators.unseen import fill_unseen
 
 HalfWidths: TypeAlias = int | Mapping[str, int]
 """Frames to either side: one number, or one by task."""
@@ -103,7 +104,8 @@ def smooth_many(
 
     Raises:
         SettingsError: an unknown kind or an unusable k.
-        TableError: the list is not of videos; with ``missing``, a video without any prediction.
+        TableError: the list is not of videos; with ``missing``, a video without any prediction, and nothing is known to
+            stand in for it.
     """
     if kind not in WINDOWS:
         raise SettingsError(f"postprocess.smoothing is {kind!r}; there are {', '.join(WINDOWS)}")
@@ -111,6 +113,8 @@ def smooth_many(
         raise SettingsError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
     widths = [half_widths(k, table.tasks) for k in ks]
     line = lay_out(table, gap=max((max(of.values()) for of in widths), default=0))
+    if missing is not None:
+        table = fill_unseen(table)
     null = table.null
     own = table if missing is None else fill_nulls(table, missing)[0]
     rows = np.flatnonzero(~null)[::-1]

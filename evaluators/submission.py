@@ -19,6 +19,7 @@ from evaluators.metrics import TASKS
 from evaluators.missing import fill_nulls
 from evaluators.table import Table, TableError, some_rows
 from evaluators.thresholds import Thresholds, resolve_thresholds
+from evaluators.unseen import unseen_note
 
 """The header of the ABAW multi-task lists and submissions; it has five names although rows have sixteen fields."""
 LSD_HEADER: Final = "image,expression"
@@ -44,8 +45,8 @@ def write_submission(table: Table, destination: str | Path, *, au_thresholds: Th
         How many rows were filled; a warning in the log says it too.
 
     Raises:
-        TableError: a task is missing, a video has no prediction at all, or an image of the synthetic-data challenge,
-            whose images have no neighbours in time, has none.
+        TableError: a task is missing; a video has no prediction at all, and nothing is known to stand in for it; or an
+            image of the synthetic-data challenge, whose images have no neighbours in time, has none.
     """
     if table.expressions == LSD_EXPRESSIONS:
         return _write_lsd(table, Path(destination))
@@ -79,8 +80,9 @@ def write_uni_submission(
         How many rows were filled; a warning in the log says it too.
 
     Raises:
-        TableError: the task is missing or has other classes than the challenge, a video has no prediction at all, or
-            a line per frame is asked for and a video's rows are not its frames 1, 2, 3, …; or the folder is not empty.
+        TableError: the task is missing or has other classes than the challenge; a video has no prediction at all, and
+            nothing is known to stand in for it; a line per frame is asked for and a video's rows are not its frames
+            1, 2, 3, …; or the folder is not empty.
     """
     filled, fields = _fields(table, [_UNI_TASKS[task]], au_thresholds)
     (lines,) = fields.values()
@@ -128,6 +130,8 @@ def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tu
     table, filled = fill_nulls(table)
     if filled:
         log.warning("%d of %d rows had no readable image: filled from their neighbours in time", filled, len(table))
+        if note := unseen_note(table):
+            log.warning("%s", note)
     fields: dict[str, list[str]] = {}
     for task in tasks:
         values = table.predictions[task]

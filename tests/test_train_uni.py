@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from evaluate import evaluate
+from evaluators.predictions import TableError, read_table
 from rendering.uni import render_uni
 from tests.conftest import SMALL
 from tests.test_train import command, scores_of
 from train import train
+from training.checkpoints import CheckpointError
 from training.config import CONFIG_DIR, ConfigError
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
@@ -41,6 +45,59 @@ def test_emma_reports_the_task_of_the_data_alone(root: Path, tmp_path: Path, tas
             for row in path.read_text().splitlines()[1:]]  # fmt: skip
     assert len(table) == len(rows)
     assert table["au1"].null_count == len(rows) - len(list((root / "cropped_aligned").glob("validation*/*.jpg")))
+
+
+def test_a_video_without_any_face_gets_what_the_training_labels_say(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = min((root / "cropped_aligned").glob("validation*")).name
+    rows = [f"{video}/{frame:05d}.jpg," for video in (seen, "faceless") for frame in range(1, 6)]
+    (tmp_path / "list.txt").write_text("\n".join(["image_location", *rows]))
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        train(compose("train", overrides=[
+            "experiment=baseline", "backbone.name=resnet10t", "model.network.tasks=[expression]", "data=affwild2_uni",
+            f"data.root={root}", "data.task=expr", *SMALL, "data.batch_size=8", "model.warmup_epochs=0",
+            f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
+        ]))  # fmt: skip
+
+    def evaluated(name: str, checkpoint: Path, *overrides: str) -> Path:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            evaluate(compose("evaluate", overrides=[
+                f"checkpoint={checkpoint}", "data=affwild2_uni", f"data.root={root}", "data.task=expr", "split=test",
+                f"data.test_list={tmp_path}/list.txt", "postprocess.missing=linear", "postprocess.smoothing=box",
+                f"submission={tmp_path}/{name}.txt", f"paths.run_dir={tmp_path}/{name}", *overrides,
+                f"paths.cache_dir={tmp_path}/cache",
+            ]))  # fmt: skip
+        return tmp_path / name / "predictions" / "test-postprocessed.parquet"
+
+    best = tmp_path / "run/checkpoints/best.ckpt"
+    table = read_table(evaluated("one", best))
+    labels = [int(line) for path in root.glob("E*/Train*/*.txt")
+              for line in path.read_text().splitlines()[1:]]  # fmt: skip
+    shares = np.bincount([label for label in labels if label >= 0], minlength=8)
+    frequent = table.predictions["expression"][5:].argmax(axis=1).tolist()
+    assert len(set(frequent)) == 1
+    assert shares[frequent[0]] == shares.max()
+    assert "no image of faceless could be read: all 5 rows of this video have the means" in capsys.readouterr().out
+    assert json.loads((tmp_path / "one/scores.json").read_text())["unseen"]["videos"] == ["faceless"]
+    own = read_table(tmp_path / "one/predictions/test.parquet")
+    assert own.null[5:].all()
+    assert not own.null[:5].all()
+    # a checkpoint that does not know: told before anything is predicted, with what to give
+    content = torch.load(best, weights_only=True)
+    assert sorted(content["label_means"]) == ["action_units", "expression", "valence_arousal"]
+    torch.save({key: value for key, value in content.items() if key != "label_means"}, tmp_path / "old.ckpt")
+    with pytest.raises(
+        TableError, match=r"'faceless' has no image at all.*'postprocess\.fallback={expression: neutral}'"
+    ):
+        evaluated("two", tmp_path / "old.ckpt")
+    assert not (tmp_path / "two").exists()
+    given = read_table(evaluated("three", tmp_path / "old.ckpt", "postprocess.fallback={expression: sadness}"))
+    assert given.predictions["expression"][5:].tolist() == [[0, 0, 0, 0, 0, 1, 0, 0]] * 5
+    np.testing.assert_array_equal(given.predictions["expression"][:5], table.predictions["expression"][:5])
+    torch.save({**content, "label_means": {"expression": [2] * 8}}, tmp_path / "bad.ckpt")
+    with pytest.raises(CheckpointError, match=r"bad\.ckpt: its label_means are damaged: expression has values"):
+        evaluated("four", tmp_path / "bad.ckpt")
 
 
 def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: Path) -> None:

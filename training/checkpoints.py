@@ -16,6 +16,7 @@ from affect.archives import check_archive
 from affect.errors import UserError
 from affect.files import whole_file
 from backbones.preprocessing import Preprocessing
+from evaluators.unseen import KNOWN, checked_means
 from training.building import MODEL_TARGETS, build
 from training.module import AffectModule, Module
 from training.stored import check_plain, without_weights
@@ -166,6 +167,10 @@ def load_module(path: Path) -> AffectModule:
         )
     load_state(module, checkpoint, path)
     module.model_config = config
+    try:
+        module.label_means = checked_means(checkpoint.get(KNOWN, {}), module.expressions)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its {KNOWN} are damaged: {error}") from error
     return module
 
 

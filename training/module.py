@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from datamodules.labels import Batch
 from evaluators.metrics import AffectScores, Predictions
+from evaluators.unseen import KNOWN, LabelMeans
 
 if TYPE_CHECKING:
     from backbones.preprocessing import Preprocessing
@@ -88,6 +89,8 @@ class AffectModule(Module):
 
     Attributes:
         tables: names of the prediction tables that it makes; "" is the one that is scored.
+        label_means: of the labels that it is trained on, set by the entry point and stored inside each checkpoint;
+            empty where they are not known.
     """
 
     expressions: tuple[str, ...]
@@ -97,6 +100,11 @@ class AffectModule(Module):
         self.scores = scores
         self.expressions = scores.expressions
         self.tables: tuple[str, ...] = ("",)
+        self.label_means: LabelMeans = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[KNOWN] = self.label_means
 
     def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
         """``predict``, and further predictions of the same rows where a method keeps tables of them, by their names."""

@@ -18,6 +18,7 @@ from evaluators.predictions import merge_parts, score_table, write_table
 from evaluators.report import NO_LABELS, format_table, write_report, write_scores
 from evaluators.stored import STORED
 from evaluators.table import LabelledFrames, Table
+from evaluators.unseen import KNOWN, UNSEEN, unseen_note
 from training.callbacks import parts_folder
 from training.module import AffectModule, Module
 
@@ -42,7 +43,8 @@ def predict_table(
         datamodule: whose ``frames(split)`` lists the rows.
         split: ``val`` or ``test``.
         folder: of the table.
-        metadata: what made the table; the split, the hashes of the label files and the renderer are added.
+        metadata: what made the table; the split, the hashes of the label files, the renderer and the means of the
+            training labels are added.
 
     Returns:
         Path of the table that is scored, the same on every rank; it exists once rank 0 has returned. Others stand
@@ -53,7 +55,7 @@ def predict_table(
     path = folder / f"{split}.parquet"
     if trainer.is_global_zero:
         frames = datamodule.frames(split)
-        made_by = {**metadata, "split": split, "renderer": _renderer(datamodule.root)}
+        made_by = {**metadata, "split": split, "renderer": _renderer(datamodule.root), KNOWN: module.label_means}
         for name in module.tables:
             parts = parts_folder(folder, name)
             destination = folder / f"{split}-{name}.parquet" if name else path
@@ -124,10 +126,12 @@ def report(
         print(f"{int((~image).sum())} of {len(image)} rows have no readable image: filled in time, and scored")
     elif not image.all():
         print(f"{int((~image).sum())} of {len(image)} rows have no readable image: they are null and not scored")
+    if note := unseen_note(done.table):
+        print(note)
     if remark:
         print(remark)
     if curve_of:
-        pair = tables if settings.gate == "confidence" else ()
+        pair = done.tables if settings.gate == "confidence" else ()
         print(_curve(done, frames, folder, settings, curve_of, pair))
     print(f"run folder: {folder}")
     return done
@@ -164,6 +168,8 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) ->
         notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}
     if done.tuned:
         notes["tuned_on_these_labels"] = list(done.tuned)
+    if UNSEEN in done.table.metadata:
+        notes[UNSEEN] = done.table.metadata[UNSEEN]
     if with_image is not None:
         notes["with_an_image"] = {name: NO_LABELS if value is None else value for name, value in with_image.items()}
     return notes
