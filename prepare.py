@@ -110,7 +110,7 @@ def _found(video: Finished) -> str:
     elif video.frames_with_others_only:
         text += f" ({video.frames_with_others_only} of them with another's, or far from where it was)"
     if video.lost:
-        text += f"; {video.lost} pictures are missing in its stream, and listed as frames without a face"
+        text += f"; {video.lost} frames are missing in its stream, by the times of the others"
     elif video.lost is None and video.sha256 is not None:
         text += "; its rate varies or is not told, so its pictures are counted: frame numbers are no times"
     # one more or less is usual

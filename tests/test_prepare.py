@@ -147,7 +147,7 @@ def test_faces_of_videos_are_counted_and_the_way_on_is_printed(monkeypatch, tmp_
     assert given == [([Path("a.mp4"), Path("b.mkv")], out, CropSettings(224, 0.3, 0.7, 320))]
     a, b, c, _, way = capsys.readouterr().out.splitlines()
     assert a.startswith("a: 100 frames, 90 with the main face, 10 without (4 of them with another's")
-    assert "; 3 pictures are missing in its stream" in a
+    assert "; 3 frames are missing in its stream" in a
     assert "truncated" not in a
     assert a.endswith("; 50 frames/s")
     assert "no face in the whole video" in b
