@@ -25,6 +25,10 @@ Image = npt.NDArray[np.uint8]
 INSTALL: Final = 'pip install -e ".[video]"'
 
 
+FASTEST: Final = 10_000
+"""Frames per second from which on a container's rate is none: some say 90,000, the unit of their times."""
+
+
 class VideoError(DataError):
     """A video, or a folder of faces made of videos, that cannot be used."""
 
@@ -75,7 +79,8 @@ def inspect(path: Path) -> Container:
                 f"{codec} here. Copy it again, or convert it: ffmpeg -i FILE OTHER.mp4"
             )
         height, width = _image(first).shape[:2]
-        fps = float(stream.guessed_rate) if stream.guessed_rate else None
+        rate = float(stream.guessed_rate or 0)
+        fps = rate if 0 < rate < FASTEST else None
         seconds = _seconds(container, stream)
         return Container(
             width=width,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from affect.files import whole_file, write_whole
+from affect.files import read_file, whole_file, write_whole
 from affect.names import RULE, is_relative
 from datamodules.computed import image_file
 from datamodules.lists import frame_number, parse_numbers
@@ -25,6 +24,9 @@ SETTINGS: Final = "faces.json"
 VIDEOS: Final = "videos.csv"
 FRAMES: Final = "frames.txt"
 LOCK: Final = ".lock"
+
+LONGEST: Final = 100_000
+"""Side of a frame, px."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Finished:
     lost: int | None = None
     size: int | None = None
     sha256: str | None = None
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Finished))
+
+EARLIER: Final = 10
+"""How many of them an earlier version wrote."""
 
 
 def open_folder(folder: Path) -> None:
@@ -109,12 +117,15 @@ def read_finished(folder: Path) -> dict[str, Finished]:
         return {}
     finished: dict[str, Finished] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, strict=True):
-                video = _from_row(row)
-                if video.name in finished:
-                    raise ValueError(f"two rows are named {video.name}")
-                finished[video.name] = video
+        rows = csv.DictReader(read_file(path).decode("utf-8").split("\n"), strict=True)
+        columns = list(rows.fieldnames or ())
+        if sorted(columns) not in (sorted(COLUMNS), sorted(COLUMNS[:EARLIER])):
+            raise ValueError(f"its columns are {', '.join(columns)[:200]}")
+        for row in rows:
+            video = _from_row(row)
+            if video.name in finished:
+                raise ValueError(f"two rows are named {video.name}")
+            finished[video.name] = video
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise VideoError(
             f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
@@ -125,7 +136,7 @@ def read_finished(folder: Path) -> dict[str, Finished]:
 def write_finished(folder: Path, finished: Mapping[str, Finished]) -> None:
     """Write ``videos.csv``."""
     with whole_file(folder / VIDEOS) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Finished)], lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**vars(video), "seconds": f"{video.seconds:.1f}"} for video in finished.values())
 
@@ -139,25 +150,29 @@ def write_frames(folder: Path, finished: Mapping[str, Finished]) -> None:
 def _from_row(row: Mapping[str, str]) -> Finished:
     if None in row or None in row.values():
         raise ValueError(f"{row['name']!r} has another number of fields than the header")
-    if not is_relative(row["name"]) or "/" in row["name"]:
+    if not is_relative(row["name"]) or "/" in row["name"] or row["name"] != row["name"].strip():
         raise ValueError(f"a video is named {row['name']!r}, {RULE}")
+    if not row["file"].isprintable() or row["file"] != row["file"].strip() or not row["file"]:
+        raise ValueError(f"a file is named {row['file'][:200]!r}")
     video = Finished(
         name=row["name"],
         file=row["file"],
         frames=_count(row["frames"]),
         frames_with_face=_count(row["frames_with_face"]),
         frames_with_others_only=_count(row["frames_with_others_only"]),
-        fps=_seconds(row["fps"]) if row["fps"] else None,
+        fps=_number(row["fps"], 0, 1e6) if row["fps"] else None,
         width=_count(row["width"]),
         height=_count(row["height"]),
         announced=_count(row["announced"]) if row["announced"] else None,
-        seconds=_seconds(row["seconds"]),
+        seconds=_number(row["seconds"], -1, 1e9),
         lost=_count(row["lost"]) if row.get("lost") else None,
         size=_bytes(row["size"]) if row.get("size") else None,
         sha256=_digest(row["sha256"]) if row.get("sha256") else None,
     )
-    if video.frames_with_face + video.frames_with_others_only > video.frames:
+    if video.frames_with_face + video.frames_with_others_only + (video.lost or 0) > video.frames:
         raise ValueError(f"{video.name} has more frames with faces than frames")
+    if video.frames < 1 or not 1 <= min(video.width, video.height) <= max(video.width, video.height) <= LONGEST:
+        raise ValueError(f"{video.name} has no frame, or frames of {video.width} x {video.height} pixels")
     return video
 
 
@@ -180,8 +195,8 @@ def _digest(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> float:
+def _number(text: str, above: float, below: float) -> float:
     numbers = parse_numbers(text)
-    if numbers is None or len(numbers) != 1 or not 0 <= numbers[0] < math.inf:
+    if numbers is None or len(numbers) != 1 or not above < numbers[0] < below:
         raise ValueError(f"{text[:60]!r} is no rate or duration")
     return float(numbers[0])

@@ -65,7 +65,9 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
         except VideoError as error:
             wrong.append(str(error))
             continue
-        if "," in name or not is_relative(name) or not name.isprintable() or name != name.strip():
+        place = str(path.resolve())
+        strange = not place.isprintable() or name != name.strip() or place != place.strip()
+        if strange or "," in name or not is_relative(name):
             wrong.append(f"{path}: a video's name stands in lists with commas. Rename the file to letters and digits.")
         elif before is not None and Path(before.file).resolve() != path.resolve():
             wrong.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,16 @@ def videos_csv(folder: Path) -> None:
     """The table of prepare.py faces, as it is written."""
     from videos.folder import Finished, write_finished
 
+    known = len(fields(Finished)) > 10  # not to an earlier version
     videos = {
-        name: Finished(name, f"/videos/{name}.mp4", 90 + place, 70, 5, fps, 640, 480, announced, 12.5)
-        for place, (name, fps, announced) in enumerate((("a", 30.0, 91), ("b 2", 29.97, None), ("ü", None, 92)))
+        name: Finished(name, f"/videos/{name}.mp4", 90 + place, 70, 5, fps, 640, 480, announced, 12.5, *known * file)
+        for place, (name, fps, announced, file) in enumerate(
+            (
+                ("a", 30.0, 91, (2, 31415, "0f" * 32)),
+                ("b 2", 29.97, None, (0, 5_000_000_000, "31" * 32)),
+                ("ü", None, 92, (None, None, None)),
+            )
+        )
     }
     (folder / "faces").mkdir(parents=True)
     write_finished(folder / "faces", videos)

@@ -119,7 +119,11 @@ def _partition(path: Path) -> Any:
 def _videos_csv(path: Path) -> Any:
     from videos.folder import read_finished
 
-    return sorted([name, *list(vars(video).values())[1:]] for name, video in read_finished(path.parent).items())
+    found = {name: list(vars(video).values())[1:] for name, video in read_finished(path.parent).items()}
+    # an earlier version knows nothing of what comes after the first ten
+    return sorted(
+        [name, *(row if any(value is not None for value in row[9:]) else row[:9])] for name, row in found.items()
+    )
 
 
 def _postprocess(path: Path) -> Any:

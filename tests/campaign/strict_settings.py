@@ -26,7 +26,13 @@ FINISHED = (
     "height",
     "announced",
     "seconds",
+    "lost",
+    "size",
+    "sha256",
 )
+EARLIER = FINISHED[:10]
+"""What was written before the others were."""
+
 UNIT_NAMES = [f"au{unit}" for unit in UNITS]
 STORE = {
     "network": str,
@@ -139,8 +145,12 @@ def finished_videos(folder: Path) -> list[list[Any]]:
         header, *rows = csv.reader(lines_of(path), strict=True)
     except (csv.Error, ValueError) as error:
         raise RefusedError(f"no table: {error}") from error
-    header, *rows = [row if any(row[len(FINISHED) :]) else row[: len(FINISHED)] for row in (header, *rows)]
-    if sorted(header) != sorted(FINISHED) or not all(len(row) == len(header) for row in rows if row):
+    while header and not header[-1]:
+        header.pop()
+    rows = [row if any(row[len(header) :]) else row[: len(header)] for row in rows]
+    if sorted(header) not in (sorted(FINISHED), sorted(EARLIER)) or not all(
+        len(row) == len(header) for row in rows if row
+    ):
         raise RefusedError("unknown columns")
     found = [_finished({key: text.strip(" ") for key, text in zip(header, row, strict=True)}) for row in rows if row]
     if len({row[0] for row in found}) < len(found):
@@ -150,15 +160,23 @@ def finished_videos(folder: Path) -> list[list[Any]]:
 
 def _finished(row: dict[str, str]) -> list[Any]:
     counts = [whole(row[key]) for key in ("frames", "frames_with_face", "frames_with_others_only")]
-    if counts[1] + counts[2] > counts[0] or counts[0] < 1:
+    lost = whole(row["lost"]) if row.get("lost") else None
+    if counts[1] + counts[2] + (lost or 0) > counts[0] or counts[0] < 1:
         raise RefusedError(f"impossible counts: {counts}")
     fps = number(row["fps"]) if row["fps"] else None
     seconds = number(row["seconds"])
     sides = [whole(row["width"], 10**5), whole(row["height"], 10**5)]
-    if (fps is not None and not 0 < fps < 1e4) or not 0 <= seconds < 1e9 or min(sides) < 1:
+    if (fps is not None and not 0 < fps < 1e6) or not 0 <= seconds < 1e9 or min(sides) < 1:
         raise RefusedError("no video has these")
     announced = whole(row["announced"]) if row["announced"] else None
-    return [name(row["name"]), word(row["file"]), *counts, fps, *sides, announced, seconds]
+    size = whole(row["size"], 2**63) if row.get("size") else None
+    digest = row.get("sha256") or None
+    if digest is not None and re.fullmatch("[0-9a-f]{64}", digest) is None:
+        raise RefusedError(f"no SHA-256: {digest!r}")
+    later = [lost, size, digest]
+    if later == [None, None, None]:  # as an earlier version knows them
+        later = []
+    return [name(row["name"]), word(row["file"]), *counts, fps, *sides, announced, seconds, *later]
 
 
 def config(path: Path) -> dict[str, Any]:

@@ -128,13 +128,19 @@ def test_frame_counts_and_partitions(tmp_path: Path) -> None:
 
 
 def test_finished_videos(tmp_path: Path) -> None:
-    header, row = ",".join(strict_settings.FINISHED), "a,/videos/a.mp4,9,5,2,29.97,64,48,,1.5"
+    header, row = ",".join(strict_settings.FINISHED), f"a,/videos/a.mp4,9,5,2,29.97,64,48,,1.5,1,7,{'0f' * 32}"
     (tmp_path / "videos.csv").write_text(f"{header}\n{row}\n")
-    assert strict_settings.finished_videos(tmp_path) == [["a", "/videos/a.mp4", 9, 5, 2, 29.97, 64, 48, None, 1.5]]
+    read = ["a", "/videos/a.mp4", 9, 5, 2, 29.97, 64, 48, None, 1.5, 1, 7, "0f" * 32]
+    assert strict_settings.finished_videos(tmp_path) == [read]
+    earlier = "".join(f"{line.rsplit(',', 3)[0]}\n" for line in (header, row))
+    (tmp_path / "videos.csv").write_text(earlier)
+    assert strict_settings.finished_videos(tmp_path) == [read[:10]]
     for faulty in (
         row.replace("9,5", "9,8"),
         row.replace("a,", "..,", 1),
         row.replace("29.97", "nan"),
+        row.replace(",1,7,", ",3,7,"),
+        row.replace("0f", "0g"),
         f"{row}\n{row}",
     ):
         (tmp_path / "videos.csv").write_text(f"{header}\n{faulty}\n")

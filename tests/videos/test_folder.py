@@ -10,7 +10,7 @@ import pytest
 from videos.decoding import VideoError
 from videos.folder import SETTINGS, VIDEOS, Finished, open_folder, read_finished, record_settings, write_finished
 
-DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5, 2, 5_000_000_000, "0f" * 32)
+DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5, 1, 5_000_000_000, "0f" * 32)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -31,9 +31,11 @@ def test_a_row_of_an_earlier_version_says_nothing_of_the_file(tmp_path: Path) ->
         ("\nv,", "\n../v,"), ("\nv,", "\n/etc/v,"), ("\nv,", "\na/b,"), ("\nv,", "\n.v,"), ("\nv,", "\n,"),
         (",9,", ",9_0,"), (",9,", ",-9,"), (",9,", "," + "9" * 20 + ","), (",9,", ",٩,"), (",9,", ","),
         ("29.97", "nan"), ("29.97", "1e999"), ("1.5", "1.5,7"), ("/videos/v", '"/videos/v'),
-        ("name", "nom"), (",1.5", ""), (",2,5000000000", ",-1,5000000000"), (",50", ",5e"),
-        (",0f0f", ",0F0f"), (",0f0f", ",0f"), ("v,/videos/v.mp4,9,7,1,29.97,640,480,,1.5,2,5000000000,", "v,"),
-        (",9,7,", ",9,9,"),
+        ("name", "nom"), (",1.5", ""), (",1,5000000000", ",-1,5000000000"), (",50", ",5e"),
+        (",0f0f", ",0F0f"), (",0f0f", ",0f"), ("v,/videos/v.mp4,9,7,1,29.97,640,480,,1.5,1,5000000000,", "v,"),
+        (",9,7,", ",9,9,"), (",1,50", ",2,50"), (",640", ",0"), (",640", ",640640"), (",29.97", ",9000000"),
+        (",9,7,1", ",0,0,0"), ("/v.mp4", "/v\0.mp4"), ("/v.mp4", "/v.mp4 "),
+        ("\nv,", "\n v,"), ("/v.mp4", "/v\r.mp4"), ("lost", "last"), ("sha256", "sha256,more"),
     ],
 )  # fmt: skip
 def test_a_damaged_row_is_an_error_that_names_the_file(tmp_path: Path, old: str, new: str) -> None:
