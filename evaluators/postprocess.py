@@ -20,7 +20,7 @@ from evaluators.stored import SettingsError, searched_on, write_stored
 from evaluators.table import FrameList, LabelledFrames, Table, check_same_list
 from evaluators.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.timeline import check_videos
-from evaluators.unseen import LabelMeans, check_unseen, resolve_fallback, with_fallback
+from evaluators.unseen import LabelMeans, check_fallback, check_unseen, resolve_fallback, with_fallback
 
 SEARCH: Final = "search"
 """The word that asks for a search of the weights."""
@@ -82,6 +82,7 @@ class PostProcess:
         checks: list[Callable[[], object]] = [
             lambda: _one_of("blend", settings.blend, SPACES),
             lambda: _one_of("missing", settings.missing, (None, *FILLS)),
+            lambda: check_fallback(settings.fallback),
             lambda: _one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
             lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
             lambda: _check_used(settings),

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.labels import AU_NAMES
+from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import TASKS
 from evaluators.stored import SettingsError
 from evaluators.table import FrameList, LabelArrays, Table, TableError, some_rows
@@ -88,6 +88,23 @@ def resolve_fallback(given: Any, expressions: Sequence[str]) -> LabelMeans:
         return checked_means(values, expressions)
     except ValueError as error:
         raise SettingsError(f"postprocess.fallback: {error}. For example {_example(TASKS, expressions)}") from error
+
+
+def check_fallback(given: Any) -> None:
+    """Check ``postprocess.fallback`` before it is known which expressions there are.
+
+    Raises:
+        SettingsError: it fits none of the class lists.
+    """
+    errors = []
+    for expressions in (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES)):
+        try:
+            resolve_fallback(given, expressions)
+        except SettingsError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
 
 
 def with_fallback(table: Table, given: Any) -> Table:

@@ -160,7 +160,7 @@ def test_the_means_of_a_blend_are_those_of_the_tables_that_know_some():
         ({"action_units": -0.5}, "no numbers from 0 to 1"),
         ({"action_units": [True] * 12}, "no numbers from 0 to 1"),
         ({"expression": 0}, "not 8 numbers"),
-        ({"expression": "contempt"}, "expression is contempt"),
+        ({"expression": "calm"}, "expression is calm"),
         ({"expression": [float("nan")] * 8}, "no numbers from 0 to 1"),
     ],
 )
@@ -168,8 +168,16 @@ def test_values_that_cannot_be(given, message):
     table = empty_table()
     with pytest.raises(SettingsError, match=rf"^postprocess\.fallback: .*{message}.*'postprocess\.fallback={{"):
         PostProcess(fallback=given).check_unseen(table, table.null, {}, table.tasks, table.expressions)
+    assert "postprocess.fallback: " in PostProcess.problems({"fallback": given})[0]
     with pytest.raises(TableError, match=r"1\.parquet: label_means in its metadata is damaged: "):
         fill_unseen(empty_table(means=given))
+
+
+def test_a_class_of_another_list_is_told_when_the_classes_are_known():
+    given, table = {"expression": "contempt"}, empty_table()
+    assert PostProcess.problems({"fallback": given}) == []
+    with pytest.raises(SettingsError, match="expression is contempt, not 8 numbers"):
+        PostProcess.of({"fallback": given}).check_unseen(table, table.null, {}, table.tasks, table.expressions)
 
 
 def test_the_example_has_a_class_of_the_list():
