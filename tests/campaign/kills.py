@@ -152,7 +152,8 @@ def _store(folder: Path) -> Any:
 
 
 def _videos(folder: Path) -> Any:
-    finished = [row[:-1] for row in strict_settings.finished_videos(folder / "faces")]  # seconds differ
+    rows = strict_settings.finished_videos(folder / "faces")
+    finished = [[*row[:9], *row[10:]] for row in rows]  # seconds differ
     return [finished, _hashes(folder / "faces", "cropped/*/*.jpg"), _hashes(folder / "faces", "frames.txt")]
 
 
