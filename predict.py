@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import hydra
 import numpy as np
@@ -88,7 +88,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
     yield from limit_errors(plain["trainer"])
     if plain["splits"] == []:
-        yield "splits=[]: give some"
+        yield f"splits=[]: give some of {', '.join(get_args(Split))}"
     if "images" not in plain["data"]:
         yield "data: features are of videos, or of photographs in Aff-Wild2's layout: give data=affwild2_…"
 

@@ -293,7 +293,7 @@ def test_heads_refuse_the_store_of_another_network(
     ("override", "message"),
     [
         ("splits=[]", r"splits=\[\]: give some of train, val, test"),
-        ("dtype=float64", "dtype=float64: give one of float16, float32"),
+        ("dtype=float64", "dtype is 'float64', but must be float16 or float32"),
     ],
 )
 def test_settings_are_checked_first(
@@ -307,7 +307,10 @@ def test_settings_are_checked_first(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.network.heads.valence_arousal.input=scores", "scores: there are embedding, logits, logits_va, concat"),
+        (
+            "model.network.heads.valence_arousal.input=scores",
+            "input is 'scores', but must be embedding or logits or logits_va or concat",
+        ),
         ("model.network.heads.valence_arousal=null", "model.network.heads has none; give some of"),
         ("data.store=nowhere", "nowhere/store.json: no such file"),
         ("data.train_splits=[test]", r"data.train_splits is \['test'\]"),

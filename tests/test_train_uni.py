@@ -147,7 +147,7 @@ def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: P
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("submission_task=mtl", "submission_task=mtl: give one of va, expr, au"),
+        ("submission_task=mtl", "submission_task is 'mtl', but must be va or expr or au or null"),
         ("submission_per_video=true", "submission_per_video=true is for the uni-task challenges"),
     ],
 )

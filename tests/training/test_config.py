@@ -70,6 +70,13 @@ def test_every_wrong_key_and_value_in_a_target_is_told_with_its_key() -> None:
     assert "data.rooot" in message
 
 
+def test_a_value_inside_a_mapping_is_named() -> None:
+    heads = {"expression": {"input": "embedding", "hidden": 0}, "action_units": None}
+    node = {"_target_": "emotieffnet.heads.Heads", "features": {}, "heads": heads}
+    with pytest.raises(ConfigError, match=r"heads\.expression\.hidden is 0, but must be int >= 1 or null"):
+        check_targets({"network": node}, MODEL_TARGETS)
+
+
 def test_every_number_of_ours_has_a_range() -> None:
     bare = [
         f"{target}: {name}"
