@@ -283,7 +283,7 @@ def test_training_with_two_processes(faces: Path, tmp_path: Path) -> None:
         "trainer.devices=2", "trainer.max_epochs=2", f"paths.output_dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "deprecated" not in done.stdout
+    assert "broadcast_buffers" not in done.stdout
     (folder,) = (tmp_path / "emma").iterdir()
     logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     best = max(line["val/score"] for line in logged if "val/score" in line)
