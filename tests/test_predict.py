@@ -20,7 +20,6 @@ from backbones.preprocessing import IMAGENET
 from datamodules.pictures import read_image
 from datamodules.store import FeatureStore, StoreError
 from datamodules.transforms import EvalTransform
-from evaluators.table import TableError
 from predict import predict
 from rendering.uni import render_uni
 from tests.conftest import SMALL
@@ -351,7 +350,7 @@ def test_labels_of_another_data_set_are_chosen_on_the_command_line(store: Path, 
         check_command_line("automl", [f"data.store={store}", "data@data.labels=affwild2"])
 
 
-def test_a_list_with_an_unknown_video_has_null_rows_and_no_submission(
+def test_an_unknown_video_has_null_rows_and_is_submitted_as_the_training_labels_are(
     videos: Path, store: Path, tmp_path: Path, checkpoint: Path
 ) -> None:
     known = sorted(crops(videos, "validation"))[:5]
@@ -364,6 +363,8 @@ def test_a_list_with_an_unknown_video_has_null_rows_and_no_submission(
     evaluate_here(*arguments, f"paths.run_dir={tmp_path}/scored")
     table = pq.read_table(tmp_path / "scored" / "predictions" / "test.parquet")
     assert np.flatnonzero(table["valence"].is_null().to_numpy()).tolist() == [5, 6]
-    with pytest.raises(TableError, match="nowhere"):
-        evaluate_here(*arguments, f"submission={tmp_path}/p.txt", f"paths.run_dir={tmp_path}/submitted")
-    assert not (tmp_path / "p.txt").exists()
+    evaluate_here(*arguments, f"submission={tmp_path}/p.txt", f"paths.run_dir={tmp_path}/submitted")
+    means = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt")["label_means"]["valence_arousal"]
+    said = ",".join(f"{value:.4f}" for value in means)
+    last = (tmp_path / "p.txt").read_text().splitlines()[-2:]
+    assert last == [f"nowhere/0000{frame}.jpg,{said}" for frame in (1, 2)]
