@@ -100,8 +100,8 @@ def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
     elif isinstance(node, Mapping):
         for name, value in node.items():
             below = f"{key}.{name}" if key else str(name)
-            if not isinstance(name, str):
-                yield f"{below}: a key that is no word"
+            if not isinstance(name, str) or not name.isprintable():
+                yield f"{below!r}: a key that is no word"
             elif str(name).startswith("_") and str(name).endswith("_") and name != "_target_":
                 yield f"{below}: there is no such key, only _target_"
             else:

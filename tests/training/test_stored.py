@@ -192,6 +192,8 @@ def test_code_beside_a_checkpoint_is_never_imported(
         ("[" * 3000 + "]" * 3000, "not the configuration of a run"),
         ("a: " + "[" * 40 + "]" * 40, "nested more than"),
         ("a: 2026-01-01\nb: ${x}\n", "a stored configuration is resolved"),
+        ("a: 1\n\ufeffb: 2\n", "a key that is no word"),
+        ("a: 1\n2: 2\n", "a key that is no word"),
         ("a: \0\n", "not the configuration of a run"),
         ("x" * (1 << 20) + "y", "bytes"),
     ],
