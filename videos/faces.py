@@ -11,22 +11,22 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
-from filelock import FileLock, Timeout
 from rich.progress import track
 
+from affect.files import LockedError, locked
 from affect.names import below
 from datamodules.computed import image_file
 from videos.decoding import Container, Image, Picture, VideoError, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (
     IMAGES,
-    LOCK,
     Finished,
     open_folder,
     read_finished,
@@ -88,12 +88,11 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
     """
     recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
     open_folder(folder)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise VideoError(f"{folder}: another process is writing to it. Wait for it, or give another --out.") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, "folder of faces"))
+        except LockedError as error:
+            raise VideoError(str(error)) from error
         record_settings(folder, recorded)
         finished = read_finished(folder)
         files = find_videos(videos)
@@ -116,8 +115,6 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
                 shutil.rmtree(made.parent)
             yield finished[name]
         write_frames(folder, finished)
-    finally:
-        lock.release()
 
 
 def cut(image: Image, square: Array, settings: CropSettings) -> Image:

@@ -23,7 +23,6 @@ IMAGES: Final = "cropped"
 SETTINGS: Final = "faces.json"
 VIDEOS: Final = "videos.csv"
 FRAMES: Final = "frames.txt"
-LOCK: Final = ".lock"
 
 LONGEST: Final = 100_000
 """Side of a frame, px."""
