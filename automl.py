@@ -11,25 +11,26 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
+from affect.batch import Batch
+from affect.errors import CheckpointError
+from affect.hints import key_errors
+from affect.labels import UniTask
+from affect.preprocessing import IMAGENET
 from affect.ranges import Count
-from backbones.preprocessing import IMAGENET
 from datamodules.base import Split
-from datamodules.features import FeaturesDataModule, usable
-from datamodules.labels import Batch, UniTask
-from datamodules.store import rows_by_video
-from emotieffnet.automl import AutoML, AutoMLSettings, Task, fit, require
-from emotieffnet.heads import Inputs
-from evaluators.postprocess import PostProcess
+from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.unseen import KNOWN, label_means
 from evaluators.submission import check_destination, write_uni_submission
 from evaluators.table import table_of_rows
-from evaluators.unseen import KNOWN, label_means
-from training.assembly import absolute_data, build_data
-from training.building import key_errors
-from training.checkpoints import CheckpointError
-from training.config import check_command_line, described_features, literal_paths
-from training.ending import clear_errors
-from training.run import Run, opened_run
-from training.scoring import report
+from features.datamodule import FeaturesDataModule, usable
+from features.store import rows_by_video
+from heads.automl import AutoML, AutoMLSettings, Task, fit, require
+from heads.network import Inputs
+from runs.assembly import absolute_data, build_data
+from runs.config import check_command_line, described_features, literal_paths
+from runs.ending import clear_errors
+from runs.folder import Run, opened_run
+from runs.scoring import report
 
 TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expression", "au": "action_units"}
 

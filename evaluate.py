@@ -11,24 +11,25 @@ from typing import Any, TypedDict
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from affect.errors import ConfigError
+from affect.hints import key_errors
+from affect.labels import UniTask
+from affect.preprocessing import IMAGENET
 from affect.ranges import Positive, Whole
-from backbones.preprocessing import IMAGENET
 from backbones.weights import file_sha256
 from datamodules.base import Split
-from datamodules.labels import UniTask
-from evaluators.blending import check_tables
-from evaluators.postprocess import PostProcess, Processed
+from evaluators.postprocess.blending import check_tables
+from evaluators.postprocess.chain import PostProcess, Processed
 from evaluators.predictions import read_table
 from evaluators.submission import check_destination, write_submission, write_uni_submission
-from training.assembly import absolute_data, build_data, build_trainer
-from training.building import key_errors
-from training.checkpoints import load_module
-from training.config import ConfigError, check_command_line, literal_paths
-from training.ending import clear_errors
-from training.limits import limit_errors
-from training.run import Run, checkpoint_of, opened_run
-from training.scoring import predict_table, report
-from training.stored import data_of_run
+from runs.assembly import absolute_data, build_data, build_trainer
+from runs.checkpoints import load_module
+from runs.config import check_command_line, literal_paths
+from runs.ending import clear_errors
+from runs.folder import Run, checkpoint_of, opened_run
+from runs.limits import limit_errors
+from runs.scoring import predict_table, report
+from runs.stored_config import data_of_run
 
 
 def evaluate(config: DictConfig) -> None:

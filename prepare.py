@@ -11,8 +11,8 @@ from pathlib import Path
 from backbones.files import INSTALL, fetch, local_path, weights_folder
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError, file_sha256
-from datamodules.store import StoreError, problems
-from training.ending import clear_errors
+from features.store import StoreError, problems
+from runs.ending import clear_errors
 from videos.faces import CropSettings, extract_faces
 from videos.folder import FRAMES, IMAGES, Finished
 
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
     _add_faces(command.add_parser("faces", help="cut the main face out of every frame of videos (extra: video)"))
     of_store = command.add_parser("store", help="check every file of a feature store against its checksum")
-    of_store.add_argument("folder", type=Path, metavar="FOLDER", help="store= of predict.py")
+    of_store.add_argument("folder", type=Path, metavar="FOLDER", help="store= of extract.py")
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)

@@ -15,25 +15,26 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LambdaCallback
 
+from affect.errors import CheckpointError, ConfigError
+from affect.hints import key_errors
 from affect.ranges import Positive, Range
 from backbones.weights import file_sha256
-from evaluators.postprocess import PostProcess
+from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.unseen import label_means
 from evaluators.predictions import read_table
 from evaluators.report import read_records
-from evaluators.unseen import label_means
-from training.assembly import absolute_data, build_data, build_module, build_trainer
-from training.building import key_errors
-from training.checkpoints import CheckpointError, load_state, read_checkpoint, save_atomically
-from training.config import ConfigError, check_command_line, literal_paths
-from training.ending import clear_errors
-from training.limits import ValidatedEnd, limit_errors
+from runs.assembly import absolute_data, build_data, build_module, build_trainer
+from runs.checkpoints import load_state, read_checkpoint, save_atomically
+from runs.config import check_command_line, literal_paths
+from runs.ending import clear_errors
+from runs.folder import Run, is_first_process, is_own, opened_run, run_folder
+from runs.limits import ValidatedEnd, limit_errors
+from runs.resuming import model_checkpoints, restoring
+from runs.scoring import predict_table, report, report_losses, validate
+from runs.slurm import check_leftovers, queued_again, this_start
+from runs.stored_config import stored_config
+from runs.sweep_jobs import run_job
 from training.module import MONITOR, AffectModule
-from training.resuming import model_checkpoints, restoring
-from training.run import Run, is_first_process, is_own, opened_run, run_folder
-from training.scoring import predict_table, report, report_losses, validate
-from training.slurm import check_leftovers, queued_again, this_start
-from training.stored import stored_config
-from training.sweep_jobs import run_job
 
 
 def train(config: DictConfig, resume: Path | None = None) -> float:

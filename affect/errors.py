@@ -24,3 +24,11 @@ class ConfigError(UserError):
     def __init__(self, errors: Sequence[str], where: str = "the configuration") -> None:
         lines = "\n".join(f"  - {error}" for error in errors)
         super().__init__(f"{len(errors)} error{'s' * (len(errors) > 1)} in {where}:\n{lines}")
+
+
+class DataError(UserError):
+    """Files of a data set that cannot be used; the message names the file, the line and the mend."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be read or does not fit."""

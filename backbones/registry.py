@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from backbones.preprocessing import Preprocessing
-from datamodules.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS
+from affect.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS
+from affect.preprocessing import Preprocessing
 
 Kind = Literal["vit", "mae", "dan", "resnet18", "timm"]
 

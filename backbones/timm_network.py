@@ -11,7 +11,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from backbones.preprocessing import IMAGENET, Interpolation, Normalize, Preprocessing
+from affect.preprocessing import IMAGENET, Interpolation, Preprocessing
+from backbones.normalize import Normalize
 from backbones.weights import WeightsError, load_weights
 
 

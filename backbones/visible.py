@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbones.preprocessing import Interpolation
-from datamodules.labels import Augmentation
+from affect.batch import Augmentation
+from affect.preprocessing import Interpolation
 
 _GREY: Final = (0.299, 0.587, 0.114)
 _NO_JITTER: Final = (1.0, 1.0, 1.0, 0.0)  # the last four columns of an augmentation
@@ -32,7 +32,7 @@ def visible_patches(
 
     Args:
         image: (B, 3, S, S) uint8 faces as they are stored.
-        augmentation: (B, 8) float32, columns as in ``datamodules.labels.Augmentation``.
+        augmentation: (B, 8) float32, columns as in ``affect.batch.Augmentation``.
         keep: (B, K) int64 patches, row by row from the top left of the augmented image.
         image_size: side of the augmented image, px.
         patch_size: side of a patch, px.

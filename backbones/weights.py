@@ -20,9 +20,10 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from affect.preprocessing import IMAGENET, Preprocessing
 from backbones.files import fetch
+from backbones.normalize import Normalize
 from backbones.onnx import onnx_classifier, onnx_state
-from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
 from backbones.registry import REGISTRY, Kind, WeightsEntry
 from backbones.state import WeightsError, check_finite, file_sha256, load_state, some
 

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from affect.batch import AffectLogits
+from affect.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
+from affect.preprocessing import Interpolation
 from affect.ranges import Count, Dropped
-from backbones.preprocessing import Interpolation
 from backbones.timm_network import PooledNetwork, build_timm, feature_size
-from datamodules.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
-from losses.multitask import AffectLogits
 
 Task = Literal["expression", "action_units", "valence_arousal"]
 EXPRESSION_SETS = {"abaw": EXPRESSIONS, "lsd": LSD_EXPRESSIONS}
@@ -90,7 +90,7 @@ class Baseline(PooledNetwork):
         return tuple(name for task in self.sizes for name in names[task])
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (B, F) and the scores of them (B, O); see ``training.extraction.Embedder``."""
+        """Pooled features (B, F) and the scores of them (B, O); see ``features.extraction.Embedder``."""
         features = self.features(image)
         return features, self.head(features)
 

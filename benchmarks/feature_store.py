@@ -3,7 +3,7 @@
     python -m benchmarks.feature_store [--frames 20000 100000] [--rounds 3] [--json FILE]
 
 1280 features and 10 scores per frame, in batches of 96, videos of 2,500 frames. Reading is what heads do: one epoch of
-shuffled batches of 1024. Ours keeps half precision, as predict.py does, the plain way float32, as published. Each
+shuffled batches of 1024. Ours keeps half precision, as extract.py does, the plain way float32, as published. Each
 measurement is a process of its own, the two take turns; memory is the peak of the process less that of an idle one.
 """
 
@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.reference import feature_store as plain
-from datamodules.features import FeatureBatches
-from datamodules.store import FeatureStore, PartWriter, Places, StoreInfo, open_store
 from evaluators.report import aligned
+from features.datamodule import FeatureBatches
+from features.store import FeatureStore, PartWriter, Places, StoreInfo, open_store
 
 EMBEDDING, SCORES, BATCH, VIDEO = 1280, 10, 96, 2500
 INFO: Final = StoreInfo("benchmark", "0" * 64, EMBEDDING, tuple(f"s{n}" for n in range(SCORES)), "cropped", 224)
@@ -45,7 +45,7 @@ def batches(frames: int) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.fl
 
 
 def write_store(root: Path, frames: int) -> None:
-    """As ``training.extraction`` writes."""
+    """As ``features.extraction`` writes."""
     open_store(root, INFO)
     writer, current = None, ""
     for video, numbers, embedding, scores in batches(frames):
@@ -60,7 +60,7 @@ def write_store(root: Path, frames: int) -> None:
 
 
 def read_store(root: Path, frames: int) -> None:
-    """As ``datamodules.features`` reads an epoch."""
+    """As ``features.datamodule`` reads an epoch."""
     store = FeatureStore(root)
     places = store.find(
         [f"video{row // VIDEO:04d}" for row in range(frames)], np.arange(frames, dtype=np.int64) % VIDEO + 1

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.frames import unlabelled
 from backbones.masks import kept_patches
-from backbones.preprocessing import Normalize
+from backbones.normalize import Normalize
 from backbones.visible import visible_patches
 from benchmarks.machine import machine, print_machine
 from benchmarks.reference import input_pipeline as reference
-from datamodules.annotations import unlabelled
-from datamodules.faces import FaceDataset, Sample
+from datamodules.loading import FaceDataset, Sample
 from datamodules.pictures import decode_image
 from datamodules.transforms import SampledTransform, TrainTransform
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from benchmarks.machine import machine, print_machine
 from benchmarks.reference import mae_step, masked_step
 from benchmarks.training_step import Step, configure, measure, random_batch, step_since
-from training.config import automatic_precision
-from training.ending import clear_errors
+from runs.config import automatic_precision
+from runs.ending import clear_errors
 
 RATIOS: Final = (0.0, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95)
 

@@ -14,40 +14,26 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from affect.frames import Frames
+from affect.labels import EXPRESSIONS
 from benchmarks.machine import machine, print_machine
 from benchmarks.reference import postprocessing as plain
-from datamodules.labels import EXPRESSIONS
+from evaluators.postprocess.smoothing import smooth_many
+from evaluators.postprocess.thresholds import best_f1
 from evaluators.predictions import score_table
-from evaluators.smoothing import smooth_many
 from evaluators.table import Table
-from evaluators.thresholds import best_f1
 
 HALF_WIDTHS: Final = (1, 5, 10, 25, 50, 100, 200)
 
 SIZES: Final = {"valence_arousal": (376_323, 76), "expression": (280_532, 70), "action_units": (445_836, 105)}
 """Frames and videos of the validation sets, as the notebook of the EmotiEffNet paper prints them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """A list of frames with labels of every task, as the evaluators ask for it."""
-
-    video: list[str]
-    frame: NDArray[np.int64]
-    image: list[str]
-    valence_arousal: NDArray[np.float32]
-    expression: NDArray[np.int64]
-    action_units: NDArray[np.float32]
-    files: Mapping[str, str]
 
 
 class Ways(NamedTuple):
@@ -57,7 +43,7 @@ class Ways(NamedTuple):
     plain: Callable[[], Any]
 
 
-def make(task: str, share: float = 1.0) -> tuple[Table, Labelled]:
+def make(task: str, share: float = 1.0) -> tuple[Table, Frames]:
     """Return a table of one task without holes, and labels that it agrees with to some degree.
 
     Args:
@@ -79,7 +65,7 @@ def make(task: str, share: float = 1.0) -> tuple[Table, Labelled]:
         "expression": np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
         "action_units": 1 / (1 + np.exp(-random.standard_normal((rows, 12)) - 2 * (units - 0.5))),
     }
-    labelled = Labelled(names, frame, names, affect, expression, units, {})
+    labelled = Frames(names, frame, names, affect, expression, units, {})
     table = Table(names, frame, names, {task: predictions[task].astype(np.float32)}, EXPRESSIONS, {}, task)
     return table, labelled
 
@@ -103,7 +89,7 @@ def cases(share: float) -> dict[str, Ways]:
     return made
 
 
-def _smoothing(table: Table, labels: Labelled, task: str) -> Ways:
+def _smoothing(table: Table, labels: Frames, task: str) -> Ways:
     starts = np.flatnonzero(np.append(True, np.diff(labels.frame) != 1))
     videos = np.split(table.predictions[task].astype(np.float64), starts[1:])
     return Ways(
@@ -112,7 +98,7 @@ def _smoothing(table: Table, labels: Labelled, task: str) -> Ways:
     )
 
 
-def _scores(table: Table, labels: Labelled, task: str) -> Ways:
+def _scores(table: Table, labels: Frames, task: str) -> Ways:
     score: Any = {
         "valence_arousal": plain.valence_arousal_score,
         "expression": plain.expression_score,

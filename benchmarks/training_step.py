@@ -29,12 +29,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
+from affect.batch import Batch
+from affect.labels import ACTION_UNITS, LSD_EXPRESSIONS
 from benchmarks.machine import machine, print_machine
-from datamodules.labels import ACTION_UNITS, LSD_EXPRESSIONS, Batch
-from training.assembly import build_module
-from training.building import build
-from training.config import CONFIG_DIR, check_command_line, resolve
-from training.ending import clear_errors
+from runs.assembly import build_module
+from runs.building import build
+from runs.config import CONFIG_DIR, check_command_line, resolve
+from runs.ending import clear_errors
 from training.module import Module
 
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}

@@ -8,13 +8,14 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from affect.batch import Batch, Predictions
+from affect.errors import ConfigError
+from affect.labels import LSD_EXPRESSIONS
 from affect.ranges import Count, Dropped, NotNegative, Positive
 from backbones.masks import kept_patches
 from cotex.network import CoTEX
-from datamodules.labels import LSD_EXPRESSIONS, Batch
-from evaluators.metrics import AffectScores, Predictions
+from evaluators.metrics import AffectScores
 from losses.divergence import cotex_loss, js_divergence
-from training.config import ConfigError
 from training.module import AffectModule
 from training.optimisation import plain_groups, scaled_lr, vit_groups, warmup_cosine_scheduler
 

@@ -11,12 +11,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from affect.labels import LSD_EXPRESSIONS
+from affect.preprocessing import Interpolation
 from affect.ranges import Count, Dropped
-from backbones.preprocessing import Interpolation, Normalize
+from backbones.normalize import Normalize
 from backbones.visible import visible_patches
 from backbones.vit import ViT, build_vit
 from backbones.weights import WeightsError
-from datamodules.labels import LSD_EXPRESSIONS
 
 
 class CoTEX(nn.Module):

@@ -8,14 +8,15 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from affect.batch import Batch, Predictions
+from affect.errors import ConfigError
+from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
 from affect.ranges import NotNegative, Positive
-from backbones.preprocessing import Normalize
+from backbones.normalize import Normalize
 from dan.network import DAN
-from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, Batch
-from evaluators.metrics import AffectScores, Predictions
+from evaluators.metrics import AffectScores
 from losses.attention import AffinityLoss, partition_loss
 from losses.partial import expression_loss
-from training.config import ConfigError
 from training.module import AffectModule
 
 

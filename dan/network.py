@@ -12,10 +12,11 @@ import torch
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
+from affect.labels import AFFECTNET_EXPRESSIONS
+from affect.preprocessing import IMAGENET, Interpolation
 from affect.ranges import Count
-from backbones.preprocessing import IMAGENET, Interpolation, Normalize
+from backbones.normalize import Normalize
 from backbones.weights import load_weights
-from datamodules.labels import AFFECTNET_EXPRESSIONS
 
 
 class DAN(nn.Module):
@@ -81,7 +82,7 @@ class DAN(nn.Module):
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled trunk features (B, C) and scores (B, num_classes) of (B, 3, H, W) images, uint8 or 0..255.
 
-        See ``training.extraction.Embedder``. Unlike ``forward`` it normalises the images itself.
+        See ``features.extraction.Embedder``. Unlike ``forward`` it normalises the images itself.
         """
         logits, feature_map, _ = self(Normalize(self.preprocessing).to(image.device)(image))
         return feature_map.mean(dim=(2, 3)), logits

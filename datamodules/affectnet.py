@@ -8,14 +8,14 @@ from typing import Literal, Unpack
 
 import numpy as np
 
-from datamodules.affectnet_release import read_release
-from datamodules.annotations import Frames, unlabelled
+from affect.frames import Frames, unlabelled
+from affect.labels import AFFECTNET_FOLDERS
 from datamodules.base import Split
-from datamodules.class_folders import find_classes
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
-from datamodules.labels import AFFECTNET_FOLDERS
 from datamodules.listing import IMAGE_SUFFIXES, list_images
-from datamodules.lists import AnnotationError
+from datamodules.readers.affectnet import read_release
+from datamodules.readers.class_folders import find_classes
+from datamodules.readers.lists import AnnotationError
 
 
 class AffectNetDataModule(ExpressionDataModule):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack, get_args
 
-from datamodules.annotations import Frames
+from affect.computed import CropPaths
+from affect.frames import Frames
+from affect.labels import UniTask
 from datamodules.augmented import AugmentationOptions, AugmentedDataModule
 from datamodules.base import Split
-from datamodules.computed import CropPaths
-from datamodules.labels import UniTask
 from datamodules.uni_files import UniFiles
 
 

@@ -16,14 +16,15 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from affect.batch import Batch
+from affect.computed import CropPaths, take
+from affect.frames import BoolArray, Frames, IntArray
+from affect.labels import EXPRESSIONS
 from affect.ranges import Count, Whole
-from datamodules.annotations import BoolArray, Frames, IntArray
-from datamodules.computed import CropPaths, take
-from datamodules.faces import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
-from datamodules.labels import EXPRESSIONS, Batch
 from datamodules.links import Links
-from datamodules.lists import AnnotationError
+from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS
+from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import EvalTransform, Interpolation, Transform
 
 Split = Literal["train", "val", "test"]

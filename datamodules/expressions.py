@@ -7,10 +7,10 @@ from typing import Literal, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from affect.frames import Frames
+from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
 from affect.ranges import Probability
-from datamodules.annotations import Frames
 from datamodules.base import FaceDataModule, LoaderOptions
-from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
 from datamodules.transforms import DANTransform
 
 

@@ -1,231 +1,211 @@
-"""Faces on disk to batches: the dataset, and the sampler through which the epoch reaches the transforms.
-
-The sampler yields (epoch, row) pairs, so that the epoch travels with the index into whichever worker loads the row.
-"""
+"""Data module of faces without labels, for pre-training: CelebA, or any folder tree of images."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Annotated, Final, Literal, Unpack
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from datamodules.annotations import Frames, IntArray
-from datamodules.labels import Augmentation, Batch
-from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
-from datamodules.transforms import Image, Transform
+from affect.frames import Frames, unlabelled
+from affect.ranges import Probability, Range, Whole
+from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case
+from datamodules.readers.lists import AnnotationError, check_names, read_text
+from datamodules.transforms import EvalTransform, MAETransform
 
-_log = logging.getLogger(__name__)
-OnUnreadable = Literal["error", "skip"]
+PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
+"""Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
 
+PARTITION_HEADER: Final = ["image_id", "partition"]
+"""Header of that copy, whose rows have a comma."""
 
-class Sample(NamedTuple):
-    """One loaded row: its number and its transformed image, or None where that is missing or unreadable.
-
-    ``augmentation`` is what the transform leaves to the method, if anything; ``one_colour`` is true where all pixels of
-    the picture as it is stored are equal.
-    """
-
-    row: int
-    image: Image | None
-    augmentation: Augmentation | None = None
-    one_colour: bool = False
+_NUMBERS: Final[dict[Split, str]] = {"train": "0", "val": "1", "test": "2"}
 
 
-class FaceDataset(Dataset[Sample]):
-    """Listed frames and their images, indexed by (epoch, row).
+class FacesDataModule(FaceDataModule):
+    """All images below ``root``, whatever the folders: CelebA, Aff-Wild2's crops, a collection of one's own.
+
+    Where CelebA's partition file is found (or given), it splits the images by their names; otherwise a share of them
+    becomes the validation split, chosen by a hash of their paths, so that adding images moves none; where nothing is
+    trained, all are evaluated.
 
     Args:
-        frames: the split's list.
-        images: image file of each row, None where there is none.
-        transform: applied to each image.
-        on_unreadable: "error" raises where an image is missing or unreadable; "skip" leaves it out and gives its row in
-            ``Batch["unreadable"]``.
-        min_size: an image whose shorter side has fewer pixels counts as unreadable.
-        max_pixels: an image with more pixels counts as unreadable.
+        root: folder of the images, or several.
+        partition: CelebA's partition file, absolute or relative to a root; where None, PARTITIONS, if there is one.
+        val_share: share of the validation split, where there is no partition file.
+        val_by: what is chosen for the validation split: single ``image``s, or whole ``folder``s, so that frames of one
+            video are not on both sides.
+        square: crop images to the square in their middle, instead of changing their aspect.
+        min_size: images with a shorter side, px, are left out and counted.
+        cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
+        least_area: smallest share of the picture that a training crop has.
+        flip: probability of the horizontal flip.
+        **options: see ``FaceDataModule``.
+
+    Raises:
+        ValueError: a share outside (0, 1), or an unknown ``val_by``.
     """
+
+    needs_labels = False
 
     def __init__(
         self,
-        frames: Frames,
-        images: Sequence[Path | None],
-        transform: Transform,
-        on_unreadable: OnUnreadable = "error",
+        root: str | list[str],
         *,
-        min_size: int = 1,
-        max_pixels: int = MAX_PIXELS,
+        partition: str | None = None,
+        val_share: Annotated[float, Range(above=0, below=1)] = 0.02,
+        val_by: Literal["image", "folder"] = "image",
+        square: bool = True,
+        min_size: Whole = 1,
+        cache_dir: str | None = None,
+        least_area: Annotated[float, Range(above=0, most=1)] = 0.2,
+        flip: Probability = 0.5,
+        **options: Unpack[LoaderOptions],
     ) -> None:
-        self.frames = frames
-        self.images = images
-        self.transform = transform
-        self.on_unreadable = on_unreadable
-        self.min_size = min_size
-        self.max_pixels = max_pixels
-        self._valence_arousal = torch.from_numpy(frames.valence_arousal)
-        self._expression = torch.from_numpy(frames.expression)
-        self._action_units = torch.from_numpy(frames.action_units)
+        super().__init__(**options)
+        if not 0 < val_share < 1:
+            raise ValueError(f"data.val_share is {val_share}, expected a share above 0 and below 1")
+        if val_by not in ("image", "folder"):
+            raise ValueError(f"data.val_by is {val_by!r}, expected image or folder")
+        self.root = root
+        self.partition, self.val_share, self.val_by = partition, val_share, val_by
+        self.square, self.min_size = square, min_size
+        self.cache_dir = cache_dir
+        self.augmentation = {"least_area": least_area, "flip": flip}
+        self._files: list[tuple[Path, str]] | None = None
+        self._whole = False
 
-    def __len__(self) -> int:
-        return len(self.frames)
+    def evaluate_only(self) -> None:
+        """Take every image into every split, unless a partition file tells the splits apart."""
+        self._whole = True
 
-    def __getitem__(self, index: tuple[int, int]) -> Sample:
-        """Load one row.
+    def train_transform(self) -> MAETransform:
+        """Return the augmentation of masked autoencoding."""
+        return MAETransform(
+            image_size=self.image_size,
+            square=self.square,
+            interpolation=self.interpolation,
+            seed=self.seed,
+            **self.augmentation,
+        )
 
-        Args:
-            index: epoch and row, as ``RowSampler`` gives them.
+    def eval_transform(self) -> EvalTransform:
+        """Return the same without what is drawn."""
+        return EvalTransform(image_size=self.image_size, square=self.square, interpolation=self.interpolation)
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """List the images of a split, in the order of the roots and of their paths.
 
         Raises:
-            UnreadableImageError: ``on_unreadable`` is "error" and the image is missing or unreadable.
+            FileNotFoundError: a root or the partition file is missing.
+            AnnotationError: there is no image, the partition file is faulty, or the split is empty.
+            LinkError: a link leads out of the roots.
         """
-        epoch, row = index
-        path = self.images[row]
-        try:
-            if path is None:
-                raise UnreadableImageError(f"{self.frames.image[row]}: there is no such image")
-            image = read_image(path, self.max_pixels)
-            if min(image.shape[:2]) < self.min_size:
-                height, width = image.shape[:2]
-                raise UnreadableImageError(f"{path}: {width} x {height} px, but data.min_size={self.min_size}")
-        except UnreadableImageError as error:
-            if self.on_unreadable == "skip":
-                return Sample(row, None)
-            raise UnreadableImageError(
-                f"{error}. Replace the file, or set data.on_unreadable=skip to leave out such images and count them."
-            ) from error
-        left = self.transform.left_to_do(epoch=epoch, row=row)
-        one_colour = _is_one_colour(image[::8, ::8]) and _is_one_colour(image)  # nearly always told by a few pixels
-        return Sample(row, self.transform(image, epoch=epoch, row=row), left, one_colour)
-
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Put samples into a batch, with the labels of their rows."""
-        loaded = [(sample.row, sample.image) for sample in samples if sample.image is not None]
-        size = self.transform.image_size
-        images = np.empty((len(loaded), 3, size, size), dtype=np.uint8)
-        for target, (_, image) in zip(images, loaded, strict=True):
-            target[:] = image.transpose(2, 0, 1)
-        rows = torch.tensor([row for row, _ in loaded], dtype=torch.int64)
-        batch = Batch(
-            image=torch.from_numpy(images),
-            valence_arousal=self._valence_arousal[rows],
-            expression=self._expression[rows],
-            action_units=self._action_units[rows],
-            row=rows,
-            unreadable=torch.tensor([sample.row for sample in samples if sample.image is None], dtype=torch.int64),
-        )
-        one_colour = [sample.row for sample in samples if sample.one_colour]
-        if one_colour:
-            batch["one_colour"] = torch.tensor(one_colour, dtype=torch.int64)
-        left = [sample.augmentation for sample in samples if sample.augmentation is not None]
-        if left:
-            batch["augmentation"] = torch.tensor(left, dtype=torch.float32)
-        return batch
-
-
-def _is_one_colour(image: Image) -> bool:
-    return bool((image == image[0, 0]).all())
-
-
-class TrainingLoader(DataLoader[Sample]):
-    """Starts fetching at the first batch, and warns after the first epoch in which pictures are of one colour.
-
-    Lightning 2.6.6 makes the iterator of a resumed run before it calls ``set_epoch``; workers that fetch ahead from
-    that moment would load the first resumed epoch in the order of epoch 0.
-
-    Args:
-        dataset: the faces.
-        **options: see ``torch.utils.data.DataLoader``.
-    """
-
-    def __init__(self, dataset: FaceDataset, **options: Any) -> None:
-        super().__init__(dataset, **options)
-        self.told = False
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        read, one_colour = 0, set[int]()
-        try:
-            for number, batch in enumerate(super().__iter__(), start=1):
-                read += len(batch["row"])
-                if "one_colour" in batch:
-                    one_colour.update(batch.pop("one_colour").tolist())
-                if number == len(self):
-                    self._warn(read, sorted(one_colour))
-                yield batch
-        finally:  # also of an epoch that is cut short
-            self._warn(read, sorted(one_colour))
-
-    def _warn(self, read: int, rows: list[int]) -> None:
-        if self.told or not rows:
-            return
-        self.told = True
-        frames = cast(FaceDataset, self.dataset).frames
-        _log.warning(
-            "%d of %d pictures that were trained on are black, or of another single colour, in %d folders; the first "
-            "is %s. Remove them, or make them again", len(rows), read, len({frames.video[row] for row in rows}),
-            frames.image[rows[0]],
-        )  # fmt: skip
-
-
-class RowSampler(DistributedSampler[tuple[int, int]]):
-    """Yields (epoch, row) of the rows that this process trains on, shuffled by (seed, epoch).
-
-    The tail is dropped so that every process gets as many. It is a DistributedSampler so that Lightning leaves it
-    alone; any other it would wrap in one of its own, which shards a second time.
-
-    Args:
-        rows: (N,) row numbers to draw from.
-        seed: with the epoch, decides the order.
-        rank: this process.
-        world_size: number of processes.
-        weights: (N,) probabilities, by which N rows are drawn with replacement. None: each row once.
-    """
-
-    def __init__(
-        self,
-        rows: IntArray,
-        *,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        weights: npt.NDArray[np.float64] | None = None,
-    ) -> None:
-        super().__init__(rows, world_size, rank, seed=seed)  # type: ignore[arg-type]
-        self.rows = rows
-        self.weights = weights
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        if self.weights is None:
-            rows = generator.permutation(self.rows)
+        roots = [Path(folder).expanduser() for folder in ([self.root] if isinstance(self.root, str) else self.root)]
+        if self._files is None:
+            self._files = self._list(roots)
+        partition = self._partition_file(roots)
+        files: dict[str, str] = {}
+        if partition is None:
+            chosen = [file for file in self._files if self._whole or split == self._split_of(file[1])]
+            empty = "There are too few images for data.val_share, or too few folders for data.val_by=folder."
         else:
-            rows = generator.choice(self.rows, size=len(self.rows), p=self.weights)
-        # The rows after the last full round over the processes are dropped; the slice ends before them.
-        for row in rows[self.rank :: self.num_replicas][: len(self)]:
-            yield self.epoch, int(row)
+            self.links().check(partition)
+            split_of, digest = read_partition(partition)
+            files = {partition.name: digest}
+            number = _NUMBERS[split]
+            listed = match_case(split_of, [name.rpartition("/")[2] for _, name in self._files])
+            chosen = [
+                file for file, name in zip(self._files, listed, strict=True) if split_of.get(name or "") == number
+            ]
+            empty = f"None of them is listed with {number} in {partition}. {self._with_other_suffix(split_of)}"
+        if not chosen:
+            raise AnnotationError(
+                f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}"
+            )
+        image = [name for _, name in chosen]
+        video = [name.rpartition("/")[0] for name in image]
+        # Photographs have no frame number; their position in the list stands in for it.
+        return unlabelled(image, video, np.arange(len(image), dtype=np.int64), files), [r / n for r, n in chosen]
 
-    def __len__(self) -> int:
-        return len(self.rows) // self.num_replicas
+    def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
+        """Root and path below it of every image."""
+        for root in roots:
+            if not root.is_dir():
+                raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
+        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        links = self.links()
+        found = [(root, name) for root in roots for name in list_images(root, cache, links, recursive=True)]
+        if not found:
+            raise AnnotationError(
+                f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_join(roots)} or any folder below. "
+                "Set data.root to the folder above the images."
+            )
+        return found
+
+    def _partition_file(self, roots: Sequence[Path]) -> Path | None:
+        names = PARTITIONS if self.partition is None else (self.partition,)
+        candidates = [root / Path(name).expanduser() for root in roots for name in names]
+        for path in candidates:
+            if path.is_file():
+                return path
+        if self.partition is not None:
+            raise FileNotFoundError(
+                f"no partition file: looked for {_join(candidates)}. Set data.partition to its path."
+            )
+        return None
+
+    def _with_other_suffix(self, listed: Iterable[str]) -> str:
+        """Part of a message: an image that is listed with another suffix, if there is one."""
+        name_of = {os.path.splitext(name)[0].lower(): name for name in listed}
+        for root, name in self._files or ():
+            other = name_of.get(os.path.splitext(name)[0].rpartition("/")[2].lower())
+            if other is not None:
+                return f"It has {other} where there is {root / name}: rename the images, or correct the file."
+        return ""
+
+    def _split_of(self, name: str) -> Split:
+        """Train or val, by a hash of the image's path or of its folder's."""
+        key = name if self.val_by == "image" else name.rpartition("/")[0]
+        number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") / 2**64
+        return "val" if number < self.val_share else "train"
 
 
-def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> list[IntArray]:
-    """Deal the rows of an evaluation, in their order, to the processes in the batches that one process would form.
-
-    A row's neighbours in a batch change the last digits of what is predicted for it, so no batch is split.
+def read_partition(path: Path) -> tuple[dict[str, str], str]:
+    """Read CelebA's partition: ``000001.jpg 0`` a line, or the same as comma-separated values under a header.
 
     Args:
-        count: rows of the list, each of which exactly one process gets.
-        batch_size: rows per batch; the last batch may have fewer.
-        rank: this process.
-        world_size: number of processes.
+        path: the file.
 
     Returns:
-        Row numbers of each batch of this process. Every process gets as many batches, the last of which may have no
-        row: whatever the processes do together in a batch, none waits for another.
+        File name to "0" (training), "1" (validation) or "2" (test); sha256 of the file.
+
+    Raises:
+        AnnotationError: the file is no text or empty, a line is not of this form, an image is there twice, or a name
+            leads elsewhere.
     """
-    whole_rounds = -(-count // (batch_size * world_size))
-    starts = [(number * world_size + rank) * batch_size for number in range(whole_rounds)]
-    return [np.arange(min(start, count), min(start + batch_size, count)) for start in starts]
+    lines, digest = read_text(path)
+    commas = [field.strip() for field in lines[0].split(",")] == PARTITION_HEADER
+    split_of: dict[str, str] = {}
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(lines[commas:], start=1 + commas):
+        fields = [field.strip() for field in line.split(",")] if commas else line.split()
+        if len(fields) != 2 or "," in fields[0] or fields[1] not in _NUMBERS.values():
+            raise AnnotationError(
+                f"{path}:{number}: {line[:200]!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
+            )
+        name, split_of[fields[0]] = fields
+        if line_of.setdefault(name, number) != number:
+            raise AnnotationError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
+    if not line_of:
+        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+    check_names(path, line_of)
+    return split_of, digest
+
+
+def _join(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datamodules.labels import DataError
+from affect.errors import DataError
 
 
 class LinkError(DataError):

@@ -8,14 +8,14 @@ from typing import Annotated, Final, Literal, Unpack
 
 import numpy as np
 
+from affect.frames import Frames, unlabelled
+from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from affect.ranges import NotNegative, Probability, Range
-from datamodules.annotations import Frames, unlabelled
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.class_folders import find_classes
-from datamodules.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
-from datamodules.lists import AnnotationError, check_names, read_rows
+from datamodules.readers.class_folders import find_classes
+from datamodules.readers.lists import AnnotationError, check_names, read_rows
 from datamodules.transforms import SampledTransform
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {

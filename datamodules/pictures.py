@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from affect.errors import DataError
 from affect.files import read_file
-from datamodules.labels import DataError
 from datamodules.transforms import Image
 
 MAX_PIXELS: Final = 2**26

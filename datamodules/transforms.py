@@ -21,7 +21,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A  # type: ignore[import-untyped]
 from albumentations.augmentations.pixel import functional as pixels  # type: ignore[import-untyped]
 
-from datamodules.labels import Augmentation
+from affect.batch import Augmentation
 
 Image = npt.NDArray[np.uint8]
 Interpolation = Literal["bilinear", "bicubic"]

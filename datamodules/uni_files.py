@@ -15,21 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from datamodules.affwild2 import existing_roots
-from datamodules.annotations import Frames, IntArray, unlabelled
+from affect.computed import CropPaths, frame_names, image_file
+from affect.frames import Frames, IntArray, unlabelled
+from affect.labels import MISSING_CLASS, UniTask
+from datamodules.affwild2_mtl import existing_roots
 from datamodules.base import Split
-from datamodules.computed import CropPaths, frame_names, image_file
-from datamodules.labels import MISSING_CLASS, UniTask
 from datamodules.links import Links
 from datamodules.listing import is_absent, keep, scan, with_other_suffix
-from datamodules.lists import AnnotationError, check_names, frame_number
-from datamodules.uni_annotations import (
-    frame_count,
-    read_frame_counts,
-    read_labels,
-    read_test_frames,
-    read_test_videos,
-)
+from datamodules.readers.lists import AnnotationError, check_names, frame_number
+from datamodules.readers.uni import frame_count, read_frame_counts, read_labels, read_test_frames, read_test_videos
 
 LABEL_FOLDERS: Final[dict[UniTask, tuple[str, ...]]] = {
     "va": ("VA_Estimation_Challenge", "VA_Set"),

@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from affect.batch import AffectLogits
+from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, affectnet_columns
 from affect.ranges import Count
-from backbones.preprocessing import Normalize
+from backbones.normalize import Normalize
 from backbones.vit import ViT
 from backbones.weights import WeightsError
 from dan.network import DAN
-from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, affectnet_columns
-from losses.multitask import AffectLogits
 
 
 class EMMA(nn.Module):

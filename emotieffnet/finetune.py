@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from affect.batch import Batch, Predictions
+from affect.labels import EXPRESSIONS
 from affect.ranges import Positive, Probability
-from datamodules.labels import EXPRESSIONS, Batch
 from emotieffnet.network import FineTunedNet
-from evaluators.metrics import AffectScores, Predictions
+from evaluators.metrics import AffectScores
 from losses.partial import expression_loss
 from training.multitask import MultiTaskModule
 from training.sam import has_climbed, with_sam

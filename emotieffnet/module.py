@@ -9,11 +9,11 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from affect.batch import Batch
+from affect.errors import ConfigError
 from affect.ranges import Positive, Whole
-from datamodules.labels import Batch
 from emotieffnet.network import EmotiEffNet
 from evaluators.metrics import AffectScores
-from training.config import ConfigError
 from training.multitask import MultiTaskModule
 from training.sam import has_climbed, with_sam
 

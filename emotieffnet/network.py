@@ -14,15 +14,14 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from affect.batch import AffectLogits
+from affect.labels import AFFECT, AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
+from affect.preprocessing import Interpolation
 from affect.ranges import Count
-from backbones.preprocessing import Interpolation
 from backbones.state import WeightsError
 from backbones.timm_network import PooledNetwork, build_timm, feature_size
 from backbones.weights import classifier_state
-from datamodules.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
-from losses.multitask import AffectLogits
 
-AFFECT: Final = ("valence", "arousal")
 _HEAD: Final = "heads.expression."
 
 _log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """What a network that was trained elsewhere says of Aff-Wild2 as it is: the rows "VA only" and "logits" of the paper.
 
-Where its expression is blended with that of a head, see ``evaluators.gating``.
+Where its expression is blended with that of a head, see ``evaluators.postprocess.gating``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, OTHER, affectnet_columns
-from evaluators.metrics import Predictions
+from affect.batch import Predictions
+from affect.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, OTHER, affectnet_columns
 
 CONTEMPT: Final = AFFECTNET_EXPRESSIONS[-1]
 IMPOSSIBLE: Final = -100.0

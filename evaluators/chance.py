@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS
+from affect.frames import Frames
+from affect.labels import ACTION_UNITS, EXPRESSIONS
 from evaluators.metrics import AffectScores, Labels, Scores, expression_score
-from evaluators.table import LabelArrays
 
 VARIANTS: Final = ("majority", "random draws", "always positive")
 DRAWS: Final = 20
 """Random predictors are scored this many times and averaged, so that no lucky draw becomes the reference."""
 
 
-def frequency_baselines(train: LabelArrays, validation: LabelArrays, *, seed: int = 0) -> dict[str, Scores]:
+def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> dict[str, Scores]:
     """Scores on ``validation`` of predictors that know only the label frequencies of ``train``.
 
     All of them predict the training mean of valence and of arousal. The variants differ in the rest:
@@ -63,12 +63,12 @@ def frequency_baselines(train: LabelArrays, validation: LabelArrays, *, seed: in
     return {variant: _mean_scores(scores) for variant, scores in runs.items()}
 
 
-def frequency_baseline(train: LabelArrays, validation: LabelArrays, *, seed: int = 0) -> Scores:
+def frequency_baseline(train: Frames, validation: Frames, *, seed: int = 0) -> Scores:
     """Scores of the strongest of ``frequency_baselines`` by ``SCORE``: P_MTL, or the sum of the parts with labels."""
     return max(frequency_baselines(train, validation, seed=seed).values(), key=lambda scores: scores["SCORE"] or 0.0)
 
 
-def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
+def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
     """The most that frequencies alone can be expected to give on these labels, in closed form.
 
     They are the frequencies of these very labels, so this is slightly above any ``frequency_baseline``. Accuracies are
@@ -83,7 +83,7 @@ def chance(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Sco
     return _expected(labels, expressions, f1_expression=frequencies, f1_units=2 * positive / (1 + positive))
 
 
-def majority(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
+def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
     """What the most frequent answer gives, always the same one: expression, and yes or no for each action unit.
 
     Args:
@@ -98,7 +98,7 @@ def majority(labels: LabelArrays, expressions: Sequence[str] = EXPRESSIONS) -> S
 
 
 def _expected(
-    labels: LabelArrays,
+    labels: Frames,
     expressions: Sequence[str],
     *,
     f1_expression: NDArray[np.float64],
@@ -146,7 +146,7 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: LabelArrays) -> Scores:
+def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: Frames) -> Scores:
     scores = AffectScores()
     predictions: Any = {
         "valence_arousal": torch.from_numpy(affect).expand(len(expression), 2),

@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from affect.files import whole_file
+from affect.frames import Frames
 from evaluators import figures
-from evaluators.gating import CONFIDENCE, expression_of, take_confident
 from evaluators.metrics import Scores
+from evaluators.postprocess.gating import CONFIDENCE, expression_of, take_confident
+from evaluators.postprocess.smoothing import smooth_many
+from evaluators.postprocess.thresholds import Thresholds
 from evaluators.predictions import score_table
 from evaluators.report import MAIN, NO_LABELS
-from evaluators.smoothing import smooth_many
-from evaluators.table import LabelledFrames, Table
-from evaluators.thresholds import Thresholds
+from evaluators.table import Table
 
 
 def curve(
     table: Table,
-    frames: LabelledFrames,
+    frames: Frames,
     ks: Sequence[int],
     kind: str = "box",
     *,
@@ -35,11 +36,12 @@ def curve(
         table: as it is before missing frames are filled.
         frames: the list with labels.
         ks: half-widths, of all tasks alike; 0 is without smoothing.
-        kind: see ``evaluators.smoothing.smooth_many``, also for ``missing`` and ``sigma``.
+        kind: see ``evaluators.postprocess.smoothing.smooth_many``, also for ``missing`` and ``sigma``.
         missing: how missing frames are filled first.
         sigma: of a Gaussian.
         au_thresholds: of the action units, the same for all.
-        pair: with the gate ``confidence`` of ``evaluators.gating``, its two tables, which are smoothed alike.
+        pair: the two tables of the gate ``confidence``, which are smoothed alike; see
+            ``evaluators.postprocess.gating``.
         confidence: of that gate.
 
     Returns:

@@ -8,30 +8,18 @@ process to within 1e-12. Everything is pooled over all valid frames of all video
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
-from evaluators.thresholds import Thresholds, resolve_thresholds
-
-TASKS: Final = ("valence_arousal", "expression", "action_units")
-"""The three tasks by their keys in batches and predictions."""
+from affect.batch import Predictions
+from affect.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
+from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 
 Scores: TypeAlias = dict[str, float | None]
 """Score names to values in the order of printing; None = no valid label."""
-
-
-class Predictions(TypedDict, total=False):
-    """What a network says of B faces; only the tasks it has."""
-
-    valence_arousal: Tensor  # (B, 2), clamped to [-1, 1]
-    expression: Tensor  # (B, C) probabilities
-    action_units: Tensor  # (B, 12) probabilities
-    logits_expression: Tensor  # (B, C), where a rule downstream needs them
-    logits_action_units: Tensor  # (B, 12)
 
 
 class Labels(TypedDict):
@@ -152,7 +140,7 @@ class ActionUnitScores(ExactMetric):
     """F1 of the positive class per action unit, and accuracy over all valid values.
 
     Args:
-        thresholds: positive means ``probability >= threshold``; see ``evaluators.thresholds``.
+        thresholds: positive means ``probability >= threshold``; see ``evaluators.postprocess.thresholds``.
     """
 
     counts: Tensor
@@ -212,7 +200,7 @@ class AffectScores(nn.Module):
     Args:
         tasks: which of ``TASKS`` the model has.
         expressions: class names in the order of the scores and of the label numbers.
-        au_thresholds: see ``evaluators.thresholds``.
+        au_thresholds: see ``evaluators.postprocess.thresholds``.
         sync_on_compute: whether ``compute`` merges the ranks of a distributed run.
 
     Raises:

@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.labels import EXPRESSIONS
-from evaluators.metrics import AffectScores, Predictions, Scores
+from affect.batch import Predictions
+from affect.frames import FloatArray, Frames, IntArray
+from affect.labels import EXPRESSIONS
+from evaluators.metrics import AffectScores, Scores
 from evaluators.parquet import open_parquet, write_parquet
+from evaluators.postprocess.thresholds import Thresholds
 from evaluators.table import (
-    FloatArray,
-    FrameList,
-    IntArray,
-    LabelledFrames,
     Table,
     TableError,
     check_range,
@@ -36,7 +35,6 @@ from evaluators.table import (
     to_columns,
     write_table,
 )
-from evaluators.thresholds import Thresholds
 
 __all__ = [
     "PartWriter",
@@ -114,7 +112,7 @@ class PartWriter:
 
 def merge_parts(
     folder: str | Path,
-    frames: FrameList,
+    frames: Frames,
     destination: str | Path,
     metadata: Mapping[str, Any],
     *,
@@ -170,16 +168,16 @@ def merge_parts(
 
 
 def score_table(
-    table: Table, frames: LabelledFrames, *, au_thresholds: Thresholds = 0.5, only: NDArray[np.bool_] | None = None
+    table: Table, frames: Frames, *, au_thresholds: Thresholds = 0.5, only: NDArray[np.bool_] | None = None
 ) -> Scores:
     """Scores of a table by the very metrics that training uses; null rows are left out.
 
-    ``evaluators.missing.fill_nulls`` first gives the score over every listed frame instead.
+    ``evaluators.postprocess.filling.fill_nulls`` first gives the score over every listed frame instead.
 
     Args:
         table: the predictions.
         frames: the labels.
-        au_thresholds: see ``evaluators.thresholds``.
+        au_thresholds: see ``evaluators.postprocess.thresholds``.
         only: (N,) the rows to score, by default all.
 
     Raises:
@@ -193,7 +191,7 @@ def score_table(
 
 def score_rows(
     predictions: Mapping[str, FloatArray],
-    frames: LabelledFrames,
+    frames: Frames,
     keep: NDArray[np.bool_],
     *,
     expressions: Sequence[str],
@@ -206,7 +204,7 @@ def score_rows(
         frames: the labels of all rows.
         keep: (N,) which rows the predictions are of.
         expressions: class names, in label order.
-        au_thresholds: see ``evaluators.thresholds``.
+        au_thresholds: see ``evaluators.postprocess.thresholds``.
     """
     scores = AffectScores(
         tuple(predictions),

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from affect.files import whole_file
+from affect.frames import Frames
 from evaluators import figures
 from evaluators.metrics import ExpressionScores, Scores
 from evaluators.predictions import score_table
-from evaluators.table import LabelledFrames, Table, read_table
+from evaluators.table import Table, read_table
 
 NO_LABELS: Final = "no labels"
 """What stands for a score without a valid label, in the printed table and in scores.json."""
@@ -73,7 +74,7 @@ def read_scores(path: str | Path) -> Scores:
 def write_report(
     run_dir: str | Path,
     *,
-    frames: LabelledFrames | None = None,
+    frames: Frames | None = None,
     split: str = "val",
     references: Mapping[str, Scores] | None = None,
     remark: str = "",
@@ -139,7 +140,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _label_figures(table: Table, frames: LabelledFrames) -> list[str]:
+def _label_figures(table: Table, frames: Frames) -> list[str]:
     """The figures that need labels, of the tasks that have some; null rows are left out as in the scores."""
     scores = score_table(table, frames)
     keep, parts = ~table.null, []

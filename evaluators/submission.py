@@ -13,13 +13,12 @@ from typing import Final
 import numpy as np
 
 from affect.files import check_output, sync, whole_file
+from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, TASKS, UNI_HEADERS, UniTask
 from affect.names import below
-from datamodules.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, UNI_HEADERS, UniTask
-from evaluators.metrics import TASKS
-from evaluators.missing import fill_nulls
+from evaluators.postprocess.filling import fill_nulls
+from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
+from evaluators.postprocess.unseen import unseen_note
 from evaluators.table import Table, TableError, some_rows
-from evaluators.thresholds import Thresholds, resolve_thresholds
-from evaluators.unseen import unseen_note
 
 """The header of the ABAW multi-task lists and submissions; it has five names although rows have sixteen fields."""
 LSD_HEADER: Final = "image,expression"
@@ -37,7 +36,7 @@ def write_submission(table: Table, destination: str | Path, *, au_thresholds: Th
 
     Args:
         table: predictions of all three tasks for the official list; null rows are filled by
-            ``evaluators.missing.fill_nulls``.
+            ``evaluators.postprocess.filling.fill_nulls``.
         destination: the text file; it appears as a whole or not at all.
         au_thresholds: positive means ``probability >= threshold``.
 
@@ -70,7 +69,8 @@ def write_uni_submission(
     ``<video>.txt`` per video, with the header of the label files and a line per frame, from the first on.
 
     Args:
-        table: predictions of the task for the official list; null rows are filled by ``evaluators.missing.fill_nulls``.
+        table: predictions of the task for the official list; null rows are filled by
+            ``evaluators.postprocess.filling.fill_nulls``.
         destination: the text file, or the folder, which must not hold anything; it appears as a whole or not at all.
         task: ``va``, ``expr`` or ``au``.
         per_video: write the folder.

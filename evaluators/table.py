@@ -13,51 +13,20 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from datamodules.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
-from evaluators.metrics import TASKS
+from affect.frames import FloatArray, Frames, IntArray
+from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
 from evaluators.parquet import TableError as TableError
 from evaluators.parquet import open_parquet, write_parquet
 
 SCHEMA_VERSION: Final = 1
 METADATA_KEY: Final = b"prediction_table"
 IDENTITY: Final = {"row": "integer", "video": "string", "frame": "integer", "image": "string"}
-
-FloatArray: TypeAlias = NDArray[np.float32]
-IntArray: TypeAlias = NDArray[np.int64]
-
-
-class LabelArrays(Protocol):
-    """Labels of N rows: valence_arousal (N, 2) NaN = missing, expression (N,) -1, action_units (N, 12) NaN."""
-
-    @property
-    def valence_arousal(self) -> FloatArray: ...  # noqa: D102
-    @property
-    def expression(self) -> IntArray: ...  # noqa: D102
-    @property
-    def action_units(self) -> FloatArray: ...  # noqa: D102
-
-
-class FrameList(Protocol):
-    """Which frames a split lists, in order; ``files`` maps label-file names to their sha256."""
-
-    @property
-    def video(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def frame(self) -> IntArray: ...  # noqa: D102
-    @property
-    def image(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def files(self) -> Mapping[str, str]: ...  # noqa: D102
-
-
-class LabelledFrames(FrameList, LabelArrays, Protocol):
-    """A frame list with its labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +90,7 @@ PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
 
 
 def table_of_rows(
-    frames: FrameList, rows: IntArray, predictions: Mapping[str, FloatArray], metadata: Mapping[str, Any], source: str
+    frames: Frames, rows: IntArray, predictions: Mapping[str, FloatArray], metadata: Mapping[str, Any], source: str
 ) -> Table:
     """A table of a list from the predictions of some of its rows; the others are null.
 
@@ -207,7 +176,7 @@ def _metadata(content: Any, source: str) -> dict[str, Any]:
     return {**metadata, "label_files": files} if "label_files" in metadata else metadata
 
 
-def check_same_list(tables: Sequence[FrameList], names: Sequence[str] | None = None) -> None:
+def check_same_list(tables: Sequence[Frames | Table], names: Sequence[str] | None = None) -> None:
     """Refuse tables, or tables and frame lists, that do not list the same frames in the same order.
 
     Args:

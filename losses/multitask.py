@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor
 
-from datamodules.labels import Batch
+from affect.batch import AffectLogits, Batch
 from losses.ccc import ccc_loss
 from losses.partial import au_loss, expression_loss
-
-
-class AffectLogits(NamedTuple):
-    """Raw scores of B faces; None for a task that the network does not have."""
-
-    expression: Tensor | None = None  # (B, C)
-    action_units: Tensor | None = None  # (B, 12)
-    valence_arousal: Tensor | None = None  # (B, 2), unbounded
 
 
 def multitask_losses(

@@ -14,8 +14,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional as F
 
+from affect.batch import Batch
 from affect.ranges import Count
-from datamodules.labels import Batch
 from mae.module import MAEModule
 
 

@@ -9,13 +9,13 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from affect.batch import Batch
+from affect.errors import ConfigError
 from affect.ranges import Count, Dropped, NotNegative, Positive
 from backbones.masks import kept_patches
-from backbones.preprocessing import Normalize
-from datamodules.labels import Batch
+from backbones.normalize import Normalize
 from losses.reconstruction import reconstruction_loss
 from mae.network import MAE
-from training.config import ConfigError
 from training.module import Module
 from training.optimisation import plain_groups, scaled_lr, warmup_cosine_scheduler
 

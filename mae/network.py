@@ -13,8 +13,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from affect.preprocessing import Interpolation
 from affect.ranges import Count
-from backbones.preprocessing import Interpolation
 from backbones.vit import ViT, sincos_positions
 from backbones.weights import load_weights
 

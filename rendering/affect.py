@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS
+from affect.labels import ACTION_UNITS, EXPRESSIONS
 from rendering.units import COLUMN
 
 Array = NDArray[np.float64]

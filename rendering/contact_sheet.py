@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.files import whole_file
-from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
+from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from rendering import video
 from rendering.affect import CONTEMPT, TAKES_PART
 from rendering.face import Moment, draw_background, render

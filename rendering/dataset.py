@@ -14,7 +14,7 @@ from typing import Final
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from datamodules.labels import (
+from affect.labels import (
     AFFECTNET_EXPRESSIONS,
     EXPRESSIONS,
     LSD_EXPRESSIONS,

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from datamodules.labels import EXPRESSIONS
+from affect.labels import EXPRESSIONS
 from rendering.affect import action_unit_probabilities, expression_probabilities
 from rendering.units import RENDERED_UNITS
 

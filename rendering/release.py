@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS
+from affect.labels import AFFECTNET_EXPRESSIONS
 from rendering import video
 from rendering.affect import annotate_portrait
 from rendering.dataset import draw_listed

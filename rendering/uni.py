@@ -11,7 +11,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from datamodules.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, UNI_HEADERS
+from affect.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, UNI_HEADERS
 from rendering import video
 from rendering.affect import annotate
 from rendering.face import render

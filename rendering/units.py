@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.labels import ACTION_UNITS
+from affect.labels import ACTION_UNITS
 
 RENDERED_UNITS: Final = (*ACTION_UNITS, 5, 9, 14, 20)
 """The scored units in file order, then those that the expressions need besides."""

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.labels import EXPRESSIONS
+from affect.labels import EXPRESSIONS
 from rendering.affect import confusion, draw_apex
 from rendering.face import Camera, Light, Moment, draw_background
 from rendering.identity import Identity, draw_identity

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from affect.errors import UserError
 from affect.files import LOCK, LockedError, locked, reached, sync
-from datamodules.labels import EXPRESSIONS
+from affect.labels import EXPRESSIONS
 from rendering import RENDERER_VERSION, video
 from rendering.affect import valence_arousal
 from rendering.units import RENDERED_UNITS

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from rendering.dataset import render_affectnet, render_mtl
-from training.config import CONFIG_DIR
+from runs.config import CONFIG_DIR
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses both cores

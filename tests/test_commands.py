@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from runs.config import CONFIG_DIR
 from tests.test_train import HEADS, command
 from train import train
-from training.config import CONFIG_DIR
 
 EXPERIMENTS = sorted({path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")} - set(HEADS))
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from affect.errors import UserError
 from automl import automl
 from evaluate import evaluate
-from training.config import CONFIG_DIR
+from runs.config import CONFIG_DIR
 
 ENTRIES: dict[str, tuple[Callable[[DictConfig], None], list[str]]] = {
     "evaluate": (evaluate, ["predictions=[none.parquet]", "data=affwild2_mtl", "data.root=none"]),

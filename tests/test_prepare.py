@@ -15,12 +15,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import prepare
+from affect.labels import AFFECTNET_EXPRESSIONS
+from affect.preprocessing import IMAGENET
 from backbones.files import INSTALL, local_path
-from backbones.preprocessing import IMAGENET
 from backbones.registry import REGISTRY
-from datamodules.labels import AFFECTNET_EXPRESSIONS
-from training.config import CONFIG_DIR, literal_paths
-from training.run import REPOSITORY
+from runs.config import CONFIG_DIR, literal_paths
+from runs.folder import REPOSITORY
 from videos.faces import CropSettings
 from videos.folder import Finished
 

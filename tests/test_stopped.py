@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 
 from affect import files
 from evaluate import evaluate
+from runs.config import CONFIG_DIR
+from runs.ending import clear_errors
 from tests.conftest import SMALL
 from tests.kills import killed
 from train import train
-from training.config import CONFIG_DIR
-from training.ending import clear_errors
 
 Compose = Callable[..., DictConfig]
 Act = Callable[[Path], None]

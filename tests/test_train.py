@@ -18,18 +18,18 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from datamodules.labels import DataError
+from affect.errors import CheckpointError, ConfigError, DataError
 from evaluate import evaluate
 from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from runs.assembly import build_module
+from runs.checkpoints import load_module
+from runs.config import CONFIG_DIR, resolve
+from runs.folder import RunFolderError
+from runs.slurm import this_start
+from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from train import train
-from training.assembly import build_module
-from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, ConfigError, resolve
-from training.run import RunFolderError
-from training.slurm import this_start
-from training.stored import stored_config
 
 REPOSITORY = CONFIG_DIR.parent
 PHOTOGRAPHS = REPOSITORY / ".." / "shared" / "real_faces_small"
@@ -362,7 +362,7 @@ def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) ->
 
 
 HEADS = [f"emotieffnet_{task}" for task in ("va", "expr", "au", "mtl")]
-"""Experiments on a feature store: tests/test_predict.py makes one and runs them."""
+"""Experiments on a feature store: tests/test_extract.py makes one and runs them."""
 
 
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from affect.errors import CheckpointError, ConfigError
 from evaluate import evaluate
 from evaluators.predictions import TableError, read_table
 from rendering.uni import render_uni
+from runs.config import CONFIG_DIR
 from tests.conftest import SMALL
 from tests.test_train import command, scores_of
 from train import train
-from training.checkpoints import CheckpointError
-from training.config import CONFIG_DIR, ConfigError
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 

@@ -12,12 +12,12 @@ from timm.layers.attention import Attention
 from timm.layers.config import use_fused_attn
 from torch import Tensor, nn
 
-from datamodules.labels import Batch
-from evaluators.metrics import AffectScores, Predictions
-from evaluators.unseen import KNOWN, LabelMeans
+from affect.batch import Batch, Predictions
+from evaluators.metrics import AffectScores
+from evaluators.postprocess.unseen import KNOWN, LabelMeans
 
 if TYPE_CHECKING:
-    from backbones.preprocessing import Preprocessing
+    from affect.preprocessing import Preprocessing
 
 MONITOR = "val/score"
 """The sum of the parts of P_MTL that have labels; what checkpoints and early stopping watch (higher is better)."""

@@ -7,10 +7,10 @@ from typing import Final, Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from affect.batch import Batch, Predictions
+from affect.preprocessing import Preprocessing
 from affect.ranges import Probability
-from backbones.preprocessing import Preprocessing
-from datamodules.labels import Batch
-from evaluators.metrics import AffectScores, Predictions
+from evaluators.metrics import AffectScores
 from losses.multitask import multitask_losses
 from training.module import AffectModule
 
@@ -35,7 +35,7 @@ class MultiTaskModule(AffectModule):
     """Base of EMMA and of the baselines: the joint loss and the predictions of one network.
 
     Args:
-        network: takes (B, 3, H, W) uint8 images and gives ``losses.multitask.AffectLogits``.
+        network: takes (B, 3, H, W) uint8 images and gives ``affect.batch.AffectLogits``.
         scores: of the tasks that it has.
         preprocessing: how its images must be prepared.
         au_pos_weight: none (equation 2), ``published`` (the code) or ``train`` (negatives / positives of the

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.config import ConfigError
+from affect.errors import ConfigError
 
 BASE_BATCH = 256
 """The batch that a base learning rate refers to (He et al. 2022, linear scaling rule)."""

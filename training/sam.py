@@ -11,7 +11,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.config import ConfigError
+from affect.errors import ConfigError
 
 _TINY = 1e-12
 

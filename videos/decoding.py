@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.labels import DataError
+from affect.errors import DataError
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from affect.computed import image_file
 from affect.files import LockedError, locked
 from affect.names import below
-from datamodules.computed import image_file
 from videos.decoding import Container, Image, Picture, VideoError, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (

@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from affect.computed import image_file
 from affect.files import read_file, whole_file, write_whole
 from affect.names import RULE, is_relative
-from datamodules.computed import image_file
-from datamodules.lists import frame_number, parse_numbers
-from datamodules.uni_annotations import LIST_FIELD
+from datamodules.readers.lists import frame_number, parse_numbers
+from datamodules.readers.uni import LIST_FIELD
 from videos.decoding import VideoError
 
 IMAGES: Final = "cropped"

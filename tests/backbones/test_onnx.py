@@ -12,11 +12,11 @@ import timm
 import torch
 from torch import nn
 
-from backbones.preprocessing import IMAGENET
+from affect.labels import AFFECTNET_EXPRESSIONS
+from affect.preprocessing import IMAGENET
 from backbones.registry import REGISTRY
 from backbones.weights import WeightsError, classifier_state, load_weights
 from dan.network import DAN
-from datamodules.labels import AFFECTNET_EXPRESSIONS
 from tests.backbones.exports import CASES, SINGLE, SLOW, SMALL, difference, export, fresh, images, make
 
 HEAD = ("classifier.",)

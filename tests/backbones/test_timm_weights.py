@@ -13,9 +13,10 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 from torchvision.models import vgg16
 
+from affect.preprocessing import IMAGENET, Preprocessing
 from backbones import weights as module
 from backbones.files import INSTALL, fetch
-from backbones.preprocessing import IMAGENET, Normalize, Preprocessing
+from backbones.normalize import Normalize
 from backbones.registry import REGISTRY
 from backbones.weights import WeightsError, classifier_state, load_state, load_weights
 

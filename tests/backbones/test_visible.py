@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from affect.batch import Augmentation
 from backbones.masks import keep_lowest
 from backbones.visible import visible_patches
 from backbones.vit import build_vit
-from datamodules.labels import Augmentation
 from datamodules.transforms import SampledTransform, augment
 
 STORED, ROWS = 112, 24

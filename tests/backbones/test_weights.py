@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from affect.labels import AFFECTNET_EXPRESSIONS
 from backbones import weights as module
 from backbones.registry import REGISTRY
 from backbones.vit import ViT, build_vit
 from backbones.weights import WeightsError, file_sha256, load_state, load_weights
 from dan.network import DAN
-from datamodules.labels import AFFECTNET_EXPRESSIONS
 
 TINY = {"image_size": 32, "patch_size": 16, "width": 8, "depth": 1, "heads": 2}
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}

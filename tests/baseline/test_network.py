@@ -10,13 +10,14 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 
+from affect.errors import ConfigError
+from affect.labels import LSD_EXPRESSIONS
 from backbones.weights import WeightsError
 from baseline.module import BaselineModule
 from baseline.network import Baseline
-from datamodules.labels import LSD_EXPRESSIONS
+from runs.assembly import build_module
+from runs.config import CONFIG_DIR, resolve
 from tests.conftest import SMALL
-from training.assembly import build_module
-from training.config import CONFIG_DIR, ConfigError, resolve
 
 ROWS = sorted(path.stem for path in (CONFIG_DIR / "backbone").glob("*.yaml"))
 

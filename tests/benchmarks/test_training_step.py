@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from affect.errors import ConfigError
 from benchmarks import training_step
 from benchmarks.training_step import PRECISIONS, Step, configure, measure, take_steps
-from training.assembly import build_module
-from training.config import ConfigError
+from runs.assembly import build_module
 
 SMALL = (
     *("scale=tiny", "scale.image_size=32", "scale.vit.width=32", "scale.vit.depth=2", "scale.vit.heads=2"),

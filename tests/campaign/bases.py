@@ -128,7 +128,7 @@ def videos_csv(folder: Path) -> None:
 
 def postprocess(folder: Path) -> None:
     """What a search has found, as it is written."""
-    from evaluators.stored import write_stored
+    from evaluators.postprocess.settings import write_stored
 
     found = {
         "weights": {"valence_arousal": [0.3, 0.7], "expression": [0.5, 0.5], "action_units": [1.0, 0.0]},
@@ -174,7 +174,7 @@ def table(folder: Path) -> None:
 
 def store(folder: Path) -> None:
     """A feature store of two videos, as it is written."""
-    from datamodules.store import PartWriter, StoreInfo, open_store
+    from features.store import PartWriter, StoreInfo, open_store
 
     info = StoreInfo("efficientnet_b0", "ab" * 32, 6, ("happiness", "anger", "fear"), "cropped_aligned", 224)
     root = folder / "store"
@@ -201,7 +201,7 @@ def composed(*overrides: str) -> dict[str, Any]:
     """The resolved configuration of a training of the smallest network."""
     from hydra import compose, initialize_config_dir
 
-    from training.config import CONFIG_DIR, resolve
+    from runs.config import CONFIG_DIR, resolve
 
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("train", overrides=[*SMALLEST, "paths.run_dir=/run", *overrides])
@@ -212,7 +212,7 @@ def checkpoint(folder: Path) -> None:
     """A checkpoint of the smallest network."""
     import torch
 
-    from training.assembly import build_module
+    from runs.assembly import build_module
 
     torch.manual_seed(0)
     module = build_module(composed()["model"], initialise=False)

@@ -52,7 +52,7 @@ def _rows(*columns: Any) -> list[list[Any]]:
 
 
 def _mtl(path: Path) -> Any:
-    from datamodules.annotations import read_mtl
+    from datamodules.readers.mtl import read_mtl
 
     found = read_mtl(path)
     labels = (found.valence_arousal, found.expression, found.action_units)
@@ -65,7 +65,7 @@ def _listed(frames: Any) -> list[list[Any]]:
 
 def _labels(task: str) -> Reader:
     def read(path: Path) -> Any:
-        from datamodules.uni_annotations import read_labels
+        from datamodules.readers.uni import read_labels
 
         rows = _rows(read_labels(path, task)[0])  # type: ignore[arg-type]
         return [[-1 if row == [None] else int(row[0])] for row in rows] if task == "expr" else rows
@@ -78,8 +78,8 @@ def _strict_labels(task: str) -> Reader:
 
 
 def _test_list(path: Path) -> Any:
-    from datamodules.annotations import read_frame_list
-    from datamodules.uni_annotations import read_test_frames, read_test_videos
+    from datamodules.readers.mtl import read_frame_list
+    from datamodules.readers.uni import read_test_frames, read_test_videos
 
     task = _task_of(path)
     if task is None:
@@ -99,19 +99,19 @@ def _task_of(path: Path) -> str | None:
 
 
 def _video_list(path: Path) -> Any:
-    from datamodules.uni_annotations import read_test_videos
+    from datamodules.readers.uni import read_test_videos
 
     return list(read_test_videos(path))
 
 
 def _frame_counts(path: Path) -> Any:
-    from datamodules.uni_annotations import read_frame_counts
+    from datamodules.readers.uni import read_frame_counts
 
     return sorted(read_frame_counts(path)[0].items())
 
 
 def _partition(path: Path) -> Any:
-    from datamodules.unlabelled import read_partition
+    from datamodules.faces import read_partition
 
     return sorted(read_partition(path)[0].items())
 
@@ -128,9 +128,9 @@ def _videos_csv(path: Path) -> Any:
 
 def _postprocess(path: Path) -> Any:
     """As evaluate.py follows it: weights of two tables, thresholds, and whether the labels are the same."""
-    from evaluators.blending import resolve_weights
-    from evaluators.stored import searched_on
-    from evaluators.thresholds import resolve_thresholds
+    from evaluators.postprocess.blending import resolve_weights
+    from evaluators.postprocess.settings import searched_on
+    from evaluators.postprocess.thresholds import resolve_thresholds
 
     weights = resolve_weights(str(path), 2) if path.parent.name == "both" else {}
     same = searched_on(path, {"validation_set_annotations.txt": "0123456789abcdef" * 4})
@@ -151,7 +151,7 @@ def _strict_postprocess(path: Path) -> Any:
 
 
 def _affectnet(path: Path) -> Any:
-    from datamodules.affectnet_release import read_annotations
+    from datamodules.readers.affectnet import read_annotations
 
     kind: Any = path.parent.name.split()[0]
     more: list[Any] = []
@@ -184,7 +184,7 @@ def _strict_table(path: Path) -> Any:
 
 
 def _store_index(path: Path) -> Any:
-    from datamodules.store import FeatureStore
+    from features.store import FeatureStore
 
     info = FeatureStore(path.parent).info
     return {key: value if key != "outputs" else list(value) for key, value in vars(info).items() if key in _INDEX}
@@ -194,7 +194,7 @@ _INDEX = tuple(strict_settings.STORE)
 
 
 def _store_arrays(path: Path) -> Any:
-    from datamodules.store import FeatureStore
+    from features.store import FeatureStore
 
     found = FeatureStore(path.parents[2])
     read = {}
@@ -217,7 +217,7 @@ def _strict_store_arrays(path: Path) -> Any:
 def _checkpoint(path: Path) -> Any:
     from dataclasses import asdict
 
-    from training.checkpoints import load_module
+    from runs.checkpoints import load_module
 
     module = load_module(path)
     content = {"state_dict": module.state_dict(), "model_config": module.model_config}
@@ -226,13 +226,13 @@ def _checkpoint(path: Path) -> Any:
 
 def _config(path: Path) -> Any:
     """As train.py follows ``fork_from``, before it builds anything."""
-    from evaluators.postprocess import PostProcess
-    from training.config import resolve
+    from evaluators.postprocess.chain import PostProcess
+    from runs.config import resolve
 
     try:
-        from training.stored import stored_config
+        from runs.stored_config import stored_config
     except ModuleNotFoundError:  # before it had a module of its own
-        from training.config import stored_config  # type: ignore[attr-defined,no-redef]
+        from runs.config import stored_config  # type: ignore[attr-defined,no-redef]
     found = stored_config([f"fork_from={path.parent}", "paths.run_dir=/elsewhere"])
     assert found is not None
     plain = resolve(found[0])

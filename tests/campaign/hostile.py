@@ -169,15 +169,15 @@ def _resume(place: Place) -> None:
     commands.run("train", [f"ckpt_path={place.run}/checkpoints/last.ckpt", "trainer.max_epochs=3"])
 
 
-def _predict(place: Place) -> None:
+def _extract(place: Place) -> None:
     path, faces = place.run / "checkpoints" / "best.ckpt", place.made / "faces"
     more = ["data=affwild2_mtl", f"data.root={faces}", "trainer=cpu"]
     commands.run(
-        "predict", [f"checkpoint={path}", f"store={place.output}/store", f"paths.run_dir={place.output}/run", *more]
+        "extract", [f"checkpoint={path}", f"store={place.output}/store", f"paths.run_dir={place.output}/run", *more]
     )
 
 
-WAYS = {"evaluate": _evaluate, "fork_from": _fork, "ckpt_path": _resume, "predict": _predict}
+WAYS = {"evaluate": _evaluate, "fork_from": _fork, "ckpt_path": _resume, "extract": _extract}
 
 
 def _vit(content: dict[str, Any]) -> dict[str, Any]:
@@ -451,7 +451,7 @@ def _onnx_files() -> list[Case]:
 def _stores() -> list[Case]:
     def read(change: Callable[[Place, Path], object]) -> Callable[[Place], object]:
         def attack(place: Place) -> None:
-            from datamodules.store import FeatureStore
+            from features.store import FeatureStore
 
             root = place.output / "store"
             shutil.copytree(place.made / "store", root)

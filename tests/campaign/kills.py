@@ -96,7 +96,7 @@ def _extraction(folder: Path, made: Path, data: Path | None = None) -> Line:
     network = made / "network" / "checkpoints" / "best.ckpt"
     where = (f"store={folder}/store", f"paths.output_dir={folder}/logs", f"paths.cache_dir={folder}/cache")
     files = (f"data.root={data or made / 'uni'}", "data.task=va", "data.batch_size=5")
-    return "predict.py", [f"checkpoint={network}", *files, "trainer=cpu", *where]
+    return "extract.py", [f"checkpoint={network}", *files, "trainer=cpu", *where]
 
 
 def _faces(folder: Path, made: Path) -> Line:

@@ -33,7 +33,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
     try:
         from affect.errors import UserError
     except ModuleNotFoundError:  # before there was one base of them
-        from training.run import USER_ERRORS  # type: ignore[attr-defined]
+        from runs.folder import USER_ERRORS  # type: ignore[attr-defined]
         from videos.decoding import VideoError
 
         return (*USER_ERRORS, VideoError, OSError)

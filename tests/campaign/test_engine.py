@@ -40,7 +40,7 @@ def read_labels(path, task):
 def fake(tmp_path: Path) -> Path:
     """A version of the framework with one reader, which is wrong in every way."""
     for name, content in (
-        ("datamodules/uni_annotations.py", READER.format(valid=VALID.encode())),
+        ("datamodules/readers/uni.py", READER.format(valid=VALID.encode())),
         ("affect/errors.py", "class UserError(ValueError): ...\n"),
         ("lightning_fabric/utilities/exceptions.py", "class MisconfigurationException(Exception): ...\n"),
     ):

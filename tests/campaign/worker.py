@@ -143,11 +143,11 @@ def import_everything() -> None:
     """Imports what the commands import, so that they start at once; nothing is computed."""
     import automl
     import evaluate
-    import predict
+    import extract
     import prepare
     import train
 
-    assert all((automl, evaluate, predict, prepare, train))
+    assert all((automl, evaluate, extract, prepare, train))
 
 
 def _say(what: dict[str, Any]) -> None:

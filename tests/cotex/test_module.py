@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import ConfigError
 from cotex.module import CoTEXModule, agreement
 from cotex.network import build_cotex
 from losses.divergence import cotex_loss
-from training.config import ConfigError, masked_batch
+from runs.config import masked_batch
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 1, "heads": 2, "drop_path": 0.0}
 

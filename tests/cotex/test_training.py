@@ -13,16 +13,17 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from datamodules.annotations import read_mtl
-from datamodules.labels import EXPRESSIONS, LSD_EXPRESSIONS, LSD_FOLDERS
+from affect.errors import ConfigError
+from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, LSD_FOLDERS
+from datamodules.readers.mtl import read_mtl
 from evaluators.predictions import read_table
 from evaluators.report import read_scores
 from rendering.dataset import render_lsd
+from runs.config import CONFIG_DIR
+from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from tests.test_train import PHOTOGRAPHS, evaluate_here
 from train import train
-from training.config import CONFIG_DIR, ConfigError
-from training.stored import stored_config
 
 
 @pytest.fixture(scope="module")

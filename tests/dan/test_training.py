@@ -11,18 +11,19 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from affect.errors import ConfigError
+from affect.labels import AFFECTNET_EXPRESSIONS
 from dan.network import DAN
-from datamodules.annotations import read_mtl
-from datamodules.labels import AFFECTNET_EXPRESSIONS
+from datamodules.readers.mtl import read_mtl
 from evaluate import evaluate
 from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from runs.assembly import build_module
+from runs.config import CONFIG_DIR, resolve
+from runs.ending import clear_errors
 from tests.conftest import SMALL
 from tests.datamodules.conftest import write_release
 from train import train
-from training.assembly import build_module
-from training.config import CONFIG_DIR, ConfigError, resolve
-from training.ending import clear_errors
 
 
 def composed(config: str, *overrides: str) -> DictConfig:

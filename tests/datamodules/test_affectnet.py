@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from affect.batch import Batch
+from affect.frames import Frames
+from affect.labels import AFFECTNET_EXPRESSIONS
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.annotations import Frames
-from datamodules.labels import AFFECTNET_EXPRESSIONS, Batch
-from datamodules.lists import AnnotationError
+from datamodules.readers.lists import AnnotationError
 from tests.datamodules.conftest import truncate, write_picture, write_release
 
 COUNTS = (20, 5, 1, 1, 1, 2, 1, 1)

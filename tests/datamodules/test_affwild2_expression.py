@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.affwild2 import AffWild2ExpressionDataModule, MTLDataModule
-from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
-from datamodules.lists import AnnotationError
+from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
+from datamodules.affwild2_mtl import AffWild2ExpressionDataModule, MTLDataModule
+from datamodules.readers.lists import AnnotationError
 from tests.datamodules.conftest import HEADER, write_picture
 
 UNITS = ",".join("01" * 6)

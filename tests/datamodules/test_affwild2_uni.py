@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from affect.computed import Computed, CropPaths, frame_names
 from datamodules import uni_files
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from datamodules.computed import Computed, CropPaths, frame_names
 from datamodules.links import Links
-from datamodules.lists import AnnotationError
+from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import TrainTransform
 from datamodules.uni_files import crop_numbers
 from tests.datamodules.conftest import truncate, write_picture
-from tests.datamodules.test_uni_annotations import GOOD, HEADERS
+from tests.datamodules.readers.test_uni import GOOD, HEADERS
 
 MISSING = {"va": "-5,-5", "expr": "-1", "au": ",".join(["-1"] * 12)}
 FOLDERS = {"va": "VA_Estimation_Challenge", "expr": "EXPR_Recognition_Challenge", "au": "AU_Detection_Challenge"}

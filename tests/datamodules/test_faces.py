@@ -1,139 +1,203 @@
-"""The dataset's handling of bad images, and the sampler's shares."""
+"""Faces without labels: CelebA's partition, plain trees, squares, small and broken images."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from datamodules.affwild2 import MTLDataModule
-from datamodules.annotations import Frames, unlabelled
-from datamodules.faces import FaceDataset, RowSampler, dealt_batches
-from datamodules.pictures import UnreadableImageError, read_image
-from datamodules.transforms import EvalTransform
-from tests.datamodules.conftest import truncate, write_picture
+from affect.errors import DataError
+from datamodules.faces import FacesDataModule, read_partition
+from datamodules.readers.lists import AnnotationError
+from datamodules.transforms import EvalTransform, MAETransform, middle_square
 
 
-def labelled(count: int) -> Frames:
-    """Frames whose labels tell their row."""
-    frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
-    frames.expression[:] = np.arange(count) % 8
-    frames.valence_arousal[:, 0] = np.arange(count) / 100
-    frames.action_units[:, 3] = np.arange(count) % 2
-    return frames
+def write(path: Path, size: tuple[int, int] = (24, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.random.default_rng(len(str(path))).integers(0, 255, (*size, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), picture)
 
 
-def test_pictures_of_one_colour_are_counted_once_and_told(tmp_path: Path, make_root, caplog) -> None:
-    root = make_root(train=10)
-    black, grey = np.zeros((112, 112, 3), np.uint8), np.full((112, 112, 3), 127, np.uint8)
-    almost = black.copy()
-    almost[50:60, 50:60] = 255
-    for number, picture in ((3, black), (5, grey), (7, black), (9, almost)):
-        cv2.imwrite(str(root / f"cropped_aligned/a/{number:05d}.jpg"), picture)
-    data = MTLDataModule(str(root), image_size=32, batch_size=3, drop_last=False, erase=1.0)
-    data.setup("fit")
-    loader = data.train_dataloader()
-    batches = [batch for _ in range(2) for batch in loader]
-    assert not any("one_colour" in batch for batch in [*batches, *data.val_dataloader()])
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert told == [
-        "3 of 10 pictures that were trained on are black, or of another single colour, in 1 folders; the first is "
-        "a/00003.jpg. Remove them, or make them again"
+@pytest.fixture
+def celeba(tmp_path: Path) -> Path:
+    """Six aligned images with the official partition file; the last is in no split."""
+    for number in range(1, 7):
+        write(tmp_path / "celeba" / "img_align_celeba" / f"{number:06d}.jpg", (218, 178))
+    lines = ["000001.jpg 0", "000002.jpg 1", "000003.jpg 0", "000004.jpg 2", "000005.jpg 0"]
+    (tmp_path / "celeba" / "Eval").mkdir()
+    (tmp_path / "celeba" / "Eval" / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "celeba"
+
+
+def make(root: Path, **options) -> FacesDataModule:
+    return FacesDataModule(str(root), **{"image_size": 16, "batch_size": 2, "on_unreadable": "skip", **options})
+
+
+def test_celeba_is_split_by_its_partition(celeba: Path) -> None:
+    data = make(celeba)
+    assert data.frames("train").image == [f"img_align_celeba/00000{n}.jpg" for n in (1, 3, 5)]
+    assert data.frames("val").image == ["img_align_celeba/000002.jpg"]
+    assert data.frames("test").image == ["img_align_celeba/000004.jpg"]
+    assert list(data.frames("train").files) == ["list_eval_partition.txt"]
+    assert data.train_rows.tolist() == [0, 1, 2]
+
+
+def test_the_comma_separated_copy_is_read_too(celeba: Path) -> None:
+    (celeba / "Eval" / "list_eval_partition.txt").rename(celeba / "old.txt")
+    (celeba / "list_eval_partition.csv").write_text("image_id,partition\n000001.jpg,1\n000002.jpg,0\n")
+    data = make(celeba)
+    assert data.frames("train").image == ["img_align_celeba/000002.jpg"]
+    given = make(celeba, partition="old.txt")
+    assert given.frames("val").image == ["img_align_celeba/000002.jpg"]
+
+
+def test_a_plain_tree_is_split_by_hash_and_adding_images_moves_none(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"{number % 10}").mkdir(exist_ok=True)
+        (tmp_path / f"{number % 10}" / f"{number}.JPG").touch()
+    before = {split: set(make(tmp_path, val_share=0.3).frames(split).image) for split in ("train", "val")}
+    assert before["train"] | before["val"] == {f"{n % 10}/{n}.JPG" for n in range(200)}
+    assert not before["train"] & before["val"]
+    assert 35 < len(before["val"]) < 85
+    (tmp_path / "0" / "more.png").touch()
+    (tmp_path / "0" / "notes.txt").touch()
+    after = make(tmp_path, val_share=0.3)
+    for split in ("train", "val"):
+        assert before[split] == set(after.frames(split).image) - {"0/more.png"}
+    folders = make(tmp_path, val_share=0.3, val_by="folder")
+    assert not {i[0] for i in folders.frames("train").image} & {i[0] for i in folders.frames("val").image}
+
+
+def test_several_roots(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.png")
+    write(tmp_path / "b" / "1.png")
+    data = FacesDataModule([str(tmp_path / "a"), str(tmp_path / "b")], image_size=16, batch_size=1, val_share=1e-9)
+    frames, images = data.read_split("train")
+    assert frames.image == ["1.png", "1.png"]
+    assert images == [tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"]
+
+
+def test_unreadable_and_small_images_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "good1.jpg")
+    write(tmp_path / "good2.jpg")
+    write(tmp_path / "small.jpg", (24, 9))
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    data = make(tmp_path, val_share=1e-9, min_size=10, batch_size=4)
+    (batch,) = list(data.train_dataloader())
+    names = data.frames("train").image
+    assert sorted(names[row] for row in batch["row"]) == ["good1.jpg", "good2.jpg"]
+    assert sorted(names[row] for row in batch["unreadable"]) == ["broken.jpg", "small.jpg"]
+    with pytest.raises(DataError, match=r"small\.jpg: 9 x 24 px, but data\.min_size=10|broken\.jpg"):
+        list(make(tmp_path, val_share=1e-9, min_size=10, on_unreadable="error").train_dataloader())
+
+
+def test_squares_keep_the_aspect() -> None:
+    image = np.zeros((40, 20, 3), dtype=np.uint8)
+    image[10:30] = 200
+    assert middle_square(image).shape == (20, 20, 3)
+    assert (EvalTransform(image_size=8, square=True)(image, epoch=0, row=0) == 200).all()
+    assert (EvalTransform(image_size=8)(image, epoch=0, row=0) == 0).any()
+    for row in range(20):
+        assert (MAETransform(image_size=8, square=True)(image, epoch=0, row=row) == 200).all()
+
+
+def test_crops_are_a_function_of_seed_epoch_and_row() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (50, 40, 3), dtype=np.uint8)
+    one, two = MAETransform(image_size=16, seed=1), MAETransform(image_size=16, seed=1)
+    two(image, epoch=3, row=4)  # what was drawn before changes nothing
+    first = one(image, epoch=0, row=0)
+    assert first.shape == (16, 16, 3)
+    np.testing.assert_array_equal(first, two(image, epoch=0, row=0))
+    others = [
+        one(image, epoch=1, row=0),
+        one(image, epoch=0, row=1),
+        MAETransform(image_size=16, seed=2)(image, epoch=0, row=0),
     ]
-    caplog.clear()
-    for _ in zip(range(4), data.train_dataloader(), strict=False):  # as where the number of steps is limited
-        pass
-    assert "pictures that were trained on are black" in caplog.text
+    assert all((first != other).any() for other in others)
 
 
-def test_collated_images_and_labels_belong_to_their_rows(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{i}.jpg" for i in range(6)]
-    for i, path in enumerate(paths):
-        write_picture(path, i, size=32)
-    truncate(paths[4])
-    frames = labelled(6)
-    dataset = FaceDataset(frames, [*paths[:2], None, *paths[3:]], EvalTransform(image_size=32), on_unreadable="skip")
-    batch = dataset.collate([dataset[0, row] for row in (5, 2, 0, 4, 3, 0)])
-    assert batch["row"].tolist() == [5, 0, 3, 0]
-    assert batch["unreadable"].tolist() == [2, 4]
-    assert batch["image"].shape == (4, 3, 32, 32)
-    assert batch["image"].dtype == torch.uint8
-    assert batch["image"].is_contiguous()
-    for image, row in zip(batch["image"], batch["row"].tolist(), strict=True):
-        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), read_image(paths[row]))
-    for key, labels in (
-        ("valence_arousal", frames.valence_arousal),
-        ("expression", frames.expression),
-        ("action_units", frames.action_units),
-    ):
-        np.testing.assert_array_equal(batch[key].numpy(), labels[[5, 0, 3, 0]])  # type: ignore[literal-required]
-    nothing = dataset.collate([dataset[0, 2], dataset[0, 4]])
-    assert nothing["image"].shape == (0, 3, 32, 32)
-    assert nothing["action_units"].shape == (0, 12)
-    assert nothing["row"].dtype == torch.int64
-    assert nothing["unreadable"].tolist() == [2, 4]
+def test_where_nothing_is_trained_every_image_is_evaluated(tmp_path: Path, celeba: Path) -> None:
+    for number in range(60):
+        write(tmp_path / "tree" / f"{number}.jpg", (20, 20))
+    training, evaluation = make(tmp_path / "tree", val_share=0.2), make(tmp_path / "tree", val_share=0.2)
+    evaluation.evaluate_only()
+    assert 0 < len(training.frames("val")) < 30
+    assert len(training.frames("val")) + len(training.frames("train")) == 60
+    for split in ("val", "test"):
+        assert evaluation.frames(split).image == sorted(f"{number}.jpg" for number in range(60))
+    parted = make(celeba)
+    parted.evaluate_only()
+    assert parted.frames("val").image == ["img_align_celeba/000002.jpg"]
 
 
-def test_unreadable_images_raise_where_they_are_not_skipped(tmp_path: Path) -> None:
-    write_picture(tmp_path / "v.jpg", 0)
-    truncate(tmp_path / "v.jpg")
-    dataset = FaceDataset(labelled(2), [tmp_path / "v.jpg", None], EvalTransform(image_size=32))
-    with pytest.raises(UnreadableImageError, match=r"v\.jpg: truncated, or not an image.*on_unreadable=skip"):
-        dataset[0, 0]
-    with pytest.raises(UnreadableImageError, match=r"v/1\.jpg: there is no such image"):
-        dataset[0, 1]
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".TIFF", ".webp", ".jfif", ".gif"])
+def test_pictures_of_every_listed_format_are_read(tmp_path: Path, suffix: str) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    path = tmp_path / f"0{suffix}"
+    formats = {".jfif": "jpeg", ".tif": "tiff"}
+    options = {".webp": {"lossless": True}}.get(suffix, {})
+    PIL.Image.fromarray(values).save(path, formats.get(suffix, suffix.lower()[1:]), **options)
+    data = make(tmp_path, image_size=16)
+    data.evaluate_only()
+    (batch,) = data.val_dataloader()
+    found = batch["image"][0].numpy().transpose(1, 2, 0)
+    with PIL.Image.open(path) as image:
+        wanted = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(found, wanted)
+    if suffix != ".jfif":
+        np.testing.assert_array_equal(found, values)  # nothing is lost
 
 
-@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 3), st.booleans())
-def test_training_is_shared_evenly(count: int, world_size: int, epoch: int, weighted: bool) -> None:
-    rows = np.arange(count) * 3
-
-    def share(rank: int) -> list[tuple[int, int]]:
-        weights = np.full(count, 1 / count) if weighted else None
-        sampler = RowSampler(rows, seed=1, rank=rank, world_size=world_size, weights=weights)
-        sampler.set_epoch(epoch)
-        pairs = list(sampler)
-        assert len(pairs) == len(sampler) == count // world_size
-        assert {number for number, _ in pairs} <= {epoch}
-        return pairs
-
-    drawn = [row for rank in range(world_size) for _, row in share(rank)]
-    assert set(drawn) <= set(rows.tolist())
-    if not weighted:
-        assert len(set(drawn)) == len(drawn)
-
-
-@given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 5))
-def test_an_evaluation_is_dealt_in_the_batches_of_one_process(count: int, batch_size: int, world_size: int) -> None:
-    alone = [rows.tolist() for rows in dealt_batches(count, batch_size)]
-    assert [row for rows in alone for row in rows] == [*range(count)]
-    dealt = [dealt_batches(count, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
-    together = [rows.tolist() for batches in zip(*dealt, strict=True) for rows in batches]
-    assert together[: len(alone)] == alone
-    assert not any(together[len(alone) :])
-
-
-def test_order_depends_on_seed_and_epoch_and_not_on_the_world_size() -> None:
-    def order(seed: int, epoch: int, world_size: int = 1) -> list[int]:
-        samplers = [
-            RowSampler(np.arange(100), seed=seed, rank=rank, world_size=world_size) for rank in range(world_size)
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog) -> None:
+    for name in ("0.jpg", "deep/1.jpg"):
+        write(tmp_path / name, (20, 20))
+    for name in ("a.heic", "b.HEIC", "notes", "deep/c.txt", "deep/._2.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    for name in (b"z\xff.jpg", b"deep/\xe9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9t\xe9"))
+    folder.mkdir()
+    (folder / "3.jpg").write_bytes(b"")
+    caplog.set_level("INFO")
+    for _ in range(2):  # the second time from the kept listing
+        caplog.clear()
+        data = make(tmp_path, cache_dir=str(tmp_path / ".cache"))
+        data.evaluate_only()
+        assert data.frames("val").image == ["0.jpg", "deep/1.jpg"]
+        told = [record.getMessage() for record in caplog.records]
+        assert told == [
+            f"{tmp_path}: 3 images or folders are left out, because their names are not UTF-8: rename them. The first "
+            "is b'deep/\\xe9.png'",
+            f"{tmp_path}: 2 images; other files are left out: 2 .heic, 1 without a suffix, 1 .txt",
         ]
-        for sampler in samplers:
-            sampler.set_epoch(epoch)
-        return [row for rows in zip(*samplers, strict=True) for _, row in rows]
-
-    assert order(0, 0) == order(0, 0)
-    assert order(0, 0) == order(0, 0, world_size=4)
-    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9  # seed + epoch would give 5
 
 
-def test_weighted_draws_follow_the_weights() -> None:
-    weights = np.repeat([0.8 / 500, 0.2 / 1500], [500, 1500])
-    rows = [row for _, row in RowSampler(np.arange(2000), seed=0, weights=weights)]
-    assert len(rows) == 2000
-    assert np.mean(np.array(rows) < 500) == pytest.approx(0.8, abs=0.036)
+def test_bad_input(tmp_path: Path, celeba: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*nowhere\. Set data\.root"):
+        make(tmp_path / "nowhere").frames("train")
+    (tmp_path / "empty" / "folder").mkdir(parents=True)
+    with pytest.raises(AnnotationError, match=r"no image \(\.jpg, \.jpeg, .*\.gif\) in .*empty"):
+        make(tmp_path / "empty").frames("train")
+    with pytest.raises(FileNotFoundError, match=r"Set data\.partition"):
+        make(celeba, partition="nothing.txt").frames("train")
+    (celeba / "bad.txt").write_text("000001.jpg 0\n000002.jpg 7\n")
+    with pytest.raises(AnnotationError, match=r"bad\.txt:2: '000002\.jpg 7' is not"):
+        read_partition(celeba / "bad.txt")
+    (celeba / "bad.txt").write_text("000001.jpg 0\n")
+    with pytest.raises(AnnotationError, match=r"the val split is empty\. None of them is listed with 1"):
+        make(celeba, partition="bad.txt").frames("val")
+    (celeba / "bad.txt").write_text("000001.png 1\n")
+    with pytest.raises(
+        AnnotationError, match=r"It has 000001\.png where there is .*/img_align_celeba/000001\.jpg: rename"
+    ):
+        make(celeba, partition="bad.txt").frames("val")
+    (celeba / "bad.txt").write_text("000001.JPG 1\n")
+    assert make(celeba, partition="bad.txt").frames("val").image == ["img_align_celeba/000001.jpg"]
+    with pytest.raises(ValueError, match=r"data\.val_share is 1\.5"):
+        make(celeba, val_share=1.5)
+    with pytest.raises(ValueError, match=r"data\.val_by is 'video'"):
+        make(celeba, val_by="video")

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from affect.labels import LSD_FOLDERS
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.affwild2 import AffWild2ExpressionDataModule, MTLDataModule
+from datamodules.affwild2_mtl import AffWild2ExpressionDataModule, MTLDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from datamodules.base import FaceDataModule
-from datamodules.features import FeaturesDataModule
-from datamodules.labels import LSD_FOLDERS
+from datamodules.faces import FacesDataModule
 from datamodules.links import LinkError, Links
 from datamodules.listing import list_images
 from datamodules.lsd import LSDDataModule
-from datamodules.store import StoreInfo, open_store
-from datamodules.unlabelled import FacesDataModule
+from features.datamodule import FeaturesDataModule
+from features.store import StoreInfo, open_store
 from tests.datamodules.conftest import HEADER, LABELS, write_picture, write_release
 
 SIZES: dict[str, Any] = {"image_size": 16, "batch_size": 2}

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.labels import LSD_FOLDERS
-from datamodules.lists import AnnotationError
+from affect.labels import LSD_FOLDERS
 from datamodules.lsd import LSDDataModule, class_folders
+from datamodules.readers.lists import AnnotationError
 from tests.datamodules.conftest import write_picture
 
 COUNTS = (3, 1, 2, 4, 5, 1)

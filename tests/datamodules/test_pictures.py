@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.annotations import unlabelled
-from datamodules.faces import FaceDataset
+from affect.frames import unlabelled
+from datamodules.loading import FaceDataset
 from datamodules.pictures import UnreadableImageError, decode_image, read_image
 from datamodules.transforms import EvalTransform
 

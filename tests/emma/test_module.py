@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from affect.batch import Batch
 from backbones.vit import build_vit
 from backbones.weights import WeightsError
 from dan.network import DAN
-from datamodules.labels import Batch
 from emma.module import EMMAModule
 from emma.network import EMMA
 

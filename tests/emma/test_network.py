@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from backbones.vit import build_vit
 from backbones.weights import WeightsError
 from dan.network import DAN
-from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from emma.network import EMMA
 from losses.ccc import ccc_loss
 

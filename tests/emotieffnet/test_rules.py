@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS
+from affect.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS
 from emotieffnet.rules import IMPOSSIBLE, pretrained
 
 PUBLISHED = [5, 0, 2, 3, 4, 6, 7, 1]

@@ -12,8 +12,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from affect.errors import ConfigError
+from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from emotieffnet.finetune import FineTuneModule
 from emotieffnet.module import EmotiEffNetModule
 from emotieffnet.network import EmotiEffNet, FineTunedNet
@@ -23,10 +24,10 @@ from evaluators.report import read_scores
 from losses.ccc import ccc_loss
 from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
+from runs.config import CONFIG_DIR, resolve
+from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from train import train
-from training.config import CONFIG_DIR, ConfigError, resolve
-from training.stored import stored_config
 
 State = dict[str, torch.Tensor]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from datamodules.labels import EXPRESSIONS
+from affect.labels import EXPRESSIONS
 
 
 @dataclass(frozen=True, eq=False)

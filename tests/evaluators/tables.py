@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datamodules.labels import EXPRESSIONS
+from affect.labels import EXPRESSIONS
 from evaluators.table import Table
 
 TASKS = {"valence_arousal": 2, "expression": 8, "action_units": 12}

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from datamodules.labels import LSD_EXPRESSIONS
+from affect.labels import LSD_EXPRESSIONS
 from evaluators.chance import VARIANTS, chance, frequency_baseline, frequency_baselines, majority
 from tests.evaluators.fake import make_frames
 

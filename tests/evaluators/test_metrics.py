@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch import nn
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
+from affect.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import ActionUnitScores, AffectScores, ConcordanceCorrelation, ExpressionScores
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datamodules.labels import AFFECTNET_EXPRESSIONS, LSD_EXPRESSIONS
-from evaluators.missing import fill_nulls
+from affect.labels import AFFECTNET_EXPRESSIONS, LSD_EXPRESSIONS
+from evaluators.postprocess.filling import fill_nulls
+from evaluators.postprocess.thresholds import PUBLISHED
 from evaluators.submission import write_submission, write_uni_submission
 from evaluators.table import Table, TableError
-from evaluators.thresholds import PUBLISHED
 
 
 def make_table(rows, *, tasks=("valence_arousal", "expression", "action_units")):

@@ -10,16 +10,17 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from affect.errors import CheckpointError, ConfigError
 from backbones.vit import build_vit
 from mae.grid import grid
 from mae.module import MAEModule
 from mae.network import MAE
 from rendering.dataset import render_faces
+from runs.checkpoints import load_module
+from runs.config import CONFIG_DIR
+from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from train import train
-from training.checkpoints import CheckpointError, load_module
-from training.config import CONFIG_DIR, ConfigError
-from training.stored import stored_config
 
 SIZES = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
          "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}  # fmt: skip

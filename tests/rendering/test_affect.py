@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datamodules.labels import ACTION_UNITS, EXPRESSIONS
+from affect.labels import ACTION_UNITS, EXPRESSIONS
 from rendering import affect, video
 from rendering.affect import CONTEMPT, TAKES_PART, draw_apex
 from rendering.units import COLUMN, RENDERED_UNITS

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from datamodules.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, MTL_HEADER
+from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, MTL_HEADER
 from rendering import dataset, video
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
 from tests.rendering.conftest import SIZE

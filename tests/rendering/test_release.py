@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from rendering.affect import CONTEMPT, annotate_portrait, valence_arousal
 from rendering.dataset import render_affectnet
 from rendering.release import render_affectnet_release

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import ConfigError
 from backbones.vit import build_vit
 from tests.golden.rebuild import FOLDER
-from training.config import ConfigError
 from training.optimisation import plain_groups, scaled_lr, vit_groups, warmup_cosine, warmup_cosine_scheduler
 
 

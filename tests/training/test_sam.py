@@ -13,7 +13,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.config import ConfigError
+from affect.errors import ConfigError
 from training.sam import SAM, with_sam
 
 ROWS, TARGET = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3

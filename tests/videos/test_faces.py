@@ -18,9 +18,9 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 from affect.files import OutputError
+from runs.building import build
+from runs.config import CONFIG_DIR
 from tests.videos.conftest import centre_of
-from training.building import build
-from training.config import CONFIG_DIR
 from videos import faces
 from videos.decoding import VideoError
 from videos.faces import CropSettings, cut, extract_faces

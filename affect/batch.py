@@ -1,0 +1,64 @@
+"""What passes between data, networks and scores: a batch of faces, raw scores, predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Augmentation(NamedTuple):
+    """What is done to one face: colour jitter, then flip, resize to ``resized`` x ``resized`` pixels, and crop.
+
+    Jitter multiplies by ``brightness``, blends with the picture's mean grey by ``contrast``, with each pixel's grey by
+    ``saturation``, and turns the hue by ``hue`` of the colour circle, in this order. 1, 1, 1, 0 changes nothing.
+    """
+
+    resized: float
+    top: float
+    left: float
+    flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+class Batch(TypedDict):
+    """B faces with their labels, as every datamodule makes them and every method takes them.
+
+    ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
+    ``one_colour`` holds the rows whose picture is black or of another single colour; data modules take it out.
+    With ``augmentation``, images are as they are stored, and the method does to the pixels that it looks at what
+    the row of it says. Batches of stored features have ``embedding`` and ``outputs`` in the place of ``image``.
+    """
+
+    image: NotRequired[Tensor]  # (B, 3, H, W) uint8, RGB
+    valence_arousal: Tensor  # (B, 2) float32, NaN = missing
+    expression: Tensor  # (B,) int64, -1 = missing
+    action_units: Tensor  # (B, 12) float32, NaN = missing
+    row: Tensor  # (B,) int64, index into the split's frame list
+    unreadable: Tensor  # (U,) int64, likewise
+    one_colour: NotRequired[Tensor]  # (K,) int64, likewise
+    augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
+    embedding: NotRequired[Tensor]  # (B, E) float32
+    outputs: NotRequired[Tensor]  # (B, O) float32, scores of the network that made the embeddings
+
+
+class AffectLogits(NamedTuple):
+    """Raw scores of B faces; None for a task that the network does not have."""
+
+    expression: Tensor | None = None  # (B, C)
+    action_units: Tensor | None = None  # (B, 12)
+    valence_arousal: Tensor | None = None  # (B, 2), unbounded
+
+
+class Predictions(TypedDict, total=False):
+    """What a network says of B faces; only the tasks it has."""
+
+    valence_arousal: Tensor  # (B, 2), clamped to [-1, 1]
+    expression: Tensor  # (B, C) probabilities
+    action_units: Tensor  # (B, 12) probabilities
+    logits_expression: Tensor  # (B, C), where a rule downstream needs them
+    logits_action_units: Tensor  # (B, 12)

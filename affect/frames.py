@@ -1,0 +1,120 @@
+"""Listed frames and their labels, whatever file they come from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from affect.computed import take
+from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS
+
+_log = logging.getLogger(__name__)
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Listed frames and their labels, one entry per row of the list, in its order, duplicates included.
+
+    Attributes:
+        video: name of the face folder, N entries.
+        frame: (N,) frame number, from the image name.
+        image: path below the image folder as the list has it, e.g. ``video1/00001.jpg``.
+        valence_arousal: (N, 2) in [−1, 1]; both NaN where either is missing.
+        expression: (N,) class index, −1 where missing.
+        action_units: (N, 12) 0 or 1, NaN where missing, value by value.
+        files: name of each label file that was read → its sha256.
+    """
+
+    video: Sequence[str]
+    frame: IntArray
+    image: Sequence[str]
+    valence_arousal: FloatArray
+    expression: IntArray
+    action_units: FloatArray
+    files: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def has_label(self) -> BoolArray:
+        """(N,) true where at least one value of one task is labelled."""
+        known_units = ~np.isnan(self.action_units)
+        labelled: BoolArray = ~np.isnan(self.valence_arousal[:, 0]) | (self.expression >= 0) | known_units.any(axis=1)
+        return labelled
+
+    def select(self, index: IntArray) -> Frames:
+        """Return the rows of ``index`` (integers), in that order."""
+        return Frames(
+            video=take(self.video, index),
+            frame=self.frame[index],
+            image=take(self.image, index),
+            valence_arousal=self.valence_arousal[index],
+            expression=self.expression[index],
+            action_units=self.action_units[index],
+            files=self.files,
+        )
+
+    def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
+        """Return (classes,) rows of each expression, by which it is to be weighted; warn where all are of one."""
+        counts = np.bincount(self.expression[self.expression >= 0], minlength=classes)
+        if np.count_nonzero(counts) == 1:
+            _log.warning(
+                "all %d training rows with an expression are of class %d, so that no other can be learnt. Is this the "
+                "right column?", counts.sum(), counts.argmax(),
+            )  # fmt: skip
+        return counts
+
+    def class_weights(self, classes: int = len(EXPRESSIONS)) -> FloatArray:
+        """Return (classes,) weights of a cross entropy in which every expression counts as much: n / (classes n_c).
+
+        An expression without a row gets 1: nothing can be learnt of it, and no weight would change that.
+        """
+        counts = self.class_counts(classes).astype(np.float32)
+        weights = np.ones(classes, dtype=np.float32)
+        np.divide(counts.sum() / classes, counts, out=weights, where=counts > 0)
+        return weights
+
+    def positive_weights(self) -> FloatArray:
+        """Return (12,) negatives per positive of each action unit: ``pos_weight`` of a balanced BCE.
+
+        A unit without a positive row gets 1: nothing can be learnt of it, and no weight would change that.
+        """
+        positives = np.sum(self.action_units == 1, axis=0).astype(np.float32)
+        negatives = np.sum(self.action_units == 0, axis=0).astype(np.float32)
+        weights = np.ones(len(AU_NAMES), dtype=np.float32)
+        np.divide(negatives, positives, out=weights, where=positives > 0)
+        return weights
+
+
+def concatenate(lists: Sequence[Frames]) -> Frames:
+    """Return several lists as one, in their order."""
+    return Frames(
+        video=[name for frames in lists for name in frames.video],
+        frame=np.concatenate([frames.frame for frames in lists]),
+        image=[name for frames in lists for name in frames.image],
+        valence_arousal=np.concatenate([frames.valence_arousal for frames in lists]),
+        expression=np.concatenate([frames.expression for frames in lists]),
+        action_units=np.concatenate([frames.action_units for frames in lists]),
+        files={name: digest for frames in lists for name, digest in frames.files.items()},
+    )
+
+
+def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
+    """Return frames of which no label is known; see ``Frames`` for the arguments."""
+    return Frames(
+        video=video,
+        frame=frame,
+        image=image,
+        valence_arousal=np.full((len(image), 2), np.nan, dtype=np.float32),
+        expression=np.full(len(image), MISSING_CLASS, dtype=np.int64),
+        action_units=np.full((len(image), len(AU_NAMES)), np.nan, dtype=np.float32),
+        files=files,
+    )

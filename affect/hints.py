@@ -1,0 +1,84 @@
+"""Whether plain values fit type hints and the ranges in them."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from affect.ranges import Range
+
+
+def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:
+    """What is wrong with the values of a node, whose types a class tells; keys that the class has not are left alone.
+
+    Args:
+        node: plain values.
+        kind: a TypedDict or a dataclass.
+        prefix: of the keys, for the messages.
+    """
+    for key, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if key in node:
+            yield from value_errors(node[key], hint, f"{prefix}{key}")
+
+
+def value_errors(value: Any, hint: Any, key: str) -> Iterator[str]:
+    """Find what is wrong with a value, or with those inside a mapping."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else [hint]
+    for option in options if isinstance(value, dict) else ():
+        if typing.is_typeddict(option):
+            yield from key_errors(value, option, f"{key}.")
+            return
+        if typing.get_origin(option) in (dict, Mapping):
+            for name, one in value.items():
+                yield from value_errors(one, typing.get_args(option)[1], f"{key}.{name}")
+            return
+    if not _fits(value, hint):
+        yield f"{key} is {value!r}, but must be {_name(hint)}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value can be of the annotated type, and in its ranges; says True where it cannot tell."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        ranges = [one for one in arguments[1:] if isinstance(one, Range)]
+        return _fits(value, arguments[0]) and all(value in one for one in ranges)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, str, bool):
+        return type(value) is hint
+    if hint is type(None):
+        return value is None
+    if origin in (list, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(one, arguments[0]) for one in value)
+    if origin is tuple:
+        return isinstance(value, list | tuple)
+    if origin in (dict, Mapping) or typing.is_typeddict(hint):
+        return isinstance(value, dict)
+    if hint is Path:
+        return isinstance(value, str | Path)
+    # a class of ours is built from its own node; anything but a node there is an error
+    return not (inspect.isclass(hint) and isinstance(value, str | int | float | bool)) or isinstance(value, hint)
+
+
+def _name(hint: Any) -> str:
+    """A type as messages have it: ``float >= 0 and <= 1 or null``."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return " ".join([_name(arguments[0]), *map(str, arguments[1:])])
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_name, arguments))
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if hint is type(None):
+        return "null"
+    return hint.__name__ if inspect.isclass(hint) and not arguments else str(hint).replace("typing.", "")

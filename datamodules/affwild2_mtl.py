@@ -1,0 +1,215 @@
+"""Data modules of the s-Aff-Wild2 multi-task challenge (ABAW3, 4, 7 and 11)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Unpack
+
+import numpy as np
+
+from affect.frames import Frames, unlabelled
+from affect.labels import MISSING_CLASS, affectnet_columns
+from datamodules.augmented import AugmentationOptions, AugmentedDataModule
+from datamodules.base import Split
+from datamodules.expressions import ExpressionDataModule, ExpressionOptions
+from datamodules.links import Links
+from datamodules.listing import match_case, scan_if_there, with_other_suffix
+from datamodules.readers.mtl import read_frame_list, read_mtl
+
+ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
+    "train": ("training_set_annotations.txt", "train_set.txt"),
+    "val": ("validation_set_annotations.txt", "validation_set.txt"),
+}
+"""Names of the label files, as of ABAW4 and later and as of ABAW3; the first that exists is read."""
+
+
+@dataclass(frozen=True)
+class MTLFiles:
+    """Where the label files and images of the challenge are; see ``MTLDataModule``.
+
+    Attributes:
+        root: folder with label files and images, or several: an image is taken from the first that has it.
+        annotations: list of each split, absolute or relative to a root; where None, ANNOTATIONS.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder below each root.
+    """
+
+    root: str | list[str]
+    annotations: Mapping[Split, str | None]
+    test_root: str | list[str] | None
+    images: str
+
+    def read(self, split: Split, links: Links) -> tuple[Frames, list[Path | None]]:
+        """Read a label file or the test list, and find the images.
+
+        Args:
+            split: which to read.
+            links: decides which links are followed.
+
+        Raises:
+            FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
+            AnnotationError: the label file is faulty.
+            LinkError: a link leads out of the roots.
+        """
+        key, root = "data.root", self.root
+        if split == "test" and self.test_root:
+            key, root = "data.test_root", self.test_root
+        roots = existing_roots(root, key)
+        path = self._label_file(split, roots)
+        links.check(path)
+        frames = read_frame_list(path) if split == "test" else read_mtl(path)
+        paths = find_images([links.enter(folder / self.images) for folder in roots], frames, links)
+        if not any(paths):
+            looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
+            other = with_other_suffix([folder / self.images for folder in roots], frames.image, links)
+            raise FileNotFoundError(
+                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. {other}"
+                f"Set {key} to the folder, or folders, above the images, and data.images to the image folder's name."
+            )
+        return frames, paths
+
+    def _label_file(self, split: Split, roots: list[Path]) -> Path:
+        """Return the first label file that exists of those that may be meant."""
+        key = "data.test_list" if split == "test" else f"data.{split}_annotations"
+        given = self.annotations[split]
+        names = (given,) if given else ANNOTATIONS.get(split, ())
+        if not names:
+            raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
+        candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
+        for path in candidates:
+            if path.is_file():
+                return path
+        looked = ", ".join(dict.fromkeys(map(str, candidates)))
+        raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
+
+
+class MTLDataModule(AugmentedDataModule):
+    """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
+
+    Args:
+        root: folder with label files and images, or several: an image is taken from the first that has it.
+        train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
+        val_annotations: likewise, of the validation split.
+        test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder below each root.
+        **options: see ``AugmentedDataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        *,
+        train_annotations: str | None = None,
+        val_annotations: str | None = None,
+        test_list: str | None = None,
+        test_root: str | list[str] | None = None,
+        images: str = "cropped_aligned",
+        **options: Unpack[AugmentationOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.root = root
+        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
+        self.files = MTLFiles(root, lists, test_root, images)
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """See ``MTLFiles.read``."""
+        return self.files.read(split, self.links(self.files.test_root))
+
+
+class AffWild2ExpressionDataModule(ExpressionDataModule):
+    """The expressions of the same files in AffectNet's numbering, to train or to score a DAN on.
+
+    A row of the expression that AffectNet does not have (``other``) counts as one without an expression: training
+    leaves both out, evaluation predicts them and does not score them. No row shows contempt. Valence, arousal and
+    action units are not handed on.
+
+    Args:
+        root: see ``MTLDataModule``, also for the five below.
+        train_annotations: label file of the training split.
+        val_annotations: label file of the validation split.
+        test_list: list of the test split.
+        test_root: folder or folders of the test images.
+        images: name of the image folder.
+        **options: see ``ExpressionDataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        *,
+        train_annotations: str | None = None,
+        val_annotations: str | None = None,
+        test_list: str | None = None,
+        test_root: str | list[str] | None = None,
+        images: str = "cropped_aligned",
+        **options: Unpack[ExpressionOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.root = root
+        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
+        self.files = MTLFiles(root, lists, test_root, images)
+
+    def kept_apart(self, split: Split) -> Sequence[str]:
+        """Return the video of each row: its frames are too alike to be in two splits."""
+        return self.frames(split).video
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """Read the files (``MTLFiles.read``) and renumber the expressions."""
+        frames, images = self.files.read(split, self.links(self.files.test_root))
+        columns = affectnet_columns(self.expressions)
+        # a missing label, -1, looks up the last entry
+        numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])
+        bare = unlabelled(frames.image, frames.video, frames.frame, frames.files)
+        return replace(bare, expression=numbers[frames.expression]), images
+
+
+def existing_roots(root: str | list[str], key: str) -> list[Path]:
+    """Return the folders of a root or of several.
+
+    Args:
+        root: a folder, or several.
+        key: of the configuration that names them, for the message.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
+    for folder in roots:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+    return roots
+
+
+def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path | None]:
+    """Find each frame's image below the first of ``folders`` that has it; its name may differ in case.
+
+    Each video's folder is listed once: asking for every image by itself takes minutes on a network disk.
+
+    Args:
+        folders: image folders, which hold ``<video>/<frame>.jpg``.
+        frames: the frames to look for.
+        links: decides which links are followed.
+
+    Returns:
+        One path per row, None where no folder has the image.
+
+    Raises:
+        LinkError: a link leads out of the data's folders.
+    """
+    names = [image.rpartition("/")[2] for image in frames.image]
+    rows_of = defaultdict(list)
+    for row, video in enumerate(frames.video):
+        rows_of[video].append(row)
+    paths: list[Path | None] = [None] * len(frames)
+    for video, rows in rows_of.items():
+        for folder in reversed(folders):  # so that the first one has the last word
+            parent = folder / video
+            files = scan_if_there(parent, links).files  # none: another root has it, or no face was found
+            for row, file in zip(rows, match_case(files, [names[row] for row in rows]), strict=True):
+                if file is not None:
+                    paths[row] = parent / file
+    return paths

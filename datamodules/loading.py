@@ -1,0 +1,231 @@
+"""Faces on disk to batches: the dataset, and the sampler through which the epoch reaches the transforms.
+
+The sampler yields (epoch, row) pairs, so that the epoch travels with the index into whichever worker loads the row.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from affect.batch import Augmentation, Batch
+from affect.frames import Frames, IntArray
+from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
+from datamodules.transforms import Image, Transform
+
+_log = logging.getLogger(__name__)
+OnUnreadable = Literal["error", "skip"]
+
+
+class Sample(NamedTuple):
+    """One loaded row: its number and its transformed image, or None where that is missing or unreadable.
+
+    ``augmentation`` is what the transform leaves to the method, if anything; ``one_colour`` is true where all pixels of
+    the picture as it is stored are equal.
+    """
+
+    row: int
+    image: Image | None
+    augmentation: Augmentation | None = None
+    one_colour: bool = False
+
+
+class FaceDataset(Dataset[Sample]):
+    """Listed frames and their images, indexed by (epoch, row).
+
+    Args:
+        frames: the split's list.
+        images: image file of each row, None where there is none.
+        transform: applied to each image.
+        on_unreadable: "error" raises where an image is missing or unreadable; "skip" leaves it out and gives its row in
+            ``Batch["unreadable"]``.
+        min_size: an image whose shorter side has fewer pixels counts as unreadable.
+        max_pixels: an image with more pixels counts as unreadable.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        images: Sequence[Path | None],
+        transform: Transform,
+        on_unreadable: OnUnreadable = "error",
+        *,
+        min_size: int = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.frames = frames
+        self.images = images
+        self.transform = transform
+        self.on_unreadable = on_unreadable
+        self.min_size = min_size
+        self.max_pixels = max_pixels
+        self._valence_arousal = torch.from_numpy(frames.valence_arousal)
+        self._expression = torch.from_numpy(frames.expression)
+        self._action_units = torch.from_numpy(frames.action_units)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: tuple[int, int]) -> Sample:
+        """Load one row.
+
+        Args:
+            index: epoch and row, as ``RowSampler`` gives them.
+
+        Raises:
+            UnreadableImageError: ``on_unreadable`` is "error" and the image is missing or unreadable.
+        """
+        epoch, row = index
+        path = self.images[row]
+        try:
+            if path is None:
+                raise UnreadableImageError(f"{self.frames.image[row]}: there is no such image")
+            image = read_image(path, self.max_pixels)
+            if min(image.shape[:2]) < self.min_size:
+                height, width = image.shape[:2]
+                raise UnreadableImageError(f"{path}: {width} x {height} px, but data.min_size={self.min_size}")
+        except UnreadableImageError as error:
+            if self.on_unreadable == "skip":
+                return Sample(row, None)
+            raise UnreadableImageError(
+                f"{error}. Replace the file, or set data.on_unreadable=skip to leave out such images and count them."
+            ) from error
+        left = self.transform.left_to_do(epoch=epoch, row=row)
+        one_colour = _is_one_colour(image[::8, ::8]) and _is_one_colour(image)  # nearly always told by a few pixels
+        return Sample(row, self.transform(image, epoch=epoch, row=row), left, one_colour)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Put samples into a batch, with the labels of their rows."""
+        loaded = [(sample.row, sample.image) for sample in samples if sample.image is not None]
+        size = self.transform.image_size
+        images = np.empty((len(loaded), 3, size, size), dtype=np.uint8)
+        for target, (_, image) in zip(images, loaded, strict=True):
+            target[:] = image.transpose(2, 0, 1)
+        rows = torch.tensor([row for row, _ in loaded], dtype=torch.int64)
+        batch = Batch(
+            image=torch.from_numpy(images),
+            valence_arousal=self._valence_arousal[rows],
+            expression=self._expression[rows],
+            action_units=self._action_units[rows],
+            row=rows,
+            unreadable=torch.tensor([sample.row for sample in samples if sample.image is None], dtype=torch.int64),
+        )
+        one_colour = [sample.row for sample in samples if sample.one_colour]
+        if one_colour:
+            batch["one_colour"] = torch.tensor(one_colour, dtype=torch.int64)
+        left = [sample.augmentation for sample in samples if sample.augmentation is not None]
+        if left:
+            batch["augmentation"] = torch.tensor(left, dtype=torch.float32)
+        return batch
+
+
+def _is_one_colour(image: Image) -> bool:
+    return bool((image == image[0, 0]).all())
+
+
+class TrainingLoader(DataLoader[Sample]):
+    """Starts fetching at the first batch, and warns after the first epoch in which pictures are of one colour.
+
+    Lightning 2.6.6 makes the iterator of a resumed run before it calls ``set_epoch``; workers that fetch ahead from
+    that moment would load the first resumed epoch in the order of epoch 0.
+
+    Args:
+        dataset: the faces.
+        **options: see ``torch.utils.data.DataLoader``.
+    """
+
+    def __init__(self, dataset: FaceDataset, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        self.told = False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        read, one_colour = 0, set[int]()
+        try:
+            for number, batch in enumerate(super().__iter__(), start=1):
+                read += len(batch["row"])
+                if "one_colour" in batch:
+                    one_colour.update(batch.pop("one_colour").tolist())
+                if number == len(self):
+                    self._warn(read, sorted(one_colour))
+                yield batch
+        finally:  # also of an epoch that is cut short
+            self._warn(read, sorted(one_colour))
+
+    def _warn(self, read: int, rows: list[int]) -> None:
+        if self.told or not rows:
+            return
+        self.told = True
+        frames = cast(FaceDataset, self.dataset).frames
+        _log.warning(
+            "%d of %d pictures that were trained on are black, or of another single colour, in %d folders; the first "
+            "is %s. Remove them, or make them again", len(rows), read, len({frames.video[row] for row in rows}),
+            frames.image[rows[0]],
+        )  # fmt: skip
+
+
+class RowSampler(DistributedSampler[tuple[int, int]]):
+    """Yields (epoch, row) of the rows that this process trains on, shuffled by (seed, epoch).
+
+    The tail is dropped so that every process gets as many. It is a DistributedSampler so that Lightning leaves it
+    alone; any other it would wrap in one of its own, which shards a second time.
+
+    Args:
+        rows: (N,) row numbers to draw from.
+        seed: with the epoch, decides the order.
+        rank: this process.
+        world_size: number of processes.
+        weights: (N,) probabilities, by which N rows are drawn with replacement. None: each row once.
+    """
+
+    def __init__(
+        self,
+        rows: IntArray,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__(rows, world_size, rank, seed=seed)  # type: ignore[arg-type]
+        self.rows = rows
+        self.weights = weights
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is None:
+            rows = generator.permutation(self.rows)
+        else:
+            rows = generator.choice(self.rows, size=len(self.rows), p=self.weights)
+        # The rows after the last full round over the processes are dropped; the slice ends before them.
+        for row in rows[self.rank :: self.num_replicas][: len(self)]:
+            yield self.epoch, int(row)
+
+    def __len__(self) -> int:
+        return len(self.rows) // self.num_replicas
+
+
+def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> list[IntArray]:
+    """Deal the rows of an evaluation, in their order, to the processes in the batches that one process would form.
+
+    A row's neighbours in a batch change the last digits of what is predicted for it, so no batch is split.
+
+    Args:
+        count: rows of the list, each of which exactly one process gets.
+        batch_size: rows per batch; the last batch may have fewer.
+        rank: this process.
+        world_size: number of processes.
+
+    Returns:
+        Row numbers of each batch of this process. Every process gets as many batches, the last of which may have no
+        row: whatever the processes do together in a batch, none waits for another.
+    """
+    whole_rounds = -(-count // (batch_size * world_size))
+    starts = [(number * world_size + rank) * batch_size for number in range(whole_rounds)]
+    return [np.arange(min(start, count), min(start + batch_size, count)) for start in starts]

@@ -1,0 +1,222 @@
+"""AffectNet as it is given out: ``images/<id>.jpg``, and ``annotations/<id>_<kind>.npy`` for each kind of annotation.
+
+Each annotation file holds one number, as a number or as a string: the expression (``exp``), valence (``val``) or
+arousal (``aro``). The landmarks (``lnd``) are not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from affect.files import read_file
+from affect.frames import FloatArray, Frames, IntArray, unlabelled
+from affect.labels import AFFECTNET_EXPRESSIONS, AFFECTNET_NO_EXPRESSION, MISSING_AFFECTNET
+from datamodules.links import Links
+from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
+from datamodules.readers.lists import AnnotationError
+
+Kind = Literal["exp", "val", "aro"]
+
+NUMBERED: Final = (*AFFECTNET_EXPRESSIONS, *AFFECTNET_NO_EXPRESSION)
+"""What each number of an ``exp`` file says."""
+
+_VALENCE_AROUSAL: Final = f"a number from -1 to 1, or {MISSING_AFFECTNET:g} where it is missing"
+_EXPECTED: Final[dict[Kind, str]] = {
+    "exp": f"a whole number from 0 to {len(NUMBERED) - 1}",
+    "val": _VALENCE_AROUSAL,
+    "aro": _VALENCE_AROUSAL,
+}
+_LARGEST: Final = 100_000  # bytes of an annotation
+_THREADS: Final = 16  # they wait for the disk most of the time
+_CHUNK: Final = 256  # files per task: handing each over by itself would take longer than reading it
+
+_log = logging.getLogger(__name__)
+
+
+def read_release(
+    folder: Path, *, classes: int, valence_arousal: bool, cache: Path | None, links: Links
+) -> tuple[Frames, list[Path | None]]:
+    """Read a split: the images that show one of the first ``classes`` expressions, in order of file name.
+
+    An image without its annotation, or an annotation without its image, is an error in either split, because they are
+    given out together: training on what is left, or a score of it, would pass for that of the whole split. Images of
+    other classes, and those that show no expression, are left out and counted in the log.
+
+    Args:
+        folder: holds ``images`` and ``annotations``.
+        classes: how many of ``AFFECTNET_EXPRESSIONS`` there are.
+        valence_arousal: read valence and arousal, too.
+        cache: where the annotations that were read are kept, see ``listing.keep``.
+        links: decides which links are followed.
+
+    Returns:
+        The rows and their images; a row's ``files`` entry is a hash of all expression annotations of the split.
+
+    Raises:
+        FileNotFoundError: one of the two folders is missing.
+        AnnotationError: an image or an annotation is missing, a file cannot be read, a value is out of range, or no
+            image is left. The message names the first such file, how many there are, and the fix.
+        LinkError: a link leads out of the root.
+    """
+    images, annotations = folder / "images", folder / "annotations"
+    for path in (images, annotations):
+        if not path.is_dir():
+            raise FileNotFoundError(
+                f"no such folder: {path}. Unpack AffectNet's archive, so that images and annotations lie in {folder}."
+            )
+    names = list_images(images, cache, links)
+    labels = read_annotations(annotations, "exp", cache, links)
+    expression = _of_images(annotations, "exp", names, labels).astype(np.int64)
+    orphans = sorted(labels.keys() - {_stem(name) for name in names})
+    if orphans:
+        raise AnnotationError(
+            f"{annotations / orphans[0]}_exp.npy has no image in {images} ({', '.join(IMAGE_SUFFIXES)}), nor have "
+            f"{len(orphans) - 1} more of {len(labels)}. Unpack the archive again, or take these annotations out of the "
+            "folder."
+        )
+    rows = _rows_of(folder, expression, classes)
+    names = [names[row] for row in rows]
+    frames = unlabelled(
+        names,
+        [""] * len(names),  # photographs are of no video, and their position in the list is their frame number
+        np.arange(len(names), dtype=np.int64),
+        {f"{folder.name}/{annotations.name}": _digest(labels)},
+    )
+    frames = replace(frames, expression=expression[rows])
+    if valence_arousal:
+        frames = replace(frames, valence_arousal=_valence_arousal(annotations, names, cache, links))
+    return frames, [images / name for name in names]
+
+
+def _rows_of(folder: Path, expression: IntArray, classes: int) -> IntArray:
+    """Return the rows that show one of the first ``classes`` expressions, and count the others in the log."""
+    rows = np.flatnonzero(expression < classes)
+    if not len(rows):
+        raise AnnotationError(
+            f"none of the {len(expression)} images of {folder / 'images'} ({', '.join(IMAGE_SUFFIXES)}) shows one of "
+            f"the {classes} expressions, so the split is empty. Unpack AffectNet's archive again."
+        )
+    if len(rows) < len(expression):
+        numbers, counts = np.unique(expression[expression >= classes], return_counts=True)
+        left_out = ", ".join(f"{count} {NUMBERED[number]}" for number, count in zip(numbers, counts, strict=True))
+        _log.info("%s: %d of %d images; left out: %s", folder.name, len(rows), len(expression), left_out)
+    return rows
+
+
+def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links) -> dict[str, float]:
+    """Read all annotations of a kind.
+
+    Args:
+        folder: holds ``<id>_<kind>.npy``.
+        kind: which to read.
+        cache: see ``listing.keep``.
+        links: decides which links are followed.
+
+    Returns:
+        ID to value, in order of file name.
+
+    Raises:
+        AnnotationError: a file cannot be read, or its value is not one of the kind; names the first of them.
+        LinkError: a link leads out of the data's folders.
+    """
+
+    def read() -> tuple[dict[str, float], list[str]]:
+        found = scan(folder)
+        names = sorted(name for name in found.files if name.endswith(f"_{kind}.npy"))
+        linked = list(set(found.links).intersection(names))
+        links.check_files(folder, linked)  # before they are read; below for what was kept
+        return _read_annotations(folder, kind, names), linked
+
+    links.check(folder)
+    values, linked = keep(folder, cache, kind, read)
+    links.check_files(folder, linked)
+    return values
+
+
+def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[str, float]:
+    ending = f"_{kind}.npy"
+    chunks = [names[first : first + _CHUNK] for first in range(0, len(names), _CHUNK)]
+
+    def read(chunk: Sequence[str]) -> list[float | str]:
+        return [_read_number(folder / name, kind) for name in chunk]
+
+    title = f"reading {folder.parent.name}/{folder.name}/*{ending}"
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = track(pool.map(read, chunks), description=title, total=len(chunks), transient=True)
+        found = list(zip(names, chain.from_iterable(parts), strict=True))
+    values = {name.removesuffix(ending): value for name, value in found if not isinstance(value, str)}
+    faults = [f"{folder / name} {fault}" for name, fault in found if isinstance(fault, str)]
+    if faults:
+        raise AnnotationError(
+            f"{faults[0]}. {len(faults)} of {len(names)} such files cannot be used. Copy them again from AffectNet's "
+            "archive, or take these annotations and their images out of the folders."
+        )
+    return values
+
+
+def _read_number(path: Path, kind: Kind) -> float | str:
+    """Return the number that a file holds, or what is wrong with it."""
+    try:
+        array = np.load(io.BytesIO(read_file(path, _LARGEST)), allow_pickle=False)
+        text = array.item()
+        value = float(text)
+    except Exception as error:  # damaged files fail in the ways of numpy, zipfile and tokenize
+        return f"cannot be read ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
+    if _is_allowed(value, kind):
+        return value
+    return f"holds {text!r}, expected {_EXPECTED[kind]}"
+
+
+def _is_allowed(value: float, kind: Kind) -> bool:
+    """Whether a value is one of the kind; NaN never is."""
+    if kind == "exp":
+        return value in range(len(NUMBERED))
+    return -1 <= value <= 1 or value == MISSING_AFFECTNET
+
+
+def _valence_arousal(annotations: Path, names: Sequence[str], cache: Path | None, links: Links) -> FloatArray:
+    """Return (N, 2) values of these images, both NaN where either is missing."""
+    values = np.stack(
+        [
+            _of_images(annotations, kind, names, read_annotations(annotations, kind, cache, links))
+            for kind in ("val", "aro")
+        ],
+        axis=1,
+    ).astype(np.float32)
+    values[(values == MISSING_AFFECTNET).any(axis=1)] = np.nan
+    return values
+
+
+def _of_images(
+    annotations: Path, kind: Kind, names: Sequence[str], labels: dict[str, float]
+) -> npt.NDArray[np.float64]:
+    """Return (N,) annotations of these images, or raise AnnotationError where any lacks its own."""
+    lacking = [stem for stem in map(_stem, names) if stem not in labels]
+    if lacking:
+        otherwise = "take these images out of the folder" if kind == "exp" else "set data.valence_arousal=false"
+        raise AnnotationError(
+            f"no such file: {annotations / lacking[0]}_{kind}.npy, the annotation of an image; {len(lacking) - 1} more "
+            f"of {len(names)} images lack theirs. Unpack the archive again, or {otherwise}."
+        )
+    return np.array([labels[_stem(name)] for name in names])
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _digest(labels: dict[str, float]) -> str:
+    lines = "".join(f"{stem},{value:g}\n" for stem, value in labels.items())
+    return hashlib.sha256(lines.encode()).hexdigest()

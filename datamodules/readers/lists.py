@@ -1,0 +1,171 @@
+"""What all readers of lists and label files have in common: lines, numbers, and names that become paths."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from affect.errors import DataError
+from affect.files import read_file
+from affect.labels import MISSING_VALENCE_AROUSAL
+from affect.names import RULE, is_relative
+from datamodules.listing import IMAGE_SUFFIXES
+
+LAST_FRAME: Final = 2**31 - 1
+"""The largest frame number: feature stores keep them in four bytes."""
+
+
+_IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' and those of edited files
+
+
+class AnnotationError(DataError):
+    """A label file or list that cannot be read; the message names the file, the line and the fix."""
+
+
+def read_text(path: Path) -> tuple[list[str], str]:
+    """Read a text file: its lines without line ends and one trailing comma, none blank at the end, and its sha256.
+
+    Raises:
+        AnnotationError: the file is no text, is empty, or holds a character that cannot be seen.
+        OSError: the file cannot be read.
+    """
+    text, digest = _read(path)
+    return _lines(path, text), digest
+
+
+def read_rows(
+    path: Path, fix: str, *, by_name: Sequence[Sequence[str]] = (), by_position: Sequence[Sequence[str]] = ()
+) -> tuple[tuple[str, ...], list[str], str]:
+    """Read a file with one header line: the header's names, its rows (as of ``read_text``) and the file's sha256.
+
+    Where a header has one name per field and the official names stand in another order, the fields follow them; other
+    headers are official or an error (formats.md, section 0, rule 1).
+
+    Args:
+        path: the file.
+        fix: what to do where the header is another, for the message.
+        by_name: official headers with one name per field, so that a file may have the fields in another order.
+        by_position: official headers that stand in this order only.
+
+    Returns:
+        The names in the file's order and the official spelling, the rows, and the sha256.
+
+    Raises:
+        AnnotationError: the file is no text, is empty, or cut off; it has another header, or no row.
+        OSError: the file cannot be read.
+    """
+    text, digest = _read(path)
+    header, *rows = _lines(path, text)
+    names = _header_names(path, header, fix, by_name, by_position)
+    if not rows:
+        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+    if not text.endswith("\n"):
+        _check_end(path, rows)
+    return names, rows, digest
+
+
+def _read(path: Path) -> tuple[str, str]:
+    content = read_file(path)
+    try:
+        return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not a text file ({error}). Is this the right file?") from error
+
+
+def _lines(path: Path, text: str) -> list[str]:
+    lines = [line.removesuffix("\r").strip(" \t") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise AnnotationError(f"{path}: the file is empty. Copy it again from the archive.")
+    if not "".join(lines).replace("\t", " ").isprintable():
+        number = next(i for i, line in enumerate(lines, 1) if not line.replace("\t", " ").isprintable())
+        raise AnnotationError(
+            f"{path}:{number}: a character that cannot be seen: {lines[number - 1][:200]!r}. Correct the line, or copy "
+            "the file again."
+        )
+    return [line.removesuffix(",") for line in lines]
+
+
+def _header_names(
+    path: Path, header: str, fix: str, by_name: Sequence[Sequence[str]], by_position: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    """Return the names of a header in the official spelling; see ``read_rows``."""
+    given = [name.strip().lower() for name in header.split(",")]
+    given = ["image" if name in _IMAGE_FIELDS else name for name in given]
+    expected = ",".join([*by_position, *by_name][0])
+    if "/" in given[0] or given[0].endswith(IMAGE_SUFFIXES) or parse_numbers(given[0]) is not None:
+        raise AnnotationError(
+            f"{path}:1: the header is missing, the first line is already a row ({header[:60]!r}). Put '{expected}' "
+            "above it, or its row would be lost."
+        )
+    for names in [*by_position, *by_name]:
+        spelled = {"image" if name in _IMAGE_FIELDS else name.lower(): name for name in names}
+        if given == list(spelled) or (names in by_name and sorted(given) == sorted(spelled)):
+            return tuple(spelled[name] for name in given)
+        if sorted(given) == sorted(spelled):
+            expected = ",".join(names)
+            fix = "The rows do not tell which order they follow: if it is this one, put it there."
+    raise AnnotationError(f"{path}:1: the header is {header[:200]!r}, expected '{expected}'. {fix}")
+
+
+def _check_end(path: Path, rows: Sequence[str]) -> None:
+    """Check a file whose last line has no line end, which may be cut off inside its last number.
+
+    Numbers may have any decimals, so only one with fewer than every other row is told from a whole one.
+    """
+    last, *others = (row.rpartition(",")[2].strip() for row in reversed(rows))
+    decimals = _decimals(last)
+    known = [count for text in set(others) if (count := _decimals(text)) is not None]
+    if decimals is not None and decimals < min(known, default=0):
+        raise AnnotationError(
+            f"{path}:{len(rows) + 1}: the file ends in {last!r}, without a line end and with fewer decimals than every "
+            "other row, so it is cut off. Copy it again; if it is whole, end its last line."
+        )
+
+
+def _decimals(text: str) -> int | None:
+    """Return how many decimals a number has; None for other text, numbers with an exponent, and a missing value."""
+    number = parse_numbers(text)
+    if number is None or number[0] == MISSING_VALENCE_AROUSAL or "e" in text.lower():
+        return None
+    return len(text.partition(".")[2])
+
+
+def parse_numbers(text: str) -> npt.NDArray[np.float64] | None:
+    """Return the numbers of comma-separated text, or None where any is none: ASCII digits, without underscores."""
+    if "_" in text or not text.isascii() or not text.isprintable():  # Python's float takes more
+        return None
+    fields = text.split(",")
+    try:
+        return np.fromiter(map(float, fields), dtype=np.float64, count=len(fields))
+    except ValueError:
+        return None
+
+
+def frame_number(text: str) -> int | None:
+    """Return the frame number that ASCII digits say, or None where they say none that a frame can have."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_FRAME))):
+        return None
+    return number if (number := int(text)) <= LAST_FRAME else None
+
+
+def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:
+    """Check that the names in a list stay below the folder that they are relative to.
+
+    Args:
+        path: the list, or a folder of files whose names are meant.
+        line_of: each distinct name, and the line where it stands first; None in a folder.
+
+    Raises:
+        AnnotationError: naming file, line and name.
+    """
+    for name, line in line_of.items():
+        if not is_relative(name):
+            where, what = (path, "file") if line is None else (f"{path}:{line}", "line")
+            raise AnnotationError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}.")

@@ -1,0 +1,170 @@
+"""Label files and test lists of the s-Aff-Wild2 multi-task challenge.
+
+A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
+with 5 names (the organisers' files), below which fields are read by position, or with 16 (edited by some teams), whose
+order the fields follow. A missing value is written −5 (valence/arousal) or −1 (expression, action unit), with or
+without decimals: compared as numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from affect.frames import BoolArray, Frames, IntArray, unlabelled
+from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
+from datamodules.listing import IMAGE_SUFFIXES
+from datamodules.readers.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_rows
+
+FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
+HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
+"""The organisers' header, and that with a name for each field."""
+
+EXPECTED: Final = (
+    *("a number from -1 to 1, or -5 where it is missing",) * 2,
+    f"a whole number from 0 to {len(EXPRESSIONS) - 1}, or -1 where it is missing",
+    *("0 or 1, or -1 where it is missing",) * len(AU_NAMES),
+)
+
+
+def read_mtl(path: Path) -> Frames:
+    """Read a label file of the multi-task challenge.
+
+    CRLF, one trailing comma and blank lines at the end are accepted; anything else but 16 fields is an error.
+
+    Args:
+        path: the label file.
+
+    Returns:
+        Its rows, duplicates and rows without any label included.
+
+    Raises:
+        AnnotationError: naming file and line, what was found there and how to fix it.
+        OSError: the file cannot be read.
+    """
+    fix = "Is this a label file of the multi-task challenge?"
+    names, rows, digest = read_rows(path, fix, by_position=HEADERS[:1], by_name=HEADERS[1:])
+    if len(names) == len(FIELDS) and names != FIELDS:
+        places = [names.index(name) for name in FIELDS]
+        rows = [_in_order(row, places) for row in rows]
+    values = _parse(rows)
+    if values is None:
+        raise _first_fault(path, rows)
+
+    image = [row.partition(",")[0].strip() for row in rows]
+    video, frame = _split_names(path, image)
+    valence_arousal, units = values[:, :2], values[:, 3:]
+    missing = (valence_arousal == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True)
+    return Frames(
+        video=video,
+        frame=frame,
+        image=image,
+        valence_arousal=np.where(missing, np.nan, valence_arousal).astype(np.float32),
+        expression=values[:, 2].astype(np.int64),
+        action_units=np.where(units == MISSING_CLASS, np.nan, units).astype(np.float32),
+        files={path.name: digest},
+    )
+
+
+def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> Frames:
+    """Read a list of frames: the first field of each row is the image, whatever follows is ignored.
+
+    Args:
+        path: the list, with one header line.
+        headers: what that line may read.
+
+    Returns:
+        Its rows in order, duplicates included, all labels missing.
+
+    Raises:
+        AnnotationError: naming file and line, what was found there and how to fix it.
+        OSError: the file cannot be read.
+    """
+    _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=headers)
+    image = [row.partition(",")[0].strip() for row in rows]
+    video, frame = _split_names(path, image)
+    return unlabelled(image, video, frame, {path.name: digest})
+
+
+def _in_order(row: str, places: Sequence[int]) -> str:
+    """Return a row with the fields of these places; one with more or fewer fields as it is, for the message."""
+    fields = row.split(",")
+    return ",".join([fields[place] for place in places]) if len(fields) == len(places) else row
+
+
+def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
+    """Return video names and (N,) frame numbers of ``<video>/<frame>.jpg``."""
+    video, frame = [], np.empty(len(image), dtype=np.int64)
+    line_of: dict[str, int] = {}
+    for line, name in enumerate(image, start=2):
+        folder, _, file = name.rpartition("/")
+        stem, point, suffix = file.rpartition(".")
+        number = frame_number(stem)
+        if not folder or number is None or (point + suffix).lower() not in IMAGE_SUFFIXES:
+            raise AnnotationError(
+                f"{path}:{line}: the image is {name[:200]!r}, expected <video>/<frame number>.jpg, e.g. "
+                f"video1/00001.jpg, up to {LAST_FRAME}. Correct the line."
+            )
+        video.append(folder)
+        frame[line - 2] = number
+        line_of.setdefault(folder, line)
+    check_names(path, line_of)
+    return video, frame
+
+
+def _parse(rows: list[str]) -> npt.NDArray[np.float64] | None:
+    """Return the (N, 15) values of rows, or None where any row is faulty."""
+    if any(row.count(",") != len(FIELDS) - 1 for row in rows):
+        return None
+    numbers = parse_numbers(",".join([row.partition(",")[2] for row in rows]))
+    if numbers is None:
+        return None
+    values = numbers.reshape(len(rows), -1)
+    return values if _allowed(values).all() else None
+
+
+def _allowed(values: npt.NDArray[np.float64]) -> BoolArray:
+    """Return (N, 15) true where a value is one that its column may have; NaN never is."""
+    valence_arousal, expression, units = values[:, :2], values[:, 2:3], values[:, 3:]
+    allowed: BoolArray = np.concatenate(
+        (
+            (np.abs(valence_arousal) <= 1) | (valence_arousal == MISSING_VALENCE_AROUSAL),
+            (expression >= MISSING_CLASS) & (expression < len(EXPRESSIONS)) & (expression == np.floor(expression)),
+            np.isin(units, (MISSING_CLASS, 0, 1)),
+        ),
+        axis=1,
+    )
+    return allowed
+
+
+def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
+    """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
+    first, end = 0, len(rows)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if _parse(rows[first:middle]) is None:
+            end = middle
+        else:
+            first = middle
+    where, fields = f"{path}:{first + 2}", rows[first].split(",")
+    if len(fields) != len(FIELDS):
+        return AnnotationError(
+            f"{where}: {len(fields)} fields where {len(FIELDS)} are expected (image, valence, …, {FIELDS[-1]}): "
+            f"{rows[first][:60]!r}. Correct or remove the line."
+        )
+    values = np.array([[_number(text) for text in fields[1:]]])
+    column = int(np.argmin(_allowed(values)[0]))
+    return AnnotationError(
+        f"{where}: {FIELDS[column + 1]} is {fields[column + 1].strip()!r}, expected {EXPECTED[column]}. "
+        "Correct or remove the line."
+    )
+
+
+def _number(text: str) -> float:
+    """Return the number, or NaN, which no column allows, where ``text`` is none."""
+    number = parse_numbers(text)
+    return float("nan") if number is None else float(number[0])

@@ -1,0 +1,297 @@
+"""Several prediction tables of one list into one: a weighted mean, with given or searched weights, through a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from affect.frames import FloatArray, Frames
+from affect.labels import TASKS
+from evaluators.postprocess.gating import CONFIDENCE, Array, averaged, check_gate, pass_gate, take_confident
+from evaluators.postprocess.settings import SettingsError, read_stored
+from evaluators.postprocess.thresholds import SEARCHES, Thresholds, search_thresholds
+from evaluators.postprocess.unseen import mean_of_means
+from evaluators.predictions import score_rows
+from evaluators.table import Table, TableError, check_same_list
+
+Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
+"""One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
+
+SPACES: Final = ("probabilities", "logits", "raw")
+"""What is averaged; valence and arousal are always averaged as they are."""
+
+STEPS: Final = 10
+"""The search tries weights of 0, 0.1, … 1, as the published EmotiEffNet notebook does."""
+
+EDGE: Final = 1e-7
+"""Probabilities are kept this far from 0 and 1 where logits are computed from them."""
+
+Blending: TypeAlias = Callable[[Sequence[float]], FloatArray]
+"""From the weights of the tables to the blend of one task."""
+
+
+def blend(
+    tables: Sequence[Table],
+    weights: Weights = None,
+    *,
+    space: str = "probabilities",
+    gate: str | None = None,
+    confidence: float = CONFIDENCE,
+) -> Table:
+    """The weighted mean of tables, row by row; with equal weights the ensembles of EMMA's Table 5.
+
+    A row that is null in some tables is the mean of the others, by their weights, and null only where it is null in all
+    that have a weight. Logits are left out: those of a mean are not the mean of the logits.
+
+    Args:
+        tables: at least one; a single one is returned as it is.
+        weights: not negative; they are divided by their sum.
+        space: ``probabilities``; or ``logits``: expressions and action units become the softmax and the sigmoid of the
+            mean of their logits, which are computed from the probabilities (so that any table has them). ``raw`` is
+            EmotiEffNet's sum of scales that do not match: tables with logits of the expressions enter with these, the
+            others with their probabilities. One shift and one scale for all rows then bring the table from its smallest
+            and largest sum to [0, 1]: rows do not add up to 1, but up to rounding their argmax is that of the sums,
+            also after a smoothing, since means and medians move along. All else is as in ``probabilities``.
+        gate: None, or a rule of ``evaluators.postprocess.gating``; expressions have no weights under ``confidence``.
+        confidence: of that rule.
+
+    Raises:
+        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        SettingsError: weights or a gate that do not fit the tables, an unknown space, or no logits for ``raw``.
+    """
+    check_tables(tables, space, gate)
+    first = tables[0]
+    tasks = averaged(first.tasks, gate)
+    if weights is not None and not tasks:
+        raise SettingsError("postprocess.weights: gate=confidence has none of expressions, all there is; leave it out")
+    shares = resolve_weights(weights, len(tables), tasks)
+    if len(tables) == 1:
+        return first
+    equal = all(len(set(of_task)) == 1 for of_task in shares.values())
+    blended = Table(
+        video=first.video,
+        frame=first.frame,
+        image=first.image,
+        predictions={task: _blending(tables, task, space, gate)(shares[task]) for task in tasks},
+        expressions=first.expressions,
+        metadata={
+            "label_files": dict(first.files),
+            "mean_of": [dict(table.metadata) for table in tables],
+            **mean_of_means(tables),
+            **({} if equal else {"weights": {task: list(of_task) for task, of_task in shares.items()}}),
+            **({} if space == "probabilities" else {"mean_in": space}),
+            **({} if gate is None else {"gate": gate}),
+        },
+        source=f"the mean of {', '.join(table.source for table in tables)}",
+    )
+    return take_confident(blended, tables, confidence) if gate == "confidence" else blended
+
+
+def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None = None) -> dict[str, tuple[float, ...]]:
+    """Weights by task that add up to 1, from any of the accepted forms.
+
+    Args:
+        weights: the form.
+        tables: how many there are.
+        tasks: that need weights; None for those that the weights are of.
+
+    Raises:
+        SettingsError: another number of weights than of tables, a negative one, only zeros, or a task without any.
+    """
+    where = "postprocess.weights"
+    if isinstance(weights, str):
+        where, weights = weights, read_stored(weights, "weights")
+    if tasks is None:
+        tasks = list(weights) if isinstance(weights, Mapping) else TASKS
+    if weights is None:
+        return {task: (1 / tables,) * tables for task in tasks}
+    by_task = dict(weights) if isinstance(weights, Mapping) else dict.fromkeys(tasks, weights)
+    unknown = [task for task in by_task if task not in TASKS]
+    missing = [task for task in tasks if task not in by_task]
+    if unknown or missing:
+        problem = f"there is no task {unknown[0]!r}" if unknown else f"no weights of {', '.join(missing)}"
+        raise SettingsError(f"{where}: {problem}; give one list for all tasks, or one for each")
+    shares = {}
+    for task in tasks:
+        given = np.asarray(by_task[task], dtype=np.float64)
+        if given.shape != (tables,):
+            raise SettingsError(f"{where}: {given.size} weights of {tables} tables; give one a table")
+        if not (given >= 0).all() or not 0 < given.sum() < np.inf:  # also catches NaN
+            raise SettingsError(f"{where}: {given.tolist()}; give numbers >= 0 that are not all 0")
+        shares[task] = tuple((given / given.sum()).tolist())
+    return shares
+
+
+def search_weights(
+    tables: Sequence[Table],
+    frames: Frames,
+    *,
+    space: str = "probabilities",
+    au_thresholds: Thresholds = 0.5,
+    gate: str | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """The weights of the blend with the highest score of each task on these labels: P_VA, P_EXPR or P_LSD, P_AU.
+
+    Two or three tables: all weights in steps of 0.1. More: from equal weights, one table's weight after the other is
+    set to the best of 0, 0.1, … 1, the others sharing the rest as before, until nothing gets better. Of equal scores
+    the most even weights win. Scored on the same rows, the result flatters.
+
+    Args:
+        tables: two or more.
+        frames: the list with labels.
+        space: see ``blend``.
+        au_thresholds: of the action units; ``exact`` or ``grid`` searches them for every blend.
+        gate: see ``blend``; what has passed it is scored. Under ``confidence``, expressions have no weights.
+
+    Raises:
+        TableError: as ``blend``.
+        SettingsError: as ``blend``; one table, or a task of the tables without a label.
+    """
+    check_tables(tables, space, gate)
+    check_same_list([*tables, frames])
+    if len(tables) < 2:
+        raise SettingsError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
+    found = {}
+    for task in averaged(tables[0].tasks, gate):
+        of_weights = _blending(tables, task, space, gate)
+
+        def score(shares: tuple[float, ...], task: str = task, of_weights: Blending = of_weights) -> float:
+            return _score(of_weights(shares), task, frames, tables[0].expressions, au_thresholds)
+
+        search = _search_grid if len(tables) <= 3 else _search_coordinates
+        found[task] = search(score, len(tables))
+    return found
+
+
+def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: str | None = None) -> None:
+    """Refuse what cannot be blended, before anything is computed.
+
+    Raises:
+        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        SettingsError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
+    """
+    if space not in SPACES:
+        raise SettingsError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
+    if not tables:
+        raise TableError("nothing to average: give at least one prediction table")
+    check_same_list(tables)
+    first = tables[0]
+    for other in tables[1:]:
+        if (first.tasks, first.expressions) != (other.tasks, other.expressions):
+            raise TableError(
+                f"{first.source} has {', '.join(first.tasks)}, {other.source} has {', '.join(other.tasks)}, or their "
+                "expression classes differ; average tables with the same columns"
+            )
+    if space == "raw" and not any("logits_expression" in table.predictions for table in tables):
+        raise SettingsError(
+            "postprocess.blend=raw: none of the tables has logits of expressions (logit_expr_<name>): use probabilities"
+        )
+    check_gate(gate, tables)
+
+
+def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:
+    """From weights to what becomes of a task; what does not depend on them is computed once."""
+    arrays, raw = [_enter(table, task, space) for table in tables], space == "raw"
+
+    def blending(weights: Sequence[float]) -> FloatArray:
+        values = _mean(arrays, weights, task, space)
+        if task == "expression":
+            if gate is not None:
+                head = tables[0].predictions[task]
+                values = pass_gate(gate, values, head, arrays[0] if raw else head, raw=raw)
+            values = _into_range(values) if raw else values
+        rounded: FloatArray = values.astype(np.float32)
+        return rounded
+
+    return blending
+
+
+def _enter(table: Table, task: str, space: str) -> Array:
+    """Into the space in which the mean is taken."""
+    if space == "raw" and task == "expression" and "logits_expression" in table.predictions:
+        task = "logits_expression"
+    exact: Array = table.predictions[task].astype(np.float64)
+    if space != "logits" or task == "valence_arousal":
+        return exact
+    exact = exact.clip(EDGE, 1 - EDGE)
+    # of a softmax, logarithms are logits up to a constant of the row, which a softmax does not see
+    return np.log(exact) if task == "expression" else np.log(exact / (1 - exact))
+
+
+def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> Array:
+    """Weighted mean of the arrays that have a value, back out of the space; NaN where none has."""
+    total, weight_sum = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape)
+    for array, weight in zip(arrays, weights, strict=True):
+        total += weight * np.nan_to_num(array, nan=0.0)
+        weight_sum += weight * ~np.isnan(array)
+    mean: Array = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
+    if space == "logits" and task == "expression":
+        mean = np.exp(mean - mean.max(axis=1, keepdims=True))
+        mean /= mean.sum(axis=1, keepdims=True)
+    elif space == "logits" and task == "action_units":
+        mean = 1 / (1 + np.exp(-mean))
+    return mean
+
+
+def _into_range(sums: Array) -> Array:
+    """Shifted and scaled as a whole to [0, 1], as tables have it; all 0 where all are the same."""
+    known = sums[~np.isnan(sums)]
+    low, high = float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))
+    return (sums - low) / (high - low if high > low else 1)
+
+
+def _score(
+    values: FloatArray,
+    task: str,
+    frames: Frames,
+    expressions: Sequence[str],
+    au_thresholds: Thresholds,
+) -> float:
+    keep = np.asarray(~np.isnan(values).any(axis=1))
+    if task == "action_units" and isinstance(au_thresholds, str) and au_thresholds in SEARCHES:
+        units = frames.action_units[keep]
+        found = float(search_thresholds(au_thresholds, values[keep], units)[1].mean())
+        score = found if (~np.isnan(units)).any() else None
+    else:
+        thresholds = au_thresholds if task == "action_units" else 0.5
+        score = score_rows(
+            {task: values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
+        )["SCORE"]  # fmt: skip
+    if score is None:
+        raise SettingsError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
+    return score
+
+
+def _search_grid(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
+    return max(_simplex(tables), key=score)  # the first of equals
+
+
+def _simplex(tables: int) -> Iterator[tuple[float, ...]]:
+    """All weights in steps that add up to 1, the most even first."""
+    counts = [of for of in product(range(STEPS + 1), repeat=tables) if sum(of) == STEPS]
+    for of in sorted(counts, key=lambda of: (sum(count**2 for count in of), of)):
+        yield tuple(count / STEPS for count in of)
+
+
+def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
+    best = (1 / tables,) * tables
+    highest, before = score(best), -np.inf
+    while highest > before:
+        before = highest
+        for index in range(tables):
+            for step in range(STEPS + 1):
+                tried = _with_weight(best, index, step / STEPS)
+                # a rounding is no improvement, and could go on for ever
+                if (reached := score(tried)) > highest + 1e-12:
+                    best, highest = tried, reached
+    return best
+
+
+def _with_weight(weights: tuple[float, ...], index: int, weight: float) -> tuple[float, ...]:
+    """The weights with one of them set, the others sharing the rest as before (evenly where they had none)."""
+    others = sum(weights) - weights[index]
+    rest = [value / others if others > 1e-12 else 1 / (len(weights) - 1) for value in weights]
+    return tuple(weight if at == index else (1 - weight) * value for at, value in enumerate(rest))

@@ -1,0 +1,278 @@
+"""From tables to the one that is scored, in one order: blend and gate, missing frames, smoothing, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.frames import Frames
+from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
+from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
+from evaluators.postprocess.filling import FILLS, fill_nulls
+from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
+from evaluators.postprocess.settings import SettingsError, searched_on, write_stored
+from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
+from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
+from evaluators.postprocess.timeline import check_videos
+from evaluators.postprocess.unseen import (
+    LabelMeans,
+    check_fallback,
+    check_unseen,
+    resolve_fallback,
+    with_fallback,
+)
+from evaluators.table import Table, check_same_list
+
+SEARCH: Final = "search"
+"""The word that asks for a search of the weights."""
+
+PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
+"""The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
+
+
+@dataclass(frozen=True)
+class PostProcess:
+    """What is done to predictions; the defaults change nothing.
+
+    Attributes:
+        weights: of the tables that are blended: None (equal), one a table, by task, ``search``, or a stored file.
+        blend: ``probabilities``, ``logits`` or ``raw``: see ``evaluators.postprocess.blending.blend``.
+        gate: None, ``other``, ``other_seven`` or ``confidence``: see ``evaluators.postprocess.gating``.
+        confidence: of the gate of this name.
+        missing: None, ``linear`` or ``reversed``: see ``evaluators.postprocess.filling.fill_nulls``.
+        fallback: what a video without any prediction is filled with, see
+            ``evaluators.postprocess.unseen.resolve_fallback``. None: the means of the training labels.
+        smoothing: None, ``box``, ``median`` or ``gaussian``: see ``evaluators.postprocess.smoothing``.
+        k: half-width of the smoothing in frames, one number or one by task.
+        sigma: of the Gaussian in frames; None for k / 2.
+        au_thresholds: as ``evaluators.postprocess.thresholds`` has them, or ``exact`` or ``grid``: searched on the
+            labels.
+    """
+
+    weights: Weights = None
+    blend: str = "probabilities"
+    gate: str | None = None
+    confidence: float = CONFIDENCE
+    missing: str | None = None
+    fallback: Any = None
+    smoothing: str | None = None
+    k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
+    sigma: float | None = None
+    au_thresholds: Thresholds = 0.5
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any], tables: int = 1) -> PostProcess:
+        """The settings of a configuration node, all checked before anything is computed.
+
+        Args:
+            node: the keys above; those that are not there keep their defaults.
+            tables: how many there are to blend.
+
+        Raises:
+            SettingsError: with every error found.
+        """
+        if errors := cls.problems(node, tables):
+            raise SettingsError("; ".join(errors))
+        return cls(**node)
+
+    @classmethod
+    def problems(cls, node: Mapping[str, Any], tables: int = 1) -> list[str]:
+        """Everything that is wrong with a node; the arguments are those of ``of``."""
+        known = [one.name for one in fields(cls)]
+        errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
+        settings = cls(**{key: value for key, value in node.items() if key in known})
+        checks: list[Callable[[], object]] = [
+            lambda: _one_of("blend", settings.blend, SPACES),
+            lambda: _one_of("missing", settings.missing, (None, *FILLS)),
+            lambda: check_fallback(settings.fallback),
+            lambda: _one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
+            lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
+            lambda: _check_used(settings),
+            lambda: _check_gate(settings, tables),
+            lambda: _check_weights(settings.weights, tables),
+            lambda: settings.au_thresholds in SEARCHES or resolve_thresholds(settings.au_thresholds),
+        ]
+        for check in checks:
+            try:
+                check()
+            except SettingsError as error:
+                errors.append(str(error))
+            except (TypeError, ValueError) as error:
+                errors.append(f"postprocess: {error}; see conf/postprocess/default.yaml for the forms")
+        return errors
+
+    def check_unseen(
+        self,
+        frames: Frames,
+        image: NDArray[np.bool_],
+        known: LabelMeans,
+        tasks: Sequence[str],
+        expressions: Sequence[str],
+        *,
+        submitted: bool = False,
+    ) -> None:
+        """Refuse a list with a video without any image where nothing is known to stand in for it.
+
+        Args:
+            frames: the list.
+            image: (N,) whether a row has an image.
+            known: means of the training labels.
+            tasks: that will be predicted.
+            expressions: class names.
+            submitted: whether a submission will be written, which has no empty rows.
+
+        Raises:
+            SettingsError: ``fallback`` has other values than these tasks and expressions.
+            TableError: naming the video and what to give.
+        """
+        values = {**known, **resolve_fallback(self.fallback, expressions)}
+        if self.missing is not None or (submitted and tuple(expressions) != LSD_EXPRESSIONS):
+            check_unseen(frames, image, values, tasks, expressions)
+
+    def check_list(self, frames: Frames) -> None:
+        """Refuse a list on which these settings must fail, before hours are spent on its predictions.
+
+        Raises:
+            TableError: filling or smoothing of single pictures.
+            SettingsError: a search of thresholds without a label of action units.
+        """
+        if self.smoothing is not None or self.missing is not None:
+            check_videos(frames, "the frame list")
+        if self.au_thresholds in SEARCHES and np.isnan(frames.action_units).all():
+            raise SettingsError(
+                f"postprocess.au_thresholds={self.au_thresholds}: this list has no action-unit label to search on; "
+                "search on a split with labels and give the file that it stores"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Processed:
+    """What came out.
+
+    Attributes:
+        tables: what was blended.
+        blended: the blend, through the gate, before anything else; the table itself where there is one.
+        table: after everything; the same object as ``blended`` where nothing else was asked for.
+        au_thresholds: the twelve that decide.
+        found: what was searched here, by key, as ``evaluators.postprocess.settings`` keeps it.
+        tuned: keys that were searched on the labels of this very list, here or by an earlier run.
+    """
+
+    tables: Sequence[Table]
+    blended: Table
+    table: Table
+    au_thresholds: tuple[float, ...]
+    found: Mapping[str, Any]
+    tuned: tuple[str, ...]
+
+    def store(self, path: Path, split: str, frames: Frames) -> None:
+        """Write what was searched on this list, for another split."""
+        write_stored(path, self.found, split=split, rows=len(self.table), files=frames.files)
+
+
+def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:
+    """Blend, fill, smooth, and settle the thresholds; each step works on what the one before it has left.
+
+    A search of the weights sees the blend before filling and smoothing; one of the thresholds sees what is scored. The
+    gate is part of the blend; ``confidence`` is applied once more, to the two tables as filled and smoothed.
+
+    Raises:
+        TableError: tables of different lists, or another of the errors of the steps.
+        SettingsError: a search without labels, or settings that do not fit the tables.
+    """
+    check_same_list([*tables, frames])
+    tables = [with_fallback(table, settings.fallback) for table in tables]
+    settings.check_list(frames)
+    weights, found = settings.weights, dict[str, Any]()
+    if weights == SEARCH:
+        weights = search_weights(
+            tables, frames, space=settings.blend, au_thresholds=settings.au_thresholds, gate=settings.gate
+        )
+        found["weights"] = {task: list(of_task) for task, of_task in weights.items()}
+    blended = blend(tables, weights, space=settings.blend, gate=settings.gate, confidence=settings.confidence)
+    table = _in_time(blended, settings)
+    # even where ``table`` is ``blended``: the blend may have no null row to fill where one of the two tables has
+    if settings.gate == "confidence" and (settings.smoothing or settings.missing):
+        pair = [_in_time(expression_of(one), settings) for one in tables]
+        table = take_confident(table, pair, settings.confidence)
+    thresholds = settings.au_thresholds
+    if isinstance(thresholds, str) and thresholds in SEARCHES:
+        searched = _search(table, frames, thresholds)
+        found["au_thresholds"] = dict(zip(AU_NAMES, searched, strict=True))
+        thresholds = searched
+    stored = {key: value for key in ("weights", "au_thresholds") if isinstance(value := getattr(settings, key), str)}
+    earlier = [
+        key
+        for key, value in stored.items()
+        if key not in found and Path(value).is_file() and searched_on(value, frames.files)
+    ]
+    return Processed(tables, blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
+
+
+def _in_time(table: Table, settings: PostProcess) -> Table:
+    """Filled and smoothed; the same object where neither is asked for."""
+    if settings.smoothing is not None:
+        return smooth(table, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
+    return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
+
+
+def _search(table: Table, frames: Frames, search: str) -> list[float]:
+    if "action_units" not in table.predictions:
+        raise SettingsError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
+    thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
+    return [float(threshold) for threshold in thresholds]
+
+
+def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
+    if value not in options:
+        names = ", ".join("null" if option is None else option for option in options)
+        raise SettingsError(f"postprocess.{key} is {value!r}; there are {names}")
+
+
+def _check_used(settings: PostProcess) -> None:
+    """Refuses numbers that nothing would use: they were meant to do something."""
+    if settings.sigma is not None and settings.smoothing != "gaussian":
+        raise SettingsError(
+            "postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out"
+        )
+    if settings.sigma is not None and not settings.sigma > 0:
+        raise SettingsError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
+    if settings.smoothing is None and settings.k != PUBLISHED_K:
+        raise SettingsError(
+            "postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian"
+        )
+
+
+def _check_gate(settings: PostProcess, tables: int) -> None:
+    """Refuses a gate and a blend that the number of tables, or one another, leave without use."""
+    gate, confidence = settings.gate, settings.confidence
+    if settings.blend == "raw" and tables < 2:
+        raise SettingsError(
+            "postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
+        )
+    if gate is not None:
+        check_gate_count(gate, tables)
+    if gate == "confidence" and settings.blend == "raw":
+        raise SettingsError(
+            "postprocess.blend=raw is of expressions, which gate=confidence does not blend: leave one out"
+        )
+    if gate != "confidence" and confidence != CONFIDENCE:
+        raise SettingsError("postprocess.confidence is of one gate: give postprocess.gate=confidence, or leave it out")
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
+        raise SettingsError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
+
+
+def _check_weights(weights: Weights, tables: int) -> None:
+    if weights is None:
+        return
+    if tables < 2:
+        raise SettingsError(
+            "postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
+        )
+    if weights != SEARCH:
+        resolve_weights(weights, tables)

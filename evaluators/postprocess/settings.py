@@ -1,0 +1,107 @@
+"""What was searched on one split, kept as JSON for another: ``postprocess.json`` of a run folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from affect.errors import UserError
+from affect.files import write_whole
+from affect.labels import AU_NAMES
+
+STORED: Final = "postprocess.json"
+"""Name of the file in the folder of the run that searched."""
+
+
+class SettingsError(UserError):
+    """A setting of the post-processing that cannot be used; the message names the key or the file, and the mend."""
+
+
+def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int, files: Mapping[str, str]) -> None:
+    """Write what was searched, and on what; the file appears as a whole or not at all.
+
+    Args:
+        path: the file.
+        found: by the key of the post-processing, JSON values: ``weights``, ``au_thresholds``.
+        split: name of the split that was searched on.
+        rows: its length.
+        files: its label-file names to sha256.
+    """
+    content = {**found, "searched_on": {"split": split, "rows": rows, "label_files": dict(files)}}
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_stored(path: str | Path, key: str) -> Any:
+    """One entry of what ``write_stored`` wrote.
+
+    Raises:
+        SettingsError: no such file, nothing of this key in it, or a file that ``write_stored`` does not write.
+    """
+    content = _read(Path(path), key)
+    if key not in content:
+        raise SettingsError(f"{path}: holds no {key}; it has {', '.join(content)}, so another key's search wrote it")
+    return content[key]
+
+
+def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
+    """Whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
+
+    Raises:
+        SettingsError: as ``read_stored``.
+    """
+    known = _read(Path(path), "searched_on")["searched_on"]["label_files"]
+    return bool(files) and sorted(known.values()) == sorted(files.values())
+
+
+def _read(path: Path, key: str) -> dict[str, Any]:
+    """The whole content, checked."""
+    if not path.is_file():
+        raise SettingsError(f"postprocess.{key}: no such file {path}; give the {STORED} of the run that searched")
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not JSON ({error}); give the {STORED} of the run that searched") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: not a {STORED}, whose content is one JSON object")
+    if problem := next(_problems(content), None):
+        raise SettingsError(f"{path}: {problem}: search again")
+    return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{twice[0]} is there twice")
+    return dict(pairs)
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
+
+
+def _problems(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a content; how many tables the weights are of is for ``resolve_weights`` to check."""
+    if unknown := [key for key in content if key not in ("weights", "au_thresholds", "searched_on")]:
+        yield f"there is no {unknown[0]} in such a file"
+    weights, thresholds = content.get("weights", {}), content.get("au_thresholds", dict.fromkeys(AU_NAMES, 0.5))
+    if not isinstance(weights, dict):
+        yield f"weights are {weights!r:.80}, expected a list for each task"
+    elif wrong := [task for task, values in weights.items() if not _numbers(values, sys.float_info.max)]:
+        yield f"the weights of {wrong[0]} are {weights[wrong[0]]!r:.80}, expected a list of numbers >= 0"
+    if not isinstance(thresholds, dict) or set(thresholds) != set(AU_NAMES):
+        given = ", ".join(thresholds) if isinstance(thresholds, dict) else f"{thresholds!r:.80}"
+        yield f"au_thresholds are of {given}; needed are {', '.join(AU_NAMES)}"
+    elif not _numbers(list(thresholds.values()), 1.0):
+        yield f"au_thresholds are {list(thresholds.values())!r:.300}, expected numbers from 0 to 1"
+    searched = content.get("searched_on")
+    files = searched.get("label_files") if isinstance(searched, dict) else None
+    if not isinstance(files, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in files.values()):
+        yield "searched_on.label_files has no SHA256 for each label file"
+
+
+def _numbers(values: Any, most: float) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, float) and 0 <= value <= most for value in values)

@@ -1,0 +1,91 @@
+"""A table's rows laid out in time: every frame number of every video has a cell, whether the list holds it or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from affect.frames import Frames, IntArray
+from evaluators.table import Table, TableError
+
+LARGEST: Final = 50_000_000
+"""Cells; the whole of Aff-Wild2 has three million frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Where the rows of a table stand in time.
+
+    Videos follow one another, each from its first to its last listed frame number, with ``gap`` empty cells before,
+    between and after them: a window of up to ``gap`` frames to either side never reaches another video.
+
+    Attributes:
+        cell: (N,) cell of each row; rows of the same frame share one.
+        video: (cells,) number of the video of each cell, -1 in the gaps.
+        gap: empty cells around each video.
+    """
+
+    cell: IntArray
+    video: IntArray
+    gap: int
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+def video_numbers(table: Table) -> IntArray:
+    """(N,) numbers 0, 1, … of the videos, in the order of their first row."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(table.video))}
+    return np.fromiter(map(numbers.__getitem__, table.video), np.int64, len(table))
+
+
+def lay_out(table: Table, gap: int) -> Timeline:
+    """Lay out a table.
+
+    Args:
+        table: not empty; of videos, whose frame numbers count frames.
+        gap: cells between videos; no more than the longest video's length are made.
+
+    Raises:
+        TableError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
+    """
+    check_videos(table, table.source)
+    video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
+    first = np.full(video.max() + 1, np.iinfo(np.int64).max)
+    last = np.full(len(first), np.iinfo(np.int64).min)
+    np.minimum.at(first, video, frame)
+    np.maximum.at(last, video, frame)
+    length = last - first + 1
+    gap = min(gap, int(length.max()))
+    cells = int(length.sum()) + gap * (len(length) + 1)
+    if cells > LARGEST:
+        raise TableError(
+            f"{table.source}: its frame numbers span {cells} frames for {len(table)} rows; smoothing counts frames, so "
+            "number them 1, 2, 3 … as the images of a video are"
+        )
+    start = np.cumsum(length + gap) - length
+    of_cell = np.full(cells, -1, dtype=np.int64)
+    for number, (begin, count) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):
+        of_cell[begin : begin + count] = number
+    return Timeline(cell=(start - first)[video] + frame, video=of_cell, gap=gap)
+
+
+def check_videos(frames: Frames | Table, name: str) -> None:
+    """Refuse a list of single pictures, whose neighbouring rows have nothing to do with each other.
+
+    Args:
+        frames: a table or a frame list.
+        name: what to call it in the message.
+
+    Raises:
+        TableError: no row, or the frame numbers are the row numbers, as the lists of pictures have them.
+    """
+    if not len(frames.frame):
+        raise TableError(f"{name}: no row, so there is nothing to smooth or to fill")
+    if np.array_equal(frames.frame, np.arange(len(frames.frame))):
+        raise TableError(
+            f"{name}: is of single pictures, not of videos (its frame numbers are the row numbers), so there is no "
+            "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
+        )

@@ -1,0 +1,223 @@
+"""Data module of stored features: the labels of another data module, and what a frozen network saw of each frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Unpack, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from affect.batch import Batch
+from affect.frames import BoolArray, Frames, IntArray, concatenate
+from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.loading import Sample, dealt_batches
+from features.store import FeatureStore, Places, StoreError, rows_by_video
+
+BLOCK: Final = 256
+"""Rows that follow one another in the list and are drawn together: neighbours on the disk are read in one go."""
+
+POOL: Final = 65536
+"""Rows of shuffled blocks that are shuffled among one another: what the system's file cache must hold."""
+
+_log = logging.getLogger(__name__)
+
+
+class FeaturesDataModule(FaceDataModule):
+    """Stored features in the place of images; everything else is that of ``labels``.
+
+    Training draws blocks of rows in random order and shuffles within a pool of them, so that a store larger than the
+    memory is read once an epoch from end to end. Rows without features are null in predictions.
+
+    Args:
+        store: folder that extract.py has made.
+        labels: lists and labels; no image of it is read.
+        train_splits: what is trained on. ``[train, val]`` is the published train+val regime, in which validation scores
+            are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
+        cache_dir: where is remembered what of the store was checked; see ``FeatureStore``. None: never.
+        **options: see ``FaceDataModule``; those of images have no effect, ``follow_outside`` holds for ``labels``.
+
+    Raises:
+        StoreError: there is no such store, it is damaged, or it has nothing of a video that has images.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        labels: FaceDataModule,
+        *,
+        train_splits: Sequence[Literal["train", "val"]] = ("train",),
+        cache_dir: str | None = None,
+        **options: Unpack[LoaderOptions],
+    ) -> None:
+        super().__init__(**options)
+        if not train_splits or not set(train_splits) <= {"train", "val"}:
+            raise ValueError(f"data.train_splits is {list(train_splits)}, expected some of train, val")
+        self.store = FeatureStore(store, None if cache_dir is None else Path(cache_dir).expanduser())
+        self.labels = labels
+        self.labels.follow_outside |= self.follow_outside
+        self.root = labels.root
+        self.expressions = labels.expressions
+        self.train_splits: tuple[Split, ...] = tuple(train_splits)
+        self._places: dict[Split, Places] = {}
+
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+        """Read the lists of ``labels`` and look up each row's features."""
+        parts = self.train_splits if split == "train" else (split,)
+        frames = [self.labels.frames(part) for part in parts]
+        places = [self._find(part, of_part) for part, of_part in zip(parts, frames, strict=True)]
+        self._places[split] = Places(*(np.concatenate(columns) for columns in zip(*places, strict=True)))
+        here = self.store.root
+        there = [here if found else None for found in self._places[split].found.tolist()]
+        return (frames[0] if len(frames) == 1 else concatenate(frames)), there
+
+    def kept_apart(self, split: Split) -> Sequence[object]:
+        """Return what ``labels`` says; nothing where the validation split is trained on by intention."""
+        return self.labels.kept_apart(split) if self.train_splits == ("train",) else ()
+
+    def places(self, split: Split) -> Places:
+        """Where the features of each row of a split stand."""
+        self._split(split)
+        return self._places[split]
+
+    def _find(self, split: Split, frames: Frames) -> Places:
+        self.store.check(frames.video)
+        places = self.store.find(frames.video, frames.frame)
+        image = self.labels.has_image(split)
+        lacking = [
+            video
+            for video, rows in rows_by_video(frames.video).items()
+            if image[rows].any() and not places.found[rows].any()
+        ]
+        if lacking:
+            raise StoreError(
+                f"{self.store.root} has no features of {len(lacking)} videos of the {split} split that have images, of "
+                f"{lacking[0]} for one. extract.py store={self.store.root} splits=[{split}] adds them"
+            )
+        absent = int((image & ~places.found).sum())
+        if absent:
+            _log.warning("%s: %d of %d rows have an image, but no features: unreadable?", split, absent, len(frames))
+        return places
+
+    def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
+        frames = self.frames(split)
+        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        batches: FeatureBatches | list[IntArray]
+        if training:
+            batches = FeatureBatches(
+                self.train_rows,
+                self.batch_size,
+                seed=self.seed,
+                rank=rank,
+                world_size=world_size,
+                drop_last=self.drop_last,
+            )
+        else:
+            batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
+        return DataLoader(
+            cast("Dataset[Sample]", FeatureDataset(frames, self.places(split), self.store)),
+            batch_size=None,  # the sampler gives whole batches, which are read together
+            sampler=batches,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),
+        )
+
+
+class FeatureDataset(Dataset[Batch]):
+    """Batches of stored features, indexed by arrays of rows.
+
+    Args:
+        frames: the split's list.
+        places: where the features of its rows stand.
+        store: the store.
+    """
+
+    def __init__(self, frames: Frames, places: Places, store: FeatureStore) -> None:
+        self.places, self.store = places, store
+        self._valence_arousal = torch.from_numpy(frames.valence_arousal)
+        self._expression = torch.from_numpy(frames.expression)
+        self._action_units = torch.from_numpy(frames.action_units)
+
+    def __getitem__(self, rows: IntArray) -> Batch:
+        """Read a batch; rows without features are its ``unreadable``."""
+        found = self.places.found[rows]
+        known = rows[found]
+        features = self.store.read(Places(self.places.part[known], self.places.position[known]))
+        return Batch(
+            embedding=torch.from_numpy(features.embedding),
+            outputs=torch.from_numpy(features.outputs),
+            valence_arousal=self._valence_arousal[known],
+            expression=self._expression[known],
+            action_units=self._action_units[known],
+            row=torch.from_numpy(known),
+            unreadable=torch.from_numpy(rows[~found]),
+        )
+
+
+class FeatureBatches(Sampler[Any]):
+    """Arrays of the rows that are trained on, shuffled in blocks.
+
+    The order is a function of (seed, epoch, rank). Lightning calls ``set_epoch``.
+
+    Args:
+        rows: (N,) the rows.
+        batch_size: rows per batch and process.
+        seed: of the order.
+        rank: number of this process.
+        world_size: number of processes, each of which gets as many batches.
+        drop_last: leave out a last batch that is smaller.
+    """
+
+    def __init__(
+        self,
+        rows: IntArray,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self.epoch = epoch
+
+    def _order(self) -> IntArray:
+        random = np.random.default_rng([self.seed, self.epoch])
+        blocks = np.array_split(self.rows, range(BLOCK, len(self.rows), BLOCK))
+        order = np.concatenate([blocks[number] for number in random.permutation(len(blocks))])
+        for start in range(0, len(order), POOL):
+            random.shuffle(order[start : start + POOL])
+        return order
+
+    def __iter__(self) -> Iterator[IntArray]:
+        order = self._order()
+        for number in range(len(self)):
+            start = (number * self.world_size + self.rank) * self.batch_size
+            yield order[start : start + self.batch_size]
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        if self.drop_last or self.world_size > 1:  # processes must make as many steps
+            return whole // self.world_size
+        return whole + bool(rest)
+
+
+def usable(data: FeaturesDataModule, split: Split) -> tuple[Batch, BoolArray]:
+    """All features of a split in memory, for learners that are not trained in batches.
+
+    Returns:
+        The rows with features as one batch, and (N,) which rows of the list these are.
+    """
+    frames, places = data.frames(split), data.places(split)
+    batch = FeatureDataset(frames, places, data.store)[np.flatnonzero(places.found)]
+    return batch, places.found

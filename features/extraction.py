@@ -1,0 +1,140 @@
+"""From faces to a feature store: a frozen network sees every frame once, each process whole videos."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from affect.batch import Batch
+from affect.preprocessing import Preprocessing
+from features.store import FeatureStore, PartWriter, StoreError, rows_by_video, share
+
+if TYPE_CHECKING:
+    from datamodules.base import FaceDataModule, Split
+
+_log = logging.getLogger(__name__)
+
+
+class Embedder(Protocol):
+    """A network that gives features.
+
+    Attributes:
+        preprocessing: how its images must be prepared.
+        output_names: of its own scores, in order; none where it has no classifier.
+    """
+
+    preprocessing: Preprocessing
+    output_names: tuple[str, ...]
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding (B, E) and scores (B, O) of (B, 3, H, W) images, uint8 or 0..255."""
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """A hash of all names and values of a network's state, in whatever file they came."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Extraction(pl.LightningModule):
+    """Writes the features of a split that a store does not have; run it with ``Trainer.predict``.
+
+    Args:
+        network: an ``Embedder``.
+        data: whose images are looked at.
+        split: which.
+        store: where the features go.
+
+    Attributes:
+        unreadable: images that could not be read, so far and in this process.
+    """
+
+    def __init__(self, network: nn.Module, data: FaceDataModule, split: Split, store: FeatureStore) -> None:
+        super().__init__()
+        self.network = network
+        self.data, self.split, self.store = data, split, store
+        self.frames = data.frames(split)
+        self.unreadable = 0
+        self._left: dict[str, int] = {}
+        self._writer: PartWriter | None = None
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """This process's videos, one after the other."""
+        missing = missing_rows(self.data, self.split, self.store)
+        names, sizes = list(missing), [len(rows) for rows in missing.values()]
+        mine = [names[number] for number in share(sizes, self.trainer.world_size)[self.trainer.global_rank]]
+        self._left = {name: len(missing[name]) for name in mine}
+        size = self.data.eval_batch_size
+        # no batch is of two videos: neighbours in a batch change the last digits, and would differ after a kill
+        batches = [missing[name][start : start + size] for name in mine for start in range(0, len(missing[name]), size)]
+        return self.data.loader_of(self.split, batches)
+
+    def predict_step(self, batch: Batch, batch_index: int) -> None:
+        """Embed a batch, in float32 whatever the trainer's precision, and write it."""
+        with torch.autocast(self.device.type, enabled=False):
+            embedded = self.network.embed(batch["image"])  # type: ignore[operator]
+        embedding, outputs = (values.float().cpu().numpy() for values in embedded)
+        rows, unreadable = batch["row"].cpu().numpy(), batch["unreadable"].cpu().numpy()
+        self.unreadable += len(unreadable)
+        video = self.frames.video[(*rows, *unreadable)[0]]
+        if self._writer is None:
+            self._writer = PartWriter(self.store.root, video, self.store.info)
+        self._writer.add(self.frames.frame[rows], embedding, outputs)
+        self._left[video] -= len(rows) + len(unreadable)
+        if not self._left[video]:
+            self._writer.finish()
+            self._writer = None
+
+
+def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dict[str, np.ndarray[Any, Any]]:
+    """Rows whose features are not in the store though there is an image, by video; a frame that is listed twice once.
+
+    Raises:
+        StoreError: the list is of single pictures, which belong to no video.
+    """
+    frames, found = data.frames(split), data.has_image(split)
+    missing = {}
+    for video, rows in rows_by_video(frames.video).items():
+        if not video or video.startswith("."):
+            raise StoreError(
+                f"the {split} split has rows of no video (row {rows[0]}: {frames.image[rows[0]]}): a feature store is "
+                "of videos, or of photographs in folders, as in Aff-Wild2's layouts"
+            )
+        there = rows[found[rows]]
+        first = np.unique(frames.frame[there], return_index=True)[1]
+        wanted = there[np.sort(first)]
+        wanted = wanted[~np.isin(frames.frame[wanted], store.frames_of(video))]
+        if len(wanted):
+            missing[video] = wanted
+    return missing
+
+
+def extract_split(trainer: pl.Trainer, network: nn.Module, data: FaceDataModule, split: Split, root: Path) -> int:
+    """Adds to a store what it does not have of a split.
+
+    Args:
+        trainer: whose processes share the videos, with ``Ranks`` among its callbacks, which waits for all of them.
+        network: an ``Embedder``, on which nothing is trained.
+        data: whose images are looked at.
+        split: which.
+        root: of the store, which ``features.store.open_store`` has made.
+
+    Returns:
+        How many images could not be read, in this process.
+    """
+    module = Extraction(network.requires_grad_(False).eval(), data, split, FeatureStore(root))
+    trainer.predict(module, return_predictions=False)
+    if module.unreadable:
+        _log.warning("%s: %d images cannot be read: they have no features", split, module.unreadable)
+    return module.unreadable

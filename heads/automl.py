@@ -1,0 +1,327 @@
+"""LightAutoML on stored features (extra ``automl``): the rows "LightAutoML" of the EmotiEffNet paper.
+
+What the paper calls so ended, by its time limit, as one random forest; ``algorithms=[rf]`` is that, and ``auto`` is
+what LightAutoML chooses from by itself.
+
+Source: Vakhrushev et al. 2021, arXiv:2109.01528; https://github.com/sb-ai-lab/LightAutoML.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from affect.checksums import sealed, unsealed
+from affect.errors import CheckpointError, ConfigError
+from affect.files import whole_file, write_whole
+from affect.hints import key_errors
+from affect.labels import AU_NAMES, EXPRESSIONS
+from affect.ranges import Count, Positive, Range, Whole
+from backbones.state import file_sha256
+
+Task = Literal["valence_arousal", "expression", "action_units"]
+Validation = Literal["videos", "split", "cv"]
+Array = npt.NDArray[np.float32]
+
+INSTALL: Final = 'pip install -e ".[automl]"'
+_log = logging.getLogger(__name__)
+MODEL, DESCRIPTION = "automl.joblib", "automl.json"
+_TARGETS: Final[dict[str, tuple[str, ...]]] = {
+    "valence_arousal": ("valence", "arousal"),
+    "expression": ("expression",),
+    "action_units": AU_NAMES,
+}
+_KINDS: Final = {"valence_arousal": "multi:reg", "expression": "multiclass", "action_units": "multilabel"}
+_HELD_OUT: Final = 5
+"""``validation=videos`` holds every fifth training video out."""
+
+
+@dataclass(frozen=True)
+class AutoMLSettings:
+    """How LightAutoML learns.
+
+    Attributes:
+        timeout: seconds of the search; what runs when they are over is still finished.
+        algorithms: names of LightAutoML's (``linear_l2``, ``cb``, ``rf``, ``lgb``, …), or None: its own choice.
+        validation: what it compares its models on: ``videos``: a fifth of the training videos; ``cv``: folds of whole
+            training videos; ``split``: the validation split, as published for valence and arousal, whose scores then
+            flatter.
+        folds: of ``cv``.
+        cpus: threads.
+        memory_gib: that it may use.
+        seed: of everything random.
+    """
+
+    timeout: Positive = 600
+    algorithms: Sequence[str] | None = None
+    validation: Validation = "videos"
+    folds: Annotated[int, Range(least=2)] = 5
+    cpus: Count = 4
+    memory_gib: Positive = 16
+    seed: Whole = 42
+
+    def problems(self, task: str) -> Iterator[str]:
+        """Finds values out of range, and algorithms that cannot learn the task."""
+        yield from key_errors(vars(self), AutoMLSettings, "settings.")
+        # LightAutoML 0.4.2 fails in its midst
+        if task != "expression" and any(str(name).startswith("lgb") for name in self.algorithms or ()):
+            yield f"settings.algorithms={list(self.algorithms or ())}: LightGBM does not learn several targets at once"
+
+
+class AutoML:
+    """A LightAutoML model of one task.
+
+    Args:
+        model: ``lightautoml``'s ``TabularAutoML`` after its fit.
+        task: key of the task in predictions.
+        classes: (C,) numbers of the expressions or action units that the model's columns are of.
+        description: what ``automl.json`` says.
+    """
+
+    def __init__(self, model: Any, task: Task, classes: npt.NDArray[np.int64], description: dict[str, Any]) -> None:
+        self.model, self.task, self.classes, self.description = model, task, classes, description
+
+    def predict(self, features: Array) -> Array:
+        """(N, columns of the task): probabilities, or valence and arousal in [−1, 1]."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = np.asarray(self.model.predict(_frame(features)).data, dtype=np.float32)
+        if self.task == "valence_arousal":
+            return said.clip(-1, 1)
+        columns = EXPRESSIONS if self.task == "expression" else AU_NAMES
+        whole = np.zeros((len(said), len(columns)), dtype=np.float32)  # what was left out is never said
+        whole[:, self.classes] = said.clip(0, 1)
+        return whole
+
+    def save(self, folder: Path) -> None:
+        """Write the model, which is a pickle, and then its hash and description, without which it is not read."""
+        import joblib
+
+        with whole_file(folder / MODEL) as beside:
+            joblib.dump(self.model, beside, compress=3)
+        described = {
+            **self.description,
+            "task": self.task,
+            "classes": self.classes.tolist(),
+            "sha256": file_sha256(folder / MODEL),
+        }
+        write_whole(folder / DESCRIPTION, json.dumps(sealed(described), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, *, trust: bool) -> AutoML:
+        """Read a model that ``save`` wrote.
+
+        Raises:
+            CheckpointError: none there, a damaged description, not trusted, or not the file whose hash was recorded.
+            ConfigError: LightAutoML is not installed.
+        """
+        if not (folder / DESCRIPTION).is_file() or not (folder / MODEL).is_file():
+            raise CheckpointError(f"{folder} has no {DESCRIPTION} and {MODEL}: give trained=<run folder of automl.py>")
+        if not trust:
+            raise CheckpointError(
+                f"{folder / MODEL} is a pickle, and reading it runs what it holds. If you, or somebody whom you trust, "
+                "made it, give trust=true"
+            )
+        described = _described(folder / DESCRIPTION)
+        if file_sha256(folder / MODEL) != described["sha256"]:
+            raise CheckpointError(
+                f"{folder / MODEL} is not the file that {DESCRIPTION} was written for: train it again"
+            )
+        require()
+        import joblib
+
+        return cls(joblib.load(folder / MODEL), described["task"], np.array(described["classes"]), described)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What ``save`` wrote of a model."""
+    try:
+        described = unsealed(dict(json.loads(path.read_text(encoding="utf-8"))), path, "a model of automl.py")
+        task, classes = described["task"], described["classes"]
+        columns = EXPRESSIONS if task == "expression" else _TARGETS[task]
+        if not all(type(number) is int and 0 <= number < len(columns) for number in classes):
+            raise ValueError(f"classes {classes}")
+        if type(described["sha256"]) is not str:
+            raise TypeError("sha256 is no text")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not as automl.py wrote it ({error!r}): train it again") from error
+    return described
+
+
+def require() -> None:
+    """Refuse to go on without LightAutoML.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if importlib.util.find_spec("lightautoml") is None:
+        raise ConfigError([f"LightAutoML is not installed: {INSTALL}"])
+
+
+def fit(
+    features: Array,
+    labels: npt.NDArray[np.floating] | npt.NDArray[np.int64],
+    videos: npt.NDArray[np.int64],
+    task: Task,
+    settings: AutoMLSettings,
+    validation: tuple[Array, npt.NDArray[Any]] | None = None,
+) -> AutoML:
+    """Search, within the time, for the models that predict the labels.
+
+    Args:
+        features: (N, F).
+        labels: (N, 2), (N,) or (N, 12), partly missing; rows that lack any of a task are left out.
+        videos: (N,) number of the video of each row.
+        task: which.
+        settings: how.
+        validation: features and labels of the validation split, for ``validation=split``.
+
+    Raises:
+        ConfigError: LightAutoML is not installed, the settings do not fit, or no row has all labels of the task.
+    """
+    if errors := list(settings.problems(task)):
+        raise ConfigError(errors)
+    require()
+    known = _known(labels)
+    if not known.any():
+        raise ConfigError([f"no training row has all labels of {task}: nothing can be learnt"])
+    table, valid, roles, classes = _prepared(features[known], labels[known], videos[known], task, settings, validation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of optional parts that are not installed, and of its libraries' changes
+        from lightautoml.automl.presets.tabular_presets import TabularAutoML
+        from lightautoml.tasks import Task as LamaTask
+
+        model = TabularAutoML(
+            task=LamaTask(_KINDS[task]),
+            timeout=settings.timeout,
+            cpu_limit=settings.cpus,
+            memory_limit=settings.memory_gib,
+            general_params={} if settings.algorithms is None else {"use_algos": [list(settings.algorithms)]},
+            reader_params={"n_jobs": settings.cpus, "cv": settings.folds, "random_state": settings.seed},
+        )
+        try:
+            model.fit_predict(table, roles=roles, valid_data=valid, verbose=1)
+        except (AssertionError, ValueError) as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError([f"LightAutoML: {problem}: more rows, more time or other algorithms may do"]) from error
+    description = {
+        "rows": len(table),
+        "held_out_rows": 0 if valid is None else len(valid),
+        "validation": settings.validation,
+    }
+    description["model"] = model.create_model_str_desc()
+    return AutoML(model, task, classes, description)
+
+
+def _prepared(
+    features: Array,
+    labels: npt.NDArray[Any],
+    videos: npt.NDArray[np.int64],
+    task: Task,
+    settings: AutoMLSettings,
+    validation: tuple[Array, npt.NDArray[Any]] | None,
+) -> tuple[Any, Any, dict[str, Any], npt.NDArray[np.int64]]:
+    """Training table, table to compare models on (None: folds), LightAutoML's roles, and ``AutoML.classes``."""
+    out, held = np.zeros(len(labels), dtype=bool), None
+    if settings.validation == "videos":
+        out = hold_out(labels if task == "expression" else np.zeros(len(labels), dtype=np.int64), videos)
+        if not out.any() or out.all():
+            raise ConfigError(["validation=videos: too few training videos to hold some out; give validation=cv"])
+        held = features[out], labels[out]
+    elif settings.validation == "split":
+        assert validation is not None
+        seen = _known(validation[1])
+        held = validation[0][seen], validation[1][seen]
+    classes = np.arange(len(_TARGETS[task]))
+    if task == "action_units":
+        classes = _varying(labels[~out], None if held is None else held[1])
+    elif task == "expression":
+        classes = _comparable(labels[~out], None if held is None else held[1], settings.folds)
+        out |= ~np.isin(labels, classes)
+        if held is not None:
+            known = np.isin(held[1], classes)
+            held = held[0][known], held[1][known]
+    table = _frame(features[~out], labels[~out], task, classes)
+    names = _names(task, classes)
+    roles: dict[str, Any] = {"target": names[0] if task == "expression" else names}
+    if held is None:
+        table["video"], roles["group"] = videos[~out], "video"
+    return table, None if held is None else _frame(*held, task, classes), roles, classes
+
+
+def _known(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """(N,) rows of which everything is labelled."""
+    known: npt.NDArray[np.bool_] = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
+    return known
+
+
+def hold_out(labels: npt.NDArray[np.int64], videos: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(N,) true for the rows of the videos that are held out: every fifth, and one for each class that these lack.
+
+    A class that one video alone has stays where it is.
+
+    Args:
+        labels: (N,) classes.
+        videos: (N,) number of the video.
+    """
+    out = np.isin(videos, np.unique(videos)[_HELD_OUT - 1 :: _HELD_OUT])
+    for number in np.unique(labels):
+        having = np.unique(videos[labels == number])
+        if len(having) > 1 and not (labels[out] == number).any():
+            out |= videos == having[-1]
+    return out
+
+
+def _comparable(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None, least: int) -> npt.NDArray[np.int64]:
+    """Numbers of the expressions that LightAutoML can learn; the log names the others, which are left out.
+
+    It fails where a class has fewer rows than there are folds, or where the rows it compares its models on lack one.
+    """
+    counts = np.bincount(labels, minlength=len(EXPRESSIONS))
+    usable = counts >= least
+    if held is not None:
+        usable &= np.bincount(held, minlength=len(EXPRESSIONS)) > 0
+    rare = [EXPRESSIONS[number] for number in np.flatnonzero((counts > 0) & ~usable)]
+    if rare:
+        _log.warning("LightAutoML leaves out %s: too few rows, or too few videos that have it", ", ".join(rare))
+    return np.flatnonzero(usable)
+
+
+def _varying(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None) -> npt.NDArray[np.int64]:
+    """Columns of the action units that are both present and absent in these rows; the log names the others."""
+    varying = (labels.min(axis=0) < labels.max(axis=0)) & (held is None or held.min(axis=0) < held.max(axis=0))
+    if not varying.all():
+        names = ", ".join(AU_NAMES[unit] for unit in np.flatnonzero(~varying))
+        _log.warning("LightAutoML leaves out %s: always or never there; predicted as absent", names)
+    return np.flatnonzero(varying)
+
+
+def _names(task: Task, classes: npt.NDArray[np.int64]) -> list[str]:
+    """Columns of the targets."""
+    return ["expression"] if task == "expression" else [_TARGETS[task][number] for number in classes]
+
+
+def _frame(
+    features: Array,
+    labels: npt.NDArray[Any] | None = None,
+    task: Task | None = None,
+    classes: npt.NDArray[np.int64] | None = None,
+) -> Any:
+    """A pandas table with the columns f0, f1, … and the targets."""
+    import pandas as pd
+
+    table = pd.DataFrame(features, columns=[f"f{number}" for number in range(features.shape[1])])
+    if labels is not None and task is not None and classes is not None:
+        values = np.searchsorted(classes, labels)[:, None] if task == "expression" else labels[:, classes]
+        for name, column in zip(_names(task, classes), values.T, strict=True):
+            table[name] = column if task == "valence_arousal" else column.astype(np.int64)
+    return table

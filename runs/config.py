@@ -1,0 +1,221 @@
+"""From the command line to plain values: every configuration error at once, before anything is built."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+from affect.errors import ConfigError as ConfigError  # where callers look for it
+from features.store import StoreInfo
+from runs.building import TARGETS, suggest, target_errors
+
+Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
+"""What an entry point finds wrong with a resolved configuration, each naming its key."""
+
+CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
+
+
+def automatic_precision(accelerator: str) -> str:
+    """``bf16-mixed`` where the hardware multiplies bf16 matrices faster than float32 ones, else ``32-true``."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    has_bf16 = accelerator in ("auto", "cpu") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def masked_batch(base: int, mask_ratio: float, cap: int) -> int:
+    """CoTEX's batch rule: as many more faces as fewer patches of each are seen, ``base * int(1 / (1 - ratio))``.
+
+    Args:
+        base: batch without a mask.
+        mask_ratio: share of patches removed; one outside [0, 1) is left for the model to refuse.
+        cap: largest batch.
+    """
+    return min(base * int(1 / (1 - mask_ratio)), cap) if 0 <= mask_ratio < 1 else base
+
+
+def scaled_batch(batch: int, factor: float) -> int:
+    """A published batch at another scale, at least 1."""
+    return max(int(batch * factor), 1)
+
+
+def described_features(store: str) -> dict[str, Any]:
+    """What heads must know of a feature store: ``heads.network.FeatureDescription``."""
+    info = StoreInfo.read(Path(store).expanduser())
+    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
+
+
+OmegaConf.register_new_resolver("features", described_features, replace=True)
+OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
+OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
+OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
+
+
+def literal_paths(arguments: Sequence[str]) -> list[str]:
+    """Quote the paths of a command line, so that Hydra takes each as it stands, whatever characters it has.
+
+    Hydra's grammar gives a meaning to commas, brackets, quotes and ``=``, and knows no letters beyond ASCII. A value
+    that it would read as anything but itself is taken as a path where there is such a file or folder; and, where the
+    grammar cannot read it at all, where there is the folder that it would be in. In a sweep (``-m``), a comma outside
+    quotes separates jobs.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The same arguments, with those paths in quotes.
+    """
+    sweep = not {"-m", "--multirun"}.isdisjoint(arguments)
+    return [_literal(argument, sweep=sweep) for argument in arguments]
+
+
+def _literal(argument: str, *, sweep: bool) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or not value:
+        return argument
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        readable = False
+    else:
+        read = override.value()
+        if sweep and override.is_sweep_override():
+            return argument
+        if (read == value and "${" not in value) or isinstance(read, int | float | None):
+            return argument
+        readable = True
+    path = Path(value).expanduser()
+    try:
+        exists = path.exists()
+        meant = exists or (not readable and "/" in value and path.parent.is_dir())
+    except (OSError, ValueError):  # too long for a name, or with a NUL
+        return argument
+    text = (
+        quoted(str(path)) if exists else quoted(str(path)).replace("\\${", "${")
+    )  # a name that is yet to be filled in
+    return f"{key}={text}" if meant else argument
+
+
+def quoted(text: str) -> str:
+    """Text that Hydra reads as itself."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped.replace('${', chr(92) + '${')}'"
+
+
+def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
+    """Looks up every ``key=value`` of the command line, so that all misspelt keys are told in one go.
+
+    Hydra stops at the first and suggests nothing. Group choices are composed first, since they decide which
+    keys exist.
+
+    Args:
+        config_name: primary configuration, for example ``train``.
+        arguments: the command line without the program's name; flags are left to Hydra.
+
+    Raises:
+        ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
+    """
+    given, _ = get_args_parser().parse_known_args(arguments)
+    if given.shell_completion:
+        return  # its arguments are words of its own: install=bash
+    overrides: list[Override] = []
+    errors: list[str] = []
+    for argument in given.overrides:
+        try:
+            overrides.append(OverridesParser.create().parse_override(argument))
+        except HydraException as error:
+            errors.append(f"{argument!r} is not of the form key=value ({str(error).splitlines()[0]})")
+    choices, values = [], []
+    for override in overrides:
+        key = str(override.get_key_element()).lstrip("+~")
+        group = CONFIG_DIR / key.partition("@")[0]  # group@package
+        if override.is_sweep_override() or key.startswith("hydra"):
+            continue
+        if not group.is_dir():
+            values.append((key, override))
+            continue
+        available = sorted(str(path.relative_to(group).with_suffix("")) for path in group.rglob("*.yaml"))
+        option = str(override.value())
+        if option != "None" and option not in available:
+            errors.append(f"{key}={option}: no such option; {suggest(option, available)}")
+        else:
+            choices.append(str(override.input_line))
+    if errors:
+        raise ConfigError(errors, "the command line")
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose(config_name, overrides=choices)
+    known = list(keys(config))
+    for key, override in values:
+        if not override.is_add() and not override.is_force_add() and key not in known:
+            errors.append(f"unknown key {key!r}; {suggest(key, known)}")
+    if errors:
+        raise ConfigError(errors, "the command line")
+
+
+def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """All keys of a configuration, nested ones with dots."""
+    for key in map(str, node):
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_none():
+                yield from keys(child, f"{prefix}{key}.")
+
+
+def resolve(config: DictConfig, problems: Problems | None = None, where: str = "the configuration") -> dict[str, Any]:
+    """Resolves and checks a whole configuration before anything is built from it.
+
+    Args:
+        config: the composed configuration.
+        problems: of the resolved one, which the entry point finds: see ``affect.hints.key_errors``.
+        where: it comes from, for the message.
+
+    Returns:
+        The same as plain containers, every interpolation resolved.
+
+    Raises:
+        ConfigError: every value that is not set or cannot be resolved; or every target that is not in the allow-list,
+            every key that its target does not take, every value of a wrong type or out of range, and all problems.
+    """
+    # what a scale or a backbone leaves open matters only where something asks for it, and is reported there
+    errors = [error for error in _unresolvable(config, "") if not error.startswith(("scale.", "backbone."))]
+    if errors:
+        raise ConfigError(errors, where)
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
+    errors = [*target_errors(plain, TARGETS), *(problems(plain) if problems is not None else ())]
+    if errors:
+        raise ConfigError(errors, where)
+    return plain
+
+
+def _unresolvable(node: Any, prefix: str) -> Iterator[str]:
+    keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+    for key in keys:
+        name = f"{prefix}{key}"
+        try:
+            value = node[key]
+        except (MissingMandatoryValue, InterpolationToMissingValueError):
+            yield f"{name} is not set: give {name}=… on the command line{_hint(name)}"
+        except OmegaConfBaseException as error:
+            yield f"{name} cannot be resolved: {str(error).splitlines()[0]}"
+        else:
+            if OmegaConf.is_config(value) and value is not None and not value._is_none():
+                yield from _unresolvable(value, f"{name}.")
+
+
+def _hint(name: str) -> str:
+    if name.endswith("weights"):
+        return " (a file, a registry name, timm:NAME, or the word random; this scale has no default)"
+    return " (the folder that holds the images and the annotation files)" if name.endswith("root") else ""

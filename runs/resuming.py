@@ -1,0 +1,186 @@
+"""Going on from a checkpoint, in whatever folder the run now stands."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+from torch.optim import Optimizer
+
+from affect.errors import CheckpointError, UserError
+from runs.callbacks import MetricsFile
+from runs.checkpoints import other_checkpoint, reason
+
+_PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+class Resuming(Callback):
+    """Keeps names of files, not places, in checkpoints; checks what is restored before anything is trained with it.
+
+    Lightning's ``ModelCheckpoint`` keeps absolute paths, and forgets which epoch was best where its folder has moved.
+    """
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Any] = {}
+        self.nothing_left = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        states = checkpoint["callbacks"]
+        for callback in model_checkpoints(trainer):
+            states[callback.state_key] = _names(states[callback.state_key])
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        loops, states = checkpoint["loops"].get("fit_loop"), checkpoint["callbacks"]
+        _check(loops, trainer.fit_loop.state_dict(), "loops.fit_loop")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if callback.state_key in states:
+                _check(states[callback.state_key], callback.state_dict(), f"callbacks.{callback.state_key}")
+        for callback in model_checkpoints(trainer):
+            if callback.state_key in states:
+                states[callback.state_key] = _here(states[callback.state_key], callback)
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.first_step = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+        self.loaded, self.nothing_left = checkpoint, True
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called between the making of the optimisers and the restoring of their states."""
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        for key, own in (("optimizer_states", trainer.optimizers), ("lr_schedulers", schedulers)):
+            if key in self.loaded:
+                _check(self.loaded[key], [one.state_dict() for one in own], key)  # type: ignore[attr-defined]
+        for state, optimizer in zip(self.loaded.get("optimizer_states", []), trainer.optimizers, strict=False):
+            _check_optimizer(state, optimizer)
+        self.loaded = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.nothing_left = False
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.nothing_left and trainer.is_global_zero:
+            print(
+                f"{trainer.default_root_dir}: all {trainer.current_epoch} epochs are trained, so only the result is "
+                "made again; to train on, give a larger trainer.max_epochs"
+            )
+
+
+def model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+    """The callbacks that write checkpoints."""
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+
+
+@contextmanager
+def restoring(trainer: pl.Trainer, path: Path | None) -> Iterator[None]:
+    """Turns whatever fails while Lightning restores a checkpoint into an error that names the file.
+
+    Raises:
+        CheckpointError: what the checkpoint holds does not fit the run.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Lightning holds the checkpoint from when it has read it until all is restored
+        begun = not trainer._checkpoint_connector._loaded_checkpoint
+        if path is None or begun or isinstance(error, UserError | OSError):
+            raise
+        raise CheckpointError(
+            f"{path} does not fit the run that goes on from it: {reason(error)}{other_checkpoint(path, resume=True)}"
+        ) from error
+
+
+def _names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a ModelCheckpoint with the names of its files in place of their paths."""
+    return {
+        **state,
+        "dirpath": "",
+        "best_k_models": {PurePath(path).name: score for path, score in state["best_k_models"].items()},
+        **{key: PurePath(state[key]).name for key in _PATHS},
+    }
+
+
+def _here(state: Mapping[str, Any], callback: ModelCheckpoint) -> dict[str, Any]:
+    """The state of a ModelCheckpoint with the paths that its files have now; those that are gone are forgotten.
+
+    Only names are taken from the checkpoint, so that nothing outside the run's own folder is ever touched.
+    """
+    folder, state = Path(str(callback.dirpath)), _names(state)
+    scores: dict[str, Tensor] = state["best_k_models"]
+    for name, score in scores.items():
+        _check(score, callback.kth_value, f"callbacks.{callback.state_key}.best_k_models.{name}")
+    names = scores if callback.monitor is not None else filter(None, [state["best_model_path"]])
+    gone = [name for name in names if not (folder / name).is_file()]
+    if gone:
+        warnings.warn(f"{folder}: {', '.join(gone)} is gone: the best is chosen among the epochs to come", stacklevel=2)
+    kept = {str(folder / name): score for name, score in scores.items() if name not in gone}
+    lowest, highest = (min(kept, key=kept.__getitem__), max(kept, key=kept.__getitem__)) if kept else ("", "")
+    best, worst = (lowest, highest) if callback.mode == "min" else (highest, lowest)
+    if callback.monitor is None and state["best_model_path"] and not gone:
+        best = str(folder / state["best_model_path"])
+    return {
+        **state,
+        "dirpath": callback.dirpath,
+        "best_k_models": kept,
+        "best_model_path": best,
+        "best_model_score": kept.get(best),
+        "kth_best_model_path": worst,
+        "kth_value": kept.get(worst, callback.kth_value),
+        "last_model_path": str(folder / state["last_model_path"]) if state["last_model_path"] else "",
+    }
+
+
+def _check(value: Any, like: Any, where: str) -> None:
+    """Compares what a checkpoint holds with what the run has in its place, by types and shapes.
+
+    Args:
+        value: from the checkpoint.
+        like: of the run before it goes on; None and empty containers stand for anything of their kind.
+        where: the key, for the message.
+
+    Raises:
+        ValueError: something is of another type, a list of another length, a tensor of another shape.
+    """
+    if isinstance(like, dict):
+        fits = isinstance(value, dict)
+    elif isinstance(like, list | tuple):
+        fits = isinstance(value, list | tuple) and (not like or len(value) == len(like))
+    elif isinstance(like, Tensor):
+        fits = isinstance(value, Tensor) and value.shape == like.shape
+    elif isinstance(like, bool | str):
+        fits = type(value) is type(like)
+    elif isinstance(like, int | float):
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        fits = True
+    if not fits:
+        wanted = f"{type(like).__name__}{f' of {len(like)}' if isinstance(like, list | tuple) else ''}"
+        raise ValueError(f"its {where} is of type {type(value).__name__}, but must be {wanted}")
+    if isinstance(like, dict):
+        for key in like.keys() & value.keys():
+            _check(value[key], like[key], f"{where}.{key}")
+    elif isinstance(like, list | tuple):
+        for index, (own, part) in enumerate(zip(value, like, strict=False)):
+            _check(own, part, f"{where}.{index}")
+
+
+def _check_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Compares an optimiser's running means with the weights that they belong to.
+
+    Raises:
+        ValueError: another shape than that of the weights, or no such weights.
+    """
+    weights = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
+    for index, values in state["state"].items():
+        for key, value in values.items():
+            known = index in weights and isinstance(value, Tensor | int | float | None)
+            if not known or (isinstance(value, Tensor) and value.ndim and value.shape != weights[index].shape):
+                raise ValueError(f"its optimizer_states.state.{index}.{key} does not fit the weights")

@@ -1,0 +1,358 @@
+"""Configurations that come from files: of a run folder, or inside a checkpoint. They may come from anybody.
+
+Such a configuration is plain values. It is never resolved: an interpolation (``${…}``) in it is an error, as is every
+``_key_`` but ``_target_``. What it says of places is followed only where data is read; a run writes into its own
+folder and into the places that this command line and conf/ name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
+
+from affect.errors import ConfigError, UserError
+from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.settings import SettingsError
+from runs.building import DATA_TARGETS, DEPTH, RENDER_TARGETS, TARGETS, check_targets, signature, suggest
+from runs.config import CONFIG_DIR, keys, resolve
+from runs.earlier import upgraded
+from runs.folder import checkpoint_of, is_first_process
+
+LARGEST: Final = 1 << 20
+"""Bytes of the largest config.yaml that is read; ours have a few thousand."""
+
+WEIGHTS: Final = "weights"
+"""What the names of arguments end in that name a weight file."""
+
+_COMMON: Final = ("trainer", "postprocess")
+"""Nodes in which keys that are newer than the stored configuration take their defaults."""
+
+_OWN: Final = ("dirpath", "save_dir", "default_root_dir", "log_dir", "root_dir", "dir")
+"""Arguments of callbacks, loggers and the trainer that say where to write: a run writes into its own folder."""
+
+
+class StoredConfigError(UserError):
+    """A configuration in a file that is damaged, or that asks for what a file may not ask for."""
+
+
+class _Loader(get_yaml_loader()):  # type: ignore[misc]
+    """Reads plain values, as OmegaConf does: without tags, and without aliases, which can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            kind = "an alias" if isinstance(event, yaml.AliasEvent) else f"the tag {event.tag}"
+            raise yaml.constructor.ConstructorError(None, None, f"{kind}, which no run writes", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the ``config.yaml`` of a run folder.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Plain values without interpolations, nested at most ``DEPTH`` deep.
+
+    Raises:
+        StoredConfigError: not a regular file, damaged, not a mapping, or with anything but plain values.
+    """
+    if not path.is_file():
+        raise StoredConfigError(f"{path}: no such file; give the folder of a run")
+    if path.stat().st_size > LARGEST:
+        raise StoredConfigError(f"{path}: {path.stat().st_size} bytes, so it is no configuration of a run")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StoredConfigError(f"{path}: not the configuration of a run ({reason}); restore the file") from error
+    if not isinstance(content, dict):
+        raise StoredConfigError(f"{path}: not a mapping of keys, so not the configuration of a run; restore the file")
+    check_plain(content, str(path))
+    made: dict[str, Any] = upgraded(content)
+    return made
+
+
+def check_plain(content: Any, source: str) -> None:
+    """Check that a configuration from a file holds plain values only, and asks for nothing to be resolved.
+
+    Raises:
+        StoredConfigError: naming the source and every key that is at fault.
+    """
+    errors = list(_not_plain(content, "", 0))
+    if errors:
+        listed = "".join(f"\n  - {error}" for error in errors[:20])
+        raise StoredConfigError(f"{source}: a configuration of another making than this framework's:{listed}")
+
+
+def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
+    if depth > DEPTH:
+        yield f"{key[:60]}…: nested more than {DEPTH} deep"
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            below = f"{key}.{name}" if key else str(name)
+            if not isinstance(name, str) or not name.isprintable():
+                yield f"{below!r}: a key that is no word"
+            elif str(name).startswith("_") and str(name).endswith("_") and name != "_target_":
+                yield f"{below}: there is no such key, only _target_"
+            else:
+                yield from _not_plain(value, below, depth + 1)
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _not_plain(value, f"{key}.{index}", depth + 1)
+    elif isinstance(node, str):
+        if "${" in node:
+            yield f"{key} is {node[:80]!r}: a stored configuration is resolved, and nothing in it is looked up"
+    elif node is not None and type(node) not in (bool, int, float):
+        yield f"{key} is a {type(node).__name__}, not a plain value"
+
+
+def without_weights(config: Any) -> Any:
+    """A model configuration whose ``weights`` are None: a checkpoint brings them, no file is needed beside it."""
+    if isinstance(config, dict):
+        return {k: None if str(k).endswith(WEIGHTS) else without_weights(v) for k, v in config.items()}
+    return [without_weights(item) for item in config] if isinstance(config, list) else config
+
+
+def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | None:
+    """The configuration of an earlier run, where the command line names one, with the other arguments applied.
+
+    ``ckpt_path=<run>``, or one of the checkpoints in it, goes on in that run's folder; ``fork_from=<run>`` starts a
+    new one.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The configuration and the checkpoint to resume (None for a fork), or None where neither key is given.
+
+    Raises:
+        ConfigError: no such run, or arguments that a stored configuration does not take.
+        RunFolderError: no such checkpoint.
+        StoredConfigError: the run's ``config.yaml`` is damaged or hostile.
+    """
+    given = _given(arguments, ("ckpt_path", "fork_from", "paths.run_dir", "paths.cache_dir"))
+    named = [key for key in ("ckpt_path", "fork_from") if given.get(key) is not None]
+    if not named:
+        return None
+    if len(named) == 2:
+        raise ConfigError(["give ckpt_path (resume) or fork_from (new run), not both"], "the command line")
+    path = Path(given[named[0]])
+    if named[0] == "ckpt_path":
+        path = checkpoint_of("ckpt_path", path, "last")
+    folder = path.parent.parent if named[0] == "ckpt_path" else path
+    if not (folder / "config.yaml").is_file():
+        form = "<run folder>/checkpoints/last.ckpt" if named[0] == "ckpt_path" else "<run folder>"
+        raise ConfigError([f"{named[0]}={path}: there is no run; it must be {form}"], "the command line")
+    config = _config_of_run(folder, arguments, given)
+    config.ckpt_path = config.fork_from = None
+    if named[0] == "ckpt_path":
+        config.paths.run_dir = str(folder)
+        return config, path
+    config.fork_from = str(folder.absolute())
+    return config, None
+
+
+def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tuple[DictConfig, DictConfig | None]:
+    """The nodes data and render of the run that made a file.
+
+    Args:
+        source: a checkpoint or a table, two folders below which the run's ``config.yaml`` is.
+        changes: keys of ``data`` that the command line gives; null where it does not.
+        cache_dir: of this machine: listings are kept and faces drawn there, wherever the run had them.
+
+    Raises:
+        ConfigError: there is no such file, or none of the run that made it.
+        StoredConfigError: it is damaged or hostile.
+    """
+    if not source.is_file():
+        raise ConfigError([f"no such file: {source}"], "the command line")
+    stored = source.parent.parent / "config.yaml"
+    if not stored.is_file():
+        raise ConfigError(
+            [f"{stored} does not exist, so the data is unknown: give data=… data.root=…"], "the command line"
+        )
+    content = read_config(stored)
+    given = _without_nulls(changes)
+    if "root" in given:
+        content["render"] = None
+    _tell_places(content, given, stored)
+    data, render = _here(content, stored, cache_dir)
+    check_targets(data, DATA_TARGETS, str(stored))
+    check_targets(render, RENDER_TARGETS, str(stored))
+    merged = OmegaConf.merge(data, given)
+    assert isinstance(merged, DictConfig)
+    return merged, None if render is None else OmegaConf.create(render)
+
+
+@contextmanager
+def _second_hydra() -> Iterator[None]:
+    """Sets aside the Hydra that runs this process, if one does: there can be one at a time."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, str]) -> DictConfig:
+    """A run's configuration with what the command line changes, its places being those of this machine."""
+    path = folder / "config.yaml"
+    content = read_config(path)
+    with _second_hydra(), initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        usual: Any = OmegaConf.to_container(compose("train"), resolve=False)
+    for key in ("callbacks", "trainer", "paths"):
+        if not isinstance(content.get(key), dict):
+            raise StoredConfigError(f"{path}: {key} is no mapping, so this is no training run; restore the file")
+    content["paths"] = usual["paths"]
+    for key in _COMMON:
+        content[key] = {**usual[key], **content[key]} if isinstance(content.get(key), dict) else usual[key]
+    content = {**{key: value for key, value in usual.items() if not isinstance(value, dict)}, **content}
+    content["callbacks"] = {name: _of_folder(node, path) for name, node in content["callbacks"].items()}
+    content["trainer"] = _of_folder(content["trainer"], path)
+    if content.get("logger"):
+        content["logger"] = {**_of_folder(content["logger"], path), "save_dir": "${paths.run_dir}"}
+    cache_dir = given.get("paths.cache_dir", usual["paths"]["cache_dir"])
+    _tell_places(content, [argument.partition("=")[0].removeprefix("data.") for argument in arguments], path)
+    content["data"], content["render"] = _here(content, path, cache_dir)
+    config = OmegaConf.create(content)
+    _give(config, arguments, folder)
+    try:
+        PostProcess.of(resolve(config, where=str(path))["postprocess"])
+    except SettingsError as error:
+        raise StoredConfigError(f"{path}: {error}") from error
+    return config
+
+
+def _given(arguments: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """The values of some keys on a command line, where they are plain text."""
+    given: dict[str, str] = {}
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key in names:
+            with suppress(HydraException):  # told with all other errors later
+                value = _value(argument)
+                given |= {key: str(value)} if isinstance(value, str | int | float) else {}
+    return given
+
+
+def _give(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
+    """Apply the command line to a run's configuration, in place.
+
+    Raises:
+        ConfigError: groups, keys that neither the configuration nor the signature of a node has, malformed values.
+    """
+    known, errors = [*keys(config), *_takes(config)], []
+    for argument in arguments:
+        key = argument.partition("=")[0].lstrip("+")
+        if (CONFIG_DIR / key).is_dir():
+            errors.append(f"{argument}: groups are fixed by the stored configuration of {folder}; give single keys")
+        elif key in known:
+            try:
+                OmegaConf.update(config, key, _value(argument), force_add=True)
+            except HydraException as error:
+                errors.append(f"{argument!r} is not of the form key=value ({str(error).splitlines()[0]})")
+        else:
+            errors.append(f"unknown key {key!r} in {folder}/config.yaml; {suggest(key, known)}")
+    if errors:
+        raise ConfigError(errors, "the command line")
+
+
+def _takes(node: Any, prefix: str = "") -> Iterator[str]:
+    """Keys that the nodes of a configuration do not have, and that their targets take all the same."""
+    if not isinstance(node, DictConfig):
+        return
+    target = node.get("_target_")
+    if target in TARGETS:
+        yield from (f"{prefix}{name}" for name in signature(target)[0])
+    for key in map(str, node):
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+            yield from _takes(node[key], f"{prefix}{key}.")
+
+
+def _node(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any] | None:
+    """A node of a configuration, or None where it is null or not there."""
+    node = content.get(key)
+    if node is not None and not isinstance(node, dict):
+        raise StoredConfigError(f"{path}: {key} is no mapping; restore the file")
+    return node
+
+
+def _of_folder(node: Any, path: Path) -> Any:
+    """A callback, logger or trainer that writes into the run's own folder, whatever a file says.
+
+    Raises:
+        StoredConfigError: a name that leads out of a folder, or a key that the signature does not have.
+    """
+    if not isinstance(node, dict):
+        return node
+    target = node.get("_target_")
+    unknown = [key for key in node if key != "_target_" and target in TARGETS and key not in signature(target)[0]]
+    leads = [
+        f"{key}={value}"
+        for key, value in node.items()
+        if key in ("name", "version", "sub_dir", "filename") and isinstance(value, str)
+        if value.startswith(("/", "~")) or ".." in Path(value).parts
+    ]
+    if unknown or leads:
+        what = f"{', '.join(leads)} leads out of the run folder" if leads else f"{target} does not take {unknown[0]}"
+        raise StoredConfigError(f"{path}: {what}; restore the file")
+    return {key: value for key, value in node.items() if key not in _OWN}
+
+
+def _here(content: Mapping[str, Any], path: Path, cache_dir: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The nodes data and render such that they write into this machine's cache.
+
+    Drawn faces are read where the run had them, if they are there, and drawn into the cache otherwise.
+    """
+    data, render = (_node(content, key, path) for key in ("data", "render"))
+    if data is None:
+        raise StoredConfigError(f"{path}: no data, so this is no training run: give data=… data.root=…")
+    data = _listed_here(data, cache_dir)
+    if render is not None:
+        render = {**render, "elsewhere": render.get("elsewhere") or data.get("root")}
+        data["root"] = f"{cache_dir}/faces"
+    return data, render
+
+
+def _listed_here(data: Mapping[str, Any], cache_dir: str) -> dict[str, Any]:
+    """A data node that keeps its listings in this machine's cache."""
+    data = dict(data)
+    if data.get("cache_dir") is not None:
+        data["cache_dir"] = f"{cache_dir}/listings"
+    if isinstance(data.get("labels"), dict):
+        data["labels"] = _listed_here(data["labels"], cache_dir)
+    return data
+
+
+def _tell_places(content: Mapping[str, Any], given: Iterable[str], source: Path) -> None:
+    """Print the places that a stored configuration makes a run read, and that the command line does not give."""
+    places = [
+        f"data.{key}={value}"
+        for key, value in (_node(content, "data", source) or {}).items()
+        if value and key not in given and (key in ("root", "store") or key.endswith(("_root", "_list", "_annotations")))
+    ]
+    if places and is_first_process():
+        print(f"reads {', '.join(places)} (as {source} says; give the keys to change them)")
+
+
+def _without_nulls(node: Any) -> dict[str, Any]:
+    """What is given of a node whose keys are null otherwise."""
+    pruned = {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in node.items()}
+    return {key: value for key, value in pruned.items() if value is not None and value != {}}
+
+
+def _value(argument: str) -> Any:
+    return OverridesParser.create().parse_override(argument).value()

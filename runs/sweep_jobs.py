@@ -1,0 +1,149 @@
+"""One job of a sweep: skipped where it has its result, resumed where it was interrupted, noted where it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from affect.errors import ConfigError, UserError
+from affect.files import write_whole
+from runs.assembly import absolute_data
+from runs.config import resolve
+from runs.ending import Stopped, clear_errors
+from runs.stored_config import read_config
+
+FREE_NODES: Final = ("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "timeout_s")
+"""Nodes of a configuration that may differ between two runs of equal results."""
+
+FREE_KEYS: Final = ("workers", "num_workers", "pin_memory", "cache_dir", "follow_outside")
+"""Keys, wherever they stand, that may differ between two runs of equal results."""
+
+
+class SweepError(UserError):
+    """A sweep, or a job of one, that cannot be run as it was given."""
+
+
+def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float]) -> float | None:
+    """Runs one job of a sweep, where it has no result yet.
+
+    Whatever goes wrong is printed and left beside the run folder for the end of the sweep, which goes on. What is
+    meant for the whole sweep, Ctrl-C and SIGTERM, ends it.
+
+    Args:
+        config: the job's configuration, composed by Hydra.
+        train: takes the configuration and a checkpoint to go on from, or None.
+
+    Returns:
+        What ``train`` returns, for a sweeper that searches for it (such a sweeper deals with failures by itself);
+        None where the jobs were known at the start.
+    """
+    refuse_distributed(config)
+    if not is_listed(HydraConfig.get()):
+        return train(config, None)
+    folder = Path(config.paths.run_dir).absolute()
+    try:
+        with clear_errors():
+            _go_on(config, folder, train)
+        return None
+    except Stopped:
+        raise
+    except SystemExit as end:
+        message = end.code if isinstance(end.code, str) else f"the job ended itself with exit code {end.code}"
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+    print(message, file=sys.stderr)
+    with suppress(OSError, UserError):  # a full disk: the end of the sweep then says that there is no result
+        write_whole(failure_note(folder), message)
+    return None
+
+
+def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path | None], float]) -> None:
+    """Skips a finished run, resumes an interrupted one, starts any other, over what it left if it was killed too early.
+
+    Raises:
+        SweepError: the folder holds a run of another configuration.
+    """
+    stored = folder / "config.yaml"
+    if stored.is_file():
+        plain = resolve(config)
+        plain["data"] = absolute_data(plain["data"])
+        differing = differences(read_config(stored), plain)
+        if differing:
+            raise SweepError(
+                f"the run folder {folder} holds a run of another configuration: {'; '.join(differing)}. Give another "
+                "paths.run_dir=…, or move that run elsewhere"
+            )
+        if (folder / "scores.json").is_file():
+            print(f"{folder}: skipped, it has the scores of this configuration")
+            return
+        # a kill between the files of the first epoch leaves another than last.ckpt alone
+        checkpoints = sorted((folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.name == "last.ckpt")
+        if checkpoints:
+            print(f"{folder}: resumed from checkpoints/{checkpoints[-1].name}")
+            train(config, checkpoints[-1])
+            return
+    config.overwrite = True  # there is nothing to go on from
+    train(config, None)
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Compares two resolved configurations in all that may change a result.
+
+    A missing key counts as null. Left out are ``FREE_NODES`` and ``FREE_KEYS``, and where drawn faces are: ``render``
+    says what they are.
+
+    Returns:
+        One phrase for each key, with both values; empty where both lead to the same result.
+    """
+    there, here = dict(_leaves(stored)), dict(_leaves(wanted))
+    drawn = stored.get("render") is not None and wanted.get("render") is not None
+    return [
+        f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
+        for key in dict.fromkeys([*there, *here])
+        if there.get(key) != here.get(key)
+        and not any(f"{key}.".startswith(f"{node}.") for node in FREE_NODES)
+        and key.rpartition(".")[2] not in FREE_KEYS
+        and not (drawn and key in ("data.root", "render.elsewhere"))
+    ]
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def failure_note(folder: Path) -> Path:
+    """The file beside a run folder that says why a job of a sweep failed."""
+    return folder.with_name(f"{folder.name}.failed.txt")
+
+
+def refuse_distributed(config: DictConfig) -> None:
+    """Every rank of a distributed job would start the whole sweep again.
+
+    Raises:
+        ConfigError: more than one device or node.
+    """
+    if str(config.trainer.devices) != "1" or config.trainer.num_nodes != 1:
+        raise ConfigError(["a sweep runs one device per job: give trainer.devices=1"], "the command line")
+
+
+def is_listed(hydra: DictConfig | HydraConf) -> bool:
+    """Whether the jobs of a sweep are known at its start, as they are to Hydra's own sweeper.
+
+    Args:
+        hydra: the node ``hydra``.
+    """
+    return str(hydra.sweeper._target_).endswith(f".{BasicSweeper.__name__}")

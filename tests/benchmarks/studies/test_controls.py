@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from affect.labels import AU_NAMES
+from benchmarks.studies import controls
+from datamodules.affwild2_mtl import MTLDataModule
+from datamodules.readers.mtl import read_mtl
+from evaluators.chance import frequency_baseline
+from evaluators.report import read_scores
+from rendering.dataset import render_mtl
+from rendering.oracle import oracle_predictions
+from train import train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> MTLDataModule:
+    root = tmp_path_factory.mktemp("controls") / "mtl"
+    render_mtl(root, seed=2, train_videos=12, val_videos=8, frames_per_video=6, workers=1)
+    return MTLDataModule(str(root), image_size=16, batch_size=16)
+
+
+def test_pixels_are_those_of_the_rows_with_an_image_in_order(data: MTLDataModule) -> None:
+    rows, pixels = controls.read_pixels(data, "val")
+    _, paths = data.read_split("val")
+    assert rows.tolist() == [row for row, path in enumerate(paths) if path is not None]
+    assert pixels.shape == (len(rows), 3 * 16**2)
+    assert pixels.min() >= 0
+    assert pixels.max() > 200  # not scaled
+
+
+def test_rotation_changes_no_ridge_fit() -> None:
+    random = np.random.default_rng(0)
+    train_pixels = random.normal(3, 2, (30, 100)).astype(np.float32)
+    train_pixels[5] = train_pixels[4]  # duplicate rows occur
+    unseen, target = random.normal(3, 2, (7, 100)).astype(np.float32), random.normal(size=(30, 2))
+    features, coordinates = controls.rotate(train_pixels.copy(), unseen.copy())
+    assert features.shape == (30, 30)
+    scaler = StandardScaler().fit(train_pixels)
+    expected = Ridge(alpha=100 / 4.0).fit(scaler.transform(train_pixels), target).predict(scaler.transform(unseen))
+    found = Ridge(alpha=1 / 4.0).fit(features, target).predict(coordinates)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("peak", "expected"), [(1, 10.0), (-1, 0.1), (3, 1000.0), (99, 10.0 ** controls.EXPONENTS[-1])]
+)
+def test_c_is_where_cross_validation_peaks(peak: int, expected: float) -> None:
+    videos = np.repeat(np.arange(6), 2)
+
+    def fit(known: np.ndarray, target: np.ndarray, test: np.ndarray, c: float) -> np.ndarray:
+        assert not set(known[:, 0]) & set(test[:, 0])  # no video on both sides
+        return np.full(len(test), np.log10(c))
+
+    found = controls.choose_c(
+        fit, lambda predicted, target: -abs(predicted[0] - peak), videos[:, None], np.arange(12), videos
+    )
+    assert found == pytest.approx(expected)
+
+
+def test_logistic_ignores_how_rare_a_class_is_and_never_predicts_an_absent_one() -> None:
+    train_pixels = np.array([[0.0]] * 30 + [[1.0]] * 2, dtype=np.float32)
+    target = np.array([2] * 30 + [5] * 2)
+    probabilities = controls.logistic(train_pixels, target, np.array([[0.0], [0.5], [1.0]]), 10.0, classes=8)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert set(probabilities.nonzero()[1]) == {2, 5}
+    np.testing.assert_allclose(probabilities[1, [2, 5]], 0.5, atol=1e-3)
+    only = controls.logistic(train_pixels[:3], target[:3], train_pixels, 1.0, classes=8)
+    assert (only.argmax(axis=1) == 2).all()
+
+
+def test_linear_control_gives_every_score(data: MTLDataModule) -> None:
+    train_rows, train_pixels = controls.read_pixels(data, "train")
+    rows, pixels = controls.read_pixels(data, "val")
+    labels, validation = data.frames("train").select(train_rows), data.frames("val").select(rows)
+    linear = controls.linear_predictions(train_pixels, labels, pixels)
+    assert set(linear.chosen) == {"valence_arousal", "expression", *AU_NAMES}
+    scores = controls.score(linear.predictions, validation)
+    assert list(scores) == list(frequency_baseline(labels, validation))
+    assert None not in scores.values()
+    # faces that were trained on are recognised: the pixels and the labels belong to the same rows
+    seen = controls.score(controls.linear_predictions(train_pixels, labels, train_pixels).predictions, labels)
+    assert seen["P_MTL"] > frequency_baseline(labels, labels)["P_MTL"] + 0.5
+
+
+def test_oracle_is_above_frequencies(data: MTLDataModule) -> None:
+    validation = data.frames("val")
+    oracle = controls.score(oracle_predictions(Path(str(data.root)), "validation"), validation)
+    assert oracle["SCORE"] > frequency_baseline(data.frames("train"), validation)["SCORE"] + 0.5
+
+
+@pytest.mark.parametrize(("end", "last"), [("\n", "\n"), (",\r\n", "")])
+def test_shuffling_deals_out_whole_rows(data: MTLDataModule, tmp_path: Path, end: str, last: str) -> None:
+    lines = (Path(str(data.root)) / "training_set_annotations.txt").read_text().splitlines()
+    source, shuffled = tmp_path / "labels.txt", tmp_path / "sub" / "shuffled.txt"
+    source.write_bytes((end.join(lines) + last).encode())
+    controls.shuffle_labels(source, shuffled, seed=0)
+    before, after = read_mtl(source), read_mtl(shuffled)
+    assert after.image == before.image
+
+    def rows(frames: object) -> list[bytes]:
+        parts = zip(frames.valence_arousal, frames.expression, frames.action_units, strict=True)
+        return [b"".join(np.asarray(part).tobytes() for part in row) for row in parts]
+
+    assert Counter(rows(after)) == Counter(rows(before))
+    moved = np.mean([one != other for one, other in zip(rows(after), rows(before), strict=True)])
+    assert moved > 0.8
+    again, other = tmp_path / "again.txt", tmp_path / "other.txt"
+    controls.shuffle_labels(source, again, seed=0)
+    controls.shuffle_labels(source, other, seed=1)
+    assert again.read_text() == shuffled.read_text() != other.read_text()
+
+
+def test_conditions_can_fail() -> None:
+    def of(emma: float, shuffled: float) -> list[bool]:
+        totals = {"EMMA": emma, "linear on pixels": 1.1, "frequencies": 0.5, "shuffled labels": shuffled}
+        return list(controls.conditions({name: {"SCORE": total} for name, total in totals.items()}).values())
+
+    assert of(1.5, 0.55) == [True, True]
+    assert of(1.3, 0.55) == [False, True]
+    assert of(1.5, 0.3) == [True, False]  # below is as suspicious as above
+
+
+def test_shuffled_training_differs_in_nothing_but_the_labels(
+    compose_run: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compose_run("data.batch_size=8")
+    train(config)
+    data = MTLDataModule(config.data.root, image_size=32, batch_size=8)
+    scores = read_scores(tmp_path / "run" / "scores.json")
+    assert controls.train_shuffled(config, data, tmp_path / "controls") != scores
+    monkeypatch.setattr(controls, "shuffle_labels", lambda source, copy, seed: shutil.copyfile(source, copy))
+    (tmp_path / "same").mkdir()
+    assert controls.train_shuffled(config, data, tmp_path / "same") == scores
+
+
+def test_command_on_a_run(
+    compose_run: Callable[..., DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(compose_run("logger=csv"))
+    run = tmp_path / "run"
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    capsys.readouterr()
+    controls.run_controls(run, skip_training=False)
+    printed = capsys.readouterr().out
+    content = json.loads((run / "controls.json").read_text())
+    names = ["oracle", "EMMA", "frequencies", "shuffled labels", "linear on pixels"]
+    assert list(content["scores"]) == names
+    assert content["scores"]["EMMA"] == json.loads((run / "scores.json").read_text())
+    assert f"{content['scores']['oracle']['P_MTL']:.4f}" in printed
+    assert len(content["conditions"]) == 2
+    assert all(condition in printed for condition in content["conditions"])
+    # the run itself is left as it was
+    assert {name: (run / name).read_bytes() for name in before} == before
+    shuffled = run / "controls" / "shuffled_labels"
+    assert content["scores"]["shuffled labels"] == json.loads((shuffled / "scores.json").read_text())
+
+    made = (shuffled / "scores.json").stat().st_mtime_ns
+    controls.run_controls(run, skip_training=False)
+    assert (shuffled / "scores.json").stat().st_mtime_ns == made  # a finished one is taken as it is
+    controls.run_controls(run, skip_training=True)
+    assert "shuffled labels" not in json.loads((run / "controls.json").read_text())["scores"]

@@ -1,0 +1,332 @@
+"""Sweeps: the jobs that run when one is given again, what becomes of failures, and the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import train as entry
+from affect.errors import UserError
+from evaluators.report import write_scores
+from runs.assembly import absolute_data
+from runs.config import CONFIG_DIR, literal_paths, quoted, resolve
+from runs.sweep_jobs import differences
+from runs.sweeps import Job, Sweep
+from tests.conftest import SMALL
+from tests.kills import killed
+from tests.test_train import command
+
+COLUMNS = {"mask ratio": "model.mask_ratio", "batch": "data.batch_size"}
+Train = Callable[[DictConfig, Path | None], float]
+
+
+class Trained:
+    """Stands in for ``train``: leaves what a run leaves, and fails, or is interrupted, where it is told to."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, str | None]] = []
+        self.ends: dict[int, Callable[[], object]] = {}
+
+    def __call__(self, config: DictConfig, resume: Path | None = None) -> float:
+        folder = Path(config.paths.run_dir)
+        self.started.append((folder.name, resume and resume.name))
+        plain = resolve(config)
+        plain["data"] = absolute_data(plain["data"])
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(plain))
+        (folder / "checkpoints" / "best.ckpt").touch()
+        (folder / "checkpoints" / "last.ckpt").touch()
+        self.ends.get(plain["seed"], int)()
+        write_scores({"P_MTL": 0.5 + plain["seed"], "P_VA": None, "CCC_V": 0.1}, folder / "scores.json")
+        return 0.0
+
+
+def raising(error: Exception) -> Callable[[], object]:
+    def end() -> object:
+        raise error
+
+    return end
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trained:
+    stub = Trained()
+    monkeypatch.setattr(entry, "train", stub)
+    monkeypatch.chdir(tmp_path)
+    return stub
+
+
+@pytest.fixture
+def sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str]]:
+    """Runs a sweep in this process; gives what it exits with and what it prints."""
+    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")(entry.main.__wrapped__)
+
+    def sweep_(*arguments: str) -> tuple[Any, str]:
+        given = ["scale=tiny", "trainer=cpu", "data.root=.", "hydra/job_logging=none", *arguments]
+        monkeypatch.setattr(sys, "argv", ["train.py", *literal_paths(["-m", *given])])
+        code = None
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr().out
+
+    return sweep_
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_fails_is_told_at_the_end_and_given_again_goes_on(trained, sweep, tmp_path) -> None:
+    given = ("seed=0,1,2,3", "paths.run_dir=x/${seed}")
+    trained.ends = {
+        0: raising(UserError("a.jpg is missing:\ngive another root")),
+        1: raising(RuntimeError("out of memory")),
+        2: lambda: sys.exit(7),
+    }
+    code, printed = sweep(*given)
+    assert trained.started == [("0", None), ("1", None), ("2", None), ("3", None)]
+    assert str(code).splitlines() == [
+        "error: 3 of 4 jobs of the sweep have no result:",
+        f"  - job 0 (seed=0), {tmp_path}/x/0: a.jpg is missing: give another root",
+        f"  - job 1 (seed=1), {tmp_path}/x/1: RuntimeError: out of memory",
+        f"  - job 2 (seed=2), {tmp_path}/x/2: the job ended itself with exit code 7",
+    ]
+    assert table(tmp_path / "x" / "table.csv") == [{"run": "3", "seed": "3", "P_MTL": "3.5000", "P_VA": "no labels"}]
+    assert "run  seed  P_MTL" in printed
+
+    (tmp_path / "x" / "1" / "checkpoints" / "last.ckpt").unlink()
+    shutil.rmtree(tmp_path / "x" / "2" / "checkpoints")
+    trained.ends, trained.started = {}, []
+    code, printed = sweep(*given, "data.num_workers=2", "paths.cache_dir=elsewhere")
+    assert trained.started == [("0", "last.ckpt"), ("1", "best.ckpt"), ("2", None)]
+    assert code is None
+    assert f"{tmp_path}/x/0: resumed" in printed
+    assert f"{tmp_path}/x/3: skipped" in printed
+    assert [row["run"] for row in table(tmp_path / "x" / "table.csv")] == ["0", "1", "2", "3"]
+    assert not list((tmp_path / "x").glob("*.txt"))
+
+
+def test_the_sweep_in_the_readme(trained, sweep, tmp_path) -> None:
+    text = (CONFIG_DIR.parent / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^python train\.py -m (experiment=emma .*)$", text, re.MULTILINE)
+    code, _ = sweep(*(argument for argument in shlex.split(line) if argument not in ("scale=tiny", "trainer=cpu")))
+    assert code is None
+    folders = [f"{seed}-{stop}" for seed in range(3) for stop in (True, False)]
+    assert trained.started == [(folder, None) for folder in folders]
+    assert [row["run"] for row in table(tmp_path / "logs" / "sweep" / "table.csv")] == folders
+
+
+def test_a_sweep_over_two_roots(trained, sweep, tmp_path) -> None:
+    roots = [tmp_path / name for name in ("first", "it's the second", "first,it")]
+    for root in roots:
+        root.mkdir()
+    given = f"data.root={roots[0]},{quoted(str(roots[1]))},{quoted(str(roots[2]))}"
+    code, _ = sweep("paths.run_dir=x/${hydra:job.num}", given)
+    assert code is None
+    configs = [yaml.safe_load((tmp_path / "x" / str(job) / "config.yaml").read_text()) for job in range(3)]
+    assert [config["data"]["root"] for config in configs] == list(map(str, roots))
+
+
+def test_a_folder_of_another_configuration_is_left_alone(trained, sweep, tmp_path) -> None:
+    sweep("seed=1", "paths.run_dir=x/${hydra:job.num}")
+    before = (tmp_path / "x" / "0" / "config.yaml").read_bytes()
+    code, _ = sweep("seed=5,6", "paths.run_dir=x/${hydra:job.num}")
+    assert trained.started == [("0", None), ("1", None)]
+    assert "1 of 2 jobs" in code
+    assert f"the run folder {tmp_path}/x/0 holds a run of another configuration: seed is 1 there and 5 here. " in code
+    assert (tmp_path / "x" / "0" / "config.yaml").read_bytes() == before
+    assert [row["run"] for row in table(tmp_path / "x" / "table.csv")] == ["1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_sweep(number: signal.Signals, trained, sweep) -> None:
+    trained.ends = {0: lambda: os.kill(os.getpid(), number)}
+    assert sweep("seed=0,1", "paths.run_dir=x/${seed}")[0] == 128 + number
+    assert trained.started == [("0", None)]
+
+
+def test_two_jobs_with_one_folder_are_refused_before_the_first(trained, sweep, tmp_path) -> None:
+    code, _ = sweep("seed=0,1", "paths.run_dir=x/one")
+    assert code.startswith(f"error: job 0 (seed=0) and job 1 (seed=1) have the same run folder {tmp_path}/x/one: ")
+    assert "'paths.run_dir=logs/sweep/${seed}'" in code
+    assert trained.started == []
+
+
+def test_a_sweep_named_after_the_time_says_what_goes_on_with_it(trained, sweep, tmp_path) -> None:
+    trained.ends = {1: raising(RuntimeError("out of memory"))}
+    code, printed = sweep("seed=0,1")
+    assert "1 of 2 jobs" in code
+    line = printed.splitlines()[0]
+    assert "named after the time" in line
+    trained.ends, trained.started = {}, []
+    assert sweep("seed=0,1", line.rpartition("add ")[2].strip("'"))[0] is None
+    assert trained.started == [("1", "last.ckpt")]
+    (left,) = tmp_path.glob("logs/emma/*/table.csv")
+    assert len(table(left)) == 2
+
+
+def test_a_sweep_in_a_slurm_job_goes_on_when_the_job_is_queued_again(trained, sweep, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    trained.ends = {1: raising(RuntimeError("out of memory"))}
+    assert "named after the SLURM job" in sweep("seed=0,1")[1]
+    trained.ends, trained.started = {}, []
+    assert sweep("seed=0,1")[0] is None
+    assert trained.started == [("1", "last.ckpt")]
+    assert len(table(tmp_path / "logs" / "emma" / "slurm-12" / "table.csv")) == 2
+
+
+def test_a_sweep_of_several_devices_is_refused_before_the_first(trained, sweep) -> None:
+    code, _ = sweep("seed=0,1", "trainer.devices=2", "paths.run_dir=x/${seed}")
+    assert "give trainer.devices=1" in code
+    assert trained.started == []
+
+
+def test_differences_are_of_what_may_change_a_result() -> None:
+    there = {
+        "seed": 0, "paths": {"run_dir": "a"}, "logger": {"save_dir": "a"}, "render": {"faces": 3, "workers": 1},
+        "data": {"root": "cache", "num_workers": 0, "cache_dir": "a"}, "model": {"dan": None, "rates": [1.0, 1e-05]},
+    }  # fmt: skip
+    here = yaml.safe_load(yaml.safe_dump(there))
+    here |= {"paths": {"run_dir": "b"}, "logger": None, "fork_from": None}
+    here["data"] = {"root": "another", "num_workers": 4, "cache_dir": None}
+    here["render"] |= {"workers": 2, "elsewhere": "cache"}
+    assert differences(there, here) == []
+    here["model"] = {"dan": {"width": 4}, "rates": [1.0, 1e-04]}
+    assert differences(there, here) == [
+        "model.rates is [1.0, 1e-05] there and [1.0, 0.0001] here",
+        "model.dan.width is null there and 4 here",
+    ]
+    assert differences(there | {"render": None}, here | {"render": None, "model": there["model"]}) == [
+        'data.root is "cache" there and "another" here'
+    ]
+
+
+def write_run(folder: Path, ratio: float, speeds: list[float], scores: dict[str, float | None] | None) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": {"mask_ratio": ratio}, "data": {"batch_size": 64}}))
+    lines = [json.dumps({"step": 1, "train/images_per_s": speed}) for speed in speeds]
+    (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    if scores is not None:
+        write_scores(scores, folder / "scores.json")
+
+
+def test_rows_of_the_sweep_and_then_of_other_runs_in_their_order(tmp_path: Path) -> None:
+    write_run(tmp_path / "b", 0.75, [10.0, 30.0, 20.0], {"P_LSD": 0.5, "P_VA": None})
+    write_run(tmp_path / "a", 0.95, [], None)
+    os.utime(tmp_path / "a" / "config.yaml", (2e9, 2e9))
+    watch = Sweep(COLUMNS, ["P_LSD", "P_VA"], {"images/s": "train/images_per_s"})
+    watch.jobs = [Job(0, {}, tmp_path / "c")]
+    write_run(tmp_path / "c", 0.5, [], {"P_LSD": 0.25})
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.yaml").write_text("[")
+    assert watch.rows() == [
+        ["run", "mask ratio", "batch", "P_LSD", "P_VA", "images/s"],
+        ["c", "0.5", "64", "0.2500", "", ""],
+        ["b", "0.75", "64", "0.5000", "no labels", "20"],
+        ["a", "0.95", "64", "", "", ""],
+    ]
+
+
+def test_every_preset_names_rows_that_exist() -> None:
+    for path in (CONFIG_DIR / "sweep").glob("*.yaml"):
+        preset = yaml.safe_load(path.read_text())
+        params = preset["hydra"]["sweeper"]["params"]
+        if "rows" in preset:
+            assert params["row"].split(",") == list(preset["rows"])
+        else:
+            assert all((CONFIG_DIR / "backbone" / f"{name}.yaml").is_file() for name in params["backbone"].split(","))
+
+
+@pytest.mark.parametrize("row", yaml.safe_load((CONFIG_DIR / "sweep" / "table5.yaml").read_text())["rows"])
+def test_the_rows_of_table_5(row: str) -> None:
+    given = [*SMALL, "data=affwild2_mtl", "data.root=.", "sweep=table5", f"row={row}", "pretrained.emotionet=e.pth"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        network = resolve(compose("train", overrides=given))["model"]["network"]
+    assert (network["dan"] is None) == row.startswith("vit")
+    encoder = row.split("_")[1]
+    assert (
+        network["vit"]["weights"]
+        == {"imagenet": "mae-vit-b", "emotionet": "e.pth", "celeba": "emma-celeba-vit-b"}[encoder]
+    )
+    assert network["expression_scores"] == ("vit+dan" if row.endswith("p1_p2") else "vit")
+
+
+def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
+    done = command(
+        "train.py", "-m", "sweep=table2", "experiment=baseline_lsd", "data=synthetic", "backbone=resnet50",
+        "backbone.name=resnet10t",
+        *SMALL, "debug=fast", "render.train_faces=36", "render.val_faces=12", "render.workers=1",
+        f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    rows = table(tmp_path / "table2" / "table.csv")
+    assert [(row["run"], row["backbone"], row["weights"]) for row in rows] == [("resnet50", "resnet10t", "random")]
+
+
+def test_a_sweep_leaves_one_table(tmp_path: Path) -> None:
+    done = command(
+        "train.py", "-m", "sweep=table6", "experiment=cotex", "data=synthetic", "row=vit,r95_b4096",
+        *(key for key in SMALL if not key.startswith("data.batch_size")),
+        "scale.image_size=64", "scale.cotex.table_batch_factor=0.01", "debug=fast",
+        "render.train_faces=120", "render.val_faces=12", "render.workers=1",
+        f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    rows = table(tmp_path / "table6" / "table.csv")
+    assert [row["run"] for row in rows] == ["vit", "r95_b4096"]
+    assert [(row["views"], row["mask ratio"], row["batch"]) for row in rows] == [("1", "0", "1"), ("2", "0.95", "40")]
+    assert all(0 <= float(row["P_LSD"]) <= 1 and float(row["images/s"]) > 0 for row in rows)
+    assert "table: " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_and_given_again_has_the_table_of_one_that_is_not(faces, sweep, tmp_path) -> None:
+    given = [
+        "experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *SMALL, "seed=0,1,2",
+        f"paths.cache_dir={tmp_path}/cache",
+    ]  # fmt: skip
+    assert sweep(*given, f"paths.run_dir={tmp_path}/whole/${{seed}}")[0] is None
+    again = [*given, f"paths.run_dir={tmp_path}/killed/${{seed}}"]
+    # two epochs a job: in the second job, after the first
+    done = killed("file.renamed@last.ckpt", "train.py", "-m", *again, count=3)
+    assert done.returncode == -signal.SIGKILL, done.stdout
+    assert not (tmp_path / "killed" / "2").exists()
+    code, printed = sweep(*again)
+    assert code is None
+    assert f"{tmp_path}/killed/0: skipped" in printed
+    assert f"{tmp_path}/killed/1: resumed" in printed
+    assert table(tmp_path / "killed" / "table.csv") == table(tmp_path / "whole" / "table.csv")
+
+
+@pytest.mark.slow
+def test_jobs_in_other_processes_are_told_of_too(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    done = command(
+        "train.py", "-m", "experiment=emma", "data=synthetic", "data.batch_size=16,99999", "debug=fast",
+        *(key for key in SMALL if not key.startswith("data.batch_size")),
+        "render.train_videos=6", "render.val_videos=3", "render.workers=1", f"paths.cache_dir={tmp_path}/cache",
+        f"paths.output_dir={tmp_path}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    assert "1 of 2 jobs of the sweep have no result" in done.stdout
+    assert "job 1 (data.batch_size=99999)" in done.stdout
+    (left,) = tmp_path.glob("emma/*/table.csv")
+    assert [row["run"] for row in table(left)] == ["0"]
