@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives, hf_split
 
-from backbones.download import DownloadError, download, wrong_hash
+from affect.download import DownloadError, download, wrong_hash
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError
 
