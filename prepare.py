@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from affect.checksums import file_sha256
 from backbones.files import INSTALL, fetch, local_path, weights_folder
 from backbones.registry import REGISTRY, WeightsEntry
-from backbones.state import WeightsError, file_sha256
+from backbones.state import WeightsError
 from features.store import StoreError, problems
 from runs.ending import clear_errors
 from videos.faces import CropSettings, extract_faces

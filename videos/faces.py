@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from affect.checksums import file_sha256
 from affect.computed import image_file
 from affect.files import LockedError, locked
 from affect.names import below
@@ -35,7 +36,7 @@ from videos.folder import (
     write_frames,
 )
 from videos.numbering import frame_numbers
-from videos.sources import find_videos, sha256_of, waiting_videos
+from videos.sources import find_videos, waiting_videos
 from videos.tracks import Array, main_face, smooth
 
 QUALITY: Final = 95
@@ -147,7 +148,7 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     smooth crop lies, is known only at its end. Decoding takes a small part of the time that the detector takes.
     """
     start = time.perf_counter()
-    size, digest = path.stat().st_size, sha256_of(path)
+    size, digest = path.stat().st_size, file_sha256(path)
     detections, times = [], []
     for picture in _shown(decode(path), container, f"{path.name}: finding faces"):
         detections.append(detector(picture.image))
