@@ -24,6 +24,7 @@ from affect.checksums import file_sha256
 from affect.computed import image_file
 from affect.files import LockedError, locked
 from affect.names import below
+from datamodules.pictures import write_jpeg
 from videos.decoding import Container, Image, Picture, VideoError, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (
@@ -164,7 +165,8 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     for picture in _shown(decode(path), container, f"{path.name}: cutting them out"):
         again += 1
         if again <= len(numbers) and not np.isnan(square := squares[numbers[again - 1] - 1]).any():
-            _write_crop(made / image_file(numbers[again - 1]), cut(picture.image, square, settings))
+            path_of_crop = made / image_file(numbers[again - 1])
+            write_jpeg(cut(picture.image, square, settings), QUALITY, path_of_crop)
     if again != len(numbers):
         raise VideoError(
             f"{path}: {len(numbers)} frames at the first reading, {again} at the second. Is it being written?"
@@ -185,13 +187,6 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
         size=size,
         sha256=digest,
     )
-
-
-def _write_crop(path: Path, crop: Image) -> None:
-    done, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode the face")
-    path.write_bytes(data.tobytes())
 
 
 def _shown(pictures: Iterable[Picture], container: Container, title: str) -> Iterable[Picture]:
