@@ -1,4 +1,4 @@
-"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``store FOLDER``."""
+"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``london --out FOLDER``, ``store FOLDER``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 from affect.checksums import file_sha256
 from backbones.files import check_names, fetch, listing
 from backbones.registry import REGISTRY
+from datamodules.london import fetch_london
 from features.store import StoreError, problems
 from runs.ending import clear_errors
 from videos.faces import CropSettings, extract_faces
@@ -60,6 +61,18 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
     print(shlex.join(["data=affwild2_uni", *place, "data.task=expr"]))
 
 
+def london(folder: Path) -> None:
+    """Fetch the London Set's photographs and cut out the faces, each like a video of one frame.
+
+    Args:
+        folder: where to write; see ``datamodules.london``. The faces go to ``faces`` in it.
+
+    Raises:
+        UserError: a photograph cannot be fetched, the folder cannot be used, or the detector is not installed.
+    """
+    faces(fetch_london(folder), folder / "faces", CropSettings())
+
+
 def store(folder: Path) -> None:
     """Check every file of a feature store, and print how many parts are good.
 
@@ -84,13 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="prepare.py", description="Get weights, photographs and faces of videos that the repository does not hold."
     )
-    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces|store")
+    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces|london|store")
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
     of_faces = command.add_parser("faces", help="cut the main face out of every frame of videos (extra: video)")
     _add_faces(of_faces)
-    for writing in (of_faces,):
+    of_london = command.add_parser(
+        "london", help="fetch the Face Research Lab London Set (CC BY 4.0) and cut out the faces (extra: video); "
+        "tested on a local server only, never run with the real one",
+    )  # fmt: skip
+    for writing in (of_faces, of_london):
         writing.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write, or to go on")
     of_store = command.add_parser("store", help="check every file of a feature store against its checksum")
     of_store.add_argument("folder", type=Path, metavar="FOLDER", help="store= of extract.py")
@@ -99,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         weights(options.names, verbose=options.verbose)
     elif options.command == "store":
         store(options.folder)
+    elif options.command == "london":
+        london(options.out)
     else:
         faces(options.videos, options.out, CropSettings(**{name: getattr(options, name) for name in _SETTINGS}))
 
