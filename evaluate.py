@@ -11,12 +11,12 @@ from typing import Any, TypedDict
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from affect.checksums import file_sha256
 from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.labels import UniTask
 from affect.preprocessing import IMAGENET
 from affect.ranges import Positive, Whole
-from backbones.weights import file_sha256
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
 from evaluators.postprocess.chain import PostProcess, Processed

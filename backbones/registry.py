@@ -5,7 +5,7 @@ Only what the sources state is filled in. To add weights, add an entry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
@@ -49,6 +49,23 @@ class WeightsEntry:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     classes: tuple[str, ...] | None = None
     valence_arousal: bool = False
+
+    def details(self) -> Iterator[str]:
+        """Tell file, source, hash, preprocessing, outputs and network, a line each."""
+        hashes = [f"SHA-256 {self.sha256}"] if self.sha256 else []
+        hashes += [f"MD5 {self.md5_prefix}..."] if self.md5_prefix else []
+        yield f"file     {self.file}" + (f" in the package {self.package}" if self.package else "")
+        yield f"source   {self.url or self.page}" + (f" (see {self.page})" if self.url else "")
+        yield f"hash     {', '.join(hashes) or 'none published'}"
+        images = self.preprocessing
+        yield (
+            f"images   {images.image_size} x {images.image_size} pixels, {images.interpolation}, "
+            f"mean {images.mean}, std {images.std} of values in [0, 1]"
+        )
+        outputs = [*(self.classes or ["none"]), *(["valence", "arousal"] if self.valence_arousal else [])]
+        yield f"outputs  {', '.join(outputs)}"
+        if self.architecture is not None:
+            yield f"network  {self.architecture} of timm"
 
 
 def _emotieffnet(

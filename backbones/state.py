@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -23,12 +22,6 @@ _NESTED = 4  # containers inside one another
 
 class WeightsError(UserError):
     """Weights that cannot be found, read safely, or fitted to the network. The message says what to do."""
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:

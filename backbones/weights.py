@@ -25,7 +25,7 @@ from backbones.files import fetch
 from backbones.normalize import Normalize
 from backbones.onnx import onnx_classifier, onnx_state
 from backbones.registry import REGISTRY, Kind, WeightsEntry
-from backbones.state import WeightsError, check_finite, file_sha256, load_state, some
+from backbones.state import WeightsError, check_finite, load_state, some
 
 __all__ = [
     "IMAGENET",
@@ -33,7 +33,6 @@ __all__ = [
     "Preprocessing",
     "WeightsError",
     "classifier_state",
-    "file_sha256",
     "load_state",
     "load_weights",
     "same_preprocessing",

@@ -1,11 +1,11 @@
-"""Decode pictures of anybody: what is no picture, is cut off or would fill the memory is unreadable."""
+"""Decode pictures of anybody: what is no picture, is cut off or would fill the memory is unreadable; write JPEGs."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -14,7 +14,9 @@ import PIL.Image
 
 from affect.errors import DataError
 from affect.files import read_file
-from datamodules.transforms import Image
+
+if TYPE_CHECKING:  # what is imported there takes a second
+    from datamodules.transforms import Image
 
 MAX_PIXELS: Final = 2**26
 """Pixels that a picture may have unless more are asked for: 8192 x 8192, which take 200 MB."""
@@ -78,6 +80,20 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
         return decode_image(read_file(path, 8 * max_pixels + 2**24), max_pixels)
     except (OSError, UnreadableImageError) as error:
         raise UnreadableImageError(f"{path}: {error}") from error
+
+
+def write_jpeg(picture: Image, quality: int, path: Path) -> None:
+    """Write a picture as JPEG.
+
+    Args:
+        picture: (H, W, 3) uint8 BGR, as OpenCV has colours.
+        quality: 0..100, as libjpeg understands it.
+        path: of the file.
+    """
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError(f"{path}: OpenCV could not encode the picture")
+    path.write_bytes(data.tobytes())
 
 
 def _size(data: bytes) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from affect.checksums import sealed, unsealed, warn_unchecked
+from affect.checksums import file_sha256, sealed, unsealed, warn_unchecked
 from affect.errors import DataError
 from affect.files import reached, sync, whole_file
 
@@ -178,7 +177,7 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
         raise StoreError(f"{path}: no frames; {again}")
     if len(values) != len(frames):
         raise StoreError(f"{path}: {len(values)} rows, but {len(frames)} frames; {again}")
-    if expected is not None and _sha256(path) != expected:
+    if expected is not None and file_sha256(path) != expected:
         raise StoreError(f"{path}: damaged: its content does not fit {CHECKSUMS}; {again}")
     if name == "frame":
         return
@@ -253,7 +252,9 @@ class PartWriter:
         if not self.count:
             shutil.rmtree(self.beside)
             return
-        (self.beside / CHECKSUMS).write_text(_lines({name: _sha256(self.beside / f"{name}.npy") for name in ARRAYS}))
+        (self.beside / CHECKSUMS).write_text(
+            _lines({name: file_sha256(self.beside / f"{name}.npy") for name in ARRAYS})
+        )
         for path in (self.beside / CHECKSUMS, self.beside):
             sync(path)
         numbers = [int(number) for part in self.folder.glob("part-*") if (number := part.name[5:]).isdecimal()]
@@ -275,8 +276,3 @@ class PartWriter:
 def _lines(sums: Mapping[str, str]) -> str:
     """Checksums in the form of the program sha256sum, which can check them."""
     return "".join(f"{digest}  {name}.npy\n" for name, digest in sums.items())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,13 +20,12 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from affect.checksums import sealed, unsealed
+from affect.checksums import file_sha256, sealed, unsealed
 from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file, write_whole
 from affect.hints import key_errors
 from affect.labels import AU_NAMES, EXPRESSIONS
 from affect.ranges import Count, Positive, Range, Whole
-from backbones.state import file_sha256
 
 Task = Literal["valence_arousal", "expression", "action_units"]
 Validation = Literal["videos", "split", "cv"]

@@ -23,10 +23,11 @@ from affect.labels import (
     MISSING_VALENCE_AROUSAL,
     MTL_HEADER,
 )
+from datamodules.pictures import write_jpeg
 from rendering import video
 from rendering.affect import annotate
 from rendering.face import render
-from rendering.writing import SPLITS, Row, encode, is_complete, map_tasks, state_rows, writing
+from rendering.writing import SPLITS, Row, is_complete, map_tasks, state_rows, writing
 
 _FILES: Final = {video.TRAIN: "training_set_annotations.txt", video.VALIDATION: "validation_set_annotations.txt"}
 _VALENCE_AROUSAL: Final = {video.TRAIN: 103_917 / 142_333, video.VALIDATION: 1.0}
@@ -217,7 +218,7 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     for t, row in enumerate(state_rows(drawn, SPLITS[stream], [f"{name}/{file}" for file in names])):
         draws = rng.random(3)
         if draws[0] >= _NO_CROP:
-            encode(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / names[t])
+            write_jpeg(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / names[t])
         numbers = [f"{value:.4f}" if has_affect else f"{MISSING_VALENCE_AROUSAL:.1f}" for value in affect[t]]
         numbers.append(str(expression[t] if draws[1] < share else MISSING_CLASS))
         numbers += [str(value if has_units else MISSING_CLASS) for value in present[t]]
@@ -252,7 +253,7 @@ def _write_portrait(
     folders = list(classes)
     number, shown, drawn = draw_listed(seed, stream, index, list(classes.values()))
     image = f"{splits[stream]}/{folders[number]}/{index:06d}.jpg"
-    encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
+    write_jpeg(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
     return {"split": splits[stream], "image": image, "shown": shown}
 
 
@@ -261,5 +262,5 @@ def _write_face(folder: Path, seed: int, task: tuple[int, tuple[int, int]]) -> s
     number, (stream, index) = task
     drawn = video.draw_portrait(seed, stream, index, EXPRESSIONS[index % (len(EXPRESSIONS) - 1)])
     name = f"{number:06d}.jpg"
-    encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, folder / name)
+    write_jpeg(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, folder / name)
     return name

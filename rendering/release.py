@@ -11,11 +11,12 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from affect.labels import AFFECTNET_EXPRESSIONS
+from datamodules.pictures import write_jpeg
 from rendering import video
 from rendering.affect import annotate_portrait
 from rendering.dataset import draw_listed
 from rendering.face import render
-from rendering.writing import Row, encode, is_complete, map_tasks, writing
+from rendering.writing import Row, is_complete, map_tasks, writing
 
 _SPLITS: Final = {video.AFFECTNET_TRAIN: "train_set", video.AFFECTNET_VALIDATION: "val_set"}
 
@@ -61,7 +62,7 @@ def _write_face(root: Path, seed: int, task: tuple[int, int]) -> Row:
     label, shown, drawn = draw_listed(seed, stream, index, AFFECTNET_EXPRESSIONS)
     split, name = _SPLITS[stream], f"{index:06d}"
     image = f"{split}/images/{name}.jpg"
-    encode(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
+    write_jpeg(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
     annotators = video.generator(seed, stream, index, video.ANNOTATORS)
     truth, written = annotate_portrait(annotators, drawn.units[0].max(axis=0), shown)
     texts = {"exp": str(label), "val": f"{written[0]:.4f}", "aro": f"{written[1]:.4f}"}

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from affect.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, UNI_HEADERS
+from datamodules.pictures import write_jpeg
 from rendering import video
 from rendering.affect import annotate
 from rendering.face import render
-from rendering.writing import SPLITS, Row, encode, is_complete, map_tasks, state_rows, writing
+from rendering.writing import SPLITS, Row, is_complete, map_tasks, state_rows, writing
 
 _SPLIT_FOLDERS: Final = {video.UNI_TRAIN: "Train_Set", video.UNI_VALIDATION: "Validation_Set"}
 _HEADERS: Final = {
@@ -94,7 +95,7 @@ def _write_video(root: Path, seed: int, mean_frames: int, task: tuple[int, int])
     absent[-1] |= rng.random() < 0.65
     absent[len(files) // 2] = False  # whatever is drawn, there is a crop
     for t in np.flatnonzero(~absent).tolist():
-        encode(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / files[t])
+        write_jpeg(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / files[t])
 
     annotators = video.generator(seed, stream, index, video.ANNOTATORS)
     affect, expression, units = annotate(annotators, drawn.units.max(axis=1), drawn.expression, drawn.frames)

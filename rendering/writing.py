@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import cv2
-import numpy as np
 from rich.progress import track
 
 from affect.errors import UserError
@@ -123,14 +122,6 @@ def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
         chunk = max(1, min(16, len(tasks) // (4 * workers)))
         yield from track(pool.map(job, tasks, chunksize=chunk), description=title, total=len(tasks))
-
-
-def encode(picture: np.ndarray[Any, np.dtype[np.uint8]], quality: int, path: Path) -> None:
-    """Write a BGR picture as JPEG."""
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode the picture")
-    path.write_bytes(data.tobytes())
 
 
 def state_rows(drawn: video.Video, split: str, images: Sequence[str]) -> list[Row]:

@@ -19,10 +19,10 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from affect.checksums import file_sha256
 from affect.errors import UserError
 from affect.files import LOCK, locked, reached, write_whole
 from backbones.files import weights_file
-from backbones.weights import file_sha256
 from runs import slurm
 from runs.config import Problems, resolve
 

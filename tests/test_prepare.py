@@ -14,6 +14,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+import backbones.files
 import prepare
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET
@@ -36,7 +37,8 @@ def hub(monkeypatch, tmp_path):
 
 def register(monkeypatch, name: str, **changes) -> None:
     entry = dataclasses.replace(REGISTRY[name], **changes)
-    monkeypatch.setattr(prepare, "REGISTRY", types.MappingProxyType({**REGISTRY, name: entry}))
+    for module in (prepare, backbones.files):
+        monkeypatch.setattr(module, "REGISTRY", types.MappingProxyType({**REGISTRY, name: entry}))
 
 
 def listed(capsys, *arguments: str) -> dict[str, str]:

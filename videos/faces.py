@@ -20,9 +20,11 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from affect.checksums import file_sha256
 from affect.computed import image_file
 from affect.files import LockedError, locked
 from affect.names import below
+from datamodules.pictures import write_jpeg
 from videos.decoding import Container, Image, Picture, VideoError, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (
@@ -35,7 +37,7 @@ from videos.folder import (
     write_frames,
 )
 from videos.numbering import frame_numbers
-from videos.sources import find_videos, sha256_of, waiting_videos
+from videos.sources import find_videos, waiting_videos
 from videos.tracks import Array, main_face, smooth
 
 QUALITY: Final = 95
@@ -147,7 +149,7 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     smooth crop lies, is known only at its end. Decoding takes a small part of the time that the detector takes.
     """
     start = time.perf_counter()
-    size, digest = path.stat().st_size, sha256_of(path)
+    size, digest = path.stat().st_size, file_sha256(path)
     detections, times = [], []
     for picture in _shown(decode(path), container, f"{path.name}: finding faces"):
         detections.append(detector(picture.image))
@@ -163,7 +165,8 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     for picture in _shown(decode(path), container, f"{path.name}: cutting them out"):
         again += 1
         if again <= len(numbers) and not np.isnan(square := squares[numbers[again - 1] - 1]).any():
-            _write_crop(made / image_file(numbers[again - 1]), cut(picture.image, square, settings))
+            path_of_crop = made / image_file(numbers[again - 1])
+            write_jpeg(cut(picture.image, square, settings), QUALITY, path_of_crop)
     if again != len(numbers):
         raise VideoError(
             f"{path}: {len(numbers)} frames at the first reading, {again} at the second. Is it being written?"
@@ -184,13 +187,6 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
         size=size,
         sha256=digest,
     )
-
-
-def _write_crop(path: Path, crop: Image) -> None:
-    done, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode the face")
-    path.write_bytes(data.tobytes())
 
 
 def _shown(pictures: Iterable[Picture], container: Container, title: str) -> Iterable[Picture]:

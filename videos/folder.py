@@ -63,6 +63,23 @@ class Finished:
     size: int | None = None
     sha256: str | None = None
 
+    def summary(self) -> str:
+        """Say in one line how many faces were found, and what is odd about the file."""
+        holes = self.frames - self.frames_with_face
+        text = f"{self.name}: {self.frames} frames, {self.frames_with_face} with the main face, {holes} without"
+        if not self.frames_with_face:
+            text += " (no face in the whole video: its folder is empty)"
+        elif self.frames_with_others_only:
+            text += f" ({self.frames_with_others_only} of them with another's, or far from where it was)"
+        if self.lost:
+            text += f"; {self.lost} frames are missing in its stream, by the times of the others"
+        elif self.lost is None and self.sha256 is not None:
+            text += "; its rate varies or is not told, so its pictures are counted: frame numbers are no times"
+        # one more or less is usual
+        if self.announced is not None and self.frames < 0.98 * self.announced - 1:
+            text += f"; the container announces {self.announced} frames: is the file truncated?"
+        return f"{text}; {self.frames / max(self.seconds, 0.1):.0f} frames/s"
+
 
 COLUMNS: Final = tuple(field.name for field in fields(Finished))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from affect.checksums import file_sha256
 from affect.names import is_relative
 from videos.decoding import Container, VideoError, inspect
 from videos.folder import IMAGES, VIDEOS, Finished
@@ -85,15 +85,9 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
     return waiting
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _changed(path: Path, before: Finished, crops: Path) -> bool:
     """Whether a file is another than the one whose faces are in ``crops``."""
     status = path.stat()
     if before.size is None or before.sha256 is None:  # of an earlier version, which recorded neither
         return status.st_mtime > crops.stat().st_mtime
-    return status.st_size != before.size or sha256_of(path) != before.sha256
+    return status.st_size != before.size or file_sha256(path) != before.sha256

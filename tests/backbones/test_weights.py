@@ -18,7 +18,7 @@ from affect.labels import AFFECTNET_EXPRESSIONS
 from backbones import weights as module
 from backbones.registry import REGISTRY
 from backbones.vit import ViT, build_vit
-from backbones.weights import WeightsError, file_sha256, load_state, load_weights
+from backbones.weights import WeightsError, load_state, load_weights
 from dan.network import DAN
 
 TINY = {"image_size": 32, "patch_size": 16, "width": 8, "depth": 1, "heads": 2}
@@ -138,11 +138,6 @@ def test_load_state_no_file(tmp_path):
     for path in (tmp_path, tmp_path / "none.pth"):
         with pytest.raises(WeightsError, match="no such file"):
             load_state(path)
-
-
-def test_file_sha256(tmp_path):
-    (tmp_path / "file").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
 
 
 # --- fitting networks

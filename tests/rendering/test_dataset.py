@@ -101,7 +101,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(dataset, "encode", fail)
+    monkeypatch.setattr(dataset, "write_jpeg", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         render_mtl(tmp_path / "mtl", workers=1, **SIZE)
     assert not list(tmp_path.iterdir())

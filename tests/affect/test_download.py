@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backbones.download import DownloadError, download
+from affect.download import DownloadError, download
 
 CONTENT = random.Random(0).randbytes(3_000_017)
 OTHER = random.Random(1).randbytes(3_000_017)

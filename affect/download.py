@@ -1,4 +1,8 @@
-"""Fetching a file over HTTP: resumed where it was cut off, checked, and in its place only when it is whole."""
+"""Fetch a file over HTTP: go on where it was cut off, check it, and put it in its place only when it is whole.
+
+pooch, which fetches sample data for many projects, does none of the first: it deletes what a cut connection left
+(1.9.0). Its downloaders can be replaced, but all that is here would be in the replacement.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,25 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from filelock import FileLock
+from rich import filesize
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from affect.errors import UserError
 
 _CHUNK: Final = 1 << 20
 _SILENCE: Final = 60  # seconds without a byte after which a connection is given up
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class DownloadError(Exception):
+class DownloadError(UserError):
     """A file that could not be fetched. The message says why and names the URL, not where else to get the file."""
 
 
-def download(url: str, path: Path, *, sha256: str | None = None, md5_prefix: str | None = None) -> None:
-    """Fetches a file that is not there yet; processes that want the same file take turns.
+def download(
+    url: str, path: Path, *, sha256: str | None = None, md5_prefix: str | None = None, progress: bool = True
+) -> None:
+    """Fetch a file that is not there yet; processes that want the same file take turns.
 
     The unfinished file is ``<name>.part``, beside ``path``. A later call asks for the rest only, unless the server has
     another version by then or knows no ranges: then it starts over. ``path`` itself is touched only by renaming a
@@ -38,6 +47,7 @@ def download(url: str, path: Path, *, sha256: str | None = None, md5_prefix: str
         path: where the file shall be.
         sha256: hexadecimal, of the whole file; None: not checked.
         md5_prefix: first digits of its MD5; None: not checked.
+        progress: show a bar on stderr.
 
     Raises:
         DownloadError: ``HF_HUB_OFFLINE`` is set, the server or the connection fails, the hash is wrong, the disk is
@@ -51,7 +61,7 @@ def download(url: str, path: Path, *, sha256: str | None = None, md5_prefix: str
         with FileLock(path.with_name(f".{path.name}.lock")):
             if path.is_file() and not wrong_hash(path, sha256, md5_prefix):
                 return  # the process that held the lock has fetched it
-            _receive(url, part)
+            _receive(url, part, progress)
             if problem := wrong_hash(part, sha256, md5_prefix):
                 _discard(part)
                 raise DownloadError(f"{url} gave a file that {problem}; it was deleted")
@@ -60,12 +70,12 @@ def download(url: str, path: Path, *, sha256: str | None = None, md5_prefix: str
     except (OSError, HTTPException) as error:
         kept = ""
         if part.is_file() and _version_file(part).is_file():
-            kept = f"; {_megabytes(part.stat().st_size)} are kept, and the next try goes on from there"
+            kept = f"; {filesize.decimal(part.stat().st_size)} are kept, and the next try goes on from there"
         raise DownloadError(f"could not download {url} ({str(error) or type(error).__name__}){kept}") from error
 
 
 def wrong_hash(path: Path, sha256: str | None, md5_prefix: str | None) -> str | None:
-    """What is wrong with a file's content, as the end of a sentence about it; None where nothing is.
+    """Say what is wrong with a file's content, as the end of a sentence about it; None where nothing is.
 
     Args:
         path: an existing file.
@@ -82,22 +92,22 @@ def wrong_hash(path: Path, sha256: str | None, md5_prefix: str | None) -> str | 
     return None
 
 
-def _receive(url: str, part: Path) -> None:
-    """Completes the unfinished file, or begins it."""
+def _receive(url: str, part: Path, show: bool) -> None:
+    """Complete the unfinished file, or begin it."""
     response, have = _ask(url, part)
     if response is None:
         return
     with response:
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        if total is not None and (free := shutil.disk_usage(part.parent).free) < total - have:
-            raise DownloadError(
-                f"{url} needs {_megabytes(total - have)} in {part.parent}, where {_megabytes(free)} are free: make room"
-            )
+        free = shutil.disk_usage(part.parent).free
+        if total is not None and free < total - have:
+            needed, free_space = filesize.decimal(total - have), filesize.decimal(free)
+            raise DownloadError(f"{url} needs {needed} in {part.parent}, where {free_space} are free: make room")
         try:
             if not have and (version := _version(response.headers)):
                 _version_file(part).write_text(version)
-            with part.open("ab") as file, _progress() as progress:
+            with part.open("ab") as file, _progress(show) as progress:
                 task = progress.add_task(part.stem, total=total, completed=have)
                 while chunk := response.read(_CHUNK):
                     file.write(chunk)
@@ -106,7 +116,7 @@ def _receive(url: str, part: Path) -> None:
             if error.errno not in _DISK_FULL:
                 raise
             _discard(part)
-            size = "the file" if total is None else _megabytes(total)
+            size = "the file" if total is None else filesize.decimal(total)
             raise DownloadError(f"{url}: the disk of {part.parent} is full; make room for {size}") from error
     got = part.stat().st_size
     if total is not None and got != total:
@@ -114,7 +124,7 @@ def _receive(url: str, part: Path) -> None:
 
 
 def _ask(url: str, part: Path) -> tuple[HTTPResponse | None, int]:
-    """Asks for what the unfinished file lacks.
+    """Ask for what the unfinished file lacks.
 
     Returns:
         The answer, and after how many bytes of the file it begins: where that is 0, the unfinished file is gone. No
@@ -122,36 +132,35 @@ def _ask(url: str, part: Path) -> tuple[HTTPResponse | None, int]:
     """
     mark = _version_file(part)
     have = part.stat().st_size if part.is_file() and mark.is_file() else 0
-    request = Request(url, headers={"User-Agent": "emma-cotex"})  # some servers refuse Python's own
     if have:
         version = mark.read_text()
-        request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", version)
-    else:
-        _discard(part)
-    try:
-        response: HTTPResponse = urlopen(request, timeout=_SILENCE)
-    except HTTPError as error:
-        if not have or error.code != 416:
-            raise
-        if error.headers.get("Content-Range") == f"bytes */{have}":
-            return None, have
-    else:
-        if not have:
-            return response, 0
-        begins = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if response.status == 206 and begins and _version(response.headers) == version:
-            return response, have
-        if response.status != 206:  # the whole file: it has changed, or the server knows no ranges
-            _discard(part)
-            return response, 0
-        response.close()
+        try:
+            response = _open(url, {"Range": f"bytes={have}-", "If-Range": version})
+        except HTTPError as error:
+            if error.code != 416:
+                raise
+            if error.headers.get("Content-Range") == f"bytes */{have}":
+                return None, have
+        else:
+            begins = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            if response.status == 206 and begins and _version(response.headers) == version:
+                return response, have
+            if response.status != 206:  # the whole file: it has changed, or the server knows no ranges
+                _discard(part)
+                return response, 0
+            response.close()
     _discard(part)
-    return _ask(url, part)
+    return _open(url, {}), 0
+
+
+def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
+    request = Request(url, headers={"User-Agent": "emma-cotex", **headers})  # some servers refuse Python's own
+    response: HTTPResponse = urlopen(request, timeout=_SILENCE)
+    return response
 
 
 def _version(headers: Message) -> str | None:
-    """What tells one version of the file from another, and may stand in If-Range: a strong ETag, or else the date."""
+    """Return what tells one version of the file from another and may stand in If-Range: a strong ETag, or the date."""
     etag: str | None = headers.get("ETag")
     date: str | None = headers.get("Last-Modified")
     return date if etag is None or etag.startswith("W/") else etag
@@ -166,11 +175,7 @@ def _discard(part: Path) -> None:
     _version_file(part).unlink(missing_ok=True)
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
-
-
-def _progress() -> Progress:
-    """A progress bar on stderr, so that stdout stays for results."""
+def _progress(show: bool) -> Progress:
+    """Make a progress bar on stderr, so that stdout stays for results."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not show)
