@@ -152,7 +152,9 @@ def test_a_run_folder_runs_no_code(stored: Content, run: Callable[[], Path], tmp
         assert not canary.exists(), gadget
 
 
-@pytest.mark.parametrize("place", ["network.vit.weights", "network.vit", "network.vit.heads", "base_lr"])
+@pytest.mark.parametrize(
+    "place", ["network.vit.weights", "network.vit", "network.vit.heads", "optimiser.base_lr", "loss"]
+)
 def test_a_checkpoint_runs_no_code(stored: Content, tmp_path: Path, place: str) -> None:
     canary = tmp_path / "canary"
     model = stored["model"]
