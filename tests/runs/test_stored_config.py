@@ -105,6 +105,8 @@ def test_it_takes_single_keys_only(run: Callable[[], Path], tmp_path: Path) -> N
         stored_config([f"fork_from={folder}", "scale=tiny"])
     with pytest.raises(ConfigError, match="unknown key 'sed'"):
         stored_config([f"fork_from={folder}", "sed=1"])
+    with pytest.raises(ConfigError, match=r"unknown key 'model.base_lr' in .*; it is model.optimiser.base_lr now"):
+        stored_config([f"fork_from={folder}", "model.base_lr=1"])
     with pytest.raises(ConfigError, match="there is no run"):
         stored_config([f"fork_from={tmp_path}/nothing"])
 
