@@ -40,6 +40,7 @@ class Baseline(PooledNetwork):
     Attributes:
         preprocessing: how its images must be prepared.
         expressions: names of the expression classes.
+        tasks: what it predicts.
 
     Raises:
         WeightsError: timm has no such model, or the weights cannot be had or do not fit.
@@ -76,6 +77,7 @@ class Baseline(PooledNetwork):
         self.expressions = EXPRESSION_SETS[expressions]
         sizes = {"expression": len(self.expressions), "action_units": len(ACTION_UNITS), "valence_arousal": 2}
         self.sizes = {task: size for task, size in sizes.items() if task in tasks}
+        self.tasks = tuple(self.sizes)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(feature_size(self.backbone), sum(self.sizes.values()))
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it

@@ -36,7 +36,7 @@ from runs.assembly import build_module
 from runs.building import build
 from runs.config import CONFIG_DIR, check_command_line, resolve
 from runs.ending import clear_errors
-from training.module import Module
+from training.module import TrainedModule
 
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 _BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
@@ -68,7 +68,7 @@ def configure(
         *(f"experiment={experiment}", "data.root=unused", "paths.run_dir=unused"),
         *("scale.vit.weights=random", "scale.dan.weights=random", "scale.dan.trunk_weights=random"),
         *("trainer=cpu", f"trainer.precision={precision}", f"trainer.accumulate_grad_batches={accumulation}"),
-        *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.warmup_epochs=0"),
+        *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.optimiser.warmup_epochs=0"),
         # there are no label files to count
         *("scale.emma.au_pos_weight=none", "scale.emma.expression_weight=none"),
         *overrides,
@@ -89,6 +89,18 @@ def random_batch(size: int, image_size: int) -> Batch:
         row=torch.arange(size),
         unreadable=torch.empty(0, dtype=torch.int64),
     )
+
+
+class Repeated(pl.LightningDataModule):
+    """The same batch a number of times."""
+
+    def __init__(self, batch: Batch, times: int) -> None:
+        super().__init__()
+        self.batch, self.times, self.batch_size = batch, times, len(batch["row"])
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return a loader that gives the batch itself, without copying it."""
+        return DataLoader([self.batch] * self.times, batch_size=None)  # type: ignore[arg-type]
 
 
 class Turns(pl.Callback):
@@ -119,7 +131,7 @@ def step_since(start: float, cpu_start: float) -> Step:
     return Step(seconds, cpu / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES)
 
 
-def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> Module:
+def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Connection) -> TrainedModule:
     """Fit for a number of optimiser steps, each when asked for; what the processes run.
 
     Args:
@@ -145,7 +157,7 @@ def take_steps(config: dict[str, Any], steps: int, threads: int, connection: Con
         enable_progress_bar=False,
         callbacks=[Turns(connection, accumulation)],
     )
-    trainer.fit(module, DataLoader([batch] * steps * accumulation, batch_size=None))  # type: ignore[arg-type]
+    trainer.fit(module, datamodule=Repeated(batch, steps * accumulation))
     return module
 
 

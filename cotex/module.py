@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
 from affect.errors import ConfigError
 from affect.labels import LSD_EXPRESSIONS
-from affect.ranges import Count, Dropped, NotNegative, Positive
+from affect.ranges import Count, Dropped, NotNegative
 from backbones.masks import kept_patches
 from cotex.network import CoTEX
 from evaluators.metrics import AffectScores
 from losses.divergence import cotex_loss, js_divergence
 from training.module import AffectModule
-from training.optimisation import plain_groups, scaled_lr, vit_groups, warmup_cosine_scheduler
+from training.optimisation import AdamW, Groups, plain_groups, vit_groups
 
 
 class CoTEXModule(AffectModule):
@@ -28,20 +27,13 @@ class CoTEXModule(AffectModule):
 
     Args:
         network: the network.
+        optimiser: of all views.
         mask_ratio: share of the patches that each view does not see in training; evaluation shows all.
         js_weight: lambda of equation 5; 0 trains the views apart.
         reference_js: the published code's form of the loss, with a ``js_weight`` of 100.
         repeats: masks drawn for each loaded batch (``repeat_count`` of the published code); their losses are averaged.
         average: how views become one prediction: the mean of ``probabilities``, or softmax of the sum of ``logits``
             (the published code).
-        lr: of the topmost layer.
-        scale_lr: scale ``lr`` by batch, accumulation and devices / 256; the published code does not.
-        batch_size: per device and step, as the datamodule has it.
-        weight_decay: of matrices.
-        layer_decay: factor of the learning rate per ViT layer.
-        min_lr: last value of the schedule.
-        warmup_epochs: linear warm-up.
-        epochs: length of the schedule.
         seed: of the masks.
         compile: run the network through ``torch.compile``.
 
@@ -50,28 +42,23 @@ class CoTEXModule(AffectModule):
     """
 
     network: CoTEX
+    optimiser: AdamW
 
     def __init__(
         self,
         network: CoTEX,
+        optimiser: AdamW,
         *,
         mask_ratio: Dropped = 0.75,
         js_weight: NotNegative = 100 / 3,
         reference_js: bool = False,
         repeats: Count = 1,
         average: Literal["probabilities", "logits"] = "probabilities",
-        lr: Positive = 5e-4,
-        scale_lr: bool = False,
-        batch_size: Count = 256,
-        weight_decay: NotNegative = 0.15,
-        layer_decay: Positive = 0.65,
-        min_lr: NotNegative = 1e-6,
-        warmup_epochs: NotNegative = 5,
-        epochs: Count = 6,
         seed: int = 0,
         compile: bool = False,
     ) -> None:
-        super().__init__(AffectScores(tasks=("expression",), expressions=LSD_EXPRESSIONS), network.preprocessing)
+        scores = AffectScores(tasks=("expression",), expressions=LSD_EXPRESSIONS)
+        super().__init__(scores, network.preprocessing, optimiser)
         patches = network.num_patches
         if not 0 <= mask_ratio < 1 or int(patches * (1 - mask_ratio)) < 1:
             raise ConfigError(
@@ -81,9 +68,6 @@ class CoTEXModule(AffectModule):
         self.mask_ratio, self.repeats, self.seed = mask_ratio, repeats, seed
         self.js_weight, self.reference_js = js_weight, reference_js
         self.average: Literal["probabilities", "logits"] = average
-        self.lr, self.scale_lr, self.batch_size = lr, scale_lr, batch_size
-        self.weight_decay, self.layer_decay = weight_decay, layer_decay
-        self.min_lr, self.warmup_epochs, self.epochs = min_lr, warmup_epochs, epochs
         views = len(network.backbones)
         self.tables = ("", *(f"view{view + 1}" for view in range(views))) if views > 1 else ("",)
         if compile:
@@ -138,32 +122,16 @@ class CoTEXModule(AffectModule):
             values = {"val/js": js_divergence(views), "val/agreement": agreement(views)}
             self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch["row"]), sync_dist=True)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        lr = self.lr
-        if self.scale_lr:
-            lr = scaled_lr(
-                self.lr,
-                batch_size=self.batch_size,
-                accumulation=self.trainer.accumulate_grad_batches,
-                devices=self.trainer.world_size,
-            )
-        groups: list[dict[str, Any]] = []
+    def parameter_groups(self, lr: float) -> Groups:
+        groups: Groups = []
+        decay, layer_decay = self.optimiser.weight_decay, self.optimiser.layer_decay
         for view, (vit, head) in enumerate(zip(self.network.backbones, self.network.heads, strict=True), start=1):
             for group in [
-                *vit_groups(vit, lr=lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay),
-                *plain_groups(head, "head", lr=lr, weight_decay=self.weight_decay),
+                *vit_groups(vit, lr=lr, weight_decay=decay, layer_decay=layer_decay),
+                *plain_groups(head, "head", lr=lr, weight_decay=decay),
             ]:
                 groups.append({**group, "name": f"view{view}_{group['name']}"})
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999))
-        scheduler = warmup_cosine_scheduler(
-            optimizer,
-            lr=lr,
-            min_lr=self.min_lr,
-            warmup_epochs=self.warmup_epochs,
-            epochs=self.epochs,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return groups
 
 
 def agreement(views: list[Tensor]) -> Tensor:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
 from affect.errors import ConfigError
 from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
-from affect.ranges import NotNegative, Positive
+from affect.ranges import NotNegative
 from backbones.normalize import Normalize
 from dan.network import DAN
 from evaluators.metrics import AffectScores
 from losses.attention import AffinityLoss, partition_loss
 from losses.partial import expression_loss
 from training.module import AffectModule
+from training.optimisation import Adam
 
 
 class DANModule(AffectModule):
@@ -27,8 +26,7 @@ class DANModule(AffectModule):
 
     Args:
         network: the network.
-        lr: Adam's learning rate.
-        lr_decay: factor per epoch.
+        optimiser: of all parameters.
         affinity_weight: of the affinity loss, whose class centres are learned.
         partition_weight: of the partition loss.
         compile: run the network through ``torch.compile``.
@@ -40,9 +38,8 @@ class DANModule(AffectModule):
     def __init__(
         self,
         network: DAN,
+        optimiser: Adam,
         *,
-        lr: Positive = 1e-4,
-        lr_decay: Positive = 0.6,
         affinity_weight: NotNegative = 1.0,
         partition_weight: NotNegative = 1.0,
         compile: bool = False,
@@ -55,11 +52,11 @@ class DANModule(AffectModule):
                 ]
             )
         expressions = AFFECTNET_EXPRESSIONS[: network.num_classes]
-        super().__init__(AffectScores(tasks=("expression",), expressions=expressions), network.preprocessing)
+        scores = AffectScores(tasks=("expression",), expressions=expressions)
+        super().__init__(scores, network.preprocessing, optimiser)
         self.network = network
         self.normalize = Normalize(network.preprocessing)
         self.affinity = AffinityLoss(network.num_classes, network.num_features)
-        self.lr, self.lr_decay = lr, lr_decay
         self.affinity_weight, self.partition_weight = affinity_weight, partition_weight
         if compile:
             network.compile()
@@ -82,11 +79,6 @@ class DANModule(AffectModule):
     def predict(self, batch: Batch) -> Predictions:
         logits, _, _ = self.network(self.normalize(batch["image"]))
         return Predictions(expression=logits.softmax(dim=1))
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
-        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.lr_decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
     def exports(self) -> dict[str, dict[str, Any]]:
         return {"dan.pth": {"model_state_dict": self.network.state_dict()}}

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
-from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, affectnet_columns
+from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, TASKS, affectnet_columns
 from affect.ranges import Count
 from backbones.normalize import Normalize
 from backbones.vit import ViT
-from backbones.weights import WeightsError
+from backbones.weights import WeightsError, same_preprocessing
 from dan.network import DAN
 
 
@@ -35,8 +35,11 @@ class EMMA(nn.Module):
 
     Raises:
         ValueError: ``vit+dan`` without a DAN.
-        WeightsError: a DAN without AffectNet's eight classes.
+        WeightsError: a DAN without AffectNet's eight classes, or one that wants images of another size or interpolation
+            than the ViT.
     """
+
+    tasks, expressions = TASKS, EXPRESSIONS
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class EMMA(nn.Module):
         scores = len(EXPRESSIONS) + len(ACTION_UNITS)
         self.head = _perceptron(vit.num_features, head_hidden, scores if dan is not None else scores + 2)
         self.dan = dan
+        self.preprocessing = same_preprocessing(*([vit] if dan is None else [vit, dan]))
         if dan is not None:
             if dan.num_classes != len(AFFECTNET_EXPRESSIONS):
                 raise WeightsError(

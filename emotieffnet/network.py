@@ -46,6 +46,8 @@ class EmotiEffNet(PooledNetwork):
     Attributes:
         classifier: the Linear; None without classes.
         output_names: of its outputs, in order.
+        expressions: the classes in AffectNet's own numbering.
+        tasks: that it has scores for.
 
     Raises:
         WeightsError: timm has no such model, or the weights cannot be had or do not fit.
@@ -80,6 +82,7 @@ class EmotiEffNet(PooledNetwork):
         self.output_names = names + AFFECT * valence_arousal
         self.expressions = known
         self.valence_arousal = valence_arousal
+        self.tasks = ("expression", "valence_arousal") if valence_arousal else ("expression",)
         self.register_buffer("columns", torch.tensor([names.index(name) for name in known]), persistent=False)
         self.classifier: nn.Linear | None = None
         if self.output_names:
@@ -135,7 +138,8 @@ class FineTunedNet(PooledNetwork):
         WeightsError: timm has no such model, or weights cannot be had or do not fit.
     """
 
-    output_names = EXPRESSIONS
+    output_names = expressions = EXPRESSIONS
+    tasks = ("expression",)
 
     def __init__(
         self,

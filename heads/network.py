@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from affect.batch import AffectLogits
 from affect.errors import ConfigError
 from affect.labels import ACTION_UNITS, AFFECT, EXPRESSIONS
+from affect.preprocessing import IMAGENET
 from affect.ranges import Count
 
 HeadInput = Literal["embedding", "logits", "logits_va", "concat"]
@@ -99,6 +100,9 @@ class Heads(nn.Module):
     Raises:
         ConfigError: no head, an unknown task, or inputs that the store does not have.
     """
+
+    expressions = EXPRESSIONS
+    preprocessing = IMAGENET  # of no image: the features are there
 
     def __init__(self, features: FeatureDescription, heads: Mapping[str, HeadOptions | None]) -> None:
         super().__init__()

@@ -2,48 +2,143 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+from collections.abc import Sequence
+from typing import Final, Literal
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from affect.batch import AffectLogits, Batch
+from affect.frames import FloatArray, Frames
+from affect.labels import AU_NAMES
+from affect.ranges import NotNegative, Probability
 from losses.ccc import ccc_loss
 from losses.partial import au_loss, expression_loss
 
+PUBLISHED_POS_WEIGHT: Final = (
+    7.1008924, 15.63964869, 5.47108051, 2.80360066, 1.5152332, 1.89083564,
+    3.04637044, 34.04600245, 32.47861156, 36.76637801, 0.58118674, 11.1586486,
+)  # fmt: skip
+"""Weights of positive action units in EMMA's published code; not the ratio of the ABAW4 training rows."""
 
-def multitask_losses(
-    output: AffectLogits,
-    batch: Batch,
-    *,
-    au_pos_weight: Tensor | None = None,
-    au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
-    expression_weight: Tensor | None = None,
-    label_smoothing: float = 0.0,
-    reference_ccc: bool = False,
-) -> dict[str, Tensor]:
-    """The losses that are summed in equation 1 of the EMMA paper.
+_log = logging.getLogger(__name__)
+
+
+class MultiTaskLoss(nn.Module):
+    """The losses that are summed in equation 1 of the EMMA paper, with the weights of other methods.
 
     Args:
-        output: of the network.
-        batch: with the labels.
-        au_pos_weight: see ``losses.partial.au_loss``.
-        au_reduction: see there.
-        expression_weight: see ``losses.partial.expression_loss``.
-        label_smoothing: see there.
-        reference_ccc: see ``losses.ccc.ccc_loss``.
-
-    Returns:
-        A scalar for each task that the network has; 0 where the task has no valid label in the batch.
+        au_pos_weight: of positive action units. ``none`` (equation 2), ``published`` (EMMA's code), ``train``
+            (negatives / positives of the training labels) or ``balanced`` (N / (2 N_positive) of them, and
+            N / (2 N_negative) for negative ones).
+        au_reduction: mean over valid labels (equation 2) or sum over valid labels / batch size (EMMA's code).
+        expression_weight: of each class. ``none`` (equation 3), ``train`` (n / (C n_c) of the training labels, so
+            that every class counts as much; 1 for one without a row) or ``relative`` (n_max / max(n_c, 1)).
+        expression_reduction: see ``losses.partial.expression_loss``; with ``mean_valid``, the weights of ``train`` are
+            divided by the least, which makes them n_max / n_c.
+        label_smoothing: of the expression loss.
+        reference_ccc: the CCC of EMMA's code (n - 1 standard deviations and an epsilon).
+        va_weight: of the loss of valence and arousal.
     """
-    losses: dict[str, Tensor] = {}
-    if output.action_units is not None:
-        losses["action_units"] = au_loss(
-            output.action_units, batch["action_units"], pos_weight=au_pos_weight, reduction=au_reduction
-        )
-    if output.expression is not None:
-        losses["expression"] = expression_loss(
-            output.expression, batch["expression"], weight=expression_weight, label_smoothing=label_smoothing
-        )
-    if output.valence_arousal is not None:
-        losses["valence_arousal"] = ccc_loss(output.valence_arousal, batch["valence_arousal"], reference=reference_ccc)
-    return losses
+
+    au_pos_weight: Tensor | None
+    au_neg_weight: Tensor | None
+    expression_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        au_pos_weight: Literal["none", "published", "train", "balanced"] = "none",
+        au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
+        expression_weight: Literal["none", "train", "relative"] = "none",
+        expression_reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
+        label_smoothing: Probability = 0.0,
+        reference_ccc: bool = False,
+        va_weight: NotNegative = 1.0,
+    ) -> None:
+        super().__init__()
+        self.au_weighting, self.expression_weighting = au_pos_weight, expression_weight
+        self.au_reduction: Literal["mean_valid", "sum_batch"] = au_reduction
+        self.expression_reduction: Literal["mean_weight", "mean_valid"] = expression_reduction
+        self.label_smoothing, self.reference_ccc, self.va_weight = label_smoothing, reference_ccc, va_weight
+        published = torch.tensor(PUBLISHED_POS_WEIGHT) if au_pos_weight == "published" else None
+        self.register_buffer("au_pos_weight", published, persistent=False)
+        self.register_buffer("au_neg_weight", None, persistent=False)
+        self.register_buffer("expression_weight", None, persistent=False)
+
+    @property
+    def counts_labels(self) -> bool:
+        """Whether a weight comes from the training labels."""
+        return self.au_weighting in ("train", "balanced") or self.expression_weighting != "none"
+
+    def count(self, labels: Frames, tasks: Sequence[str], *, classes: int, device: torch.device) -> None:
+        """Take the weights that come from the training labels.
+
+        Args:
+            labels: of the training.
+            tasks: that the network has; those of others are not looked at.
+            classes: number of expressions.
+            device: where the weights are needed.
+        """
+
+        def on_device(weights: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+            return torch.as_tensor(weights, dtype=torch.float32, device=device)
+
+        if "action_units" in tasks and self.au_weighting == "train":
+            self.au_pos_weight = on_device(labels.positive_weights())
+        if "action_units" in tasks and self.au_weighting == "balanced":
+            self.au_neg_weight, self.au_pos_weight = map(on_device, balanced_weights(labels.action_units))
+        if "expression" in tasks and self.expression_weighting == "train":
+            weights = labels.class_weights(classes)
+            self.expression_weight = on_device(
+                weights / weights.min() if self.expression_reduction == "mean_valid" else weights
+            )
+        if "expression" in tasks and self.expression_weighting == "relative":
+            counts = labels.class_counts(classes)
+            self.expression_weight = on_device(counts.max(initial=1) / np.maximum(counts, 1))
+
+    def forward(self, output: AffectLogits, batch: Batch) -> dict[str, Tensor]:
+        """Return a scalar for each task that the network has; 0 where the task has no valid label in the batch."""
+        losses: dict[str, Tensor] = {}
+        if output.action_units is not None:
+            losses["action_units"] = au_loss(
+                output.action_units,
+                batch["action_units"],
+                pos_weight=self.au_pos_weight,
+                neg_weight=self.au_neg_weight,
+                reduction=self.au_reduction,
+            )
+        if output.expression is not None:
+            losses["expression"] = expression_loss(
+                output.expression,
+                batch["expression"],
+                weight=self.expression_weight,
+                label_smoothing=self.label_smoothing,
+                reduction=self.expression_reduction,
+            )
+        if output.valence_arousal is not None:
+            va_loss = ccc_loss(output.valence_arousal, batch["valence_arousal"], reference=self.reference_ccc)
+            losses["valence_arousal"] = va_loss * self.va_weight
+        return losses
+
+
+def balanced_weights(labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return N / (2 N_negative) and N / (2 N_positive) of each action unit, (12,) each.
+
+    A unit of which one kind is missing gets 1 and 1, and the log says so: nothing can be learnt of it.
+
+    Args:
+        labels: (N, 12) 0 or 1, NaN = missing.
+    """
+    positive, known = np.nansum(labels, axis=0), (~np.isnan(labels)).sum(axis=0)
+    negative = known - positive
+    both = (positive > 0) & (negative > 0)
+    if not both.all():
+        lacking = ", ".join(AU_NAMES[unit] for unit in np.flatnonzero(~both))
+        _log.warning("training has only one kind of label of %s: nothing can be learnt of it", lacking)
+    return (
+        np.where(both, known / (2 * np.maximum(negative, 1)), 1.0),
+        np.where(both, known / (2 * np.maximum(positive, 1)), 1.0),
+    )

@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from affect.batch import Batch
 from affect.errors import ConfigError
-from affect.ranges import Count, Dropped, NotNegative, Positive
+from affect.ranges import Dropped
 from backbones.masks import kept_patches
 from backbones.normalize import Normalize
 from losses.reconstruction import reconstruction_loss
 from mae.network import MAE
-from training.module import Module
-from training.optimisation import plain_groups, scaled_lr, warmup_cosine_scheduler
+from training.module import TrainedModule
+from training.optimisation import AdamW, Groups, plain_groups
 
 _TRAINING, _VALIDATION = 0, 1  # streams of masks
 
 
-class MAEModule(Module):
+class MAEModule(TrainedModule):
     """Pre-trains a masked autoencoder (He et al. 2022, https://github.com/facebookresearch/mae).
 
     It logs ``train/loss``, ``val/loss`` with masks that stay the same from epoch to epoch, and ``val/flat_loss``: what
@@ -30,14 +29,9 @@ class MAEModule(Module):
 
     Args:
         network: the network.
+        optimiser: of all parameters.
         mask_ratio: share of the patches that are removed.
         normalise_pixels: compare with each patch's normalised pixels (``norm_pix_loss`` of the published code).
-        base_lr: per 256 samples; scaled by batch, accumulation and devices.
-        batch_size: per device and step, as the datamodule has it.
-        weight_decay: of matrices.
-        min_lr: last value of the schedule.
-        warmup_epochs: linear warm-up.
-        epochs: length of the schedule.
         seed: of the masks.
         compile: run the network through ``torch.compile``.
 
@@ -45,22 +39,19 @@ class MAEModule(Module):
         ConfigError: the mask ratio leaves no patch, or removes none.
     """
 
+    optimiser: AdamW
+
     def __init__(
         self,
         network: MAE,
+        optimiser: AdamW,
         *,
         mask_ratio: Dropped = 0.75,
         normalise_pixels: bool = True,
-        base_lr: Positive = 1.5e-4,
-        batch_size: Count = 256,
-        weight_decay: NotNegative = 0.05,
-        min_lr: NotNegative = 0.0,
-        warmup_epochs: NotNegative = 40,
-        epochs: Count = 800,
         seed: int = 0,
         compile: bool = False,
     ) -> None:
-        super().__init__(network.preprocessing)
+        super().__init__(network.preprocessing, optimiser)
         patches = network.num_patches
         if not 0 < mask_ratio < 1 or not 1 <= int(patches * (1 - mask_ratio)) < patches:
             raise ConfigError(
@@ -69,8 +60,6 @@ class MAEModule(Module):
         self.network = network
         self.normalize = Normalize(network.preprocessing)
         self.mask_ratio, self.normalise_pixels, self.seed = mask_ratio, normalise_pixels, seed
-        self.base_lr, self.batch_size, self.weight_decay = base_lr, batch_size, weight_decay
-        self.min_lr, self.warmup_epochs, self.epochs = min_lr, warmup_epochs, epochs
         self.val_loss, self.flat_loss = MeanMetric(), MeanMetric()
         if compile:
             network.compile()
@@ -131,24 +120,8 @@ class MAEModule(Module):
         drawn = (network.assemble(filled) * self.normalize.std + self.normalize.mean) * 255
         return torch.stack([original, original * seen + 128 * (1 - seen), drawn]).clamp(0, 255).round().byte()
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        lr = scaled_lr(
-            self.base_lr,
-            batch_size=self.batch_size,
-            accumulation=self.trainer.accumulate_grad_batches,
-            devices=self.trainer.world_size,
-        )
-        groups: list[dict[str, Any]] = plain_groups(self.network, "mae", lr=lr, weight_decay=self.weight_decay)
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
-        scheduler = warmup_cosine_scheduler(
-            optimizer,
-            lr=lr,
-            min_lr=self.min_lr,
-            warmup_epochs=self.warmup_epochs,
-            epochs=self.epochs,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    def parameter_groups(self, lr: float) -> Groups:
+        return plain_groups(self.network, "mae", lr=lr, weight_decay=self.optimiser.weight_decay)
 
     def exports(self) -> dict[str, dict[str, Any]]:
         return {"encoder.pth": {"model": self.network.encoder_state()}, "mae.pth": {"model": self.network.state_dict()}}

@@ -29,7 +29,7 @@ from runs.checkpoints import WholeCheckpoints
 from runs.ranks import TIMEOUT_S, Ranks
 from runs.resuming import Resuming
 from runs.stored_config import without_weights
-from training.module import Module
+from training.module import TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 
 
-def build_module(model: dict[str, Any], *, initialise: bool = True) -> Module:
+def build_module(model: dict[str, Any], *, initialise: bool = True) -> TrainedModule:
     """Builds the method's module and keeps in it what rebuilds it from a checkpoint.
 
     Args:
@@ -51,7 +51,7 @@ def build_module(model: dict[str, Any], *, initialise: bool = True) -> Module:
     """
     bare = without_weights(model)
     with _told("model"):
-        module: Module = build(model if initialise else bare, MODEL_TARGETS)
+        module: TrainedModule = build(model if initialise else bare, MODEL_TARGETS)
     module.model_config = bare
     return module
 

@@ -27,14 +27,17 @@ MODEL_TARGETS: Final = frozenset(
         "dan.network.DAN",
         "emma.module.EMMAModule",
         "emma.network.EMMA",
-        "emotieffnet.finetune.FineTuneModule",
         "heads.module.HeadModule",
         "heads.network.Heads",
         "emotieffnet.module.EmotiEffNetModule",
         "emotieffnet.network.EmotiEffNet",
         "emotieffnet.network.FineTunedNet",
+        "losses.multitask.MultiTaskLoss",
         "mae.module.MAEModule",
         "mae.network.MAE",
+        "training.multitask.MultiTaskModule",
+        "training.optimisation.Adam",
+        "training.optimisation.AdamW",
     }
 )
 """What a checkpoint may ask to be built. A new method adds its classes here."""

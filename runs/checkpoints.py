@@ -20,7 +20,7 @@ from evaluators.postprocess.unseen import KNOWN, checked_means
 from runs.building import MODEL_TARGETS, build
 from runs.earlier import upgraded
 from runs.stored_config import check_plain, without_weights
-from training.module import AffectModule, Module
+from training.module import AffectModule, TrainedModule
 
 _PARTS: Final = {"model_config": dict, "state_dict": dict, "preprocessing": dict}
 _RESUMED: Final = {
@@ -154,7 +154,7 @@ def load_module(path: Path) -> AffectModule:
     check_plain(checkpoint["model_config"], str(path))
     config = without_weights(upgraded(checkpoint["model_config"]))
     try:
-        module: Module = build(config, MODEL_TARGETS)
+        module: TrainedModule = build(config, MODEL_TARGETS)
     except Exception as error:  # a file of another making leads to whatever its values lead to
         raise CheckpointError(f"{path} asks for a model that this version cannot build: {error}") from error
     if not isinstance(module, AffectModule):
@@ -171,7 +171,7 @@ def load_module(path: Path) -> AffectModule:
     return module
 
 
-def load_state(module: Module, checkpoint: dict[str, Any], path: Path) -> None:
+def load_state(module: TrainedModule, checkpoint: dict[str, Any], path: Path) -> None:
     """Puts a checkpoint's weights into a module of the same shape.
 
     Raises:

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from features.store import StoreInfo
 from runs.building import TARGETS, suggest, target_errors
+from runs.earlier import renamed
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
@@ -158,8 +159,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         config = compose(config_name, overrides=choices)
     known = list(keys(config))
     for key, override in values:
-        if not override.is_add() and not override.is_force_add() and key not in known:
-            errors.append(f"unknown key {key!r}; {suggest(key, known)}")
+        told = None if key in known else renamed(key, known)
+        if key not in known and (told or not (override.is_add() or override.is_force_add())):
+            errors.append(f"unknown key {key!r}; {told or suggest(key, known)}")
     if errors:
         raise ConfigError(errors, "the command line")
 

@@ -2,18 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Container, Mapping
+from typing import Any, Final, NamedTuple
 
 MOVED: Final = {
     "datamodules.affwild2.AffWild2ExpressionDataModule": "datamodules.affwild2_mtl.AffWild2ExpressionDataModule",
     "datamodules.affwild2.MTLDataModule": "datamodules.affwild2_mtl.MTLDataModule",
     "datamodules.features.FeaturesDataModule": "features.datamodule.FeaturesDataModule",
     "datamodules.unlabelled.FacesDataModule": "datamodules.faces.FacesDataModule",
+    "emotieffnet.finetune.FineTuneModule": "training.multitask.MultiTaskModule",
     "emotieffnet.head_module.HeadModule": "heads.module.HeadModule",
     "emotieffnet.heads.Heads": "heads.network.Heads",
     "training.strategies.OwnBuffers": "runs.strategies.OwnBuffers",
 }
 """Where a class was, and where it is."""
+
+
+class Gathered(NamedTuple):
+    """How the single options of a model became objects.
+
+    Attributes:
+        keys: where each option is now; those of ``data`` and ``trainer`` were told there, too.
+        fixed: what the class did without an option for it.
+        values: of options that are called otherwise now, by their old key.
+    """
+
+    keys: Mapping[str, str]
+    fixed: Mapping[str, Any]
+    values: Mapping[str, Mapping[str, str]] = {}
+
+
+_ADAM: Final = {key: f"model.optimiser.{key}" for key in ("lr", "lr_decay", "sam_rho")}
+_ADAMW: Final = {
+    **{key: f"model.optimiser.{key}" for key in ("base_lr", "weight_decay", "layer_decay", "min_lr", "warmup_epochs")},
+    "batch_size": "data.batch_size",
+    "epochs": "trainer.max_epochs",
+}
+_LOSS: Final = {
+    **{key: f"model.loss.{key}" for key in ("au_pos_weight", "au_reduction", "expression_weight")},
+    **{key: f"model.loss.{key}" for key in ("expression_reduction", "label_smoothing", "reference_ccc")},
+}
+_ADAM_NODE: Final = {"_target_": "training.optimisation.Adam"}
+_ADAMW_NODE: Final = {"_target_": "training.optimisation.AdamW"}
+_LOSS_NODE: Final = {"_target_": "losses.multitask.MultiTaskLoss"}
+
+GATHERED: Final = {
+    "emma.module.EMMAModule": Gathered(_ADAMW | _LOSS, {"optimiser": _ADAMW_NODE, "loss": _LOSS_NODE}),
+    "baseline.module.BaselineModule": Gathered(_ADAMW | _LOSS, {"optimiser": _ADAMW_NODE, "loss": _LOSS_NODE}),
+    "cotex.module.CoTEXModule": Gathered(
+        {**_ADAMW, "lr": "model.optimiser.base_lr", "scale_lr": "model.optimiser.scale_lr"}, {"optimiser": _ADAMW_NODE}
+    ),
+    "mae.module.MAEModule": Gathered(_ADAMW, {"optimiser": {**_ADAMW_NODE, "beta2": 0.95}}),
+    "dan.module.DANModule": Gathered(_ADAM, {"optimiser": _ADAM_NODE}),
+    "emotieffnet.module.EmotiEffNetModule": Gathered(
+        _ADAM | _LOSS, {"optimiser": _ADAM_NODE, "loss": {**_LOSS_NODE, "va_weight": 0.5}}
+    ),
+    "training.multitask.MultiTaskModule": Gathered(
+        _ADAM | _LOSS,
+        {
+            "optimiser": _ADAM_NODE,
+            "loss": {**_LOSS_NODE, "expression_reduction": "mean_valid"},
+            "keep_logits": True,
+        },
+    ),
+    "heads.module.HeadModule": Gathered(
+        {**_ADAM, **_LOSS, "au_weight": "model.loss.au_pos_weight"},
+        {"optimiser": {**_ADAM_NODE, "eps": 1e-7}, "loss": {**_LOSS_NODE, "va_weight": 0.5}},
+        {"expression_weight": {"train": "relative"}, "au_weight": {"train": "balanced"}},
+    ),
+}
+"""By the target of the node ``model``."""
+
+
+def renamed(key: str, known: Container[str]) -> str | None:
+    """Say what a key of an earlier version is called in this one.
+
+    Args:
+        key: of a command line, which is not known.
+        known: the keys of the configuration.
+
+    Returns:
+        The end of a message, or None where the key is of no earlier version.
+    """
+    option = key.removeprefix("model.")
+    for gathered in GATHERED.values():
+        new = gathered.keys.get(option)
+        if key.startswith("model.") and new in known:
+            values = gathered.values.get(option, {}).items()
+            return f"it is {new} now" + "".join(f", and its value {old} is {now}" for old, now in values)
+    return None
+
+
+def _with_objects(node: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """Put the options of a model into the objects that have them now."""
+    made = {key: value for key, value in node.items() if key not in gathered.keys}
+    made |= {key: dict(value) if isinstance(value, dict) else value for key, value in gathered.fixed.items()}
+    for key, new in gathered.keys.items():
+        if key in node and new.startswith("model."):
+            _, part, name = new.split(".")
+            value, called = node[key], gathered.values.get(key, {})
+            made[part][name] = called.get(value, value) if isinstance(value, str) else value
+    return made
 
 
 def upgraded(node: Any) -> Any:
@@ -25,5 +114,7 @@ def upgraded(node: Any) -> Any:
     made = {key: upgraded(value) for key, value in node.items()}
     target = made.get("_target_")
     if isinstance(target, str):
-        made["_target_"] = MOVED.get(target, target)
+        made["_target_"] = target = MOVED.get(target, target)
+        if target in GATHERED and "optimiser" not in made:
+            return _with_objects(made, GATHERED[target])
     return made

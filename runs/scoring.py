@@ -21,7 +21,7 @@ from evaluators.predictions import merge_parts, score_table, write_table
 from evaluators.report import NO_LABELS, format_table, write_report, write_scores
 from evaluators.table import Table
 from runs.callbacks import parts_folder
-from training.module import AffectModule, Module
+from training.module import AffectModule, TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
@@ -176,7 +176,7 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) ->
     return notes
 
 
-def validate(trainer: pl.Trainer, module: Module, datamodule: FaceDataModule) -> Scores:
+def validate(trainer: pl.Trainer, module: TrainedModule, datamodule: FaceDataModule) -> Scores:
     """The validation losses of a module that predicts nothing, as it is; ``FLAT_LOSS`` is what it stands beside."""
     (values,) = trainer.validate(module, datamodule=datamodule, verbose=False)
     return {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}

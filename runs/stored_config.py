@@ -25,7 +25,7 @@ from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.settings import SettingsError
 from runs.building import DATA_TARGETS, DEPTH, RENDER_TARGETS, TARGETS, check_targets, signature, suggest
 from runs.config import CONFIG_DIR, keys, resolve
-from runs.earlier import upgraded
+from runs.earlier import renamed, upgraded
 from runs.folder import checkpoint_of, is_first_process
 
 LARGEST: Final = 1 << 20
@@ -265,7 +265,7 @@ def _give(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
             except HydraException as error:
                 errors.append(f"{argument!r} is not of the form key=value ({str(error).splitlines()[0]})")
         else:
-            errors.append(f"unknown key {key!r} in {folder}/config.yaml; {suggest(key, known)}")
+            errors.append(f"unknown key {key!r} in {folder}/config.yaml; {renamed(key, known) or suggest(key, known)}")
     if errors:
         raise ConfigError(errors, "the command line")
 

@@ -45,7 +45,7 @@ def checkpoint(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small network with all three tasks."""
     folder = tmp_path_factory.mktemp("network") / "run"
     overrides = ["experiment=baseline", "backbone.name=resnet10t", "data=affwild2_mtl", f"data.root={faces}", *SMALL,
-                 "trainer.max_epochs=1", "model.warmup_epochs=0", f"paths.run_dir={folder}"]  # fmt: skip
+                 "trainer.max_epochs=1", "model.optimiser.warmup_epochs=0", f"paths.run_dir={folder}"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         train(compose("train", overrides=overrides))
     return folder / "checkpoints" / "best.ckpt"

@@ -336,8 +336,8 @@ def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path
     assert forked is not None
     config, checkpoint = forked
     config.trainer.limit_train_batches = 1
-    config.model.base_lr = 1e-30
-    config.model.min_lr = 0.0
+    config.model.optimiser.base_lr = 1e-30
+    config.model.optimiser.min_lr = 0.0
     config.model.va_lr = 0.0
     config.logger = None
     assert checkpoint is None
@@ -349,9 +349,9 @@ def test_a_fork_starts_from_the_best_weights_in_a_new_folder(run: Path, tmp_path
 
 
 @pytest.mark.parametrize("option", [
-    "model.au_pos_weight=published", "model.network.stop_gradient=false",
-    "model.network.dan=null", "model.network.expression_scores=vit+dan", "model.reference_ccc=true",
-    "model.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task", "callbacks=epochs",
+    "model.loss.au_pos_weight=published", "model.network.stop_gradient=false",
+    "model.network.dan=null", "model.network.expression_scores=vit+dan", "model.loss.reference_ccc=true",
+    "model.loss.au_reduction=sum_batch", "model.network.head_hidden=null", "callbacks=per_task", "callbacks=epochs",
     "callbacks=final",
     "model.network.vit.stem=linear", "trainer.precision=bf16-mixed", "postprocess.au_thresholds=published",
     "postprocess.smoothing=gaussian",
@@ -471,7 +471,7 @@ def test_real_photographs_have_expressions_only(compose_run: Compose, tmp_path: 
         pytest.skip(f"no real photographs at {PHOTOGRAPHS}")
     options = [f"data.root={PHOTOGRAPHS}", "trainer.limit_train_batches=4", "data.batch_size=64"]
     # as scale=tiny has them: no unit has a label, so no weight can be computed
-    train(compose_run(*options, "model.au_pos_weight=train", "model.expression_weight=train"))
+    train(compose_run(*options, "model.loss.au_pos_weight=train", "model.loss.expression_weight=train"))
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert {scores[name] for name in ("P_MTL", "P_VA", "CCC_V", "P_AU", "F1_AU1")} == {"no labels"}
     assert all(0 <= scores[name] <= 1 for name in ("P_EXPR", "ACC_EXPR", "MACRO_ACC_EXPR"))

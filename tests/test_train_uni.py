@@ -34,7 +34,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_emma_reports_the_task_of_the_data_alone(root: Path, tmp_path: Path, task: str) -> None:
     overrides = ["experiment=emma", "data=affwild2_uni", f"data.root={root}", f"data.task={task}", *SMALL,
                  f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
-                 "model.au_pos_weight=train", "model.expression_weight=train", "data.batch_size=8"]  # fmt: skip
+                 "model.loss.au_pos_weight=train", "model.loss.expression_weight=train",
+                 "data.batch_size=8"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         score = train(compose("train", overrides=overrides))
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
@@ -56,7 +57,7 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         train(compose("train", overrides=[
             "experiment=baseline", "backbone.name=resnet10t", "model.network.tasks=[expression]", "data=affwild2_uni",
-            f"data.root={root}", "data.task=expr", *SMALL, "data.batch_size=8", "model.warmup_epochs=0",
+            f"data.root={root}", "data.task=expr", *SMALL, "data.batch_size=8", "model.optimiser.warmup_epochs=0",
             f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
         ]))  # fmt: skip
 
@@ -103,8 +104,8 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
 def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: Path) -> None:
     done = command(
         "train.py", "experiment=baseline", "backbone.name=resnet10t", "model.network.tasks=[valence_arousal]",
-        "data=synthetic", "layout=uni", "data.task=va", *SMALL, "model.warmup_epochs=0", "render.train_videos=4",
-        "render.val_videos=3", "render.frames_per_video=10", "render.workers=1", "debug=fast",
+        "data=synthetic", "layout=uni", "data.task=va", *SMALL, "model.optimiser.warmup_epochs=0",
+        "render.train_videos=4", "render.val_videos=3", "render.frames_per_video=10", "render.workers=1", "debug=fast",
         f"paths.cache_dir={tmp_path}/cache", f"paths.run_dir={tmp_path}/run",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

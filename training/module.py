@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from affect.batch import Batch, Predictions
 from evaluators.metrics import AffectScores
 from evaluators.postprocess.unseen import KNOWN, LabelMeans
+from training.optimisation import Adam, AdamW, Groups
+from training.sam import has_climbed
 
 if TYPE_CHECKING:
+    from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
     from affect.preprocessing import Preprocessing
 
 MONITOR = "val/score"
@@ -34,11 +38,12 @@ def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
             module.fused_attn = not explicit and bool(use_fused_attn())  # type: ignore[misc]  # a TorchScript constant
 
 
-class Module(pl.LightningModule):
+class TrainedModule(pl.LightningModule):
     """Base of everything that train.py trains.
 
     Attributes:
         preprocessing: how the images must be prepared.
+        optimiser: what its parameters are trained with.
         expressions: the classes that it needs the data to have; None where it looks at images only.
         model_config: the plain configuration that rebuilds this module, set by the entry point and stored inside
             each checkpoint.
@@ -46,14 +51,22 @@ class Module(pl.LightningModule):
 
     expressions: tuple[str, ...] | None = None
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing, optimiser: Adam | AdamW) -> None:
         super().__init__()
         self.preprocessing = preprocessing
+        self.optimiser = optimiser
         self.model_config: dict[str, Any] = {}
 
     def exports(self) -> dict[str, dict[str, Any]]:
         """Weight files in their published form, by file name, for other methods to load; most have none."""
         return {}
+
+    def parameter_groups(self, lr: float) -> Groups:
+        """Return the optimiser's groups, where the topmost layer has the rate ``lr``."""
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return self.optimiser.configured(self.parameter_groups, self.trainer)
 
     def on_fit_start(self) -> None:
         if self.device.type == "cpu" and "bf16" in str(self.trainer.precision):
@@ -63,7 +76,9 @@ class Module(pl.LightningModule):
         set_explicit_attention(self, False)  # the table must be the one that evaluate.py makes
 
     def log_losses(self, total: Tensor, parts: dict[str, Tensor], batch_size: int) -> None:
-        """Logs the total per step, and it and its parts as means over the epoch."""
+        """Log the total per step, and it and its parts as means over the epoch; nothing of SAM's second pass."""
+        if has_climbed(self):
+            return
         self.log("train/loss_step", total, batch_size=batch_size, prog_bar=True)
         means = {"train/loss": total} | {f"train/{name}": part for name, part in parts.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
@@ -81,7 +96,7 @@ class Module(pl.LightningModule):
         checkpoint["preprocessing"] = asdict(self.preprocessing)
 
 
-class AffectModule(Module):
+class AffectModule(TrainedModule):
     """Base of the methods that say something of a face.
 
     A method gives ``predict`` and ``training_step``. Scores and predictions are always computed in float32, so that
@@ -95,8 +110,8 @@ class AffectModule(Module):
 
     expressions: tuple[str, ...]
 
-    def __init__(self, scores: AffectScores, preprocessing: Preprocessing) -> None:
-        super().__init__(preprocessing)
+    def __init__(self, scores: AffectScores, preprocessing: Preprocessing, optimiser: Adam | AdamW) -> None:
+        super().__init__(preprocessing, optimiser)
         self.scores = scores
         self.expressions = scores.expressions
         self.tables: tuple[str, ...] = ("",)

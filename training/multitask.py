@@ -2,97 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypedDict
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from affect.batch import Batch, Predictions
+from affect.batch import AffectLogits, Batch, Predictions
 from affect.preprocessing import Preprocessing
-from affect.ranges import Probability
 from evaluators.metrics import AffectScores
-from losses.multitask import multitask_losses
+from losses.multitask import MultiTaskLoss
 from training.module import AffectModule
-
-PUBLISHED_POS_WEIGHT: Final = (
-    7.1008924, 15.63964869, 5.47108051, 2.80360066, 1.5152332, 1.89083564,
-    3.04637044, 34.04600245, 32.47861156, 36.76637801, 0.58118674, 11.1586486,
-)  # fmt: skip
-"""Weights of positive action units in EMMA's published code; not the ratio of the ABAW4 training rows."""
+from training.optimisation import Adam, AdamW
 
 
-class LossOptions(TypedDict, total=False):
-    """The keywords of ``MultiTaskModule``, which its subclasses hand on."""
+@runtime_checkable
+class AffectNetwork(Protocol):
+    """An ``nn.Module`` that gives ``affect.batch.AffectLogits``, for some of the tasks."""
 
-    au_pos_weight: Literal["none", "published", "train"]
-    expression_weight: Literal["none", "train"]
-    au_reduction: Literal["mean_valid", "sum_batch"]
-    reference_ccc: bool
-    label_smoothing: Probability
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Some of ``affect.labels.TASKS``."""
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Names of its expression classes, in order."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images must be prepared."""
+
+    def __call__(self, *inputs: Tensor) -> AffectLogits:
+        """Return scores, usually of (B, 3, H, W) uint8 images."""
+
+    def compile(self) -> None:
+        """Run it through ``torch.compile`` from now on."""
 
 
 class MultiTaskModule(AffectModule):
-    """Base of EMMA and of the baselines: the joint loss and the predictions of one network.
+    """Trains one network on the joint loss of its tasks; a method that needs more is a subclass.
 
     Args:
-        network: takes (B, 3, H, W) uint8 images and gives ``affect.batch.AffectLogits``.
-        scores: of the tasks that it has.
-        preprocessing: how its images must be prepared.
-        au_pos_weight: none (equation 2), ``published`` (the code) or ``train`` (negatives / positives of the
-            training labels).
-        expression_weight: none (equation 3), or ``train``: every class of the training labels counts as much.
-        au_reduction: mean over valid labels (equation 2) or sum over valid labels / batch size (the code).
-        reference_ccc: the published code's CCC (n - 1 standard deviations and an epsilon).
-        label_smoothing: of the expression loss.
+        network: the network.
+        loss: the loss of every task.
+        optimiser: what all its parameters are trained with.
+        keep_logits: keep the expressions' logits in the tables, which published blends add up.
+        compile: run the network through ``torch.compile``.
     """
 
-    au_pos_weight: Tensor | None
-    expression_weight: Tensor | None
+    network: AffectNetwork
 
     def __init__(
         self,
-        network: nn.Module,
-        scores: AffectScores,
-        preprocessing: Preprocessing,
+        network: AffectNetwork,
+        loss: MultiTaskLoss,
+        optimiser: Adam | AdamW,
         *,
-        au_pos_weight: Literal["none", "published", "train"] = "none",
-        expression_weight: Literal["none", "train"] = "none",
-        au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
-        reference_ccc: bool = False,
-        label_smoothing: Probability = 0.0,
+        keep_logits: bool = False,
+        compile: bool = False,
     ) -> None:
-        super().__init__(scores, preprocessing)
-        self.network = network
-        self.au_reduction: Literal["mean_valid", "sum_batch"] = au_reduction
-        self.au_weighting = au_pos_weight
-        self.reference_ccc, self.label_smoothing = reference_ccc, label_smoothing
-        published = torch.tensor(PUBLISHED_POS_WEIGHT) if au_pos_weight == "published" else None
-        self.register_buffer("au_pos_weight", published, persistent=False)
-        self.expression_weighting = expression_weight
-        self.register_buffer("expression_weight", None, persistent=False)
+        scores = AffectScores(tasks=network.tasks, expressions=network.expressions)
+        super().__init__(scores, network.preprocessing, optimiser)
+        self.network, self.loss, self.keep_logits = network, loss, keep_logits
+        if compile:
+            network.compile()
 
     def setup(self, stage: str) -> None:
-        if stage != "fit" or "train" not in (self.au_weighting, self.expression_weighting):
-            return
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        labels = data.frames("train").select(data.train_rows)
-        if self.au_weighting == "train":
-            self.au_pos_weight = torch.as_tensor(labels.positive_weights(), device=self.device)
-        if self.expression_weighting == "train":
-            weights = labels.class_weights(len(self.expressions))
-            self.expression_weight = torch.as_tensor(weights, device=self.device)
+        if stage == "fit" and self.loss.counts_labels:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            labels = data.frames("train").select(data.train_rows)
+            self.loss.count(labels, self.network.tasks, classes=len(self.expressions), device=self.device)
+
+    def logits(self, batch: Batch) -> AffectLogits:
+        """Return the network's scores of one batch."""
+        return self.network(batch["image"])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of equation 1 on one batch; each is 0 where its task has no valid label."""
-        return multitask_losses(
-            self.network(batch["image"]),
-            batch,
-            au_pos_weight=self.au_pos_weight,
-            au_reduction=self.au_reduction,
-            expression_weight=self.expression_weight,
-            label_smoothing=self.label_smoothing,
-            reference_ccc=self.reference_ccc,
-        )
+        """Return the loss of each task on one batch; 0 where it has no valid label."""
+        losses: dict[str, Tensor] = self.loss(self.logits(batch), batch)
+        return losses
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         losses = self.losses(batch)
@@ -101,12 +88,14 @@ class MultiTaskModule(AffectModule):
         return total
 
     def predict(self, batch: Batch) -> Predictions:
-        output = self.network(batch["image"])
+        output = self.logits(batch)
         predictions = Predictions()
         if output.valence_arousal is not None:
             predictions["valence_arousal"] = output.valence_arousal.clamp(-1, 1)
         if output.expression is not None:
             predictions["expression"] = output.expression.softmax(dim=1)
+            if self.keep_logits:
+                predictions["logits_expression"] = output.expression
         if output.action_units is not None:
             predictions["action_units"] = output.action_units.sigmoid()
         return predictions

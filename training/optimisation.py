@@ -1,4 +1,4 @@
-"""Parameter groups with layer-wise learning-rate decay, and the warm-up and cosine schedule.
+"""What a run trains with: settings of AdamW and Adam, parameter groups with layer-wise decay, and the schedule.
 
 One optimiser holds every family of parameters, each group with its own rate, decay and schedule: two optimisers
 would force Lightning into manual optimisation, where it refuses clipping and accumulation.
@@ -7,26 +7,124 @@ would force Lightning into manual optimisation, where it refuses clipping and ac
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
 from affect.errors import ConfigError
+from affect.ranges import Dropped, NotNegative, Positive
+from training.sam import with_sam
 
 BASE_BATCH = 256
 """The batch that a base learning rate refers to (He et al. 2022, linear scaling rule)."""
 
-
-def scaled_lr(base_lr: float, *, batch_size: int, accumulation: int, devices: int) -> float:
-    """Linear scaling: ``base_lr * (batch_size * accumulation * devices) / 256``."""
-    return base_lr * batch_size * accumulation * devices / BASE_BATCH
+Groups: TypeAlias = list[dict[str, Any]]
+"""Of an optimiser; ``constant`` marks one whose rate no schedule changes."""
 
 
-def vit_groups(vit: VisionTransformer, *, lr: float, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW with a linear warm-up and half a cosine, which MAE, EMMA and CoTEX train with.
+
+    The batch, the accumulation, the devices and the number of epochs are those of the trainer.
+
+    Attributes:
+        base_lr: learning rate of the topmost layer, per 256 samples of a step.
+        scale_lr: false: ``base_lr`` is the rate itself, however large a step is.
+        weight_decay: of matrices.
+        layer_decay: factor of the learning rate per layer, from the head down.
+        min_lr: last rate of the schedule.
+        warmup_epochs: length of the linear part.
+        beta2: decay of the squared gradients' mean.
+    """
+
+    base_lr: Positive = 5e-4
+    scale_lr: bool = True
+    weight_decay: NotNegative = 0.05
+    layer_decay: Positive = 1.0
+    min_lr: NotNegative = 1e-6
+    warmup_epochs: NotNegative = 5
+    beta2: Dropped = 0.999
+
+    def lr(self, trainer: pl.Trainer) -> float:
+        """Return the rate of the topmost layer: ``base_lr * batch * accumulation * devices / 256``."""
+        if not self.scale_lr:
+            return self.base_lr
+        batch_size: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        return self.base_lr * batch_size * trainer.accumulate_grad_batches * trainer.world_size / BASE_BATCH
+
+    def configured(self, groups: Callable[[float], Groups], trainer: pl.Trainer) -> OptimizerLRScheduler:
+        """Build the optimiser and its schedule, which is stepped once per optimiser step.
+
+        Args:
+            groups: gives the parameter groups at the rate of the topmost layer; each keeps its own, multiplied by
+                the schedule's shape.
+            trainer: of the run.
+
+        Raises:
+            ConfigError: the warm-up is not shorter than the training.
+        """
+        epochs = trainer.max_epochs or 0
+        if not 0 <= self.warmup_epochs < epochs:
+            raise ConfigError(
+                [
+                    f"model.optimiser.warmup_epochs={self.warmup_epochs} does not fit into "
+                    f"trainer.max_epochs={epochs}: the warm-up must be shorter"
+                ]
+            )
+        lr, steps = self.lr(trainer), int(trainer.estimated_stepping_batches)
+        made = groups(lr)
+        constant = [group.pop("constant", False) for group in made]
+        optimizer = torch.optim.AdamW(made, lr=lr, betas=(0.9, self.beta2))
+
+        def shape(step: int) -> float:
+            rates = {"min_lr": self.min_lr, "warmup_epochs": self.warmup_epochs}
+            return warmup_cosine(step * epochs / steps, lr=lr, epochs=epochs, **rates) / lr
+
+        scheduler = LambdaLR(optimizer, [(lambda _: 1.0) if fixed else shape for fixed in constant])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam, at one rate or one that falls from epoch to epoch, with or without SAM.
+
+    Attributes:
+        lr: learning rate.
+        lr_decay: its factor per epoch; None: it stays.
+        eps: added to the denominator; Keras has 1e-7.
+        sam_rho: how far ``training.sam.SAM`` climbs; None: Adam by itself.
+    """
+
+    lr: Positive = 1e-4
+    lr_decay: Positive | None = None
+    eps: Positive = 1e-8
+    sam_rho: Positive | None = None
+
+    def configured(self, groups: Callable[[float], Groups], trainer: pl.Trainer) -> OptimizerLRScheduler:
+        """Build the optimiser, and its schedule where it has one.
+
+        Args:
+            groups: gives the parameter groups at a rate.
+            trainer: of the run.
+
+        Raises:
+            ConfigError: the trainer has a setting that SAM cannot work with.
+        """
+        optimizer = with_sam(torch.optim.Adam(groups(self.lr), lr=self.lr, eps=self.eps), self.sam_rho, trainer)
+        if self.lr_decay is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": ExponentialLR(optimizer, self.lr_decay)}}
+
+
+def vit_groups(vit: VisionTransformer, *, lr: float, weight_decay: float, layer_decay: float) -> Groups:
     """Groups a ViT's trainable parameters by depth and by whether they are decayed.
 
     A tensor of block i gets ``lr * layer_decay ** (depth - i)``; the embeddings count as one layer below the
@@ -69,7 +167,7 @@ def vit_groups(vit: VisionTransformer, *, lr: float, weight_decay: float, layer_
     return list(groups.values())
 
 
-def plain_groups(module: nn.Module, name: str, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def plain_groups(module: nn.Module, name: str, *, lr: float, weight_decay: float) -> Groups:
     """One group for the matrices and one, without decay, for the vectors of a small module."""
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     parts = {name: [i for i in named if i[1].ndim > 1], f"{name}_no_decay": [i for i in named if i[1].ndim <= 1]}
@@ -95,47 +193,3 @@ def warmup_cosine(epoch: float, *, lr: float, min_lr: float, warmup_epochs: floa
         return lr * epoch / warmup_epochs
     progress = min(1.0, (epoch - warmup_epochs) / (epochs - warmup_epochs))
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def warmup_cosine_scheduler(
-    optimizer: torch.optim.Optimizer,
-    *,
-    lr: float,
-    min_lr: float,
-    warmup_epochs: float,
-    epochs: float,
-    total_steps: int,
-    constant: Iterable[str] = (),
-) -> LambdaLR:
-    """The schedule above for every group, stepped once per optimiser step.
-
-    Args:
-        optimizer: its groups carry a ``name``; each keeps its own rate, multiplied by the schedule's shape.
-        lr: the rate that the schedule is written for (that of the topmost layer).
-        min_lr: its last value.
-        warmup_epochs: length of the linear part.
-        epochs: length of the whole.
-        total_steps: optimiser steps in ``epochs``.
-        constant: names of groups whose rate stays as it is.
-
-    Raises:
-        ConfigError: the warm-up is not shorter than the whole.
-    """
-    if not 0 <= warmup_epochs < epochs:
-        raise ConfigError(
-            [
-                f"model.warmup_epochs={warmup_epochs} does not fit into trainer.max_epochs={epochs}: "
-                "the warm-up must be shorter"
-            ]
-        )
-
-    def shape(step: int) -> float:
-        epoch = step * epochs / total_steps
-        return warmup_cosine(epoch, lr=lr, min_lr=min_lr, warmup_epochs=warmup_epochs, epochs=epochs) / lr
-
-    fixed = tuple(constant)
-
-    def one(_: int) -> float:
-        return 1.0
-
-    return LambdaLR(optimizer, [one if group["name"].startswith(fixed) else shape for group in optimizer.param_groups])

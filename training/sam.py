@@ -118,19 +118,21 @@ def with_sam(base: Optimizer, rho: float | None, trainer: pl.Trainer) -> Optimiz
         return base
     errors = []
     if rho <= 0:
-        errors.append(f"model.sam_rho={rho}: must be above 0, or null for training without SAM")
+        errors.append(f"model.optimiser.sam_rho={rho}: must be above 0, or null for training without SAM")
     if trainer.accumulate_grad_batches > 1:
         errors.append(
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: SAM climbs along the gradient of one "
-            "batch; set it to 1 and raise data.batch_size, or set model.sam_rho=null"
+            "batch; set it to 1 and raise data.batch_size, or set model.optimiser.sam_rho=null"
         )
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         errors.append(
             f"trainer.precision={trainer.precision}: its gradient scaler takes one gradient per batch, SAM needs two; "
-            "set bf16-mixed or 32-true, or model.sam_rho=null"
+            "set bf16-mixed or 32-true, or model.optimiser.sam_rho=null"
         )
     if isinstance(trainer.strategy, FSDPStrategy):
-        errors.append("trainer.strategy: FSDP has parts of the gradient only; use DDP, or set model.sam_rho=null")
+        errors.append(
+            "trainer.strategy: FSDP has parts of the gradient only; use DDP, or set model.optimiser.sam_rho=null"
+        )
     if errors:
         raise ConfigError(errors)
     return SAM(base, rho=rho)

@@ -56,7 +56,8 @@ STRENGTHS: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 RENDERED: Final = (
     "experiment=baseline", "backbone=efficientnet_lite0", "data=synthetic", "scale=paper", "trainer.precision=32-true",
     "model.network.image_size=112", "trainer.max_epochs=2", "trainer.accumulate_grad_batches=1", "data.batch_size=64",
-    "model.base_lr=4.0e-3", "model.warmup_epochs=0.2", "model.au_pos_weight=train", "model.expression_weight=train",
+    "model.optimiser.base_lr=4.0e-3", "model.optimiser.warmup_epochs=0.2",
+    "model.loss.au_pos_weight=train", "model.loss.expression_weight=train",
 )  # fmt: skip
 """The run that a candidate may start from: all three tasks on rendered faces."""
 

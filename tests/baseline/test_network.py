@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -15,9 +16,11 @@ from affect.labels import LSD_EXPRESSIONS
 from backbones.weights import WeightsError
 from baseline.module import BaselineModule
 from baseline.network import Baseline
+from losses.multitask import MultiTaskLoss
 from runs.assembly import build_module
 from runs.config import CONFIG_DIR, resolve
 from tests.conftest import SMALL
+from training.optimisation import AdamW
 
 ROWS = sorted(path.stem for path in (CONFIG_DIR / "backbone").glob("*.yaml"))
 
@@ -76,7 +79,8 @@ def test_tasks_and_classes() -> None:
     output = make(tasks=["expression"], expressions="lsd")(torch.zeros(2, 3, 32, 32))
     assert output.expression.shape == (2, 6)
     assert output.action_units is output.valence_arousal is None
-    assert BaselineModule(make(tasks=["expression"], expressions="lsd")).expressions == LSD_EXPRESSIONS
+    network = make(tasks=["expression"], expressions="lsd")
+    assert BaselineModule(network, MultiTaskLoss(), AdamW()).expressions == LSD_EXPRESSIONS
     for tasks in ([], ["age"]):
         with pytest.raises(ValueError, match="Baseline tasks="):
             make(tasks=tasks)
@@ -95,10 +99,12 @@ def test_weights_of_a_file_and_their_preprocessing(tmp_path: Path) -> None:
 
 
 def test_rates_fall_layer_by_layer_and_every_tensor_has_one() -> None:
-    module = BaselineModule(make(), base_lr=1e-3, batch_size=256, layer_decay=0.5, warmup_epochs=0, epochs=2)
+    optimiser = AdamW(base_lr=1e-3, layer_decay=0.5, warmup_epochs=0)
+    module = BaselineModule(make(), MultiTaskLoss(), optimiser)
 
     class Trainer:
-        accumulate_grad_batches, world_size, estimated_stepping_batches = 1, 1, 10
+        accumulate_grad_batches, world_size, estimated_stepping_batches, max_epochs = 1, 1, 10, 2
+        datamodule = SimpleNamespace(batch_size=256)
 
     module._trainer = Trainer()
     groups = module.configure_optimizers()["optimizer"].param_groups

@@ -59,7 +59,7 @@ def make(folder: Path) -> None:
     overrides = [key for key in SMALL if not key.startswith(("model.", "scale.emma", "trainer.max"))]
     commands.run("train", [
         *("experiment=baseline", "backbone.name=resnet10t", "data=affwild2_mtl", f"data.root={faces}", *overrides),
-        *("trainer.max_epochs=1", "model.warmup_epochs=0", f"paths.run_dir={folder}/network"),
+        *("trainer.max_epochs=1", "model.optimiser.warmup_epochs=0", f"paths.run_dir={folder}/network"),
     ])  # fmt: skip
     script, arguments = _extraction(folder, folder, uni)
     commands.run(script.removesuffix(".py"), arguments)

@@ -9,13 +9,14 @@ from cotex.module import CoTEXModule, agreement
 from cotex.network import build_cotex
 from losses.divergence import cotex_loss
 from runs.config import masked_batch
+from training.optimisation import AdamW
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 1, "heads": 2, "drop_path": 0.0}
 
 
 def make(views=2, **options):
     torch.manual_seed(0)
-    module = CoTEXModule(build_cotex(**SMALL, views=views, weights=None), **options)
+    module = CoTEXModule(build_cotex(**SMALL, views=views, weights=None), AdamW(), **options)
     module.log_losses = lambda total, parts, size: None
     return module
 

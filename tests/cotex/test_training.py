@@ -114,7 +114,7 @@ def test_evaluate_a_view_and_a_test_list(root: Path, run: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("option", [
     "model.network.views=1", "model.network.views=3", "model.mask_ratio=0", "model.reference_js=true",
-    "model.average=logits", "model.repeats=2", "model.scale_lr=true", "trainer.precision=bf16-mixed",
+    "model.average=logits", "model.repeats=2", "model.optimiser.scale_lr=true", "trainer.precision=bf16-mixed",
     "data.input=visible data.jitter_probability=1 trainer.precision=bf16-mixed",
 ])  # fmt: skip
 def test_every_option_runs(root: Path, tmp_path: Path, option: str) -> None:

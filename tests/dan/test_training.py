@@ -78,7 +78,13 @@ def test_a_run_on_affectnet_as_it_is_given_out(run: Path) -> None:
 
 def test_all_three_losses_are_learnt_from_and_the_rate_decays(release: Path, tmp_path: Path) -> None:
     train(
-        small_run(release, tmp_path / "run", "model.affinity_weight=1.0", "model.lr_decay=0.6", "trainer.max_epochs=3")
+        small_run(
+            release,
+            tmp_path / "run",
+            "model.affinity_weight=1.0",
+            "model.optimiser.lr_decay=0.6",
+            "trainer.max_epochs=3",
+        )
     )
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     parts = [line for line in logged if "train/partition" in line]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -11,12 +13,14 @@ from backbones.weights import WeightsError
 from dan.network import DAN
 from emma.module import EMMAModule
 from emma.network import EMMA
+from losses.multitask import MultiTaskLoss
+from training.optimisation import AdamW
 
 
-def make(**options: object) -> EMMAModule:
+def make(optimiser: AdamW | None = None, **options: object) -> EMMAModule:
     torch.manual_seed(0)
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
-    return EMMAModule(EMMA(vit, DAN(width=4, image_size=32)), **options)
+    return EMMAModule(EMMA(vit, DAN(width=4, image_size=32)), MultiTaskLoss(), optimiser or AdamW(), **options)
 
 
 def batch() -> Batch:
@@ -50,10 +54,11 @@ def test_missing_labels_give_a_finite_loss_and_zero_for_their_task(missing: list
 
 
 def test_every_trainable_tensor_is_in_one_group_with_its_own_rate() -> None:
-    module = make(base_lr=1e-3, batch_size=128, va_lr=1e-4, layer_decay=0.5, warmup_epochs=1, epochs=4)
+    module = make(AdamW(base_lr=1e-3, layer_decay=0.5, warmup_epochs=1), va_lr=1e-4)
 
     class Trainer:
-        accumulate_grad_batches, world_size, estimated_stepping_batches = 2, 1, 100
+        accumulate_grad_batches, world_size, estimated_stepping_batches, max_epochs = 2, 1, 100, 4
+        datamodule = SimpleNamespace(batch_size=128)
 
     module._trainer = Trainer()
     configured = module.configure_optimizers()
@@ -85,4 +90,4 @@ def test_compile_keeps_the_names_of_the_state_dict() -> None:
 def test_networks_that_want_other_images_are_refused() -> None:
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
     with pytest.raises(WeightsError, match="64 px"):
-        EMMAModule(EMMA(vit, DAN(width=4, image_size=64)))
+        EMMA(vit, DAN(width=4, image_size=64))

@@ -15,19 +15,21 @@ from omegaconf import DictConfig
 from affect.errors import ConfigError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from emotieffnet.finetune import FineTuneModule
 from emotieffnet.module import EmotiEffNetModule
 from emotieffnet.network import EmotiEffNet, FineTunedNet
 from evaluate import evaluate
 from evaluators.predictions import read_table
 from evaluators.report import read_scores
 from losses.ccc import ccc_loss
+from losses.multitask import MultiTaskLoss
 from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
 from runs.config import CONFIG_DIR, resolve
 from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from train import train
+from training.multitask import MultiTaskModule
+from training.optimisation import Adam
 
 State = dict[str, torch.Tensor]
 
@@ -114,15 +116,17 @@ def test_seven_classes_from_class_folders(portraits: Path, tmp_path: Path) -> No
 def test_losses_of_a_batch_are_those_of_a_plain_computation() -> None:
     torch.manual_seed(0)
     module = EmotiEffNetModule(
-        EmotiEffNet("test_efficientnet", image_size=32, weights=None, valence_arousal=True)
+        EmotiEffNet("test_efficientnet", image_size=32, weights=None, valence_arousal=True),
+        MultiTaskLoss(va_weight=0.5),
+        Adam(),
     ).eval()
-    module.expression_weight = torch.linspace(0.5, 4, 8)
+    module.loss.expression_weight = torch.linspace(0.5, 4, 8)
     labels, affect = torch.tensor([0, 7, 3, 3, 1, 6]), torch.rand(6, 2) * 2 - 1
     batch = {"image": torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8), "expression": labels}
     batch |= {"valence_arousal": affect, "action_units": torch.full((6, 12), float("nan"))}
     with torch.no_grad():
         losses, output = module.losses(batch), module.network(batch["image"])  # type: ignore[arg-type]
-    weighted = torch.nn.functional.cross_entropy(output.expression, labels, weight=module.expression_weight)
+    weighted = torch.nn.functional.cross_entropy(output.expression, labels, weight=module.loss.expression_weight)
     torch.testing.assert_close(losses["expression"], weighted)
     torch.testing.assert_close(losses["valence_arousal"], ccc_loss(output.valence_arousal, affect) / 2)
     assert set(losses) == {"expression", "valence_arousal"}
@@ -138,7 +142,12 @@ def test_the_classifier_alone_then_all_layers(multitask: Path, release: Path, tm
         torch.equal(state[f"network.backbone.{n}"], v) for n, v in start.items() if not n.startswith("classifier")
     )
     assert not torch.equal(state["network.classifier.weight"], start["classifier.weight"])
-    options += ["trainer.max_epochs=3", "model.head_lr=0.01", "model.sam_rho=0.05", "trainer.log_every_n_steps=1"]
+    options += [
+        "trainer.max_epochs=3",
+        "model.head_lr=0.01",
+        "model.optimiser.sam_rho=0.05",
+        "trainer.log_every_n_steps=1",
+    ]
     train(small_run("emotieffnet_backbone", release, tmp_path / "all", *options))
     state = last_state(tmp_path / "all")
     assert not torch.equal(state["network.backbone.conv_stem.weight"], start["conv_stem.weight"])
@@ -146,7 +155,7 @@ def test_the_classifier_alone_then_all_layers(multitask: Path, release: Path, tm
 
 
 def test_with_sam_a_resumed_run_is_the_whole_run(portraits: Path, tmp_path: Path) -> None:
-    options = ["model.sam_rho=0.05", "model.head_epochs=1", "trainer.max_epochs=3"]
+    options = ["model.optimiser.sam_rho=0.05", "model.head_epochs=1", "trainer.max_epochs=3"]
     train(small_run("emotieffnet_backbone", portraits, tmp_path / "whole", *options))
     # the same configuration, cut off after the first epoch as a kill would
     stop = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: train/loss, "
@@ -166,7 +175,7 @@ def test_with_sam_a_resumed_run_is_the_whole_run(portraits: Path, tmp_path: Path
 def test_with_sam_the_logged_losses_are_those_before_the_climb(portraits: Path, tmp_path: Path) -> None:
     losses = []
     for rho in ("null", "1.0"):
-        still = [f"model.sam_rho={rho}", "model.lr=1e-30", "trainer.max_epochs=1"]
+        still = [f"model.optimiser.sam_rho={rho}", "model.optimiser.lr=1e-30", "trainer.max_epochs=1"]
         train(small_run("emotieffnet_backbone", portraits, tmp_path / rho, *still))
         losses.append(logged(tmp_path / rho, "train/loss"))
         assert len(logged(tmp_path / rho, "train/loss")) == 1
@@ -175,7 +184,11 @@ def test_with_sam_the_logged_losses_are_those_before_the_climb(portraits: Path, 
 
 def test_accumulation_with_sam_is_refused(portraits: Path, tmp_path: Path) -> None:
     config = small_run(
-        "emotieffnet_backbone", portraits, tmp_path / "run", "model.sam_rho=0.05", "trainer.accumulate_grad_batches=2"
+        "emotieffnet_backbone",
+        portraits,
+        tmp_path / "run",
+        "model.optimiser.sam_rho=0.05",
+        "trainer.accumulate_grad_batches=2",
     )
     with pytest.raises(ConfigError, match="accumulate_grad_batches=2"):
         train(config)
@@ -187,25 +200,22 @@ def test_the_published_settings_are_those_of_scale_paper() -> None:
     )
     model, data, trainer = plain["model"], plain["data"], plain["trainer"]
     assert (model["network"]["backbone"], model["network"]["image_size"]) == ("tf_efficientnet_b0", 224)
-    assert (model["head_epochs"], model["head_lr"], model["lr"], model["sam_rho"]) == (3, 1e-3, 1e-4, 0.05)
+    assert (model["head_epochs"], model["head_lr"], model["loss"]["va_weight"]) == (3, 1e-3, 0.5)
+    assert (model["optimiser"]["lr"], model["optimiser"]["sam_rho"]) == (1e-4, 0.05)
     assert (data["batch_size"], trainer["max_epochs"], data["balanced"]) == (48, 9, False)
     plain = resolve(
         composed("train", "experiment=emotieffnet_finetune", "data.root=/x", "model.network.weights=random")
     )
     model, data, trainer = plain["model"], plain["data"], plain["trainer"]
-    assert (model["lr"], model["sam_rho"], model["label_smoothing"], model["expression_weight"]) == (
-        1e-4,
-        0.05,
-        0.1,
-        "train",
-    )
+    assert (model["optimiser"]["lr"], model["optimiser"]["sam_rho"]) == (1e-4, 0.05)
+    assert (model["loss"]["label_smoothing"], model["loss"]["expression_weight"]) == (0.1, "train")
     assert (data["batch_size"], trainer["max_epochs"], data["task"]) == (64, 5, "expr")
     assert (data["flip"], data["resize_ratio"], data["jitter_probability"]) == (0.5, 1.0, 0.0)
 
 
 def test_fine_tuning_on_expression_frames(multitask: Path, videos: Path, tmp_path: Path) -> None:
     weights = f"model.network.weights={multitask}/weights/emotieffnet.pth"
-    train(small_run("emotieffnet_finetune", videos, tmp_path / "run", weights, "model.sam_rho=0.05"))
+    train(small_run("emotieffnet_finetune", videos, tmp_path / "run", weights, "model.optimiser.sam_rho=0.05"))
     table = read_table(tmp_path / "run" / "predictions" / "val.parquet")
     assert table.expressions == EXPRESSIONS
     scores = read_scores(tmp_path / "run" / "scores.json")
@@ -218,7 +228,8 @@ def test_fine_tuning_on_expression_frames(multitask: Path, videos: Path, tmp_pat
 
 def test_class_weights_of_fine_tuning_are_relative_to_the_most_frequent_class(videos: Path) -> None:
     data = AffWild2UniDataModule(str(videos), task="expr", image_size=32, batch_size=8)
-    module = FineTuneModule(FineTunedNet("test_efficientnet", image_size=32, weights=None))
+    loss = MultiTaskLoss(expression_weight="train", expression_reduction="mean_valid")
+    module = MultiTaskModule(FineTunedNet("test_efficientnet", image_size=32, weights=None), loss, Adam())
 
     class Trainer:
         datamodule = data
@@ -228,6 +239,6 @@ def test_class_weights_of_fine_tuning_are_relative_to_the_most_frequent_class(vi
     counts = np.bincount(data.frames("train").select(data.train_rows).expression, minlength=8)
     assert counts.max() > counts.min()
     present = counts > 0
-    weights = module.expression_weight.numpy()
+    weights = loss.expression_weight.numpy()
     np.testing.assert_allclose(weights[present], counts.max() / counts[present], rtol=1e-5)
     assert np.isfinite(weights).all()

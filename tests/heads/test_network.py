@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from affect.batch import Batch
 from affect.errors import ConfigError
 from affect.labels import AFFECTNET_ALPHABETICAL
-from heads.module import HeadModule, au_factors
+from heads.module import HeadModule
 from heads.network import Heads
+from losses.multitask import MultiTaskLoss, balanced_weights
+from training.optimisation import Adam
 
 MT = {"sha256": "x", "embedding": 1280, "outputs": [*AFFECTNET_ALPHABETICAL, "valence", "arousal"]}
 PLAIN = {**MT, "outputs": list(AFFECTNET_ALPHABETICAL)}
@@ -64,9 +66,10 @@ def small() -> HeadModule:
     torch.manual_seed(0)
     options = {"input": "concat", "hidden": None}
     network = Heads({**MT, "embedding": 3}, dict.fromkeys(("valence_arousal", "expression", "action_units"), options))
-    module = HeadModule(network, l2={"valence_arousal": 0.5})
-    module.expression_factors = torch.arange(1.0, 9.0)
-    module.au_negative, module.au_positive = torch.linspace(0.5, 1.5, 12), torch.linspace(3.0, 1.0, 12)
+    loss = MultiTaskLoss(expression_reduction="mean_valid", va_weight=0.5)
+    module = HeadModule(network, loss, Adam(), l2={"valence_arousal": 0.5})
+    loss.expression_weight = torch.arange(1.0, 9.0)
+    loss.au_neg_weight, loss.au_pos_weight = torch.linspace(0.5, 1.5, 12), torch.linspace(3.0, 1.0, 12)
     return module
 
 
@@ -109,7 +112,7 @@ def test_losses_are_those_of_plain_python(rows: int, seed: int) -> None:
         for unit, (score, label) in enumerate(zip(scores, labels, strict=True)):
             if not math.isnan(label):
                 p = 1 / (1 + math.exp(-score))
-                w = (module.au_positive if label else module.au_negative)[unit].item()
+                w = (module.loss.au_pos_weight if label else module.loss.au_neg_weight)[unit].item()
                 total -= w * math.log(p if label else 1 - p)
                 valid += 1
     assert losses["action_units"] == pytest.approx(total / max(valid, 1), rel=1e-4, abs=1e-6)
@@ -144,7 +147,7 @@ def test_factors_of_the_published_training_labels() -> None:
     labels[: round(100_000 / (2 * 4.231)), 0] = 1
     labels[:, 1:] = np.arange(100_000)[:, None] % 2
     labels[-10:, 3] = np.nan
-    negative, positive = au_factors(labels)
+    negative, positive = balanced_weights(labels)
     assert (round(negative[0], 3), round(positive[0], 3)) == (0.567, 4.231)
     assert (negative[1], positive[1]) == (1, 1)
 
@@ -154,6 +157,6 @@ def test_a_unit_without_a_positive_label_is_named(caplog: pytest.LogCaptureFixtu
     labels[::2] = 1 - labels[::2]
     labels[:, 4] = 0
     with caplog.at_level("WARNING"):
-        negative, positive = au_factors(labels)
+        negative, positive = balanced_weights(labels)
     assert "only one kind of label of au7:" in caplog.text
     assert (negative[4], positive[4]) == (1, 1)

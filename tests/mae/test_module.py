@@ -21,6 +21,7 @@ from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from train import train
+from training.optimisation import AdamW
 
 SIZES = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
          "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}  # fmt: skip
@@ -29,7 +30,7 @@ SIZES = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
 @pytest.fixture
 def module() -> MAEModule:
     torch.manual_seed(0)
-    return MAEModule(MAE(**SIZES), epochs=2, warmup_epochs=0)
+    return MAEModule(MAE(**SIZES), AdamW())
 
 
 def batch(rows: int = 4):
@@ -86,7 +87,7 @@ def test_grid_places_rows_and_columns() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 0.99, -0.5])
 def test_a_mask_that_hides_all_or_nothing_is_refused(ratio) -> None:
     with pytest.raises(ConfigError, match=r"model\.mask_ratio"):
-        MAEModule(MAE(**SIZES), mask_ratio=ratio)
+        MAEModule(MAE(**SIZES), AdamW(), mask_ratio=ratio)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_run(faces: Path, folder: Path, *more: str):
     sizes = ["scale.vit.patch_size=8", "scale.mae.decoder_width=16", "scale.mae.decoder_heads=2"]
-    given = ["experiment=mae", "data=faces", f"data.root={faces}", *SMALL, *sizes, "model.warmup_epochs=1"]
+    given = ["experiment=mae", "data=faces", f"data.root={faces}", *SMALL, *sizes, "model.optimiser.warmup_epochs=1"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("train", overrides=[*given, f"paths.run_dir={folder}", *more])
 

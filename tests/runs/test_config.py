@@ -62,12 +62,13 @@ def test_scale_paper_asks_for_its_weights_and_data_asks_for_its_root() -> None:
 
 
 def test_every_wrong_key_and_value_in_a_target_is_told_with_its_key() -> None:
-    config = composed("scale=tiny", "data.root=/x", "+model.network.depht=3", "model.base_lr=fast", "+data.rooot=1")
+    wrong = ["+model.network.depht=3", "model.optimiser.base_lr=fast", "+data.rooot=1"]
+    config = composed("scale=tiny", "data.root=/x", *wrong)
     with pytest.raises(ConfigError) as caught:
         resolve(config)
     message = str(caught.value)
     assert "model.network.depht" in message
-    assert "model.base_lr is 'fast', but must be float" in message
+    assert "model.optimiser.base_lr is 'fast', but must be float" in message
     assert "data.rooot" in message
 
 
@@ -92,22 +93,23 @@ def test_every_number_of_ours_has_a_range() -> None:
 @pytest.mark.parametrize(
     ("experiment", "wrong"),
     [
-        ("emma", ["model.base_lr=-1", "model.label_smoothing=2", "model.layer_decay=0", "model.weight_decay=-.1",
-                  "model.va_lr=-1", "model.min_lr=-1", "model.warmup_epochs=-1", "model.epochs=0", "data.batch_size=0",
+        ("emma", ["model.optimiser.base_lr=-1", "model.loss.label_smoothing=2", "model.optimiser.layer_decay=0",
+                  "model.optimiser.weight_decay=-.1", "model.optimiser.min_lr=-1", "model.optimiser.warmup_epochs=-1",
+                  "model.va_lr=-1", "data.batch_size=0",
                   "data.num_workers=-1", "data.flip=1.5", "data.resize_ratio=0.5", "data.eval_batch_size=0",
                   "data.max_pixels=0", "model.network.vit.drop_path=1", "model.network.vit.depth=0",
                   "model.network.head_hidden=0", "model.network.dan.width=0", "seed=-1", "timeout_s=0",
                   "trainer.accumulate_grad_batches=0", "trainer.gradient_clip_val=-1", "postprocess.k=-1",
-                  "model.base_lr=.nan", "model.base_lr=.inf"]),
-        ("cotex", ["model.mask_ratio=1", "model.mask_ratio=-0.1", "model.repeats=0", "model.lr=0", "model.js_weight=-1",
-                   "model.network.views=0", "+data.hue=0.6"]),
+                  "model.optimiser.base_lr=.nan", "model.optimiser.base_lr=.inf"]),
+        ("cotex", ["model.mask_ratio=1", "model.mask_ratio=-0.1", "model.repeats=0", "model.js_weight=-1",
+                   "model.optimiser.base_lr=0", "model.network.views=0", "+data.hue=0.6"]),
         ("mae", ["model.mask_ratio=1", "model.network.decoder_depth=0", "data.val_share=1", "data.least_area=0",
                  "data.min_size=-1", "callbacks.reconstructions.every_n_epochs=0"]),
-        ("dan", ["model.lr=0", "model.lr_decay=0", "model.affinity_weight=-1", "data.erase=2"]),
+        ("dan", ["model.optimiser.lr=0", "model.optimiser.lr_decay=0", "model.affinity_weight=-1", "data.erase=2"]),
         ("baseline", ["model.network.dropout=1", "model.network.dropout=-.1", "render.train_videos=-1",
                       "render.workers=0"]),
-        ("emotieffnet_backbone", ["model.head_lr=-1", "model.head_epochs=-1", "model.sam_rho=0"]),
-        ("emotieffnet_finetune", ["model.network.hidden=0", "model.label_smoothing=-0.1"]),
+        ("emotieffnet_backbone", ["model.head_lr=-1", "model.head_epochs=-1", "model.optimiser.sam_rho=0"]),
+        ("emotieffnet_finetune", ["model.network.hidden=0", "model.loss.label_smoothing=-0.1"]),
     ],
 )  # fmt: skip
 def test_every_value_out_of_its_range_is_told_at_once(experiment: str, wrong: list[str]) -> None:

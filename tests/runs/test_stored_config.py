@@ -105,6 +105,8 @@ def test_it_takes_single_keys_only(run: Callable[[], Path], tmp_path: Path) -> N
         stored_config([f"fork_from={folder}", "scale=tiny"])
     with pytest.raises(ConfigError, match="unknown key 'sed'"):
         stored_config([f"fork_from={folder}", "sed=1"])
+    with pytest.raises(ConfigError, match=r"unknown key 'model.base_lr' in .*; it is model.optimiser.base_lr now"):
+        stored_config([f"fork_from={folder}", "model.base_lr=1"])
     with pytest.raises(ConfigError, match="there is no run"):
         stored_config([f"fork_from={tmp_path}/nothing"])
 
@@ -152,7 +154,9 @@ def test_a_run_folder_runs_no_code(stored: Content, run: Callable[[], Path], tmp
         assert not canary.exists(), gadget
 
 
-@pytest.mark.parametrize("place", ["network.vit.weights", "network.vit", "network.vit.heads", "base_lr"])
+@pytest.mark.parametrize(
+    "place", ["network.vit.weights", "network.vit", "network.vit.heads", "optimiser.base_lr", "loss"]
+)
 def test_a_checkpoint_runs_no_code(stored: Content, tmp_path: Path, place: str) -> None:
     canary = tmp_path / "canary"
     model = stored["model"]

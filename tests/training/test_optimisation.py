@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from affect.errors import ConfigError
 from backbones.vit import build_vit
 from tests.golden.rebuild import FOLDER
-from training.optimisation import plain_groups, scaled_lr, vit_groups, warmup_cosine, warmup_cosine_scheduler
+from training.optimisation import Adam, AdamW, Groups, plain_groups, vit_groups, warmup_cosine
 
 
 def test_golden_layer_decay_of_every_tensor() -> None:
@@ -35,22 +37,34 @@ def test_golden_schedule_at_fractional_epochs() -> None:
     np.testing.assert_allclose(ours, golden["lr"], rtol=1e-6, atol=1e-12)
 
 
-def test_scaled_lr_is_linear_in_everything() -> None:
-    assert scaled_lr(5e-4, batch_size=100, accumulation=4, devices=1) == pytest.approx(5e-4 * 400 / 256)
-    assert scaled_lr(5e-4, batch_size=64, accumulation=1, devices=4) == pytest.approx(5e-4)
+def trainer(batch_size: int = 256, accumulation: int = 1, devices: int = 1, epochs: int = 4, steps: int = 8) -> Any:
+    return SimpleNamespace(
+        datamodule=SimpleNamespace(batch_size=batch_size),
+        accumulate_grad_batches=accumulation,
+        world_size=devices,
+        max_epochs=epochs,
+        estimated_stepping_batches=steps,
+    )
+
+
+def test_the_rate_is_linear_in_all_that_a_step_sees() -> None:
+    assert AdamW(base_lr=5e-4).lr(trainer(batch_size=100, accumulation=4)) == pytest.approx(5e-4 * 400 / 256)
+    assert AdamW(base_lr=5e-4).lr(trainer(batch_size=64, devices=4)) == pytest.approx(5e-4)
+    assert AdamW(base_lr=5e-4, scale_lr=False).lr(trainer(batch_size=64, devices=2)) == 5e-4
 
 
 def test_schedule_keeps_each_groups_own_rate_and_the_constant_ones() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
-    groups = [
-        {"params": [parameters[0]], "lr": 1.0, "name": "top"},
-        {"params": [parameters[1]], "lr": 0.25, "name": "deep"},
-        {"params": [parameters[2]], "lr": 0.5, "name": "va_head"},
-    ]
-    optimizer = torch.optim.AdamW(groups)
-    scheduler = warmup_cosine_scheduler(
-        optimizer, lr=1.0, min_lr=0.1, warmup_epochs=1, epochs=4, total_steps=8, constant=["va_head"]
-    )
+
+    def groups(lr: float) -> Groups:
+        return [
+            {"params": [parameters[0]], "lr": lr, "name": "top"},
+            {"params": [parameters[1]], "lr": 0.25 * lr, "name": "deep"},
+            {"params": [parameters[2]], "lr": 0.5, "name": "va_head", "constant": True},
+        ]
+
+    configured: Any = AdamW(base_lr=1.0, min_lr=0.1, warmup_epochs=1, beta2=0.95).configured(groups, trainer())
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     seen = []
     for _ in range(8):
         seen.append([group["lr"] for group in optimizer.param_groups])
@@ -62,12 +76,29 @@ def test_schedule_keeps_each_groups_own_rate_and_the_constant_ones() -> None:
     for row in seen:
         assert row[1] == pytest.approx(0.25 * row[0])
         assert row[2] == 0.5
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.95)}
+    assert configured["lr_scheduler"]["interval"] == "step"
 
 
-def test_warm_up_as_long_as_the_run_is_refused() -> None:
-    optimizer = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.zeros(1))], "name": "a"}])
-    with pytest.raises(ConfigError, match=r"model\.warmup_epochs=5 does not fit"):
-        warmup_cosine_scheduler(optimizer, lr=1, min_lr=0, warmup_epochs=5, epochs=5, total_steps=10)
+@pytest.mark.parametrize("epochs", [5, -1, None])
+def test_warm_up_as_long_as_the_run_is_refused(epochs: int | None) -> None:
+    with pytest.raises(ConfigError, match=r"model\.optimiser\.warmup_epochs=5 does not fit into trainer\.max_epochs="):
+        AdamW(warmup_epochs=5).configured(lambda lr: [], trainer(epochs=epochs))  # type: ignore[arg-type]
+
+
+def test_adam_with_and_without_a_rate_that_falls() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+
+    def groups(lr: float) -> Groups:
+        return [{"params": [parameter], "lr": lr}]
+
+    plain: Any = Adam(lr=0.1, eps=1e-7).configured(groups, trainer())
+    assert (plain.defaults["lr"], plain.defaults["eps"]) == (0.1, 1e-7)
+    falling: Any = Adam(lr=0.1, lr_decay=0.5).configured(groups, trainer())
+    falling["optimizer"].step()
+    falling["lr_scheduler"]["scheduler"].step()
+    assert falling["optimizer"].param_groups[0]["lr"] == pytest.approx(0.05)
+    assert "interval" not in falling["lr_scheduler"]  # Lightning steps it once per epoch
 
 
 def test_plain_groups_do_not_decay_vectors() -> None:

@@ -184,7 +184,7 @@ def test_what_lightning_cannot_do_with_it_is_told_at_once() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         with_sam(base, -1.0, wrong)
-    for expected in ("model.sam_rho=-1.0", "accumulate_grad_batches=4", "precision=16-mixed", "FSDP"):
+    for expected in ("model.optimiser.sam_rho=-1.0", "accumulate_grad_batches=4", "precision=16-mixed", "FSDP"):
         assert expected in str(caught.value)
 
 
