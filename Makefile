@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SEED ?= 0
 RUN := logs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
@@ -15,9 +16,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev,automl,onnx,pretrained,tensorboard,wandb]"
 	touch $@
 
+# `make demo SEED=n` trains with another seed on the same faces
 demo: setup
-	$(BIN)/python train.py experiment=dan data=synthetic scale=tiny trainer=cpu paths.run_dir=$(RUN)/dan
-	$(BIN)/python train.py experiment=emma data=synthetic scale=tiny trainer=cpu paths.run_dir=$(RUN)/emma \
+	$(BIN)/python train.py experiment=dan data=synthetic scale=tiny trainer=cpu seed=$(SEED) paths.run_dir=$(RUN)/dan
+	$(BIN)/python train.py experiment=emma data=synthetic scale=tiny trainer=cpu seed=$(SEED) paths.run_dir=$(RUN)/emma \
 	  model.network.dan.weights=$(RUN)/dan/weights/dan.pth
 
 lint: setup

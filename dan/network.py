@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET, Interpolation
-from affect.ranges import Count
+from affect.ranges import Count, Positive
 from backbones.normalize import Normalize
 from backbones.weights import load_weights
 
@@ -30,6 +30,9 @@ class DAN(nn.Module):
         weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
         weights_for: ``all``: the weights are a whole DAN's; ``trunk``: a ResNet-18's, from which to train a DAN.
         interpolation: of the resize to ``image_size``; None: that of the weights.
+        initial_scale: what the last BatchNorm multiplies the scores by before training. 1: published. A trunk that
+            knows nothing needs less: its scores are noise, and at full size the cross entropy first makes them equal,
+            through one direction of the heads that outgrows all others, which can take all epochs there are.
 
     Attributes:
         num_features: channels C of the feature map and of each head.
@@ -49,6 +52,7 @@ class DAN(nn.Module):
         weights: str | None = None,
         weights_for: Literal["all", "trunk"] = "all",
         interpolation: Interpolation | None = None,
+        initial_scale: Positive = 1.0,
     ) -> None:
         super().__init__()
         if num_heads < 1 or num_classes < 1 or width < 2 or width % 2 or image_size < 32:
@@ -66,6 +70,7 @@ class DAN(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
         self.bn = nn.BatchNorm1d(num_classes)
         self.apply(_initialise)
+        nn.init.constant_(self.bn.weight, initial_scale)
         preprocessing = IMAGENET
         if weights is not None and weights_for == "trunk":
             preprocessing = load_weights(self.features, weights, kind="resnet18")
