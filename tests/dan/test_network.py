@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -102,3 +104,15 @@ def test_bad_sizes(wrong):
 def test_bad_weights_for():
     with pytest.raises(ValueError, match="'all' or 'trunk'"):
         DAN(width=2, weights_for="heads")
+
+
+def test_the_scores_of_an_untrained_network_start_at_the_given_scale() -> None:
+    """At 0.1 its noise costs the cross entropy next to nothing, so that no class has to be unlearnt first."""
+    torch.manual_seed(0)
+    image, target = torch.randn(64, 3, 64, 64), torch.arange(64) % 8
+    costs = []
+    for scale in (1.0, 0.1):
+        logits, _, _ = DAN(width=16, image_size=64, initial_scale=scale)(image)
+        torch.testing.assert_close(logits.std(dim=0), torch.full((8,), scale), rtol=0.1, atol=0)
+        costs.append(torch.nn.functional.cross_entropy(logits, target).item() - math.log(8))
+    assert costs[0] > 0.3 > 0.03 > costs[1]
