@@ -50,6 +50,7 @@ class CoTEXModule(AffectModule):
     """
 
     network: CoTEX
+    augments = True
 
     def __init__(
         self,

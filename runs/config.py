@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from features.store import StoreInfo
 from runs.building import TARGETS, suggest, target_errors
+from runs.earlier import RENAMED
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
@@ -158,7 +159,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         config = compose(config_name, overrides=choices)
     known = list(keys(config))
     for key, override in values:
-        if not override.is_add() and not override.is_force_add() and key not in known:
+        if key in RENAMED:
+            errors.append(f"{key} is called {RENAMED[key]} now")
+        elif not override.is_add() and not override.is_force_add() and key not in known:
             errors.append(f"unknown key {key!r}; {suggest(key, known)}")
     if errors:
         raise ConfigError(errors, "the command line")

@@ -25,7 +25,7 @@ from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.settings import SettingsError
 from runs.building import DATA_TARGETS, DEPTH, RENDER_TARGETS, TARGETS, check_targets, signature, suggest
 from runs.config import CONFIG_DIR, keys, resolve
-from runs.earlier import upgraded
+from runs.earlier import RENAMED, upgraded
 from runs.folder import checkpoint_of, is_first_process
 
 LARGEST: Final = 1 << 20
@@ -259,6 +259,8 @@ def _give(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
         key = argument.partition("=")[0].lstrip("+")
         if (CONFIG_DIR / key).is_dir():
             errors.append(f"{argument}: groups are fixed by the stored configuration of {folder}; give single keys")
+        elif key in RENAMED:
+            errors.append(f"{key} is called {RENAMED[key]} now")
         elif key in known:
             try:
                 OmegaConf.update(config, key, _value(argument), force_add=True)
