@@ -92,7 +92,14 @@ def _train(run: Run, resume: Path | None) -> float:
     module = build_module(plain["model"], initialise=not (resume or fork))
     for checkpoint in filter(None, (resume, fork)):
         load_state(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
-    data = build_data(plain["data"], plain["render"], module.preprocessing, module.expressions, seed=plain["seed"])
+    data = build_data(
+        plain["data"],
+        plain["render"],
+        module.preprocessing,
+        module.expressions,
+        augmentation=plain.get("augmentation"),
+        seed=plain["seed"],
+    )
     data.setup("fit")
     if isinstance(module, AffectModule):
         module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)

@@ -3,8 +3,8 @@
     python -m benchmarks.input_pipeline [--images FOLDER] [--json FILE]
 
 All CPU time is counted, on one thread: decoding, augmentation, collating, and the normalisation, which training does on
-the device. ``visible`` is CoTEX's data.input=visible: the normalised patches that its two views keep. All take turns,
-and the medians over the rounds are reported.
+the device. ``visible`` is CoTEX's augmentation.input=visible: the normalised patches that its two views keep. All take
+turns, and the medians over the rounds are reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from benchmarks.machine import machine, print_machine
 from benchmarks.reference import input_pipeline as reference
 from datamodules.loading import FaceDataset, Sample
 from datamodules.pictures import decode_image
-from datamodules.transforms import SampledTransform, TrainTransform
+from datamodules.transforms import JitterAndCrop
 
 PATCH_SIZE: Final = 16
 Load = Callable[[Sequence[bytes], int], Tensor]
@@ -38,7 +38,7 @@ Load = Callable[[Sequence[bytes], int], Tensor]
 
 def ours(image_size: int, count: int) -> Load:
     """Return our pipeline: uint8 batches as the data module makes them, then the networks' own normalisation."""
-    transform, normalize = TrainTransform(image_size=image_size, seed=0), Normalize()
+    transform, normalize = JitterAndCrop(image_size=image_size), Normalize()
     frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
     dataset = FaceDataset(frames, [None] * count, transform)
 
@@ -53,7 +53,7 @@ def ours(image_size: int, count: int) -> Load:
 
 def visible(image_size: int, count: int, ratio: float) -> Load:
     """Return the pipeline of kept patches, those of two views one after the other."""
-    transform, normalize = SampledTransform(image_size=image_size, seed=0, visible=True), Normalize()
+    transform, normalize = JitterAndCrop(image_size=image_size, resize_ratio=1.02, input="visible"), Normalize()
     frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
     dataset = FaceDataset(frames, [None] * count, transform)
     patches = (image_size // PATCH_SIZE) ** 2

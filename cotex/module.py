@@ -43,6 +43,7 @@ class CoTEXModule(AffectModule):
 
     network: CoTEX
     optimiser: AdamW
+    augments = True
 
     def __init__(
         self,

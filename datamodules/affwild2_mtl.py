@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Unpack
@@ -12,8 +12,7 @@ import numpy as np
 
 from affect.frames import Frames, unlabelled
 from affect.labels import MISSING_CLASS, affectnet_columns
-from datamodules.augmented import AugmentationOptions, AugmentedDataModule
-from datamodules.base import Split
+from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.links import Links
 from datamodules.listing import match_case, scan_if_there, with_other_suffix
@@ -86,7 +85,7 @@ class MTLFiles:
         raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
 
 
-class MTLDataModule(AugmentedDataModule):
+class MTLDataModule(FaceDataModule):
     """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
 
     Args:
@@ -96,8 +95,10 @@ class MTLDataModule(AugmentedDataModule):
         test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
-        **options: see ``AugmentedDataModule``.
+        **options: see ``FaceDataModule``.
     """
+
+    of_videos = True
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class MTLDataModule(AugmentedDataModule):
         test_list: str | None = None,
         test_root: str | list[str] | None = None,
         images: str = "cropped_aligned",
-        **options: Unpack[AugmentationOptions],
+        **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
         self.root = root
@@ -137,6 +138,8 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         **options: see ``ExpressionDataModule``.
     """
 
+    of_videos = True
+
     def __init__(
         self,
         root: str | list[str],
@@ -152,10 +155,6 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         self.root = root
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         self.files = MTLFiles(root, lists, test_root, images)
-
-    def kept_apart(self, split: Split) -> Sequence[str]:
-        """Return the video of each row: its frames are too alike to be in two splits."""
-        return self.frames(split).video
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read the files (``MTLFiles.read``) and renumber the expressions."""

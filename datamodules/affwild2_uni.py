@@ -8,12 +8,11 @@ from typing import Unpack, get_args
 from affect.computed import CropPaths
 from affect.frames import Frames
 from affect.labels import UniTask
-from datamodules.augmented import AugmentationOptions, AugmentedDataModule
-from datamodules.base import Split
+from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.uni_files import UniFiles
 
 
-class AffWild2UniDataModule(AugmentedDataModule):
+class AffWild2UniDataModule(FaceDataModule):
     """Faces and labels of one task: ``<TASK>/<SPLIT>/<video>.txt`` and ``cropped_aligned/<video>/<frame>.jpg``.
 
     Row i of a label file, counted from 1, is frame i. The labels of the other tasks are missing.
@@ -31,11 +30,13 @@ class AffWild2UniDataModule(AugmentedDataModule):
         images: name of the image folder, ``cropped_aligned`` or ``cropped``; the one of ABAW5's new videos, and those
             in ``batch1`` and ``batch2``, are found from it.
         cache_dir: where listings of crops are kept; see ``datamodules.listing``. None: never kept.
-        **options: see ``AugmentedDataModule``.
+        **options: see ``FaceDataModule``.
 
     Raises:
         ValueError: an unknown task.
     """
+
+    of_videos = True
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class AffWild2UniDataModule(AugmentedDataModule):
         test_root: str | list[str] | None = None,
         images: str = "cropped_aligned",
         cache_dir: str | None = None,
-        **options: Unpack[AugmentationOptions],
+        **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
         if task not in get_args(UniTask):

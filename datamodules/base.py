@@ -20,12 +20,13 @@ from affect.batch import Batch
 from affect.computed import CropPaths, take
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
+from affect.preprocessing import Interpolation
 from affect.ranges import Count, Whole
 from datamodules.links import Links
 from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS
 from datamodules.readers.lists import AnnotationError
-from datamodules.transforms import EvalTransform, Interpolation, Transform
+from datamodules.transforms import EvalTransform, Transform
 
 Split = Literal["train", "val", "test"]
 
@@ -38,6 +39,7 @@ class LoaderOptions(TypedDict, total=False):
 
     image_size: Required[int]
     batch_size: Required[int]
+    augmentation: Transform | None
     interpolation: Interpolation
     seed: int
     num_workers: int
@@ -50,7 +52,7 @@ class LoaderOptions(TypedDict, total=False):
 
 
 class FaceDataModule(pl.LightningDataModule):
-    """Base of the data modules; a subclass says what a split holds (``read_split``) and how it is augmented.
+    """Base of the data modules; a subclass says what a split holds (``read_split``).
 
     Training loads the rows that have a label and an image, duplicates included. Validation and prediction give every
     row of the list, in its order; rows whose image is missing or unreadable come in ``Batch["unreadable"]``.
@@ -58,8 +60,9 @@ class FaceDataModule(pl.LightningDataModule):
     Args:
         image_size: side of the images in a batch, px.
         batch_size: rows per training batch and process.
+        augmentation: done to the images of training; where None, they are prepared as those of validation.
         interpolation: how images are enlarged; it belongs to the weights that the network starts from.
-        seed: with epoch and row, decides order and augmentation.
+        seed: with the epoch, decides the order.
         num_workers: loader processes; it changes nothing but the speed.
         on_unreadable: what training does at an unreadable image: "error", or "skip" to leave it out and count it.
         max_pixels: images with more pixels count as unreadable; see ``pictures.decode_image``.
@@ -73,20 +76,25 @@ class FaceDataModule(pl.LightningDataModule):
         expressions: the class names that ``Batch["expression"]`` numbers.
         predict_split: the split of ``predict_dataloader``.
         needs_labels: whether training loads only the rows that have a label.
+        of_videos: whether rows are frames of videos, too alike to be in two splits.
         min_size: images with a shorter side, px, are treated as unreadable.
+        square: whether images are first cropped to the square in their middle.
         skipped_rows: rows that training skipped so far because their image is unreadable.
     """
 
     root: str | list[str]
     expressions: tuple[str, ...] = EXPRESSIONS
     needs_labels = True
+    of_videos = False
     min_size = 1
+    square = False
 
     def __init__(
         self,
         *,
         image_size: Count,
         batch_size: Count,
+        augmentation: Transform | None = None,
         interpolation: Interpolation = "bilinear",
         seed: Whole = 0,
         num_workers: Whole = 0,
@@ -102,6 +110,7 @@ class FaceDataModule(pl.LightningDataModule):
             raise ValueError(f"data.on_unreadable is {on_unreadable!r}, expected error or skip")
         self.image_size = image_size
         self.batch_size = batch_size
+        self.augmentation = augmentation
         self.interpolation = interpolation
         self.seed = seed
         self.num_workers = num_workers
@@ -121,14 +130,6 @@ class FaceDataModule(pl.LightningDataModule):
         """Read a split's list from disk; return it with the image file of each row, None where there is none."""
         raise NotImplementedError
 
-    def train_transform(self) -> Transform:
-        """Return the augmentation of training."""
-        raise NotImplementedError
-
-    def eval_transform(self) -> Transform:
-        """Return what is done to images of validation and prediction."""
-        return EvalTransform(image_size=self.image_size, interpolation=self.interpolation)
-
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
         """Return the probability of each of these training rows, or None to use each once per epoch."""
         return None
@@ -142,6 +143,8 @@ class FaceDataModule(pl.LightningDataModule):
 
     def kept_apart(self, split: Split) -> Sequence[object]:
         """Return what of each row of a split should be in no other split: its image, or its video."""
+        if self.of_videos:
+            return self.frames(split).video
         real = cache(os.path.realpath)  # a folder may be a link to that of the other split
         return [path and f"{real(path.parent)}/{path.name}" for path in self._split(split)[1]]
 
@@ -237,7 +240,7 @@ class FaceDataModule(pl.LightningDataModule):
             return self.loader_of(split, batches)
         rows = self.train_rows
         weights = self.sampling_weights(frames.select(rows))
-        dataset = self._dataset(split, self.train_transform(), self.on_unreadable)
+        dataset = self._dataset(split, self.augmentation, self.on_unreadable)
         return TrainingLoader(
             dataset,
             batch_size=self.batch_size,
@@ -248,13 +251,18 @@ class FaceDataModule(pl.LightningDataModule):
 
     def loader_of(self, split: Split, batches: Sequence[IntArray]) -> DataLoader[Sample]:
         """Return these batches of rows, prepared as in validation, for this process alone."""
-        dataset = self._dataset(split, self.eval_transform(), "skip")
+        dataset = self._dataset(split, None, "skip")
         whole = cast("Dataset[Sample]", _WholeBatches(dataset, batches))
         return DataLoader(whole, batch_size=None, **{**self._loading(dataset), "collate_fn": None})
 
-    def _dataset(self, split: Split, transform: Transform, on_unreadable: OnUnreadable) -> FaceDataset:
+    def _dataset(self, split: Split, augmentation: Transform | None, on_unreadable: OnUnreadable) -> FaceDataset:
         return FaceDataset(
-            *self._split(split), transform, on_unreadable, min_size=self.min_size, max_pixels=self.max_pixels
+            *self._split(split),
+            augmentation or EvalTransform(image_size=self.image_size, interpolation=self.interpolation),
+            on_unreadable,
+            min_size=self.min_size,
+            max_pixels=self.max_pixels,
+            square=self.square,
         )
 
     def _loading(self, dataset: FaceDataset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the data modules of AffectNet's expressions share: balanced draws, and the augmentation of DAN."""
+"""What the data modules of AffectNet's expressions share: AffectNet's numbering, and balanced draws."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy.typing as npt
 
 from affect.frames import Frames
 from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
-from affect.ranges import Probability
 from datamodules.base import FaceDataModule, LoaderOptions
-from datamodules.transforms import DANTransform
 
 
 class ExpressionOptions(LoaderOptions, total=False):
@@ -19,9 +17,6 @@ class ExpressionOptions(LoaderOptions, total=False):
 
     classes: Literal[7, 8]
     balanced: bool
-    flip: float
-    affine: float
-    erase: float
 
 
 class ExpressionDataModule(FaceDataModule):
@@ -32,9 +27,6 @@ class ExpressionDataModule(FaceDataModule):
     Args:
         classes: 8, or 7 to leave out contempt.
         balanced: draw training rows with replacement, each class as often, as many rows as there are.
-        flip: see ``DANTransform``, also for the two below.
-        affine: probability of the affine transform.
-        erase: probability of random erasing.
         **options: see ``FaceDataModule``.
 
     Raises:
@@ -46,9 +38,6 @@ class ExpressionDataModule(FaceDataModule):
         *,
         classes: Literal[7, 8] = 8,
         balanced: bool = True,
-        flip: Probability = 0.5,
-        affine: Probability = 0.7,
-        erase: Probability = 0.5,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
@@ -56,13 +45,6 @@ class ExpressionDataModule(FaceDataModule):
             raise ValueError(f"data.classes is {classes!r}, expected {' or '.join(map(str, AFFECTNET_CLASSES))}")
         self.expressions = AFFECTNET_EXPRESSIONS[:classes]
         self.balanced = balanced
-        self.augmentation = {"flip": flip, "affine": affine, "erase": erase}
-
-    def train_transform(self) -> DANTransform:
-        """Return DAN's augmentation."""
-        return DANTransform(
-            image_size=self.image_size, interpolation=self.interpolation, seed=self.seed, **self.augmentation
-        )
 
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
         """Return (N,) probabilities under which each class that is present is drawn as often, or None."""

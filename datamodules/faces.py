@@ -11,11 +11,10 @@ from typing import Annotated, Final, Literal, Unpack
 import numpy as np
 
 from affect.frames import Frames, unlabelled
-from affect.ranges import Probability, Range, Whole
+from affect.ranges import Range, Whole
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case
 from datamodules.readers.lists import AnnotationError, check_names, read_text
-from datamodules.transforms import EvalTransform, MAETransform
 
 PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
 """Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
@@ -42,8 +41,6 @@ class FacesDataModule(FaceDataModule):
         square: crop images to the square in their middle, instead of changing their aspect.
         min_size: images with a shorter side, px, are left out and counted.
         cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
-        least_area: smallest share of the picture that a training crop has.
-        flip: probability of the horizontal flip.
         **options: see ``FaceDataModule``.
 
     Raises:
@@ -62,8 +59,6 @@ class FacesDataModule(FaceDataModule):
         square: bool = True,
         min_size: Whole = 1,
         cache_dir: str | None = None,
-        least_area: Annotated[float, Range(above=0, most=1)] = 0.2,
-        flip: Probability = 0.5,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
@@ -75,27 +70,12 @@ class FacesDataModule(FaceDataModule):
         self.partition, self.val_share, self.val_by = partition, val_share, val_by
         self.square, self.min_size = square, min_size
         self.cache_dir = cache_dir
-        self.augmentation = {"least_area": least_area, "flip": flip}
         self._files: list[tuple[Path, str]] | None = None
         self._whole = False
 
     def evaluate_only(self) -> None:
         """Take every image into every split, unless a partition file tells the splits apart."""
         self._whole = True
-
-    def train_transform(self) -> MAETransform:
-        """Return the augmentation of masked autoencoding."""
-        return MAETransform(
-            image_size=self.image_size,
-            square=self.square,
-            interpolation=self.interpolation,
-            seed=self.seed,
-            **self.augmentation,
-        )
-
-    def eval_transform(self) -> EvalTransform:
-        """Return the same without what is drawn."""
-        return EvalTransform(image_size=self.image_size, square=self.square, interpolation=self.interpolation)
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """List the images of a split, in the order of the roots and of their paths.

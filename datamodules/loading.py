@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from affect.batch import Augmentation, Batch
 from affect.frames import Frames, IntArray
 from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
-from datamodules.transforms import Image, Transform
+from datamodules.transforms import Image, Transform, middle_square
 
 _log = logging.getLogger(__name__)
 OnUnreadable = Literal["error", "skip"]
@@ -48,6 +48,7 @@ class FaceDataset(Dataset[Sample]):
             ``Batch["unreadable"]``.
         min_size: an image whose shorter side has fewer pixels counts as unreadable.
         max_pixels: an image with more pixels counts as unreadable.
+        square: crop images to the square in their middle first, instead of changing their aspect.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FaceDataset(Dataset[Sample]):
         *,
         min_size: int = 1,
         max_pixels: int = MAX_PIXELS,
+        square: bool = False,
     ) -> None:
         self.frames = frames
         self.images = images
@@ -66,6 +68,7 @@ class FaceDataset(Dataset[Sample]):
         self.on_unreadable = on_unreadable
         self.min_size = min_size
         self.max_pixels = max_pixels
+        self.square = square
         self._valence_arousal = torch.from_numpy(frames.valence_arousal)
         self._expression = torch.from_numpy(frames.expression)
         self._action_units = torch.from_numpy(frames.action_units)
@@ -99,6 +102,8 @@ class FaceDataset(Dataset[Sample]):
             ) from error
         left = self.transform.left_to_do(epoch=epoch, row=row)
         one_colour = _is_one_colour(image[::8, ::8]) and _is_one_colour(image)  # nearly always told by a few pixels
+        if self.square:
+            image = middle_square(image)
         return Sample(row, self.transform(image, epoch=epoch, row=row), left, one_colour)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal, Unpack
+from typing import Final, Unpack
 
 import numpy as np
 
 from affect.frames import Frames, unlabelled
 from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS
-from affect.ranges import NotNegative, Probability, Range
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
 from datamodules.readers.class_folders import find_classes
 from datamodules.readers.lists import AnnotationError, check_names, read_rows
-from datamodules.transforms import SampledTransform
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_synthetic_images", "train"),
@@ -41,15 +39,6 @@ class LSDDataModule(FaceDataModule):
         test_list: list of the test images; needed for ``predict_split="test"`` only.
         test_root: their flat folder; ``root`` where None.
         cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
-        input: ``full``: training batches hold augmented images of the network's size; ``visible``: images as stored and
-            what is to be done to them, for a method that computes the patches that it looks at, and no others.
-        resize_ratio: see ``SampledTransform``, also for the six below.
-        flip: probability of the horizontal flip.
-        jitter_probability: probability of the colour jitter.
-        brightness: strength of the jitter.
-        contrast: strength of the jitter.
-        saturation: strength of the jitter.
-        hue: strength of the jitter.
         **options: see ``FaceDataModule``.
     """
 
@@ -65,14 +54,6 @@ class LSDDataModule(FaceDataModule):
         test_list: str | None = None,
         test_root: str | None = None,
         cache_dir: str | None = None,
-        input: Literal["full", "visible"] = "full",
-        resize_ratio: Annotated[float, Range(least=1)] = 1.02,
-        flip: Probability = 0.5,
-        jitter_probability: Probability = 0.2,
-        brightness: NotNegative = 0.4,
-        contrast: NotNegative = 0.4,
-        saturation: NotNegative = 0.4,
-        hue: Annotated[float, Range(least=0, most=0.5)] = 0.1,
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
@@ -80,26 +61,6 @@ class LSDDataModule(FaceDataModule):
         self.folders: dict[Split, str | None] = {"train": train_folder, "val": val_folder}
         self.test_list, self.test_root = test_list, test_root
         self.cache_dir = cache_dir
-        self.input = input
-        self.augmentation = {
-            "resize_ratio": resize_ratio,
-            "flip": flip,
-            "jitter_probability": jitter_probability,
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-            "hue": hue,
-        }
-
-    def train_transform(self) -> SampledTransform:
-        """Return the augmentation of CoTEX."""
-        return SampledTransform(
-            image_size=self.image_size,
-            interpolation=self.interpolation,
-            seed=self.seed,
-            visible=self.input == "visible",
-            **self.augmentation,
-        )
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """List the class folders in order of class and file name, or read the test list.

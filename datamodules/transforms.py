@@ -11,7 +11,7 @@ import hashlib
 import os
 import random
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -22,19 +22,23 @@ import albumentations as A  # type: ignore[import-untyped]
 from albumentations.augmentations.pixel import functional as pixels  # type: ignore[import-untyped]
 
 from affect.batch import Augmentation
+from affect.preprocessing import IMAGENET, Interpolation
+from affect.ranges import Count, NotNegative, Probability, Range, Whole
 
 Image = npt.NDArray[np.uint8]
-Interpolation = Literal["bilinear", "bicubic"]
 
-_FLAGS: Final = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+_FLAGS: Final[dict[Interpolation, int]] = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 _PCG64_INCREMENT: Final = 0xDA3E39CB94B95BDB  # any odd number: it names the stream, the state comes from the row
-_IMAGENET_MEAN_COLOUR: Final = (124, 116, 104)
 STORED_SIZE: Final = 112
 """Side of Aff-Wild2's aligned crops, px: what is handed to a method that augments by itself."""
 
 
 class Transform(Protocol):
-    """What a dataset asks of a transform."""
+    """What a dataset asks of a transform, and a data module of its augmentation.
+
+    A class that a file of conf/augmentation names is called with ``image_size``, ``interpolation`` and ``seed``, beside
+    the keys of that file.
+    """
 
     image_size: int
 
@@ -48,13 +52,7 @@ class Transform(Protocol):
 
 
 class _Pipeline:
-    """albumentations steps whose randomness is a pure function of (seed, epoch, row).
-
-    Attributes:
-        square: whether an image is first cropped to the square in its middle.
-    """
-
-    square = False
+    """albumentations steps whose randomness is a pure function of (seed, epoch, row)."""
 
     def __init__(self, steps: Sequence[A.BasicTransform], *, image_size: int, seed: int) -> None:
         self.image_size = image_size
@@ -83,70 +81,114 @@ class _Pipeline:
             "has_uint32": 0,
             "uinteger": 0,
         }
-        result: Image = self._steps(image=middle_square(image) if self.square else image)["image"]
+        result: Image = self._steps(image=image)["image"]
         return result
 
     def left_to_do(self, *, epoch: int, row: int) -> None:
         """Return None: all is done."""
 
 
-class TrainTransform(_Pipeline):
-    """Augmentation of EMMA: colour jitter, horizontal flip, resize a little larger, random crop.
+class JitterAndCrop:
+    """Augmentation of EMMA and of CoTEX: colour jitter, horizontal flip, resize a little larger, random crop.
 
-    Jitter and flip work on the face as it is stored (112 px), where they are cheaper than after enlarging.
+    Jitter and flip work on the face as it is stored (112 px), where they are cheaper than after enlarging. All their
+    parameters are drawn before anything is done, so that a method that looks at few patches can be handed them instead.
+    The steps of the jitter have a fixed order; torchvision's, which the papers' code calls, draws one.
 
     Args:
-        image_size: side of the result, px.
+        image_size: side of the network's input, px.
         resize_ratio: the image is resized to int(image_size · resize_ratio) before the crop; at least 1.
         flip: probability of the horizontal flip.
         jitter_probability: probability of the colour jitter.
-        brightness: factor drawn from [1 − brightness, 1 + brightness]; so are ``contrast`` and ``saturation``.
-        contrast: see ``brightness``.
-        saturation: see ``brightness``.
+        brightness: factor drawn from [1 − brightness, 1 + brightness].
+        contrast: factor drawn from [1 − contrast, 1 + contrast].
+        saturation: factor drawn from [1 − saturation, 1 + saturation].
         hue: hue shift drawn from [−hue, hue], as a fraction of the colour circle.
-        grey: probability of taking the colours away. Not in the paper, like the next two: for few photographs.
+        grey: probability of taking the colours away. Not in the papers, like the next two: for few photographs.
         affine: probability of turning (to 15°), scaling (0.85–1.15) and shifting (to 0.06 of the side); the border is
             repeated outside.
         erase: probability of erasing one rectangle (2–33 % of the area) to ImageNet's mean colour.
+        input: ``full``: do all of this; ``visible``: hand out pictures of ``STORED_SIZE`` and what is left to do, for a
+            method that computes the patches that it looks at, and no others.
         interpolation: how images are enlarged; shrinking averages areas, so that it does not alias.
         seed: with epoch and row, decides every draw.
 
     Raises:
-        ValueError: a resize ratio below 1, or an unknown interpolation.
+        ValueError: a resize ratio below 1, an unknown interpolation, or ``visible`` with ``affine`` or ``erase``.
     """
 
     def __init__(
         self,
         *,
-        image_size: int,
-        resize_ratio: float = 1.04,
-        flip: float = 0.5,
-        jitter_probability: float = 0.2,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        grey: float = 0.0,
-        affine: float = 0.0,
-        erase: float = 0.0,
+        image_size: Count,
+        resize_ratio: Annotated[float, Range(least=1)] = 1.04,
+        flip: Probability = 0.5,
+        jitter_probability: Probability = 0.2,
+        brightness: NotNegative = 0.4,
+        contrast: NotNegative = 0.4,
+        saturation: NotNegative = 0.4,
+        hue: Annotated[float, Range(least=0, most=0.5)] = 0.1,
+        grey: Probability = 0.0,
+        affine: Probability = 0.0,
+        erase: Probability = 0.0,
+        input: Literal["full", "visible"] = "full",
         interpolation: Interpolation = "bilinear",
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
+        if resize_ratio < 1:
+            raise ValueError(
+                f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1"
+            )
+        _flag(interpolation)
+        self.visible = input == "visible"
+        if self.visible and (affine or erase):
+            raise ValueError("input=visible leaves no whole picture to move or erase: set affine=0 erase=0")
+        self.image_size = STORED_SIZE if self.visible else image_size
+        self.crop_size, self.resized = image_size, int(image_size * resize_ratio)
+        self.flip, self.jitter_probability, self.grey = flip, jitter_probability, grey
+        self.strengths = (brightness, contrast, saturation, hue)
+        self.interpolation: Interpolation = interpolation
+        self.seed = seed
+        self._random = random.Random()
+        moved = {"rotate": (-15, 15), "scale": (0.85, 1.15), "translate_percent": (-0.06, 0.06)}
         steps = [
-            A.ColorJitter(brightness, contrast, saturation, hue, p=jitter_probability),
-            A.HorizontalFlip(p=flip),
-            _resize(_resized(image_size, resize_ratio), interpolation),
-            A.RandomCrop(image_size, image_size),
+            A.Affine(**moved, keep_ratio=True, border_mode=cv2.BORDER_REPLICATE, p=affine),
+            _erasing(erase),
         ]
-        # what is off is left out: even a step of probability 0 would draw, and all later draws would be others
-        if grey:
-            steps.insert(0, A.ToGray(p=grey))
-        if affine:
-            moved = {"rotate": (-15, 15), "scale": (0.85, 1.15), "translate_percent": (-0.06, 0.06)}
-            steps.append(A.Affine(**moved, keep_ratio=True, border_mode=cv2.BORDER_REPLICATE, p=affine))
-        if erase:
-            steps.append(A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=_IMAGENET_MEAN_COLOUR, p=erase))
-        super().__init__(steps, image_size=image_size, seed=seed)
+        self._then = _Pipeline(steps, image_size=image_size, seed=seed) if affine or erase else None
+
+    def draw(self, *, epoch: int, row: int) -> Augmentation:
+        """Return the parameters of a row in an epoch; they depend on the seed and on nothing else."""
+        key = hashlib.blake2b(f"{self.seed},{epoch},{row}".encode(), digest_size=16).digest()
+        self._random.seed(int.from_bytes(key, "little"))
+        draws = [self._random.random() for _ in range(9)]
+        offsets = self.resized - self.crop_size + 1
+        jittered = draws[3] < self.jitter_probability
+        brightness, contrast, saturation, hue = (
+            strength * (2 * value - 1) if jittered else 0.0
+            for strength, value in zip(self.strengths, draws[4:8], strict=True)
+        )
+        return Augmentation(
+            resized=self.resized,
+            top=int(draws[0] * offsets),
+            left=int(draws[1] * offsets),
+            flip=float(draws[2] < self.flip),
+            brightness=1 + brightness,
+            contrast=1 + contrast,
+            saturation=0.0 if draws[8] < self.grey else 1 + saturation,
+            hue=hue,
+        )
+
+    def left_to_do(self, *, epoch: int, row: int) -> Augmentation | None:
+        """Return the parameters where the method applies them, else None."""
+        return self.draw(epoch=epoch, row=row) if self.visible else None
+
+    def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
+        """Augment one (H, W, 3) image, or bring it to the stored size."""
+        if self.visible:
+            return resize(image, STORED_SIZE, self.interpolation)
+        image = augment(image, self.draw(epoch=epoch, row=row), self.crop_size, self.interpolation)
+        return image if self._then is None else self._then(image, epoch=epoch, row=row)
 
 
 class MAETransform(_Pipeline):
@@ -154,7 +196,6 @@ class MAETransform(_Pipeline):
 
     Args:
         image_size: side of the result, px.
-        square: crop to the middle square first.
         least_area: smallest share of the picture that a crop has.
         flip: probability of the horizontal flip.
         interpolation: how crops are enlarged.
@@ -167,12 +208,11 @@ class MAETransform(_Pipeline):
     def __init__(
         self,
         *,
-        image_size: int,
-        square: bool = False,
-        least_area: float = 0.2,
-        flip: float = 0.5,
+        image_size: Count,
+        least_area: Annotated[float, Range(above=0, most=1)] = 0.2,
+        flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
         crop = A.RandomResizedCrop(
             (image_size, image_size),
@@ -182,7 +222,6 @@ class MAETransform(_Pipeline):
             area_for_downscale="image",
         )
         super().__init__([crop, A.HorizontalFlip(p=flip)], image_size=image_size, seed=seed)
-        self.square = square
 
 
 class DANTransform(_Pipeline):
@@ -204,12 +243,12 @@ class DANTransform(_Pipeline):
     def __init__(
         self,
         *,
-        image_size: int,
-        flip: float = 0.5,
-        affine: float = 0.7,
-        erase: float = 0.5,
+        image_size: Count,
+        flip: Probability = 0.5,
+        affine: Probability = 0.7,
+        erase: Probability = 0.5,
         interpolation: Interpolation = "bilinear",
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(
             [
@@ -218,91 +257,11 @@ class DANTransform(_Pipeline):
                 A.Affine(
                     rotate=(-20, 20), scale=(0.8, 1.0), translate_percent=(-0.2, 0.2), keep_ratio=True, fill=0, p=affine
                 ),
-                A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=_IMAGENET_MEAN_COLOUR, p=erase),
+                _erasing(erase),
             ],
             image_size=image_size,
             seed=seed,
         )
-
-
-class SampledTransform:
-    """Augmentation of CoTEX, with parameters that are drawn before anything is done, so that it can be done elsewhere.
-
-    The same steps and strengths as ``TrainTransform``, the jitter's in a fixed order. albumentations draws while it
-    works; here a method that looks at few patches can be handed the parameters instead (``visible``).
-
-    Args:
-        image_size: side of the network's input, px.
-        resize_ratio: see ``TrainTransform``, also for the eight below.
-        flip: see there.
-        jitter_probability: see there.
-        brightness: see there.
-        contrast: see there.
-        saturation: see there.
-        hue: see there.
-        interpolation: see there.
-        seed: see there.
-        visible: hand out pictures of ``STORED_SIZE`` and what is left to do, instead of doing it.
-
-    Raises:
-        ValueError: a resize ratio below 1, or an unknown interpolation.
-    """
-
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        resize_ratio: float = 1.02,
-        flip: float = 0.5,
-        jitter_probability: float = 0.2,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        interpolation: Interpolation = "bilinear",
-        seed: int = 0,
-        visible: bool = False,
-    ) -> None:
-        _flag(interpolation)
-        self.image_size = STORED_SIZE if visible else image_size
-        self.crop_size, self.resized = image_size, _resized(image_size, resize_ratio)
-        self.flip, self.jitter_probability = flip, jitter_probability
-        self.strengths = (brightness, contrast, saturation, hue)
-        self.interpolation: Interpolation = interpolation
-        self.seed, self.visible = seed, visible
-        self._random = random.Random()
-
-    def draw(self, *, epoch: int, row: int) -> Augmentation:
-        """Return the parameters of a row in an epoch; they depend on the seed and on nothing else."""
-        key = hashlib.blake2b(f"{self.seed},{epoch},{row}".encode(), digest_size=16).digest()
-        self._random.seed(int.from_bytes(key, "little"))
-        draws = [self._random.random() for _ in range(8)]
-        offsets = self.resized - self.crop_size + 1
-        jittered = draws[3] < self.jitter_probability
-        brightness, contrast, saturation, hue = (
-            strength * (2 * value - 1) if jittered else 0.0
-            for strength, value in zip(self.strengths, draws[4:], strict=True)
-        )
-        return Augmentation(
-            resized=self.resized,
-            top=int(draws[0] * offsets),
-            left=int(draws[1] * offsets),
-            flip=float(draws[2] < self.flip),
-            brightness=1 + brightness,
-            contrast=1 + contrast,
-            saturation=1 + saturation,
-            hue=hue,
-        )
-
-    def left_to_do(self, *, epoch: int, row: int) -> Augmentation | None:
-        """Return the parameters where the method applies them, else None."""
-        return self.draw(epoch=epoch, row=row) if self.visible else None
-
-    def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
-        """Augment one image, or bring it to the stored size; see ``_Pipeline.__call__``."""
-        if self.visible:
-            return resize(image, STORED_SIZE, self.interpolation)
-        return augment(image, self.draw(epoch=epoch, row=row), self.crop_size, self.interpolation)
 
 
 def augment(image: Image, augmentation: Augmentation, size: int, interpolation: Interpolation) -> Image:
@@ -331,16 +290,14 @@ class EvalTransform(_Pipeline):
 
     Args:
         image_size: side of the result, px.
-        square: crop to the middle square first, instead of changing the aspect.
         interpolation: how images are enlarged.
 
     Raises:
         ValueError: an unknown interpolation.
     """
 
-    def __init__(self, *, image_size: int, square: bool = False, interpolation: Interpolation = "bilinear") -> None:
+    def __init__(self, *, image_size: int, interpolation: Interpolation = "bilinear") -> None:
         super().__init__([_resize(image_size, interpolation)], image_size=image_size, seed=0)
-        self.square = square
 
 
 def middle_square(image: Image) -> Image:
@@ -356,11 +313,10 @@ def _resize(size: int, interpolation: str) -> Any:
     return A.Resize(size, size, interpolation=_flag(interpolation), area_for_downscale="image")
 
 
-def _resized(image_size: int, resize_ratio: float) -> int:
-    """Return the size before the crop, or raise ValueError where no crop fits."""
-    if resize_ratio < 1:
-        raise ValueError(f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1")
-    return int(image_size * resize_ratio)
+def _erasing(probability: float) -> Any:
+    """Return the step that erases one rectangle to ImageNet's mean colour."""
+    colour = tuple(round(255 * mean) for mean in IMAGENET.mean)
+    return A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=colour, p=probability)
 
 
 def _flag(interpolation: str) -> int:

@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 from affect.errors import ConfigError, UserError
 from affect.preprocessing import Preprocessing
 from runs.building import (
+    AUGMENTATION_TARGETS,
     CALLBACK_TARGETS,
     DATA_TARGETS,
     LOGGER_TARGETS,
@@ -75,6 +76,7 @@ def build_data(
     preprocessing: Preprocessing,
     expressions: Sequence[str] | None,
     *,
+    augmentation: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> FaceDataModule:
     """Builds the datamodule in the preprocessing that the weights want; draws the faces where asked to.
@@ -84,21 +86,19 @@ def build_data(
         render: the node ``render``, which makes the files that the datamodule reads, or nothing.
         preprocessing: image size and interpolation.
         expressions: the expression classes of the model; None where it takes any data.
+        augmentation: the node ``augmentation``; empty or None where nothing is drawn, or nothing trained.
         seed: of augmentation and order.
 
     Raises:
-        ConfigError: the data's expression classes are not the model's.
+        ConfigError: values of the augmentation that do not go together, or other expression classes than the model's.
     """
     data = dict(data)
     if render is not None:
         data["root"] = str(build(render, RENDER_TARGETS, cache=Path(data["root"])))
-    datamodule: FaceDataModule = build(
-        data,
-        DATA_TARGETS,
-        image_size=preprocessing.image_size,
-        interpolation=preprocessing.interpolation,
-        seed=seed,
-    )
+    common = {"image_size": preprocessing.image_size, "interpolation": preprocessing.interpolation, "seed": seed}
+    with _told("augmentation"):
+        made = build(augmentation, AUGMENTATION_TARGETS, **common) if augmentation else None
+    datamodule: FaceDataModule = build(data, DATA_TARGETS, augmentation=made, **common)
     if expressions is not None and tuple(datamodule.expressions) != tuple(expressions):
         raise ConfigError(
             [

@@ -55,6 +55,15 @@ DATA_TARGETS: Final = frozenset(
 )
 """What the node ``data`` may name."""
 
+AUGMENTATION_TARGETS: Final = frozenset(
+    {
+        "datamodules.transforms.DANTransform",
+        "datamodules.transforms.JitterAndCrop",
+        "datamodules.transforms.MAETransform",
+    }
+)
+"""What the node ``augmentation`` may name."""
+
 RENDER_TARGETS: Final = frozenset({"rendering.cache.rendered"})
 """What the node ``render`` may name."""
 
@@ -89,7 +98,15 @@ TRAINER_TARGETS: Final = frozenset(
 )
 """What the node ``trainer``, and its strategy, may name."""
 
-TARGETS: Final = MODEL_TARGETS | DATA_TARGETS | RENDER_TARGETS | CALLBACK_TARGETS | LOGGER_TARGETS | TRAINER_TARGETS
+TARGETS: Final = (
+    MODEL_TARGETS
+    | DATA_TARGETS
+    | AUGMENTATION_TARGETS
+    | RENDER_TARGETS
+    | CALLBACK_TARGETS
+    | LOGGER_TARGETS
+    | TRAINER_TARGETS
+)
 """What a configuration may name at all."""
 
 

@@ -17,6 +17,24 @@ MOVED: Final = {
 }
 """Where a class was, and where it is."""
 
+AUGMENTED: Final = {
+    "datamodules.affectnet.AffectNetDataModule": "datamodules.transforms.DANTransform",
+    "datamodules.affwild2_mtl.AffWild2ExpressionDataModule": "datamodules.transforms.DANTransform",
+    "datamodules.affwild2_mtl.MTLDataModule": "datamodules.transforms.JitterAndCrop",
+    "datamodules.affwild2_uni.AffWild2UniDataModule": "datamodules.transforms.JitterAndCrop",
+    "datamodules.faces.FacesDataModule": "datamodules.transforms.MAETransform",
+    "datamodules.lsd.LSDDataModule": "datamodules.transforms.JitterAndCrop",
+}
+"""The augmentation that belonged to a data module, whose node held its keys."""
+
+_AUGMENTATION_KEYS: Final = (
+    "input", "resize_ratio", "flip", "jitter_probability", "brightness", "contrast", "saturation", "hue", "grey",
+    "affine", "erase", "least_area",
+)  # fmt: skip
+
+RENAMED: Final = {f"data.{key}": f"augmentation.{key}" for key in _AUGMENTATION_KEYS}
+"""What a key was called, and what it is called."""
+
 
 class Gathered(NamedTuple):
     """How the single options of a model became objects.
@@ -84,6 +102,8 @@ def renamed(key: str, known: Container[str]) -> str | None:
     Returns:
         The end of a message, or None where the key is of no earlier version.
     """
+    if RENAMED.get(key) in known:
+        return f"it is {RENAMED[key]} now"
     option = key.removeprefix("model.")
     for gathered in GATHERED.values():
         new = gathered.keys.get(option)
@@ -116,5 +136,11 @@ def upgraded(node: Any) -> Any:
     if isinstance(target, str):
         made["_target_"] = target = MOVED.get(target, target)
         if target in GATHERED and "optimiser" not in made:
-            return _with_objects(made, GATHERED[target])
+            made = _with_objects(made, GATHERED[target])
+        if target in AUGMENTED:
+            made = {key: value for key, value in made.items() if key not in _AUGMENTATION_KEYS}
+    if isinstance(made.get("data"), dict) and "augmentation" not in made:
+        given = {key: value for key, value in node["data"].items() if key in _AUGMENTATION_KEYS}
+        target = AUGMENTED.get(str(made["data"].get("_target_")))
+        made |= {"augmentation": {"_target_": target, **given}} if given and target else {}
     return made

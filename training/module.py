@@ -13,6 +13,7 @@ from timm.layers.config import use_fused_attn
 from torch import Tensor, nn
 
 from affect.batch import Batch, Predictions
+from affect.errors import ConfigError
 from evaluators.metrics import AffectScores
 from evaluators.postprocess.unseen import KNOWN, LabelMeans
 from training.optimisation import Adam, AdamW, Groups
@@ -45,11 +46,13 @@ class TrainedModule(pl.LightningModule):
         preprocessing: how the images must be prepared.
         optimiser: what its parameters are trained with.
         expressions: the classes that it needs the data to have; None where it looks at images only.
+        augments: whether it does to the images what ``Batch["augmentation"]`` says.
         model_config: the plain configuration that rebuilds this module, set by the entry point and stored inside
             each checkpoint.
     """
 
     expressions: tuple[str, ...] | None = None
+    augments = False
 
     def __init__(self, preprocessing: Preprocessing, optimiser: Adam | AdamW) -> None:
         super().__init__()
@@ -71,6 +74,12 @@ class TrainedModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         if self.device.type == "cpu" and "bf16" in str(self.trainer.precision):
             set_explicit_attention(self, True)
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        if "augmentation" in batch and not self.augments:
+            raise ConfigError(
+                ["augmentation.input=visible: the method sees whole pictures, and would train without augmentation"]
+            )
 
     def on_fit_end(self) -> None:
         set_explicit_attention(self, False)  # the table must be the one that evaluate.py makes

@@ -11,7 +11,7 @@ from affect.batch import Augmentation
 from backbones.masks import keep_lowest
 from backbones.visible import visible_patches
 from backbones.vit import build_vit
-from datamodules.transforms import SampledTransform, augment
+from datamodules.transforms import JitterAndCrop, augment
 
 STORED, ROWS = 112, 24
 GEOMETRY = {"jitter_probability": 0.0}
@@ -28,7 +28,7 @@ def pictures(count: int = ROWS) -> np.ndarray:
 def both_ways(size: int, patch: int, *, interpolation: str = "bilinear", **options: float) -> tuple[np.ndarray, ...]:
     """Kept patches by the whole picture and by ``visible_patches``, (ROWS, K, 3, P, P)."""
     images = pictures()
-    transform = SampledTransform(image_size=size, interpolation=interpolation, seed=5, visible=True, **options)
+    transform = JitterAndCrop(image_size=size, interpolation=interpolation, seed=5, input="visible", **options)
     drawn = [transform.left_to_do(epoch=1, row=row) for row in range(ROWS)]
     grid = size // patch
     keep = keep_lowest(torch.rand(ROWS, grid**2, generator=torch.Generator().manual_seed(2)), 0.75)

@@ -115,7 +115,7 @@ def test_evaluate_a_view_and_a_test_list(root: Path, run: Path, tmp_path: Path) 
 @pytest.mark.parametrize("option", [
     "model.network.views=1", "model.network.views=3", "model.mask_ratio=0", "model.reference_js=true",
     "model.average=logits", "model.repeats=2", "model.optimiser.scale_lr=true", "trainer.precision=bf16-mixed",
-    "data.input=visible data.jitter_probability=1 trainer.precision=bf16-mixed",
+    "augmentation.input=visible augmentation.jitter_probability=1 trainer.precision=bf16-mixed",
 ])  # fmt: skip
 def test_every_option_runs(root: Path, tmp_path: Path, option: str) -> None:
     score = train(small_run(root, tmp_path / "run", *option.split(), "trainer.limit_train_batches=1"))
@@ -126,6 +126,16 @@ def test_a_mask_that_leaves_nothing_is_refused_before_anything_is_written(root: 
     with pytest.raises(ConfigError, match=r"model\.mask_ratio=0\.99 leaves none of the 16 patches"):
         train(small_run(root, tmp_path / "run", "model.mask_ratio=0.99"))
     assert not (tmp_path / "run").exists()
+
+
+def test_pixels_that_nobody_would_augment_are_refused(root: Path, tmp_path: Path) -> None:
+    lsd = ["model.network.tasks=[expression]", "model.network.expressions=lsd"]
+    whole = small_run(root, tmp_path / "run", "augmentation.input=visible", "model=baseline", "backbone=resnet50", *lsd)
+    with pytest.raises(ConfigError, match=r"augmentation\.input=visible: the method sees whole pictures"):
+        train(whole)
+    erased = ["augmentation=emma", "+augmentation.input=visible", "augmentation.erase=1"]
+    with pytest.raises(ConfigError, match=r"augmentation: input=visible leaves no whole picture to move or erase"):
+        train(small_run(root, tmp_path / "other", *erased))
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs ../shared/real_faces_small")

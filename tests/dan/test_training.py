@@ -107,7 +107,10 @@ def test_the_published_settings_are_those_of_scale_paper() -> None:
     assert (optimiser["lr"], optimiser["lr_decay"], data["batch_size"], trainer["max_epochs"]) == (1e-4, 0.6, 256, 10)
     assert model["network"]["initial_scale"] == 1
     assert (model["affinity_weight"], model["partition_weight"]) == (1.0, 1.0)
-    assert (data["balanced"], data["flip"], data["affine"], data["erase"]) == (True, 0.5, 0.7, 0.5)
+    assert data["balanced"]
+    assert plain["augmentation"] == {
+        "_target_": "datamodules.transforms.DANTransform", "flip": 0.5, "affine": 0.7, "erase": 0.5,
+    }  # fmt: skip
     assert (model["network"]["num_classes"], data["classes"], model["network"]["image_size"]) == (8, 8, 224)
 
 

@@ -17,12 +17,13 @@ from affect.batch import Batch
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.pictures import UnreadableImageError
 from datamodules.readers.lists import AnnotationError
+from datamodules.transforms import JitterAndCrop
 from features.datamodule import FeaturesDataModule
 from features.store import PartWriter, StoreInfo, open_store
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
-OPTIONS: dict[str, Any] = {"image_size": 32, "batch_size": 4}
+OPTIONS: dict[str, Any] = {"image_size": 32, "batch_size": 4, "augmentation": JitterAndCrop(image_size=32)}
 MakeRoot = Callable[..., Path]
 
 

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from affect.errors import DataError
 from datamodules.faces import FacesDataModule, read_partition
 from datamodules.readers.lists import AnnotationError
-from datamodules.transforms import EvalTransform, MAETransform, middle_square
+from datamodules.transforms import MAETransform, Transform, middle_square
 
 
 def write(path: Path, size: tuple[int, int] = (24, 20)) -> None:
@@ -95,14 +96,21 @@ def test_unreadable_and_small_images_are_left_out(tmp_path: Path, caplog: pytest
         list(make(tmp_path, val_share=1e-9, min_size=10, on_unreadable="error").train_dataloader())
 
 
-def test_squares_keep_the_aspect() -> None:
+def test_squares_keep_the_aspect(tmp_path: Path) -> None:
     image = np.zeros((40, 20, 3), dtype=np.uint8)
     image[10:30] = 200
     assert middle_square(image).shape == (20, 20, 3)
-    assert (EvalTransform(image_size=8, square=True)(image, epoch=0, row=0) == 200).all()
-    assert (EvalTransform(image_size=8)(image, epoch=0, row=0) == 0).any()
-    for row in range(20):
-        assert (MAETransform(image_size=8, square=True)(image, epoch=0, row=row) == 200).all()
+    for number in range(20):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+
+    def values(augmentation: Transform | None, square: bool) -> torch.Tensor:
+        data = make(tmp_path, image_size=8, batch_size=20, val_share=1e-9, square=square, augmentation=augmentation)
+        (batch,) = data.train_dataloader()
+        return batch["image"]
+
+    for augmentation in (None, MAETransform(image_size=8)):
+        assert (values(augmentation, True) == 200).all()
+        assert (values(augmentation, False) == 0).any()
 
 
 def test_crops_are_a_function_of_seed_epoch_and_row() -> None:

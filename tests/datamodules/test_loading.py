@@ -15,7 +15,7 @@ from affect.frames import Frames, unlabelled
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.loading import FaceDataset, RowSampler, dealt_batches
 from datamodules.pictures import UnreadableImageError, read_image
-from datamodules.transforms import EvalTransform
+from datamodules.transforms import EvalTransform, JitterAndCrop
 from tests.datamodules.conftest import truncate, write_picture
 
 
@@ -35,7 +35,8 @@ def test_pictures_of_one_colour_are_counted_once_and_told(tmp_path: Path, make_r
     almost[50:60, 50:60] = 255
     for number, picture in ((3, black), (5, grey), (7, black), (9, almost)):
         cv2.imwrite(str(root / f"cropped_aligned/a/{number:05d}.jpg"), picture)
-    data = MTLDataModule(str(root), image_size=32, batch_size=3, drop_last=False, erase=1.0)
+    erasing = JitterAndCrop(image_size=32, erase=1.0)
+    data = MTLDataModule(str(root), image_size=32, batch_size=3, drop_last=False, augmentation=erasing)
     data.setup("fit")
     loader = data.train_dataloader()
     batches = [batch for _ in range(2) for batch in loader]

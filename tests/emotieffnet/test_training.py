@@ -210,7 +210,8 @@ def test_the_published_settings_are_those_of_scale_paper() -> None:
     assert (model["optimiser"]["lr"], model["optimiser"]["sam_rho"]) == (1e-4, 0.05)
     assert (model["loss"]["label_smoothing"], model["loss"]["expression_weight"]) == (0.1, "train")
     assert (data["batch_size"], trainer["max_epochs"], data["task"]) == (64, 5, "expr")
-    assert (data["flip"], data["resize_ratio"], data["jitter_probability"]) == (0.5, 1.0, 0.0)
+    augmentation = plain["augmentation"]
+    assert (augmentation["flip"], augmentation["resize_ratio"], augmentation["jitter_probability"]) == (0.5, 1.0, 0.0)
 
 
 def test_fine_tuning_on_expression_frames(multitask: Path, videos: Path, tmp_path: Path) -> None:

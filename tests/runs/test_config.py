@@ -11,7 +11,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError
-from runs.building import DATA_TARGETS, MODEL_TARGETS, RENDER_TARGETS, build, check_targets, signature
+from runs.building import (
+    AUGMENTATION_TARGETS,
+    DATA_TARGETS,
+    MODEL_TARGETS,
+    RENDER_TARGETS,
+    build,
+    check_targets,
+    signature,
+)
 from runs.config import CONFIG_DIR, check_command_line, literal_paths, quoted, resolve
 from train import train
 
@@ -35,6 +43,25 @@ def test_unknown_options_and_malformed_arguments_are_told_together() -> None:
         check_command_line("train", ["scale=tinny", "nonsense"])
     assert "did you mean tiny" in str(caught.value)
     assert "'nonsense' is not of the form key=value" in str(caught.value)
+
+
+def test_keys_of_earlier_versions_are_told_with_their_new_names() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_command_line("train", ["data.flip=0", "experiment=cotex", "+data.hue=0.2", "data.input=visible"])
+    message = str(caught.value)
+    assert message.startswith("3 errors")
+    for key in ("flip", "hue", "input"):
+        assert f"it is augmentation.{key} now" in message
+
+
+def test_the_augmentation_is_the_experiments_whatever_the_data() -> None:
+    chosen = composed("experiment=cotex", "data=affwild2_mtl", "scale=tiny").augmentation
+    assert (chosen["_target_"], chosen.resize_ratio) == ("datamodules.transforms.JitterAndCrop", 1.02)
+    chosen = composed("experiment=cotex", "augmentation=dan", "augmentation.erase=0.1", "scale=paper").augmentation
+    assert (chosen["_target_"], chosen.affine, chosen.erase) == ("datamodules.transforms.DANTransform", 0.7, 0.1)
+    assert composed("augmentation=none").augmentation == {}
+    with pytest.raises(ConfigError, match=r"augmentation=foo: no such option; there are: cotex, dan, emma, mae, none"):
+        check_command_line("train", ["augmentation=foo"])
 
 
 @pytest.mark.parametrize("config", ["train", "evaluate"])
@@ -82,7 +109,7 @@ def test_a_value_inside_a_mapping_is_named() -> None:
 def test_every_number_of_ours_has_a_range() -> None:
     bare = [
         f"{target}: {name}"
-        for target in sorted(MODEL_TARGETS | DATA_TARGETS | RENDER_TARGETS)
+        for target in sorted(MODEL_TARGETS | DATA_TARGETS | AUGMENTATION_TARGETS | RENDER_TARGETS)
         for name, hint in signature(target)[1].items()
         if name not in ("seed", "return") and {int, float} & {hint, *get_args(hint)}
         if get_origin(hint) is not Annotated
@@ -96,16 +123,18 @@ def test_every_number_of_ours_has_a_range() -> None:
         ("emma", ["model.optimiser.base_lr=-1", "model.loss.label_smoothing=2", "model.optimiser.layer_decay=0",
                   "model.optimiser.weight_decay=-.1", "model.optimiser.min_lr=-1", "model.optimiser.warmup_epochs=-1",
                   "model.va_lr=-1", "data.batch_size=0",
-                  "data.num_workers=-1", "data.flip=1.5", "data.resize_ratio=0.5", "data.eval_batch_size=0",
+                  "data.num_workers=-1", "augmentation.flip=1.5", "augmentation.resize_ratio=0.5",
+                  "data.eval_batch_size=0",
                   "data.max_pixels=0", "model.network.vit.drop_path=1", "model.network.vit.depth=0",
                   "model.network.head_hidden=0", "model.network.dan.width=0", "seed=-1", "timeout_s=0",
                   "trainer.accumulate_grad_batches=0", "trainer.gradient_clip_val=-1", "postprocess.k=-1",
                   "model.optimiser.base_lr=.nan", "model.optimiser.base_lr=.inf"]),
         ("cotex", ["model.mask_ratio=1", "model.mask_ratio=-0.1", "model.repeats=0", "model.js_weight=-1",
-                   "model.optimiser.base_lr=0", "model.network.views=0", "+data.hue=0.6"]),
-        ("mae", ["model.mask_ratio=1", "model.network.decoder_depth=0", "data.val_share=1", "data.least_area=0",
+                   "model.optimiser.base_lr=0", "model.network.views=0", "+augmentation.hue=0.6"]),
+        ("mae", ["model.mask_ratio=1", "model.network.decoder_depth=0", "data.val_share=1", "augmentation.least_area=0",
                  "data.min_size=-1", "callbacks.reconstructions.every_n_epochs=0"]),
-        ("dan", ["model.optimiser.lr=0", "model.optimiser.lr_decay=0", "model.affinity_weight=-1", "data.erase=2"]),
+        ("dan", ["model.optimiser.lr=0", "model.optimiser.lr_decay=0", "model.affinity_weight=-1",
+                 "augmentation.erase=2"]),
         ("baseline", ["model.network.dropout=1", "model.network.dropout=-.1", "render.train_videos=-1",
                       "render.workers=0"]),
         ("emotieffnet_backbone", ["model.head_lr=-1", "model.head_epochs=-1", "model.optimiser.sam_rho=0"]),

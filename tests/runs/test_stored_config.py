@@ -19,6 +19,7 @@ from affect.errors import CheckpointError, ConfigError
 from runs.assembly import build_trainer
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, literal_paths, quoted, resolve
+from runs.earlier import upgraded
 from runs.stored_config import StoredConfigError, data_of_run, read_config, stored_config
 from tests.conftest import SMALL
 
@@ -132,6 +133,29 @@ def test_keys_newer_than_the_file_have_their_defaults_and_can_be_given(
     assert (config.seed, config.trainer.num_sanity_val_steps) == (0, 0)
     assert (config.data.pin_memory, config.postprocess.missing) == (True, "linear")
     resolve(config)
+
+
+def test_the_augmentation_of_an_earlier_version_is_taken_from_its_data(
+    stored: Content, run: Callable[[], Path]
+) -> None:
+    """There, the data module chose it, and its keys stood among those of the data."""
+    del stored["augmentation"]
+    stored["data"] |= {"_target_": "datamodules.affwild2.MTLDataModule", "resize_ratio": 1.1, "flip": 0.25, "grey": 0.0}
+    folder = run()
+    config, _ = taken(f"fork_from={folder}", "augmentation.erase=0.5")
+    assert config.augmentation == {
+        "_target_": "datamodules.transforms.JitterAndCrop",
+        "resize_ratio": 1.1, "flip": 0.25, "grey": 0.0, "erase": 0.5,
+    }  # fmt: skip
+    resolve(config)
+    with pytest.raises(ConfigError, match=r"data\.flip is called augmentation\.flip now"):
+        taken(f"fork_from={folder}", "data.flip=0.5")
+    again = read_config(folder / "config.yaml")
+    assert upgraded(again) == again
+    stored["data"] = {"_target_": "features.datamodule.FeaturesDataModule", "store": "/x", "labels": stored["data"]}
+    read = read_config(run() / "config.yaml")
+    assert "augmentation" not in read
+    assert not {"flip", "resize_ratio", "grey"} & set(read["data"]["labels"])
 
 
 def resolved_data(folder: Path) -> Content:
