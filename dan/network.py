@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET, Interpolation
-from affect.ranges import Count, Positive
+from affect.ranges import Count
 from backbones.normalize import Normalize
 from backbones.weights import load_weights
 
@@ -27,12 +27,10 @@ class DAN(nn.Module):
         num_heads: attention heads.
         width: channels of the trunk's first stage, a multiple of 2; 64 is ResNet-18. Features have 8 x ``width``.
         image_size: side in pixels of the images that it will be given, at least 32.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
+        weights: see ``backbones.weights.load_weights``; None leaves the network as published code initialises it, and
+            ``random`` starts it so that it learns without a pretrained trunk.
         weights_for: ``all``: the weights are a whole DAN's; ``trunk``: a ResNet-18's, from which to train a DAN.
         interpolation: of the resize to ``image_size``; None: that of the weights.
-        initial_scale: what the last BatchNorm multiplies the scores by before training. 1: published. A trunk that
-            knows nothing needs less: its scores are noise, and at full size the cross entropy first makes them equal,
-            through one direction of the heads that outgrows all others, which can take all epochs there are.
 
     Attributes:
         num_features: channels C of the feature map and of each head.
@@ -52,7 +50,6 @@ class DAN(nn.Module):
         weights: str | None = None,
         weights_for: Literal["all", "trunk"] = "all",
         interpolation: Interpolation | None = None,
-        initial_scale: Positive = 1.0,
     ) -> None:
         super().__init__()
         if num_heads < 1 or num_classes < 1 or width < 2 or width % 2 or image_size < 32:
@@ -70,7 +67,8 @@ class DAN(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
         self.bn = nn.BatchNorm1d(num_classes)
         self.apply(_initialise)
-        nn.init.constant_(self.bn.weight, initial_scale)
+        if weights == "random":
+            _initialise_untrained(self)
         preprocessing = IMAGENET
         if weights is not None and weights_for == "trunk":
             preprocessing = load_weights(self.features, weights, kind="resnet18")
@@ -196,3 +194,17 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.001)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def _initialise_untrained(network: DAN) -> None:
+    """Start a network whose trunk knows nothing: unlike heads, and scores so small that their noise costs nothing.
+
+    The last BatchNorm gives scores of variance 1 whatever they are made of. From features that hold no class yet they
+    are noise, and the quickest way to a lower cross entropy is to make all scores of a face equal: one direction of the
+    heads outgrows the others, and training stays at chance for up to six epochs of ten thousand faces. At a tenth of
+    that size the noise costs a hundredth, and the classes are what is learnt first.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+    nn.init.constant_(network.bn.weight, 0.1)

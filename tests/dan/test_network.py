@@ -106,13 +106,13 @@ def test_bad_weights_for():
         DAN(width=2, weights_for="heads")
 
 
-def test_the_scores_of_an_untrained_network_start_at_the_given_scale() -> None:
-    """At 0.1 its noise costs the cross entropy next to nothing, so that no class has to be unlearnt first."""
+def test_the_scores_of_an_untrained_network_start_small(recwarn) -> None:
+    """Their noise costs the cross entropy next to nothing, so that no class has to be unlearnt first."""
     torch.manual_seed(0)
     image, target = torch.randn(64, 3, 64, 64), torch.arange(64) % 8
     costs = []
-    for scale in (1.0, 0.1):
-        logits, _, _ = DAN(width=16, image_size=64, initial_scale=scale)(image)
+    for weights, scale in ((None, 1.0), ("random", 0.1)):
+        logits, _, _ = DAN(width=16, image_size=64, weights=weights)(image)
         torch.testing.assert_close(logits.std(dim=0), torch.full((8,), scale), rtol=0.1, atol=0)
         costs.append(torch.nn.functional.cross_entropy(logits, target).item() - math.log(8))
     assert costs[0] > 0.3 > 0.03 > costs[1]

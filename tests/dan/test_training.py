@@ -93,7 +93,7 @@ def test_all_three_losses_are_learnt_from_and_the_rate_decays(release: Path, tmp
         assert line["train/loss"] == pytest.approx(total, rel=1e-5)
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     (optimizer,) = checkpoint["optimizer_states"]
-    assert optimizer["param_groups"][0]["lr"] == pytest.approx(2e-3 * 0.6**3)
+    assert optimizer["param_groups"][0]["lr"] == pytest.approx(1e-3 * 0.6**3)
     assert optimizer["param_groups"][0]["weight_decay"] == 0
     centres = [name for name in checkpoint["state_dict"] if name.startswith("affinity")]
     assert centres == ["affinity.centers"]
@@ -105,7 +105,6 @@ def test_the_published_settings_are_those_of_scale_paper() -> None:
     data, model, trainer = plain["data"], plain["model"], plain["trainer"]
     optimiser = model["optimiser"]
     assert (optimiser["lr"], optimiser["lr_decay"], data["batch_size"], trainer["max_epochs"]) == (1e-4, 0.6, 256, 10)
-    assert model["network"]["initial_scale"] == 1
     assert (model["affinity_weight"], model["partition_weight"]) == (1.0, 1.0)
     assert data["balanced"]
     assert plain["augmentation"] == {
