@@ -266,7 +266,7 @@ def _unmarked() -> list[Case]:
         "a function that writes": "affect.files.write_whole",
         "a module inside ours": "affect.files.os.system",
         "a marked function by way of another module": "cotex.network.build_vit",
-        "a base of marked classes": "training.multitask.MultiTaskModule",
+        "a base of marked classes": "training.module.AffectModule",
         "a data module in a model": "datamodules.faces.FacesDataModule",
         "a trainer in a model": "pytorch_lightning.Trainer",
         "a class of a test": "tests.runs.test_building.Tested",
