@@ -21,10 +21,10 @@ from affect.buildable import Role, role_at
 from affect.errors import ConfigError
 from affect.hints import value_errors
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
 PACKAGES: Final = frozenset(
-    tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["root_packages"]
+    tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["root_packages"]
 )
 """The packages of this framework: not its tests, benchmarks and entry points."""
 
@@ -50,8 +50,8 @@ DEPTH: Final = 32
 @cache
 def _marking() -> frozenset[str]:
     """Return the modules of ours that mark something: a configuration can have no other one imported."""
-    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
-    marking = [file.relative_to(ROOT) for file in files if "@buildable(" in file.read_text(encoding="utf-8")]
+    files = [file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py")]
+    marking = [file.relative_to(REPOSITORY) for file in files if "@buildable(" in file.read_text(encoding="utf-8")]
     return frozenset(".".join(file.with_suffix("").parts) for file in marking)
 
 

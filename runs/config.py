@@ -19,13 +19,13 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from features.store import StoreInfo
-from runs.building import suggest, target_errors
+from runs.building import REPOSITORY, suggest, target_errors
 from runs.earlier import renamed
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
 
-CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
+CONFIG_DIR: Final = REPOSITORY / "conf"
 
 
 def automatic_precision(accelerator: str) -> str:

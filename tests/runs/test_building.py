@@ -12,12 +12,11 @@ from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
-import setuptools
 
 from affect.buildable import Role, buildable
 from affect.errors import CheckpointError, ConfigError
 from runs import building
-from runs.building import PACKAGES, ROOT, build, check_targets, role_of, signature, target_errors
+from runs.building import PACKAGES, REPOSITORY, build, check_targets, role_of, signature, target_errors
 
 
 def marked() -> Iterator[str]:
@@ -47,10 +46,10 @@ def test_no_class_of_ours_takes_any_key() -> None:
     assert not any("follow_outside" in error for error in target_errors(given))
 
 
-def test_the_packages_are_those_that_are_installed() -> None:
-    folders = setuptools.find_packages(str(ROOT), exclude=["benchmarks*", "tests*"])
-    assert {folder.partition(".")[0] for folder in folders} == PACKAGES
-    assert PACKAGES.isdisjoint({"tests", "benchmarks", "logs", "examples", *(path.stem for path in ROOT.glob("*.py"))})
+def test_the_packages_are_all_that_are_installed() -> None:
+    folders = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
+    assert folders - {"tests", "benchmarks"} == PACKAGES
+    assert PACKAGES.isdisjoint({"logs", "examples", *(path.stem for path in REPOSITORY.glob("*.py"))})
 
 
 TOYS = """
@@ -185,7 +184,7 @@ def test_what_may_not_be_built_is_not_imported() -> None:
         "assert not any(found.values()), found\nassert set(sys.modules) == before, set(sys.modules) - before\n"
         "assert not _marking() & {'runs.ranks', 'runs.config', 'rendering.contact_sheet', 'heads.automl'}\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not any(map(role_of, UNASKED))
 
