@@ -24,7 +24,7 @@ from evaluators.table import table_of_rows, write_table
 from features.extraction import extract_split, weights_sha256
 from features.store import Dtype, FeatureStore, Places, StoreInfo, open_store, writing
 from runs.assembly import absolute_data, build_data
-from runs.building import MODEL_TARGETS, TRAINER_TARGETS, build
+from runs.building import build
 from runs.checkpoints import load_module
 from runs.config import check_command_line, literal_paths
 from runs.ending import clear_errors
@@ -61,7 +61,7 @@ def _extract(run: Run, root: Path) -> None:
         data.frames(split)  # errors of the lists, before hours are spent
     trainer: pl.Trainer = build(
         plain["trainer"],
-        TRAINER_TARGETS,
+        "trainer",
         default_root_dir=folder,
         logger=False,
         callbacks=[Ranks(folder, plain["timeout_s"]), RichProgressBar()],
@@ -98,7 +98,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
 def _network(plain: dict[str, Any]) -> Any:
     """The frozen network."""
     if plain["checkpoint"] is None:
-        return build(plain["network"], MODEL_TARGETS)
+        return build(plain["network"], "model")
     module = load_module(Path(plain["checkpoint"]))
     found: Any = getattr(module, "network", None)
     if not hasattr(found, "embed"):

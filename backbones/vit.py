@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from affect.buildable import buildable
 from affect.preprocessing import IMAGENET, Interpolation
 from affect.ranges import Count, Dropped
 from backbones.weights import load_weights
@@ -188,6 +189,7 @@ class ViT(VisionTransformer):
         return self.forward_features(x, keep)[:, 0]
 
 
+@buildable("model")
 def build_vit(
     *,
     image_size: Count,

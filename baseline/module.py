@@ -6,11 +6,13 @@ from typing import Any
 
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 
+from affect.buildable import buildable
 from baseline.network import Baseline
 from training.multitask import MultiTaskModule
 from training.optimisation import AdamW, Groups, plain_groups
 
 
+@buildable("model")
 class BaselineModule(MultiTaskModule):
     """Trains a row of Table 1 or 2 of the EMMA paper."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
+from affect.buildable import buildable
 from affect.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
 from affect.preprocessing import Interpolation
 from affect.ranges import Count, Dropped
@@ -21,6 +22,7 @@ Task = Literal["expression", "action_units", "valence_arousal"]
 EXPRESSION_SETS = {"abaw": EXPRESSIONS, "lsd": LSD_EXPRESSIONS}
 
 
+@buildable("model")
 class Baseline(PooledNetwork):
     """A backbone, its pooled features, and one Linear with an output for every class, unit and dimension.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
+from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.labels import LSD_EXPRESSIONS
 from affect.ranges import Count, Dropped, NotNegative
@@ -19,6 +20,7 @@ from training.module import AffectModule
 from training.optimisation import AdamW, Groups, plain_groups, vit_groups
 
 
+@buildable("model")
 class CoTEXModule(AffectModule):
     """Trains masked CoTEX (Li et al. 2022, section 3.3 and Table 3).
 

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from affect.buildable import buildable
 from affect.labels import LSD_EXPRESSIONS
 from affect.preprocessing import Interpolation
 from affect.ranges import Count, Dropped
@@ -94,6 +95,7 @@ class CoTEX(nn.Module):
         ]
 
 
+@buildable("model")
 def build_cotex(
     *,
     views: Count = 2,

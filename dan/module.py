@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
+from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
 from affect.ranges import NotNegative
@@ -19,6 +20,7 @@ from training.module import AffectModule
 from training.optimisation import Adam
 
 
+@buildable("model")
 class DANModule(AffectModule):
     """Trains DAN (Wen et al. 2021, https://github.com/yaoing/DAN): cross entropy + affinity + partition loss.
 

@@ -12,6 +12,7 @@ import torch
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
+from affect.buildable import buildable
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET, Interpolation
 from affect.ranges import Count
@@ -19,6 +20,7 @@ from backbones.normalize import Normalize
 from backbones.weights import load_weights
 
 
+@buildable("model")
 class DAN(nn.Module):
     """ResNet-18 trunk, several cross-attention heads, one classifier on their sum.
 

@@ -8,6 +8,7 @@ from typing import Literal, Unpack
 
 import numpy as np
 
+from affect.buildable import buildable
 from affect.frames import Frames, unlabelled
 from affect.labels import AFFECTNET_FOLDERS
 from datamodules.base import Split
@@ -18,6 +19,7 @@ from datamodules.readers.class_folders import find_classes
 from datamodules.readers.lists import AnnotationError
 
 
+@buildable("data")
 class AffectNetDataModule(ExpressionDataModule):
     """Faces of AffectNet in its own numbering, the index in ``labels.AFFECTNET_EXPRESSIONS``, in one of two layouts.
 

@@ -10,6 +10,7 @@ from typing import Final, Unpack
 
 import numpy as np
 
+from affect.buildable import buildable
 from affect.frames import Frames, unlabelled
 from affect.labels import MISSING_CLASS, affectnet_columns
 from datamodules.base import FaceDataModule, LoaderOptions, Split
@@ -85,6 +86,7 @@ class MTLFiles:
         raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
 
 
+@buildable("data")
 class MTLDataModule(FaceDataModule):
     """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
 
@@ -121,6 +123,7 @@ class MTLDataModule(FaceDataModule):
         return self.files.read(split, self.links(self.files.test_root))
 
 
+@buildable("data")
 class AffWild2ExpressionDataModule(ExpressionDataModule):
     """The expressions of the same files in AffectNet's numbering, to train or to score a DAN on.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack, get_args
 
+from affect.buildable import buildable
 from affect.computed import CropPaths
 from affect.frames import Frames
 from affect.labels import UniTask
@@ -12,6 +13,7 @@ from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.uni_files import UniFiles
 
 
+@buildable("data")
 class AffWild2UniDataModule(FaceDataModule):
     """Faces and labels of one task: ``<TASK>/<SPLIT>/<video>.txt`` and ``cropped_aligned/<video>/<frame>.jpg``.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, Unpack
 
 import numpy as np
 
+from affect.buildable import buildable
 from affect.frames import Frames, unlabelled
 from affect.ranges import Range, Whole
 from datamodules.base import FaceDataModule, LoaderOptions, Split
@@ -25,6 +26,7 @@ PARTITION_HEADER: Final = ["image_id", "partition"]
 _NUMBERS: Final[dict[Split, str]] = {"train": "0", "val": "1", "test": "2"}
 
 
+@buildable("data")
 class FacesDataModule(FaceDataModule):
     """All images below ``root``, whatever the folders: CelebA, Aff-Wild2's crops, a collection of one's own.
 

@@ -8,6 +8,7 @@ from typing import Final, Unpack
 
 import numpy as np
 
+from affect.buildable import buildable
 from affect.frames import Frames, unlabelled
 from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.base import FaceDataModule, LoaderOptions, Split
@@ -26,6 +27,7 @@ LIST_HEADERS: Final = (("image", "expression"), ("image",))
 """Headers of the test list: the organisers', and that of a list which leaves out what is to be predicted."""
 
 
+@buildable("data")
 class LSDDataModule(FaceDataModule):
     """Faces in class folders, ``root/<split>/<CLASS>/*.jpg``; a test split is one flat folder and a list.
 

@@ -22,6 +22,7 @@ import albumentations as A  # type: ignore[import-untyped]
 from albumentations.augmentations.pixel import functional as pixels  # type: ignore[import-untyped]
 
 from affect.batch import Augmentation
+from affect.buildable import buildable
 from affect.preprocessing import IMAGENET, Interpolation
 from affect.ranges import Count, NotNegative, Probability, Range, Whole
 
@@ -88,6 +89,7 @@ class _Pipeline:
         """Return None: all is done."""
 
 
+@buildable("augmentation")
 class JitterAndCrop:
     """Augmentation of EMMA and of CoTEX: colour jitter, horizontal flip, resize a little larger, random crop.
 
@@ -191,6 +193,7 @@ class JitterAndCrop:
         return image if self._then is None else self._then(image, epoch=epoch, row=row)
 
 
+@buildable("augmentation")
 class MAETransform(_Pipeline):
     """Augmentation of masked autoencoding (He et al. 2022): random resized crop (20–100 % of the area) and flip.
 
@@ -224,6 +227,7 @@ class MAETransform(_Pipeline):
         super().__init__([crop, A.HorizontalFlip(p=flip)], image_size=image_size, seed=seed)
 
 
+@buildable("augmentation")
 class DANTransform(_Pipeline):
     """Augmentation of DAN (github.com/yaoing/DAN): resize, flip, affine with p = 0.7, random erasing.
 

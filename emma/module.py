@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from affect.buildable import buildable
 from affect.ranges import NotNegative
 from emma.network import EMMA
 from losses.multitask import MultiTaskLoss
@@ -9,6 +10,7 @@ from training.multitask import MultiTaskModule
 from training.optimisation import AdamW, Groups, plain_groups, vit_groups
 
 
+@buildable("model")
 class EMMAModule(MultiTaskModule):
     """Trains EMMA (Li et al. 2022, section 3.2 and Table 3).
 

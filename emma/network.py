@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
+from affect.buildable import buildable
 from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, TASKS, affectnet_columns
 from affect.ranges import Count
 from backbones.normalize import Normalize
@@ -19,6 +20,7 @@ from backbones.weights import WeightsError, same_preprocessing
 from dan.network import DAN
 
 
+@buildable("model")
 class EMMA(nn.Module):
     """ViT + frozen DAN + valence/arousal head (paper figure 1); every ablation of Table 5 is an argument.
 

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.parallel import DistributedDataParallel
 
+from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.ranges import Positive, Whole
 from emotieffnet.network import EmotiEffNet
@@ -17,6 +18,7 @@ from training.optimisation import Adam
 from training.sam import with_sam
 
 
+@buildable("model")
 class EmotiEffNetModule(MultiTaskModule):
     """Trains EmotiEffNet, or MT-EmotiEffNet where the network gives valence and arousal.
 

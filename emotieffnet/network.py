@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
+from affect.buildable import buildable
 from affect.labels import AFFECT, AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from affect.preprocessing import Interpolation
 from affect.ranges import Count
@@ -27,6 +28,7 @@ _HEAD: Final = "heads.expression."
 _log = logging.getLogger(__name__)
 
 
+@buildable("model")
 class EmotiEffNet(PooledNetwork):
     """A backbone and one Linear: logits of AffectNet's expressions and, for MT-EmotiEffNet, valence and arousal.
 
@@ -116,6 +118,7 @@ class EmotiEffNet(PooledNetwork):
         return AffectLogits(expression=outputs[:, self.columns], valence_arousal=affect)
 
 
+@buildable("model")
 class FineTunedNet(PooledNetwork):
     """A backbone and a new classifier of the eight ABAW expressions.
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from affect.batch import Batch
+from affect.buildable import buildable
 from affect.frames import BoolArray, Frames, IntArray, concatenate
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.loading import Sample, dealt_batches
@@ -26,6 +27,7 @@ POOL: Final = 65536
 _log = logging.getLogger(__name__)
 
 
+@buildable("data")
 class FeaturesDataModule(FaceDataModule):
     """Stored features in the place of images; everything else is that of ``labels``.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch
+from affect.buildable import buildable
 from affect.ranges import NotNegative
 from features.store import StoreError
 from heads.network import Heads
@@ -16,6 +17,7 @@ from training.multitask import MultiTaskModule
 from training.optimisation import Adam
 
 
+@buildable("model")
 class HeadModule(MultiTaskModule):
     """Trains heads on stored features; with several, each learns as if it were alone, from the rows of its task.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
+from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.labels import ACTION_UNITS, AFFECT, EXPRESSIONS
 from affect.preprocessing import IMAGENET
@@ -85,6 +86,7 @@ class Inputs(nn.Module):
         return outputs[:, self.columns]
 
 
+@buildable("model")
 class Heads(nn.Module):
     """A small perceptron for each task, independent of one another.
 

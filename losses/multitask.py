@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits, Batch
+from affect.buildable import buildable
 from affect.frames import FloatArray, Frames
 from affect.labels import AU_NAMES
 from affect.ranges import NotNegative, Probability
@@ -26,6 +27,7 @@ PUBLISHED_POS_WEIGHT: Final = (
 _log = logging.getLogger(__name__)
 
 
+@buildable("model")
 class MultiTaskLoss(nn.Module):
     """The losses that are summed in equation 1 of the EMMA paper, with the weights of other methods.
 

@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affect.batch import Batch
+from affect.buildable import buildable
 from affect.ranges import Count
 from mae.module import MAEModule
 
 
+@buildable("callbacks")
 class ReconstructionGrid(Callback):
     """Saves ``reconstructions/epoch_<n>.png`` in the run folder and logs it.
 

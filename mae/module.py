@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from affect.batch import Batch
+from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.ranges import Dropped
 from backbones.masks import kept_patches
@@ -21,6 +22,7 @@ from training.optimisation import AdamW, Groups, plain_groups
 _TRAINING, _VALIDATION = 0, 1  # streams of masks
 
 
+@buildable("model")
 class MAEModule(TrainedModule):
     """Pre-trains a masked autoencoder (He et al. 2022, https://github.com/facebookresearch/mae).
 

@@ -13,6 +13,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from affect.buildable import buildable
 from affect.preprocessing import Interpolation
 from affect.ranges import Count
 from backbones.vit import ViT, sincos_positions
@@ -22,6 +23,7 @@ DECODER = ("decoder_", "mask_token")
 """What the names of everything begin with that an encoder alone does not have."""
 
 
+@buildable("model")
 class MAE(ViT):
     """A ViT that is shown few patches, and a decoder that draws the others.
 

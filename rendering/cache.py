@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from affect.buildable import buildable
 from affect.ranges import Count, Whole
 from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
@@ -25,6 +26,7 @@ LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
 }
 
 
+@buildable("render")
 def rendered(cache: Path, *, layout: str, workers: Count, elsewhere: str | None = None, **parameters: Whole) -> Path:
     """The folder of a rendered data set, drawn now unless it is there already.
 

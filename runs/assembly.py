@@ -15,16 +15,7 @@ from pytorch_lightning.loggers import Logger
 
 from affect.errors import ConfigError, UserError
 from affect.preprocessing import Preprocessing
-from runs.building import (
-    AUGMENTATION_TARGETS,
-    CALLBACK_TARGETS,
-    DATA_TARGETS,
-    LOGGER_TARGETS,
-    MODEL_TARGETS,
-    RENDER_TARGETS,
-    TRAINER_TARGETS,
-    build,
-)
+from runs.building import build
 from runs.callbacks import MetricsFile, PredictionParts, SeedEpochs, Throughput
 from runs.checkpoints import WholeCheckpoints
 from runs.ranks import TIMEOUT_S, Ranks
@@ -52,7 +43,7 @@ def build_module(model: dict[str, Any], *, initialise: bool = True) -> TrainedMo
     """
     bare = without_weights(model)
     with _told("model"):
-        module: TrainedModule = build(model if initialise else bare, MODEL_TARGETS)
+        module: TrainedModule = build(model if initialise else bare, "model")
     module.model_config = bare
     return module
 
@@ -94,11 +85,11 @@ def build_data(
     """
     data = dict(data)
     if render is not None:
-        data["root"] = str(build(render, RENDER_TARGETS, cache=Path(data["root"])))
+        data["root"] = str(build(render, "render", cache=Path(data["root"])))
     common = {"image_size": preprocessing.image_size, "interpolation": preprocessing.interpolation, "seed": seed}
     with _told("augmentation"):
-        made = build(augmentation, AUGMENTATION_TARGETS, **common) if augmentation else None
-    datamodule: FaceDataModule = build(data, DATA_TARGETS, augmentation=made, **common)
+        made = build(augmentation, "augmentation", **common) if augmentation else None
+    datamodule: FaceDataModule = build(data, "data", augmentation=made, **common)
     if expressions is not None and tuple(datamodule.expressions) != tuple(expressions):
         raise ConfigError(
             [
@@ -133,7 +124,7 @@ def build_trainer(
     loggers: list[Logger] = [MetricsFile(run_folder)]
     if logger:
         with _told("logger"):
-            loggers.append(build(logger, LOGGER_TARGETS))
+            loggers.append(build(logger, "logger"))
     made: list[Callback] = [
         Ranks(run_folder, timeout_s),
         PredictionParts(run_folder / "predictions"),
@@ -147,11 +138,11 @@ def build_trainer(
         is_checkpoint = node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint"
         place: dict[str, Any] = {"dirpath": run_folder / "checkpoints"} if is_checkpoint else {}
         with _told(f"callbacks.{name}"):
-            made.append(build(node, CALLBACK_TARGETS, **place))
+            made.append(build(node, "callbacks", **place))
     with _told("trainer"):
         built: pl.Trainer = build(
             trainer,
-            TRAINER_TARGETS,
+            "trainer",
             default_root_dir=run_folder,
             logger=loggers,
             callbacks=made,

@@ -1,7 +1,8 @@
-"""Build objects from plain configuration nodes, without Hydra: nothing is resolved, and only listed things are called.
+"""Build objects from plain configuration nodes, without Hydra: nothing is resolved, and only marked things are called.
 
-A node is a mapping with a ``_target_``, the dotted name of a class or function of this framework or of a few foreign
-ones. It is looked up in a list before anything is imported; its other keys must fit the signature.
+A node is a mapping with a ``_target_``, the dotted name of a class or function: one of this framework that is marked
+with ``affect.buildable``, or one of a few foreign ones. It is looked up before anything is imported; the other keys of
+the node must fit the signature.
 """
 
 from __future__ import annotations
@@ -9,139 +10,75 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, get_args
 
+from affect.buildable import Role, role_at
 from affect.errors import ConfigError
 from affect.hints import value_errors
 
-MODEL_TARGETS: Final = frozenset(
-    {
-        "backbones.vit.build_vit",
-        "baseline.module.BaselineModule",
-        "baseline.network.Baseline",
-        "cotex.module.CoTEXModule",
-        "cotex.network.build_cotex",
-        "dan.module.DANModule",
-        "dan.network.DAN",
-        "emma.module.EMMAModule",
-        "emma.network.EMMA",
-        "heads.module.HeadModule",
-        "heads.network.Heads",
-        "emotieffnet.module.EmotiEffNetModule",
-        "emotieffnet.network.EmotiEffNet",
-        "emotieffnet.network.FineTunedNet",
-        "losses.multitask.MultiTaskLoss",
-        "mae.module.MAEModule",
-        "mae.network.MAE",
-        "training.multitask.MultiTaskModule",
-        "training.optimisation.Adam",
-        "training.optimisation.AdamW",
-    }
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+
+PACKAGES: Final = frozenset(
+    tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["root_packages"]
 )
-"""What a checkpoint may ask to be built. A new method adds its classes here."""
+"""The packages of this framework: not its tests, benchmarks and entry points."""
 
-DATA_TARGETS: Final = frozenset(
-    {
-        "datamodules.affectnet.AffectNetDataModule",
-        "datamodules.affwild2_mtl.AffWild2ExpressionDataModule",
-        "datamodules.affwild2_mtl.MTLDataModule",
-        "datamodules.affwild2_uni.AffWild2UniDataModule",
-        "features.datamodule.FeaturesDataModule",
-        "datamodules.lsd.LSDDataModule",
-        "datamodules.faces.FacesDataModule",
-    }
-)
-"""What the node ``data`` may name."""
-
-AUGMENTATION_TARGETS: Final = frozenset(
-    {
-        "datamodules.transforms.DANTransform",
-        "datamodules.transforms.JitterAndCrop",
-        "datamodules.transforms.MAETransform",
-    }
-)
-"""What the node ``augmentation`` may name."""
-
-RENDER_TARGETS: Final = frozenset({"rendering.cache.rendered"})
-"""What the node ``render`` may name."""
-
-CALLBACK_TARGETS: Final = frozenset(
-    {
-        "mae.grid.ReconstructionGrid",
-        "pytorch_lightning.callbacks.EarlyStopping",
-        "pytorch_lightning.callbacks.LearningRateMonitor",
-        "pytorch_lightning.callbacks.ModelCheckpoint",
-        "pytorch_lightning.callbacks.RichProgressBar",
-        "pytorch_lightning.callbacks.TQDMProgressBar",
-    }
-)
-"""What a node below ``callbacks`` may name."""
-
-LOGGER_TARGETS: Final = frozenset(
-    {
-        "pytorch_lightning.loggers.CSVLogger",
-        "pytorch_lightning.loggers.TensorBoardLogger",
-        "pytorch_lightning.loggers.WandbLogger",
-    }
-)
-"""What the node ``logger`` may name."""
-
-TRAINER_TARGETS: Final = frozenset(
-    {
-        "pytorch_lightning.Trainer",
-        "pytorch_lightning.strategies.DDPStrategy",
-        "pytorch_lightning.strategies.FSDPStrategy",
-        "runs.strategies.OwnBuffers",
-    }
-)
-"""What the node ``trainer``, and its strategy, may name."""
-
-TARGETS: Final = (
-    MODEL_TARGETS
-    | DATA_TARGETS
-    | AUGMENTATION_TARGETS
-    | RENDER_TARGETS
-    | CALLBACK_TARGETS
-    | LOGGER_TARGETS
-    | TRAINER_TARGETS
-)
-"""What a configuration may name at all."""
-
-
-OURS: Final = (
-    "affect",
-    "backbones",
-    "baseline",
-    "cotex",
-    "dan",
-    "datamodules",
-    "emma",
-    "emotieffnet",
-    "mae",
-    "rendering",
-    "training",
-)
-
+FOREIGN: Final[Mapping[str, Role]] = {
+    "pytorch_lightning.Trainer": "trainer",
+    "pytorch_lightning.callbacks.EarlyStopping": "callbacks",
+    "pytorch_lightning.callbacks.LearningRateMonitor": "callbacks",
+    "pytorch_lightning.callbacks.ModelCheckpoint": "callbacks",
+    "pytorch_lightning.callbacks.RichProgressBar": "callbacks",
+    "pytorch_lightning.callbacks.TQDMProgressBar": "callbacks",
+    "pytorch_lightning.loggers.CSVLogger": "logger",
+    "pytorch_lightning.loggers.TensorBoardLogger": "logger",
+    "pytorch_lightning.loggers.WandbLogger": "logger",
+    "pytorch_lightning.strategies.DDPStrategy": "trainer",
+    "pytorch_lightning.strategies.FSDPStrategy": "trainer",
+}
+"""What may be built besides the classes and functions of this framework that are marked as ``buildable``."""
 
 DEPTH: Final = 32
 """How deep nodes may be nested; ours are less than ten deep, and one that holds itself has no end."""
 
 
-def build(node: Mapping[str, Any], allowed: frozenset[str] = TARGETS, **extra: Any) -> Any:
+@cache
+def _marking() -> frozenset[str]:
+    """Return the modules of ours that mark something: a configuration can have no other one imported."""
+    files = [file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py")]
+    marking = [file.relative_to(REPOSITORY) for file in files if "@buildable(" in file.read_text(encoding="utf-8")]
+    return frozenset(".".join(file.with_suffix("").parts) for file in marking)
+
+
+def role_of(target: Any) -> Role | None:
+    """Return the role in which a target may be built, or None where it may not be built at all."""
+    if not isinstance(target, str):
+        return None
+    module, _, name = target.rpartition(".")
+    if module not in _marking():
+        return FOREIGN.get(target)
+    return role_at(target, getattr(importlib.import_module(module), name, None))
+
+
+def build(node: Mapping[str, Any], role: Role | None = None, /, **extra: Any) -> Any:
     """Build what a node describes; nested nodes are built first.
 
     Args:
         node: plain containers with a ``_target_``.
-        allowed: the targets that may be built.
+        role: of everything in the node; None for any.
         extra: further arguments, given as they are in place of those of the node.
 
     Raises:
-        ConfigError: the node asks for anything outside ``allowed``, or for arguments that its target does not take.
+        ConfigError: the node asks for what may not be built in this role, or for arguments that its target does not
+            take.
         Exception: whatever the target itself raises.
     """
-    check_targets(dict(node), allowed)
+    check_targets(dict(node), role)
     return _built({key: value for key, value in node.items() if key not in extra}, extra)
 
 
@@ -156,48 +93,47 @@ def _built(node: Any, extra: Mapping[str, Any]) -> Any:
 
 
 def _located(target: str) -> Any:
-    """The class or function of a target that is in a list."""
+    """Import the class or function of a target that has a role."""
     module, _, name = target.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
-def check_targets(plain: Any, allowed: frozenset[str], where: str = "the configuration") -> None:
-    """Check every node that names a ``_target_`` against the list and the target's signature.
+def check_targets(plain: Any, role: Role | None, where: str = "the configuration") -> None:
+    """Check every node that names a ``_target_``: its role, and its keys against the target's signature.
 
     Raises:
         ConfigError: with every error found.
     """
-    errors = list(target_errors(plain, allowed))
+    errors = list(target_errors(plain, role))
     if errors:
         raise ConfigError(errors, where)
 
 
-def target_errors(plain: Any, allowed: frozenset[str]) -> Iterator[str]:
-    """What ``check_targets`` raises."""
-    return _target_errors(plain, allowed, "", 0)
-
-
-def _target_errors(node: Any, allowed: frozenset[str], prefix: str, depth: int) -> Iterator[str]:
+def target_errors(node: Any, role: Role | None = None, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """Find what ``check_targets`` raises; without a role, a node has that of its key where there is one."""
     if depth > DEPTH:
         yield f"{prefix[:60]}…: nested more than {DEPTH} deep"
     elif isinstance(node, list | tuple):
         for index, item in enumerate(node):
-            yield from _target_errors(item, allowed, f"{prefix}{index}.", depth + 1)
+            yield from target_errors(item, role, f"{prefix}{index}.", depth + 1)
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _target_errors(value, allowed, f"{prefix}{key}.", depth + 1)
-        yield from _own_errors(node, allowed, prefix)
+            inside = role or (key if key in get_args(Role) else None)
+            yield from target_errors(value, inside, f"{prefix}{key}.", depth + 1)
+        yield from _own_errors(node, role, prefix)
 
 
-def _own_errors(node: Mapping[Any, Any], allowed: frozenset[str], prefix: str) -> Iterator[str]:
+def _own_errors(node: Mapping[Any, Any], role: Role | None, prefix: str) -> Iterator[str]:
     """The errors of a node itself: its special keys, its target, and the arguments for it."""
     special = [key for key in node if str(key).startswith("_") and str(key).endswith("_") and key != "_target_"]
     yield from (f"{prefix}{key}: there is no such key, only _target_" for key in special)
     if "_target_" not in node or special:
         return
     target = node["_target_"]
-    if not isinstance(target, str) or target not in allowed:
-        yield f"{prefix}_target_: {target} is not among the things that may be built here"
+    found = role_of(target)
+    if found is None or role not in (None, found):
+        reason = f"it belongs to {found}" if found else "ours are marked @buildable where they are defined"
+        yield f"{prefix}_target_: {target} is not among the things that may be built here: {reason}"
         return
     parameters, hints = signature(target)
     others = next((name for name, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
@@ -217,7 +153,7 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 def signature(target: str) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """Parameters and type hints of a listed target; ``**options`` of a class stands for those of its base class."""
+    """Return parameters and type hints of a target; ``**options`` of a class stands for those of its base class."""
     called = _located(target)
     if not inspect.isclass(called):
         return dict(inspect.signature(called).parameters), _hints(called)
@@ -230,7 +166,7 @@ def signature(target: str) -> tuple[dict[str, inspect.Parameter], dict[str, Any]
         open_ended = [key for key, p in own.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
         parameters = {**own, **parameters}
         hints = {**_hints(vars(base)["__init__"]), **hints}
-        if not open_ended or not base.__module__.startswith(OURS):
+        if not open_ended or base.__module__.partition(".")[0] not in PACKAGES:
             break
         for key in open_ended:
             parameters.pop(key)

@@ -17,7 +17,7 @@ from affect.errors import CheckpointError
 from affect.files import whole_file
 from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
-from runs.building import MODEL_TARGETS, build
+from runs.building import build
 from runs.earlier import upgraded
 from runs.stored_config import check_plain, without_weights
 from training.module import AffectModule, TrainedModule
@@ -154,7 +154,7 @@ def load_module(path: Path) -> AffectModule:
     check_plain(checkpoint["model_config"], str(path))
     config = without_weights(upgraded(checkpoint["model_config"]))
     try:
-        module: TrainedModule = build(config, MODEL_TARGETS)
+        module: TrainedModule = build(config, "model")
     except Exception as error:  # a file of another making leads to whatever its values lead to
         raise CheckpointError(f"{path} asks for a model that this version cannot build: {error}") from error
     if not isinstance(module, AffectModule):

@@ -19,13 +19,13 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from features.store import StoreInfo
-from runs.building import TARGETS, suggest, target_errors
+from runs.building import REPOSITORY, suggest, target_errors
 from runs.earlier import renamed
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
 
-CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "conf"
+CONFIG_DIR: Final = REPOSITORY / "conf"
 
 
 def automatic_precision(accelerator: str) -> str:
@@ -196,7 +196,7 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
     if errors:
         raise ConfigError(errors, where)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
-    errors = [*target_errors(plain, TARGETS), *(problems(plain) if problems is not None else ())]
+    errors = [*target_errors(plain), *(problems(plain) if problems is not None else ())]
     if errors:
         raise ConfigError(errors, where)
     return plain

@@ -24,10 +24,10 @@ from affect.errors import UserError
 from affect.files import LOCK, locked, reached, write_whole
 from backbones.files import weights_file
 from runs import slurm
+from runs.building import REPOSITORY
 from runs.config import Problems, resolve
 
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class RunFolderError(UserError):

@@ -23,7 +23,7 @@ from omegaconf._utils import get_yaml_loader
 from affect.errors import ConfigError, UserError
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.settings import SettingsError
-from runs.building import DATA_TARGETS, DEPTH, RENDER_TARGETS, TARGETS, check_targets, signature, suggest
+from runs.building import DEPTH, check_targets, role_of, signature, suggest
 from runs.config import CONFIG_DIR, keys, resolve
 from runs.earlier import renamed, upgraded
 from runs.folder import checkpoint_of, is_first_process
@@ -189,8 +189,8 @@ def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tup
         content["render"] = None
     _tell_places(content, given, stored)
     data, render = _here(content, stored, cache_dir)
-    check_targets(data, DATA_TARGETS, str(stored))
-    check_targets(render, RENDER_TARGETS, str(stored))
+    check_targets(data, "data", str(stored))
+    check_targets(render, "render", str(stored))
     merged = OmegaConf.merge(data, given)
     assert isinstance(merged, DictConfig)
     return merged, None if render is None else OmegaConf.create(render)
@@ -275,7 +275,7 @@ def _takes(node: Any, prefix: str = "") -> Iterator[str]:
     if not isinstance(node, DictConfig):
         return
     target = node.get("_target_")
-    if target in TARGETS:
+    if role_of(target):
         yield from (f"{prefix}{name}" for name in signature(target)[0])
     for key in map(str, node):
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
@@ -298,8 +298,8 @@ def _of_folder(node: Any, path: Path) -> Any:
     """
     if not isinstance(node, dict):
         return node
-    target = node.get("_target_")
-    unknown = [key for key in node if key != "_target_" and target in TARGETS and key not in signature(target)[0]]
+    target: Any = node.get("_target_")
+    unknown = [key for key in node if key != "_target_" and role_of(target) and key not in signature(target)[0]]
     leads = [
         f"{key}={value}"
         for key, value in node.items()

@@ -6,7 +6,10 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from affect.buildable import buildable
 
+
+@buildable("trainer")
 class OwnBuffers(DDPStrategy):
     """DDP whose processes send one another gradients, and no buffer, such as the statistics of BatchNorm, ever.
 

@@ -32,11 +32,10 @@ def test_every_experiment_is_tried_fast(experiment: str, tmp_path: Path) -> None
     faces = {"emma": 128, "mae": 128, "cotex": 128, "emotieffnet_finetune": 300}  # few of its frames have a label
     folder = tried(experiment, tmp_path, faces.get(experiment, 64), "scale=tiny")
     assert (folder / "scores.json").is_file()
-    exported = {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"], "emma": [], "cotex": [],
-                "emotieffnet_backbone": ["emotieffnet.pth"], "emotieffnet_finetune": []}.get(
-        experiment, ["backbone.pth"]
-    )  # fmt: skip
-    assert sorted(path.name for path in folder.glob("weights/*")) == exported
+    backbone = {key: ["backbone.pth"] for key in ("baseline", "baseline_lsd", "photographs")}
+    exported = backbone | {"dan": ["dan.pth"], "mae": ["encoder.pth", "mae.pth"],
+                           "emotieffnet_backbone": ["emotieffnet.pth"]}  # fmt: skip
+    assert sorted(path.name for path in folder.glob("weights/*")) == exported.get(experiment, [])
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET
 from backbones.files import INSTALL, local_path
 from backbones.registry import REGISTRY
+from runs.building import REPOSITORY
 from runs.config import CONFIG_DIR, literal_paths
-from runs.folder import REPOSITORY
 from videos.faces import CropSettings
 from videos.folder import Finished
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch, Predictions
+from affect.buildable import buildable
 from affect.preprocessing import Preprocessing
 from evaluators.metrics import AffectScores
 from losses.multitask import MultiTaskLoss
@@ -38,6 +39,7 @@ class AffectNetwork(Protocol):
         """Run it through ``torch.compile`` from now on."""
 
 
+@buildable("model")
 class MultiTaskModule(AffectModule):
     """Trains one network on the joint loss of its tasks; a method that needs more is a subclass.
 

@@ -18,6 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
+from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.ranges import Dropped, NotNegative, Positive
 from training.sam import with_sam
@@ -29,6 +30,7 @@ Groups: TypeAlias = list[dict[str, Any]]
 """Of an optimiser; ``constant`` marks one whose rate no schedule changes."""
 
 
+@buildable("model")
 @dataclass(frozen=True)
 class AdamW:
     """AdamW with a linear warm-up and half a cosine, which MAE, EMMA and CoTEX train with.
@@ -92,6 +94,7 @@ class AdamW:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+@buildable("model")
 @dataclass(frozen=True)
 class Adam:
     """Adam, at one rate or one that falls from epoch to epoch, with or without SAM.

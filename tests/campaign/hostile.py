@@ -259,6 +259,30 @@ def _special_keys() -> list[Case]:
     return cases
 
 
+def _unmarked() -> list[Case]:
+    """Classes and functions of ours that are not marked as buildable, or not there, or not in that role."""
+    targets = {
+        "an unmarked class": "backbones.vit.ViT",
+        "a function that writes": "affect.files.write_whole",
+        "a module inside ours": "affect.files.os.system",
+        "a marked function by way of another module": "cotex.network.build_vit",
+        "a base of marked classes": "training.module.AffectModule",
+        "a data module in a model": "datamodules.faces.FacesDataModule",
+        "a trainer in a model": "pytorch_lightning.Trainer",
+        "a class of a test": "tests.runs.test_building.Tested",
+        "an entry point": "train.train",
+        "a study": "benchmarks.studies.chain.main",
+        "a folder above": "affect/../evil.X",
+    }
+    cases = []
+    for name, target in targets.items():
+        change = lambda _, c, t=target: _vit(c["model_config"]).update(_target_=t)  # noqa: E731
+        cases.append(Case(f"{name}, in a checkpoint", _checkpoint("evaluate", change)))
+        change = lambda _, c, t=target: c["model"].update(_target_=t)  # noqa: E731
+        cases.append(Case(f"{name}, in config.yaml", _in_config("fork_from", change)))
+    return cases
+
+
 def _places() -> list[Case]:
     """Places outside of the run folder, given by its configuration."""
 
@@ -508,5 +532,5 @@ def cases() -> list[Case]:
             Case(f"an escaped interpolation in _args_ of a callback, {way}", _in_config(way, _escaped), unused)
         )
         found.append(Case(f"an interpolation in data and name, {way}", _in_config(way, _interpolated)))
-    found += _special_keys() + _places() + _code_beside() + _broken_checkpoints() + _broken_configs()
+    found += _special_keys() + _unmarked() + _places() + _code_beside() + _broken_checkpoints() + _broken_configs()
     return found + _weights_files() + _onnx_files() + _stores()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runs.building import MODEL_TARGETS, check_targets
+from runs.building import check_targets
 from runs.config import ConfigError, check_command_line
 from runs.earlier import GATHERED, upgraded
 
@@ -103,7 +103,7 @@ def test_single_options_are_gathered_into_objects(target: str) -> None:
     options, expected = MODELS[target]
     made = upgraded({"_target_": target, "network": None, **options})
     assert made == {"_target_": target, "network": None, **expected}
-    check_targets(made, MODEL_TARGETS)  # and the classes take every key, and every value
+    check_targets(made, "model")  # and the classes take every key, and every value
     assert upgraded(made) == made
 
 
