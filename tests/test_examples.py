@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from affect.frames import Frames
 from affect.labels import EXPRESSIONS
 from datamodules.pictures import read_image
 from evaluators.predictions import Table, read_table, write_table
