@@ -1,6 +1,6 @@
 """Compare what a table says of the same people neutral and smiling: ``python -m examples.compare_smiles val.parquet``.
 
-The table is of faces named ``<person>/00001.jpg`` (neutral) and ``<person>/00002.jpg`` (smiling).
+The table is of what ``prepare.py london`` makes: faces called ``<person>_neutral`` and ``<person>_smiling``.
 """
 
 import sys
@@ -22,9 +22,11 @@ def compare(path: Path) -> list[str]:
         path: the prediction table.
     """
     table = read_table(path)
-    pairs = np.lexsort((table.frame, np.asarray(table.video))).reshape(-1, 2)
-    if (np.asarray(table.frame)[pairs] != (1, 2)).any():
-        raise SystemExit(f"{path}: a person needs two rows, frame 1 (neutral) and frame 2 (smiling)")
+    row_of = {name: row for row, name in enumerate(table.video)}
+    people = sorted({name.rsplit("_", 1)[0] for name in row_of})
+    if row_of.keys() != {f"{person}_{look}" for person in people for look in ("neutral", "smiling")}:
+        raise SystemExit(f"{path}: each person needs the rows <person>_neutral and <person>_smiling, and no others")
+    pairs = np.array([[row_of[f"{person}_{look}"] for look in ("neutral", "smiling")] for person in people])
     drawn = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
     lines = [f"{len(pairs)} people: value, mean change [95 %], share of people with a rise [95 %]"]
     for key, values in table.predictions.items():

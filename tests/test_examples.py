@@ -55,20 +55,20 @@ def test_the_example_in_the_readme_is_the_script() -> None:
     assert len(lines) > 5
 
 
-def smiles(path: Path, frame: list[int]) -> Path:
-    """A table of three people whose valence changes by -0.1, 0.2 and 0.5."""
-    video = ["c", "a", "a", "b", "b", "c"]
-    image = [f"{one}/{number:05d}.jpg" for one, number in zip(video, frame, strict=True)]
+def smiles(path: Path, names: list[str]) -> Path:
+    """A table of faces whose valence is 0, 0.3, 0.5, 0.4, 0.3 and 0.5."""
     valence = np.array([0.0, 0.3, 0.5, 0.4, 0.3, 0.5], np.float32)
     values = {"valence_arousal": np.stack([valence, np.zeros(6, np.float32)], axis=1)}
-    write_table(Table(video, np.array(frame), image, values, EXPRESSIONS, {}, str(path)), path)
+    frame, image = np.ones(6, dtype=np.int64), [f"{name}/00001.jpg" for name in names]
+    write_table(Table(names, frame, image, values, EXPRESSIONS, {}, str(path)), path)
     return path
 
 
 def test_the_same_people_are_compared(tmp_path: Path) -> None:
-    header, valence, arousal = compare(smiles(tmp_path / "smiles.parquet", [1, 1, 2, 1, 2, 2]))
+    names = ["3_neutral", "1_neutral", "1_smiling", "2_neutral", "2_smiling", "3_smiling"]
+    header, valence, arousal = compare(smiles(tmp_path / "smiles.parquet", names))
     assert header.startswith("3 people")
     assert valence.split() == ["valence", "+0.200", "[-0.100,", "+0.500]", "0.67", "[0.00,", "1.00]"]
     assert arousal.split()[1] == "+0.000"
-    with pytest.raises(SystemExit, match="a person needs two rows"):
-        compare(smiles(tmp_path / "other.parquet", [1, 1, 2, 1, 3, 2]))
+    with pytest.raises(SystemExit, match="each person needs the rows"):
+        compare(smiles(tmp_path / "other.parquet", ["4_neutral", *names[1:]]))
