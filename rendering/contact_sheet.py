@@ -1,4 +1,4 @@
-"""The README's picture of the renderer: identities, action units, expressions and one trajectory.
+"""Draw the picture of rendering/README.md: identities, action units, expressions and one trajectory.
 
 ``python -m rendering.contact_sheet contact_sheet.png``
 """

@@ -1,4 +1,4 @@
-"""The messages that README explains are those of the code."""
+"""The messages that docs/errors.md explains are those of the code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ FOREIGN = ("operator torchvision::nms does not exist", "ModelCheckpoint(monitor=
 
 
 def quoted() -> list[str]:
-    """The messages in the first column of README's table of errors."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = text.partition("## Errors you will meet")[2].partition("\n## ")[0]
-    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    """The messages in the first column of its tables."""
+    text = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
     return [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
 
 
@@ -86,7 +85,7 @@ def test_words_are_compared_and_values_are_not() -> None:
 
 
 @pytest.mark.parametrize("message", [one for one in quoted() if not one.startswith(FOREIGN)])
-def test_a_message_in_the_readme_is_in_the_code(message: str) -> None:
+def test_an_explained_message_is_in_the_code(message: str) -> None:
     whole = fixed(message)
     pieces = [tuple(piece.split()) for piece in " ".join(whole).split("…")]
     long = [piece for piece in pieces if len(piece) > 2]

@@ -17,7 +17,7 @@ from tests.kills import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
-# what README.md tells to submit; slurmctld looks twice a minute, so the signal comes 60 to 90 s before the end
+# what docs/training.md says to submit; slurmctld looks twice a minute, so the signal comes 60 to 90 s before the end
 JOB = """#!/bin/bash
 #SBATCH --nodes=1 --ntasks-per-node={processes} --output=job-%j.out
 #SBATCH --time={minutes} --signal=SIGUSR1@60 --requeue --open-mode=append

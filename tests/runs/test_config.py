@@ -235,7 +235,8 @@ def test_the_paths_of_all_entry_points_are_taken_as_they_are(tmp_path: Path, con
 
 
 def test_a_list_of_roots_is_a_list(tmp_path: Path) -> None:
-    text = (CONFIG_DIR.parent / "README.md").read_text(encoding="utf-8")
+    pages = [CONFIG_DIR.parent / "docs" / f"{name}.md" for name in ("data", "evaluation")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     lists = re.findall(r"'((?:data\.root|predictions)=\[[^<\]']+\])'", text)
     assert len(lists) >= 3
     for argument in lists:

@@ -1,0 +1,1 @@
+"""Short scripts to read and to start from; tests/test_examples.py runs them."""
