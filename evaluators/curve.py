@@ -9,12 +9,12 @@ from pathlib import Path
 from affect.files import whole_file
 from affect.frames import Frames
 from evaluators import figures
-from evaluators.metrics import Scores
+from evaluators.metrics import MAIN, Scores
 from evaluators.postprocess.gating import CONFIDENCE, expression_of, take_confident
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.predictions import score_table
-from evaluators.report import MAIN, NO_LABELS
+from evaluators.report import NO_LABELS
 from evaluators.table import Table
 
 

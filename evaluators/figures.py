@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.metrics import Scores
+from evaluators.metrics import MAIN, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ ORANGE: Final = "#d9822b"
 GREY: Final = "#c9d0d8"
 INK: Final = "#2b3440"
 COLOURS: Final = (BLUE, ORANGE, "#3f9b6b", "#b04a5a", "#7a5ea8", "#8a6d4b", "#4aa3b0", "#7d8590")
-CURVES: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU", "score")
+CURVES: Final = (*MAIN, "score")
 """Validation scores that are drawn as curves; the per-class ones would hide them."""
 
 

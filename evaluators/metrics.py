@@ -8,7 +8,7 @@ process to within 1e-12. Everything is pooled over all valid frames of all video
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 
 Scores: TypeAlias = dict[str, float | None]
 """Score names to values in the order of printing; None = no valid label."""
+
+
+MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
+"""The scores of the challenges, each of the tasks that its name says."""
 
 
 class Labels(TypedDict):

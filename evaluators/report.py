@@ -15,15 +15,12 @@ import torch
 from affect.files import whole_file
 from affect.frames import Frames
 from evaluators import figures
-from evaluators.metrics import ExpressionScores, Scores
+from evaluators.metrics import MAIN, ExpressionScores, Scores
 from evaluators.predictions import score_table
 from evaluators.table import Table, read_table
 
 NO_LABELS: Final = "no labels"
 """What stands for a score without a valid label, in the printed table and in scores.json."""
-
-MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
-"""The scores that the page shows large."""
 
 BESIDE: Final = (*MAIN, "ACC_EXPR", "MACRO_ACC_EXPR", "ACC_AU")
 """The scores of references that the printed table repeats."""

@@ -5,24 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from affect.files import check_output, sync, whole_file
-from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, TASKS, UNI_HEADERS, UniTask
+from affect.labels import (
+    EXPRESSIONS,
+    LIST_FIELD,
+    LSD_EXPRESSIONS,
+    LSD_HEADER,
+    MTL_HEADER,
+    TASKS,
+    UNI_HEADERS,
+    UNI_TASKS,
+    UniTask,
+)
 from affect.names import below
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.postprocess.unseen import unseen_note
 from evaluators.table import Table, TableError, some_rows
-
-"""The header of the ABAW multi-task lists and submissions; it has five names although rows have sixteen fields."""
-LSD_HEADER: Final = "image,expression"
-_UNI_TASKS: Final[Mapping[str, str]] = dict(zip(UNI_HEADERS, TASKS, strict=True))
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +89,13 @@ def write_uni_submission(
             nothing is known to stand in for it; a line per frame is asked for and a video's rows are not its frames
             1, 2, 3, …; or the folder is not empty.
     """
-    filled, fields = _fields(table, [_UNI_TASKS[task]], au_thresholds)
+    filled, fields = _fields(table, [UNI_TASKS[task]], au_thresholds)
     (lines,) = fields.values()
     if per_video:
         _write_videos(table, UNI_HEADERS[task], lines, Path(destination))
     else:
         rows = (",".join(row) for row in zip(table.image, lines, strict=True))
-        _write(f"image_location,{UNI_HEADERS[task]}", rows, Path(destination))
+        _write(f"{LIST_FIELD},{UNI_HEADERS[task]}", rows, Path(destination))
     return filled
 
 

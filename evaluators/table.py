@@ -20,7 +20,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from affect.frames import FloatArray, Frames, IntArray
-from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
+from affect.labels import EXPRESSION_LISTS, EXPRESSIONS, TASKS, label_names
 from evaluators.parquet import TableError as TableError
 from evaluators.parquet import open_parquet, write_parquet
 
@@ -76,13 +76,9 @@ class Table:
 
 def column_names(key: str, expressions: Sequence[str] = EXPRESSIONS) -> list[str]:
     """Column names of one entry of ``Predictions``."""
-    return {
-        "valence_arousal": ["valence", "arousal"],
-        "expression": [f"expr_{name}" for name in expressions],
-        "action_units": list(AU_NAMES),
-        "logits_expression": [f"logit_expr_{name}" for name in expressions],
-        "logits_action_units": [f"logit_{name}" for name in AU_NAMES],
-    }[key]
+    task = key.removeprefix("logits_")
+    prefix = ("" if key == task else "logit_") + ("expr_" if task == "expression" else "")
+    return [prefix + name for name in label_names(expressions)[task]]
 
 
 PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
@@ -230,9 +226,7 @@ def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], l
     present = set(names)
     plain = dict.fromkeys(name.removeprefix("logit_") for name in names)
     classes = tuple(name.removeprefix("expr_") for name in plain if name.startswith("expr_"))
-    # in their order: without its last class, the first list has the classes of the shortest of AffectNet's
-    lists = (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES))
-    if classes and classes not in lists:
+    if classes and classes not in EXPRESSION_LISTS:
         raise TableError(
             f"{source}: the expression columns {list(classes)} are none of the known class lists in their order"
         )

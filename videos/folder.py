@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from affect.computed import image_file
 from affect.files import read_file, whole_file, write_whole
+from affect.labels import LIST_FIELD
 from affect.names import RULE, is_relative
 from datamodules.readers.lists import frame_number, parse_numbers
-from datamodules.readers.uni import LIST_FIELD
 from videos.decoding import VideoError
 
 IMAGES: Final = "cropped"

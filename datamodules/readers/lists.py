@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from affect.errors import DataError
 from affect.files import read_file
-from affect.labels import MISSING_VALENCE_AROUSAL
+from affect.frames import BoolArray
+from affect.labels import EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, Task
 from affect.names import RULE, is_relative
 from datamodules.listing import IMAGE_SUFFIXES
+
+Values = npt.NDArray[np.float64]
 
 LAST_FRAME: Final = 2**31 - 1
 """The largest frame number: feature stores keep them in four bytes."""
@@ -153,6 +156,34 @@ def frame_number(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_FRAME))):
         return None
     return number if (number := int(text)) <= LAST_FRAME else None
+
+
+def allowed(values: Values, task: Task, classes: int = len(EXPRESSIONS)) -> BoolArray:
+    """Return true where a value is one that a label file of ABAW may have in the columns of a task; NaN never is."""
+    found: npt.NDArray[Any]
+    if task == "valence_arousal":
+        found = (np.abs(values) <= 1) | (values == MISSING_VALENCE_AROUSAL)
+    elif task == "expression":
+        found = (values >= MISSING_CLASS) & (values < classes) & (values == np.floor(values))
+    else:
+        found = np.isin(values, (MISSING_CLASS, 0, 1))
+    return found
+
+
+def expected(task: Task, classes: int = len(EXPRESSIONS)) -> str:
+    """Say for a message which values ``allowed`` accepts."""
+    return {
+        "valence_arousal": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
+        "expression": f"a whole number from 0 to {classes - 1}, or {MISSING_CLASS} where it is missing",
+        "action_units": f"0 or 1, or {MISSING_CLASS} where it is missing",
+    }[task]
+
+
+def with_nan(values: Values, task: Task) -> Values:
+    """Return the values with NaN where they are missing; valence and arousal are missing together."""
+    if task == "valence_arousal":
+        return np.where((values == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, values)
+    return np.where(values == MISSING_CLASS, np.nan, values)
 
 
 def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:

@@ -13,22 +13,29 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from affect.frames import BoolArray, Frames, IntArray, unlabelled
-from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
+from affect.labels import AFFECT, AU_NAMES, MTL_HEADER, TASKS
 from datamodules.listing import IMAGE_SUFFIXES
-from datamodules.readers.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_rows
+from datamodules.readers.lists import (
+    LAST_FRAME,
+    AnnotationError,
+    Values,
+    allowed,
+    check_names,
+    expected,
+    frame_number,
+    parse_numbers,
+    read_rows,
+    with_nan,
+)
 
-FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
+FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
 HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
 """The organisers' header, and that with a name for each field."""
 
-EXPECTED: Final = (
-    *("a number from -1 to 1, or -5 where it is missing",) * 2,
-    f"a whole number from 0 to {len(EXPRESSIONS) - 1}, or -1 where it is missing",
-    *("0 or 1, or -1 where it is missing",) * len(AU_NAMES),
-)
+_TASKS: Final = tuple(task for task, fields in zip(TASKS, (2, 1, len(AU_NAMES)), strict=True) for _ in range(fields))
+"""The task of each field after the image."""
 
 
 def read_mtl(path: Path) -> Frames:
@@ -57,15 +64,13 @@ def read_mtl(path: Path) -> Frames:
 
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
-    valence_arousal, units = values[:, :2], values[:, 3:]
-    missing = (valence_arousal == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True)
     return Frames(
         video=video,
         frame=frame,
         image=image,
-        valence_arousal=np.where(missing, np.nan, valence_arousal).astype(np.float32),
+        valence_arousal=with_nan(values[:, :2], "valence_arousal").astype(np.float32),
         expression=values[:, 2].astype(np.int64),
-        action_units=np.where(units == MISSING_CLASS, np.nan, units).astype(np.float32),
+        action_units=with_nan(values[:, 3:], "action_units").astype(np.float32),
         files={path.name: digest},
     )
 
@@ -116,7 +121,7 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
     return video, frame
 
 
-def _parse(rows: list[str]) -> npt.NDArray[np.float64] | None:
+def _parse(rows: list[str]) -> Values | None:
     """Return the (N, 15) values of rows, or None where any row is faulty."""
     if any(row.count(",") != len(FIELDS) - 1 for row in rows):
         return None
@@ -127,18 +132,9 @@ def _parse(rows: list[str]) -> npt.NDArray[np.float64] | None:
     return values if _allowed(values).all() else None
 
 
-def _allowed(values: npt.NDArray[np.float64]) -> BoolArray:
+def _allowed(values: Values) -> BoolArray:
     """Return (N, 15) true where a value is one that its column may have; NaN never is."""
-    valence_arousal, expression, units = values[:, :2], values[:, 2:3], values[:, 3:]
-    allowed: BoolArray = np.concatenate(
-        (
-            (np.abs(valence_arousal) <= 1) | (valence_arousal == MISSING_VALENCE_AROUSAL),
-            (expression >= MISSING_CLASS) & (expression < len(EXPRESSIONS)) & (expression == np.floor(expression)),
-            np.isin(units, (MISSING_CLASS, 0, 1)),
-        ),
-        axis=1,
-    )
-    return allowed
+    return np.stack([allowed(column, task) for column, task in zip(values.T, _TASKS, strict=True)], axis=1)
 
 
 def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
@@ -159,7 +155,7 @@ def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
     values = np.array([[_number(text) for text in fields[1:]]])
     column = int(np.argmin(_allowed(values)[0]))
     return AnnotationError(
-        f"{where}: {FIELDS[column + 1]} is {fields[column + 1].strip()!r}, expected {EXPECTED[column]}. "
+        f"{where}: {FIELDS[column + 1]} is {fields[column + 1].strip()!r}, expected {expected(_TASKS[column])}. "
         "Correct or remove the line."
     )
 

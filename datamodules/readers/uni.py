@@ -9,24 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from affect.frames import BoolArray, Frames
+from affect.frames import Frames
 from affect.labels import (
     ABAW2_ACTION_UNITS,
     ABAW2_EXPRESSIONS,
-    MISSING_CLASS,
-    MISSING_VALENCE_AROUSAL,
+    LIST_FIELD,
     UNI_HEADERS,
+    UNI_TASKS,
     UniTask,
 )
-from datamodules.readers.lists import AnnotationError, check_names, frame_number, parse_numbers, read_rows, read_text
+from datamodules.readers.lists import (
+    AnnotationError,
+    Values,
+    allowed,
+    check_names,
+    expected,
+    frame_number,
+    parse_numbers,
+    read_rows,
+    read_text,
+    with_nan,
+)
 from datamodules.readers.mtl import read_frame_list
-
-Values = npt.NDArray[np.float64]
 
 HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
     "va": (tuple(UNI_HEADERS["va"].split(",")),),
@@ -34,9 +42,6 @@ HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
     "au": (tuple(UNI_HEADERS["au"].split(",")), tuple(f"AU{unit}" for unit in ABAW2_ACTION_UNITS)),
 }
 """Headers of label files since ABAW3, and as ABAW1 and 2 had them."""
-
-LIST_FIELD: Final = "image_location"
-"""What the header of a list of test frames has before the names."""
 
 MOST_FRAMES: Final = 10_000_000
 """Frames that a video may have, four days of it; a number above is a mistake, and would fill the memory."""
@@ -174,33 +179,20 @@ def _parse(rows: Sequence[str], names: Sequence[str], task: UniTask) -> Values |
     if numbers is None:
         return None
     values = numbers.reshape(len(rows), fields)
-    return values if _allowed(values, names, task).all() else None
-
-
-def _allowed(values: Values, names: Sequence[str], task: UniTask) -> BoolArray:
-    """Return true where a value is one that its column may have; NaN never is."""
-    allowed: npt.NDArray[Any]
-    if task == "va":
-        allowed = (np.abs(values) <= 1) | (values == MISSING_VALENCE_AROUSAL)
-    elif task == "expr":
-        allowed = (values >= MISSING_CLASS) & (values < len(names)) & (values == np.floor(values))
-    else:
-        allowed = np.isin(values, (MISSING_CLASS, 0, 1))
-    return allowed
+    return values if allowed(values, UNI_TASKS[task], len(names)).all() else None
 
 
 def _with_missing(values: Values, names: Sequence[str], task: UniTask) -> Values:
     """Return values in the columns of the framework, NaN where missing."""
+    values = with_nan(values, UNI_TASKS[task])
     if task == "expr":
-        return np.where(values == MISSING_CLASS, np.nan, values)
+        return values
     columns = HEADERS[task][0]
     placed = np.full((len(values), len(columns)), np.nan)
     for place, name in enumerate(names):
         if name in columns:
             placed[:, columns.index(name)] = values[:, place]
-    if task == "va":
-        return np.where((placed == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, placed)
-    return np.where(placed == MISSING_CLASS, np.nan, placed)
+    return placed
 
 
 def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: UniTask) -> AnnotationError:
@@ -214,16 +206,12 @@ def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: Un
             f"{rows[line][:60]!r}. Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
         )
     fault = next(i for i, text in enumerate(fields) if not _is_allowed(text, names, task))
-    expected = {
-        "va": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
-        "expr": f"a whole number from 0 to {len(names) - 1}, or {MISSING_CLASS} where it is missing",
-        "au": f"0 or 1, or {MISSING_CLASS} where it is missing",
-    }[task]
     return AnnotationError(
-        f"{path}:{line + 2}: {columns[fault]} is {fields[fault].strip()!r}, expected {expected}. Correct the line."
+        f"{path}:{line + 2}: {columns[fault]} is {fields[fault].strip()!r}, expected "
+        f"{expected(UNI_TASKS[task], len(names))}. Correct the line."
     )
 
 
 def _is_allowed(text: str, names: Sequence[str], task: UniTask) -> bool:
     number = parse_numbers(text)
-    return number is not None and bool(_allowed(number, names, task).all())
+    return number is not None and bool(allowed(number, UNI_TASKS[task], len(names)).all())

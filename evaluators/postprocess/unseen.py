@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.frames import Frames
-from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
+from affect.labels import EXPRESSION_LISTS, TASKS, label_names
 from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.timeline import video_numbers
 from evaluators.table import Table, TableError, some_rows
@@ -57,7 +57,7 @@ def checked_means(means: Any, expressions: Sequence[str]) -> LabelMeans:
     """
     if not isinstance(means, Mapping):
         raise ValueError(f"it is of type {type(means).__name__}, not values by task")
-    columns = {"valence_arousal": 2, "expression": len(expressions), "action_units": len(AU_NAMES)}
+    columns = {task: len(names) for task, names in label_names(expressions).items()}
     for task, values in means.items():
         if task not in columns:
             raise ValueError(f"there is no task {task!r}; there are {', '.join(TASKS)}")
@@ -77,13 +77,13 @@ def resolve_fallback(given: Any, expressions: Sequence[str]) -> LabelMeans:
     """
     if given is None:
         return {}
-    columns = {"valence_arousal": 2, "action_units": len(AU_NAMES)}
     values = dict(given) if isinstance(given, Mapping) else given
-    for task, value in values.items() if isinstance(values, dict) else ():
-        if task in columns and type(value) in (int, float):
-            values[task] = [value] * columns[task]
-        elif task == "expression" and value in expressions:
-            values[task] = [float(name == value) for name in expressions]
+    for task, names in label_names(expressions).items() if isinstance(values, dict) else ():
+        value = values.get(task)
+        if task != "expression" and type(value) in (int, float):
+            values[task] = [value] * len(names)
+        elif task == "expression" and value in names:
+            values[task] = [float(name == value) for name in names]
     try:
         return checked_means(values, expressions)
     except ValueError as error:
@@ -97,7 +97,7 @@ def check_fallback(given: Any) -> None:
         SettingsError: it fits none of the class lists.
     """
     errors = []
-    for expressions in (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES)):
+    for expressions in EXPRESSION_LISTS:
         try:
             resolve_fallback(given, expressions)
         except SettingsError as error:
