@@ -27,7 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from affect.errors import UserError
 from affect.files import whole_file
-from evaluators.report import MAIN, NO_LABELS, aligned, read_records, read_scores
+from evaluators.metrics import MAIN
+from evaluators.report import NO_LABELS, aligned, read_records, read_scores
 from runs.ending import clear_errors
 from runs.slurm import job_name
 from runs.stored_config import read_config

@@ -158,8 +158,61 @@ def frame_number(text: str) -> int | None:
     return number if (number := int(text)) <= LAST_FRAME else None
 
 
-def allowed(values: Values, task: Task, classes: int = len(EXPRESSIONS)) -> BoolArray:
-    """Return true where a value is one that a label file of ABAW may have in the columns of a task; NaN never is."""
+def parse_rows(rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EXPRESSIONS)) -> Values | None:
+    """Parse rows of labels, NaN where one is missing; valence and arousal are missing together.
+
+    Args:
+        rows: comma-separated numbers.
+        tasks: the task of each field.
+        classes: how many expressions there are.
+
+    Returns:
+        (N, fields) values, or None where a row has more or fewer fields, or a value that its task cannot have.
+    """
+    if any(row.count(",") != len(tasks) - 1 for row in rows):
+        return None
+    numbers = parse_numbers(",".join(rows))
+    if numbers is None:
+        return None
+    values = numbers.reshape(len(rows), len(tasks))
+    if not all(_allowed(column, task, classes).all() for column, task in zip(values.T, tasks, strict=True)):
+        return None
+    paired = np.array([task == "valence_arousal" for task in tasks])
+    missing = values == np.where(paired, MISSING_VALENCE_AROUSAL, MISSING_CLASS)
+    missing[:, paired] = missing[:, paired].any(axis=1, keepdims=True)
+    return np.where(missing, np.nan, values)
+
+
+def first_fault(
+    rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EXPRESSIONS)
+) -> tuple[int, int | None, str]:
+    """Find the first faulty row of rows that ``parse_rows`` refuses.
+
+    Returns:
+        Its number; its first faulty field, None where there are more or fewer fields than tasks; and what that field
+        must be.
+    """
+    first, end = 0, len(rows)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if parse_rows(rows[first:middle], tasks, classes) is None:
+            end = middle
+        else:
+            first = middle
+    fields = rows[first].split(",")
+    if len(fields) != len(tasks):
+        return first, None, ""
+    faulty = next(i for i, text in enumerate(fields) if parse_rows([text], [tasks[i]], classes) is None)
+    expected = {
+        "valence_arousal": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
+        "expression": f"a whole number from 0 to {classes - 1}, or {MISSING_CLASS} where it is missing",
+        "action_units": f"0 or 1, or {MISSING_CLASS} where it is missing",
+    }
+    return first, faulty, expected[tasks[faulty]]
+
+
+def _allowed(values: Values, task: Task, classes: int) -> BoolArray:
+    """Return true where a value is one that a field of a task may have; NaN never is."""
     found: npt.NDArray[Any]
     if task == "valence_arousal":
         found = (np.abs(values) <= 1) | (values == MISSING_VALENCE_AROUSAL)
@@ -168,22 +221,6 @@ def allowed(values: Values, task: Task, classes: int = len(EXPRESSIONS)) -> Bool
     else:
         found = np.isin(values, (MISSING_CLASS, 0, 1))
     return found
-
-
-def expected(task: Task, classes: int = len(EXPRESSIONS)) -> str:
-    """Say for a message which values ``allowed`` accepts."""
-    return {
-        "valence_arousal": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
-        "expression": f"a whole number from 0 to {classes - 1}, or {MISSING_CLASS} where it is missing",
-        "action_units": f"0 or 1, or {MISSING_CLASS} where it is missing",
-    }[task]
-
-
-def with_nan(values: Values, task: Task) -> Values:
-    """Return the values with NaN where they are missing; valence and arousal are missing together."""
-    if task == "valence_arousal":
-        return np.where((values == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, values)
-    return np.where(values == MISSING_CLASS, np.nan, values)
 
 
 def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:

@@ -14,20 +14,17 @@ from typing import Final
 
 import numpy as np
 
-from affect.frames import BoolArray, Frames, IntArray, unlabelled
-from affect.labels import AFFECT, AU_NAMES, MTL_HEADER, TASKS
+from affect.frames import Frames, IntArray, unlabelled
+from affect.labels import AFFECT, AU_NAMES, MISSING_CLASS, MTL_HEADER, TASKS
 from datamodules.listing import IMAGE_SUFFIXES
 from datamodules.readers.lists import (
     LAST_FRAME,
     AnnotationError,
-    Values,
-    allowed,
     check_names,
-    expected,
+    first_fault,
     frame_number,
-    parse_numbers,
+    parse_rows,
     read_rows,
-    with_nan,
 )
 
 FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
@@ -58,19 +55,19 @@ def read_mtl(path: Path) -> Frames:
     if len(names) == len(FIELDS) and names != FIELDS:
         places = [names.index(name) for name in FIELDS]
         rows = [_in_order(row, places) for row in rows]
-    values = _parse(rows)
+    labels = [row.partition(",")[2] for row in rows]
+    values = parse_rows(labels, _TASKS)
     if values is None:
-        raise _first_fault(path, rows)
-
+        raise _fault(path, rows, labels)
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
     return Frames(
         video=video,
         frame=frame,
         image=image,
-        valence_arousal=with_nan(values[:, :2], "valence_arousal").astype(np.float32),
-        expression=values[:, 2].astype(np.int64),
-        action_units=with_nan(values[:, 3:], "action_units").astype(np.float32),
+        valence_arousal=values[:, :2].astype(np.float32),
+        expression=np.nan_to_num(values[:, 2], nan=MISSING_CLASS).astype(np.int64),
+        action_units=values[:, 3:].astype(np.float32),
         files={path.name: digest},
     )
 
@@ -121,46 +118,16 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
     return video, frame
 
 
-def _parse(rows: list[str]) -> Values | None:
-    """Return the (N, 15) values of rows, or None where any row is faulty."""
-    if any(row.count(",") != len(FIELDS) - 1 for row in rows):
-        return None
-    numbers = parse_numbers(",".join([row.partition(",")[2] for row in rows]))
-    if numbers is None:
-        return None
-    values = numbers.reshape(len(rows), -1)
-    return values if _allowed(values).all() else None
-
-
-def _allowed(values: Values) -> BoolArray:
-    """Return (N, 15) true where a value is one that its column may have; NaN never is."""
-    return np.stack([allowed(column, task) for column, task in zip(values.T, _TASKS, strict=True)], axis=1)
-
-
-def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
+def _fault(path: Path, rows: Sequence[str], labels: Sequence[str]) -> AnnotationError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
-    first, end = 0, len(rows)
-    while end - first > 1:
-        middle = (first + end) // 2
-        if _parse(rows[first:middle]) is None:
-            end = middle
-        else:
-            first = middle
-    where, fields = f"{path}:{first + 2}", rows[first].split(",")
-    if len(fields) != len(FIELDS):
+    line, faulty, expected = first_fault(labels, _TASKS)
+    where, fields = f"{path}:{line + 2}", rows[line].split(",")
+    if faulty is None:
         return AnnotationError(
             f"{where}: {len(fields)} fields where {len(FIELDS)} are expected (image, valence, …, {FIELDS[-1]}): "
-            f"{rows[first][:60]!r}. Correct or remove the line."
+            f"{rows[line][:60]!r}. Correct or remove the line."
         )
-    values = np.array([[_number(text) for text in fields[1:]]])
-    column = int(np.argmin(_allowed(values)[0]))
     return AnnotationError(
-        f"{where}: {FIELDS[column + 1]} is {fields[column + 1].strip()!r}, expected {expected(_TASKS[column])}. "
+        f"{where}: {FIELDS[faulty + 1]} is {fields[faulty + 1].strip()!r}, expected {expected}. "
         "Correct or remove the line."
     )
-
-
-def _number(text: str) -> float:
-    """Return the number, or NaN, which no column allows, where ``text`` is none."""
-    number = parse_numbers(text)
-    return float("nan") if number is None else float(number[0])

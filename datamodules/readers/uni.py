@@ -25,14 +25,12 @@ from affect.labels import (
 from datamodules.readers.lists import (
     AnnotationError,
     Values,
-    allowed,
     check_names,
-    expected,
+    first_fault,
     frame_number,
-    parse_numbers,
+    parse_rows,
     read_rows,
     read_text,
-    with_nan,
 )
 from datamodules.readers.mtl import read_frame_list
 
@@ -72,10 +70,11 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
     names, rows, digest = read_rows(path, fix, by_name=by_name, by_position=by_position)
     # most rows repeat the one before them: each distinct one is read once
     code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
-    values = _parse(list(code_of), names, task)
+    columns = ("expression",) if task == "expr" else names
+    values = parse_rows(list(code_of), [UNI_TASKS[task]] * len(columns), len(names))
     if values is None:
-        raise _first_fault(path, rows, names, task)
-    return _with_missing(values, names, task)[[code_of[row] for row in rows]], digest
+        raise _fault(path, rows, columns, task, len(names))
+    return _placed(values, names, task)[[code_of[row] for row in rows]], digest
 
 
 def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
@@ -170,24 +169,11 @@ def _video(text: str) -> str:
     return name
 
 
-def _parse(rows: Sequence[str], names: Sequence[str], task: UniTask) -> Values | None:
-    """Return the (N, fields) values of rows, or None where any row is faulty."""
-    fields = 1 if task == "expr" else len(names)
-    if any(row.count(",") != fields - 1 for row in rows):
-        return None
-    numbers = parse_numbers(",".join(rows))
-    if numbers is None:
-        return None
-    values = numbers.reshape(len(rows), fields)
-    return values if allowed(values, UNI_TASKS[task], len(names)).all() else None
-
-
-def _with_missing(values: Values, names: Sequence[str], task: UniTask) -> Values:
-    """Return values in the columns of the framework, NaN where missing."""
-    values = with_nan(values, UNI_TASKS[task])
-    if task == "expr":
-        return values
+def _placed(values: Values, names: Sequence[str], task: UniTask) -> Values:
+    """Return (N, fields) values in the columns of the framework, NaN in those that the file does not have."""
     columns = HEADERS[task][0]
+    if task == "expr" or tuple(names) == columns:
+        return values
     placed = np.full((len(values), len(columns)), np.nan)
     for place, name in enumerate(names):
         if name in columns:
@@ -195,23 +181,15 @@ def _with_missing(values: Values, names: Sequence[str], task: UniTask) -> Values
     return placed
 
 
-def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: UniTask) -> AnnotationError:
+def _fault(path: Path, rows: Sequence[str], columns: Sequence[str], task: UniTask, classes: int) -> AnnotationError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
-    line = next(line for line, row in enumerate(rows) if _parse([row], names, task) is None)
-    fields = rows[line].split(",")
-    columns = ("expression",) if task == "expr" else tuple(names)
-    if len(fields) != len(columns):
+    line, faulty, expected = first_fault(rows, [UNI_TASKS[task]] * len(columns), classes)
+    where, fields = f"{path}:{line + 2}", rows[line].split(",")
+    if faulty is None:
         return AnnotationError(
-            f"{path}:{line + 2}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
+            f"{where}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
             f"{rows[line][:60]!r}. Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
         )
-    fault = next(i for i, text in enumerate(fields) if not _is_allowed(text, names, task))
     return AnnotationError(
-        f"{path}:{line + 2}: {columns[fault]} is {fields[fault].strip()!r}, expected "
-        f"{expected(UNI_TASKS[task], len(names))}. Correct the line."
+        f"{where}: {columns[faulty]} is {fields[faulty].strip()!r}, expected {expected}. Correct the line."
     )
-
-
-def _is_allowed(text: str, names: Sequence[str], task: UniTask) -> bool:
-    number = parse_numbers(text)
-    return number is not None and bool(allowed(number, UNI_TASKS[task], len(names)).all())
