@@ -89,15 +89,20 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
         reached("file.written", path)
         sync(beside)
         reached("file.synced", path)
-        os.replace(beside, path)
+        put_in_place(beside, path)
     except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # what fails in the midst of a file does not name it
         raise
-    sync(path.parent)
     reached("file.renamed", path)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Give a complete file or folder its name, in the place of a file or an empty folder, and sync the name."""
+    os.replace(made, path)
+    sync(path.parent)
 
 
 def write_whole(path: Path, text: str) -> None:

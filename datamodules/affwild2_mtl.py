@@ -15,7 +15,7 @@ from affect.labels import MISSING_CLASS, affectnet_columns
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.links import Links
-from datamodules.listing import match_case, scan_if_there, with_other_suffix
+from datamodules.listing import existing_roots, first_existing, match_case, scan_if_there, with_other_suffix
 from datamodules.readers.mtl import read_frame_list, read_mtl
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
@@ -78,11 +78,7 @@ class MTLFiles:
         if not names:
             raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
         candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
-        for path in candidates:
-            if path.is_file():
-                return path
-        looked = ", ".join(dict.fromkeys(map(str, candidates)))
-        raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
+        return first_existing(candidates, f"no label file of the {split} split", f"Set {key} to its path.")
 
 
 class MTLDataModule(FaceDataModule):
@@ -164,23 +160,6 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])
         bare = unlabelled(frames.image, frames.video, frames.frame, frames.files)
         return replace(bare, expression=numbers[frames.expression]), images
-
-
-def existing_roots(root: str | list[str], key: str) -> list[Path]:
-    """Return the folders of a root or of several.
-
-    Args:
-        root: a folder, or several.
-        key: of the configuration that names them, for the message.
-
-    Raises:
-        FileNotFoundError: one is missing.
-    """
-    roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
-    for folder in roots:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
-    return roots
 
 
 def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path | None]:

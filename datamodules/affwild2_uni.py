@@ -9,7 +9,7 @@ from affect.computed import CropPaths
 from affect.frames import Frames
 from affect.labels import UniTask
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.uni_files import UniFiles
+from datamodules.affwild2_uni_files import UniFiles
 
 
 class AffWild2UniDataModule(FaceDataModule):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.files import check_output, sync, whole_file
+from affect.files import check_output, put_in_place, sync, whole_file
 from affect.labels import (
     EXPRESSIONS,
     LIST_FIELD,
@@ -171,8 +170,7 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
     for video, rows in rows_of.items():
         _write(header, (lines[row] for row in rows), path_of[video])
     sync(beside)
-    os.replace(beside, folder)
-    sync(folder.parent)
+    put_in_place(beside, folder)
 
 
 def _write_lsd(table: Table, path: Path) -> int:

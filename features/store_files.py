@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from affect.checksums import file_sha256, sealed, unsealed, warn_unchecked
 from affect.errors import DataError
-from affect.files import reached, sync, whole_file
+from affect.files import put_in_place, reached, sync, whole_file
 
 Dtype = Literal["float16", "float32"]
 FloatArray = npt.NDArray[np.float32]
@@ -260,9 +260,8 @@ class PartWriter:
         numbers = [int(number) for part in self.folder.glob("part-*") if (number := part.name[5:]).isdecimal()]
         part = self.folder / f"part-{max(numbers, default=-1) + 1:05d}"
         reached("part.written", part)
-        os.replace(self.beside, part)
-        for path in (self.folder, self.folder.parent):
-            sync(path)
+        put_in_place(self.beside, part)
+        sync(self.folder.parent)
         reached("part.renamed", part)
 
     def _header(self, name: str) -> None:

@@ -18,7 +18,7 @@ import cv2
 from rich.progress import track
 
 from affect.errors import UserError
-from affect.files import LOCK, LockedError, locked, reached, sync
+from affect.files import LOCK, LockedError, locked, put_in_place, reached
 from affect.labels import EXPRESSIONS
 from rendering import RENDERER_VERSION, video
 from rendering.affect import valence_arousal
@@ -82,13 +82,12 @@ def writing(root: Path, parameters: Row) -> Iterator[Path]:
             os.sync()
         reached("drawing.synced", folder)
         try:
-            os.rename(folder, root)
+            put_in_place(folder, root)
         except OSError:
             if not is_complete(root, parameters):  # else another process was faster
                 raise
         else:
             (root / LOCK).unlink(missing_ok=True)
-        sync(root.parent)
 
 
 def _temporary(root: Path, stack: ExitStack) -> Path:

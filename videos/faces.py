@@ -22,7 +22,7 @@ from rich.progress import track
 
 from affect.checksums import file_sha256
 from affect.computed import image_file
-from affect.files import LockedError, locked
+from affect.files import LockedError, locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
 from videos.decoding import Container, Image, Picture, VideoError, decode
@@ -108,12 +108,12 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
                 crops = below(folder, f"{IMAGES}/{name}")
                 done = _extract(path, waiting[name], made, detector, settings)
                 if crops.exists():  # of a file that has changed
-                    crops.rename(made.with_name(".old"))
+                    put_in_place(crops, made.with_name(".old"))
                 finished[name] = done
                 # the row first: a row without a folder is a video to be done again, a folder without one is a stranger
                 write_finished(folder, finished)
                 (folder / IMAGES).mkdir(exist_ok=True)
-                made.rename(crops)
+                put_in_place(made, crops)
                 shutil.rmtree(made.parent)
             yield finished[name]
         write_frames(folder, finished)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,10 @@ from rich.progress import track
 
 from affect.computed import CropPaths, frame_names, image_file
 from affect.frames import Frames, IntArray, unlabelled
-from affect.labels import MISSING_CLASS, UniTask
-from datamodules.affwild2_mtl import existing_roots
+from affect.labels import MISSING_CLASS, UNI_TASKS, UniTask
 from datamodules.base import Split
 from datamodules.links import Links
-from datamodules.listing import is_absent, keep, scan, with_other_suffix
+from datamodules.listing import existing_roots, first_existing, is_absent, keep, scan, with_other_suffix
 from datamodules.readers.lists import AnnotationError, check_names, frame_number
 from datamodules.readers.uni import frame_count, read_frame_counts, read_labels, read_test_frames, read_test_videos
 
@@ -133,14 +132,8 @@ class UniFiles:
         given = self.annotations[split]
         usual = [f"{task}/{part}" for task in LABEL_FOLDERS[self.task] for part in SPLIT_FOLDERS[split]]
         candidates = [root / Path(name).expanduser() for name in ([given] if given else usual) for root in roots]
-        for path in candidates:
-            if path.is_dir():
-                return path
-        looked = ", ".join(map(str, candidates))
-        raise FileNotFoundError(
-            f"no label folder of the {split} split: looked for {looked}. Add the folder above it to data.root, or set "
-            f"data.{split}_annotations to its path."
-        )
+        fix = f"Add the folder above it to data.root, or set data.{split}_annotations to its path."
+        return first_existing(candidates, f"no label folder of the {split} split", fix, folder=True)
 
     def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
         """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
@@ -272,12 +265,9 @@ def _listed_file(given: str | None, key: str, roots: list[Path]) -> Path:
     """Return a file that the configuration names, absolute or relative to a root."""
     if given is None:
         raise FileNotFoundError(f"the test split has no list. Set {key} to the challenge's list of frames or videos.")
-    candidates = [root / Path(given).expanduser() for root in roots]
-    for path in candidates:
-        if path.is_file():
-            return path
-    looked = ", ".join(dict.fromkeys(map(str, candidates)))
-    raise FileNotFoundError(f"no such file: looked for {looked}. Set {key} to its path.")
+    return first_existing(
+        [root / Path(given).expanduser() for root in roots], "no such file", f"Set {key} to its path."
+    )
 
 
 def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:
@@ -289,8 +279,7 @@ def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:
 
 def _labelled(bare: Frames, values: npt.NDArray[np.float32], task: UniTask) -> Frames:
     """Return frames with the labels of one task, from values as ``read_labels`` gives them."""
-    if task == "va":
-        return replace(bare, valence_arousal=values)
-    if task == "au":
-        return replace(bare, action_units=values)
-    return replace(bare, expression=np.nan_to_num(values[:, 0], nan=MISSING_CLASS).astype(np.int64))
+    labels: dict[str, Any] = {UNI_TASKS[task]: values}
+    if task == "expr":
+        labels["expression"] = np.nan_to_num(values[:, 0], nan=MISSING_CLASS).astype(np.int64)
+    return replace(bare, **labels)
