@@ -1,6 +1,6 @@
 """From the predictions of one or many processes to one table, and from a table to its scores.
 
-Every process writes its rows with ``PartWriter``; ``merge_parts`` on rank 0 makes the table (``evaluators.table``).
+Every process writes its rows with ``PredictionWriter``; ``merge_parts`` on rank 0 makes the table (``evaluators.table``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from evaluators.table import (
 )
 
 __all__ = [
-    "PartWriter",
+    "PredictionWriter",
     "Table",
     "TableError",
     "check_same_list",
@@ -52,7 +52,7 @@ CHUNK: Final = 16384
 """Rows that are scored at a time: what is computed of them then stays in a core's cache."""
 
 
-class PartWriter:
+class PredictionWriter:
     """Collects the predictions of one process and writes them as its part of a table.
 
     Args:

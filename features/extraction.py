@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from affect.batch import Batch
 from affect.preprocessing import Preprocessing
-from features.store import FeatureStore, PartWriter, StoreError, rows_by_video, share
+from features.store import FeatureStore, FeatureWriter, StoreError, rows_by_video, share
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
@@ -67,7 +67,7 @@ class Extraction(pl.LightningModule):
         self.frames = data.frames(split)
         self.unreadable = 0
         self._left: dict[str, int] = {}
-        self._writer: PartWriter | None = None
+        self._writer: FeatureWriter | None = None
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """This process's videos, one after the other."""
@@ -89,7 +89,7 @@ class Extraction(pl.LightningModule):
         self.unreadable += len(unreadable)
         video = self.frames.video[(*rows, *unreadable)[0]]
         if self._writer is None:
-            self._writer = PartWriter(self.store.root, video, self.store.info)
+            self._writer = FeatureWriter(self.store.root, video, self.store.info)
         self._writer.add(self.frames.frame[rows], embedding, outputs)
         self._left[video] -= len(rows) + len(unreadable)
         if not self._left[video]:

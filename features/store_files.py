@@ -199,7 +199,7 @@ def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return found
 
 
-class PartWriter:
+class FeatureWriter:
     """Writes one part of a video, batch after batch; memory does not grow with the video.
 
     Args:

@@ -19,7 +19,7 @@ from datamodules.pictures import UnreadableImageError
 from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import JitterAndCrop
 from features.datamodule import FeaturesDataModule
-from features.store import PartWriter, StoreInfo, open_store
+from features.store import FeatureWriter, StoreInfo, open_store
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
@@ -219,7 +219,7 @@ def test_features_of_rows_that_are_trained_on_by_intention_are_not_told(
     root = make_root(train=8, val=7)
     shutil.copy(root / "training_set_annotations.txt", root / "validation_set_annotations.txt")
     info = StoreInfo("x", "0", embedding=2, outputs=("y",), images="cropped_aligned", image_size=8)
-    writer = PartWriter(open_store(tmp_path / "store", info).root, "a", info)
+    writer = FeatureWriter(open_store(tmp_path / "store", info).root, "a", info)
     writer.add(np.arange(1, 9), np.ones((8, 2), dtype=np.float32), np.ones((8, 1), dtype=np.float32))
     writer.finish()
     data = FeaturesDataModule(str(tmp_path / "store"), module(root), train_splits=splits, image_size=8, batch_size=4)

@@ -16,7 +16,7 @@ from affect import checksums
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import AffectScores
 from evaluators.predictions import (
-    PartWriter,
+    PredictionWriter,
     TableError,
     check_same_list,
     merge_parts,
@@ -39,7 +39,7 @@ def write(folder, frames, predictions, *, unreadable=(), ranks=1, order=None, **
     rows = torch.as_tensor(np.arange(len(frames.frame)) if order is None else order)
     gone = torch.tensor(unreadable, dtype=torch.int64)
     for rank in range(ranks):
-        writer = PartWriter(folder, rank, **options)
+        writer = PredictionWriter(folder, rank, **options)
         for batch in rows[rank::ranks].split(7):
             missing = torch.isin(batch, gone)
             writer.add(batch[~missing], pick(predictions, batch[~missing]), batch[missing])
@@ -116,7 +116,7 @@ def test_rows_must_be_there_exactly_once(tmp_path):
 
     def parts(*shards):
         for rank, rows in enumerate(shards):
-            writer = PartWriter(tmp_path, rank)
+            writer = PredictionWriter(tmp_path, rank)
             writer.add(torch.tensor(rows), pick(predictions, torch.tensor(rows) % 20))
             writer.finish()
 
@@ -146,7 +146,7 @@ def test_rows_must_be_there_exactly_once(tmp_path):
 def test_a_rank_of_unreadable_images_only(tmp_path):
     frames = make_frames(10)
     for rank, known in enumerate((True, False)):
-        rows, writer = torch.arange(5) + 5 * rank, PartWriter(tmp_path, rank)
+        rows, writer = torch.arange(5) + 5 * rank, PredictionWriter(tmp_path, rank)
         empty = torch.zeros(0, dtype=torch.int64)
         writer.add(
             rows if known else empty, pick(make_predictions(frames), rows) if known else {}, None if known else rows
@@ -156,7 +156,7 @@ def test_a_rank_of_unreadable_images_only(tmp_path):
         read_table(merge_parts(tmp_path, frames, tmp_path / "val.parquet", {})).null.tolist()
         == [False] * 5 + [True] * 5
     )
-    writer = PartWriter(tmp_path)
+    writer = PredictionWriter(tmp_path)
     writer.add(torch.zeros(0, dtype=torch.int64), {}, torch.arange(10))
     writer.finish()
     with pytest.raises(TableError, match="none of the 10 images could be read; check the data root"):
@@ -170,12 +170,12 @@ def test_predictions_that_are_refused(tmp_path):
     bad = {key: value.clone() for key, value in good.items()}
     bad["action_units"][2, 5] = torch.nan
     with pytest.raises(TableError, match="action_units: not finite in row 9"):
-        PartWriter(tmp_path).add(rows, bad)
+        PredictionWriter(tmp_path).add(rows, bad)
     with pytest.raises(TableError, match=r"valence_arousal has values outside \[-1, 1\]"):
-        PartWriter(tmp_path).add(rows, good | {"valence_arousal": torch.full((4, 2), 1.2)})
+        PredictionWriter(tmp_path).add(rows, good | {"valence_arousal": torch.full((4, 2), 1.2)})
     with pytest.raises(TableError, match=r"shape \(4, 6\), expected \(4, 8\)"):
-        PartWriter(tmp_path).add(rows, {"expression": torch.rand(4, 6)})
-    writer = PartWriter(tmp_path)
+        PredictionWriter(tmp_path).add(rows, {"expression": torch.rand(4, 6)})
+    writer = PredictionWriter(tmp_path)
     writer.add(rows, good)
     with pytest.raises(TableError, match="predictions change"):
         writer.add(rows, {"expression": good["expression"]})
@@ -184,7 +184,7 @@ def test_predictions_that_are_refused(tmp_path):
 def test_parts_of_different_models(tmp_path):
     frames = make_frames(4)
     for rank, keys in enumerate((["expression"], ["expression", "action_units"])):
-        writer = PartWriter(tmp_path, rank)
+        writer = PredictionWriter(tmp_path, rank)
         writer.add(torch.arange(2) + 2 * rank, {key: make_predictions(frames)[key][:2] for key in keys})
         writer.finish()
     with pytest.raises(TableError, match=r"part-00000\.parquet: no action_units, which other parts have"):

@@ -21,7 +21,7 @@ from affect.files import LockedError
 from features import store as module
 from features.store import (
     FeatureStore,
-    PartWriter,
+    FeatureWriter,
     Places,
     StoreError,
     StoreInfo,
@@ -39,7 +39,7 @@ INFO = StoreInfo(
 
 
 def write(root: Path, video: str, frames: list[int], info: StoreInfo = INFO, batch: int = 2) -> None:
-    writer = PartWriter(root, video, info)
+    writer = FeatureWriter(root, video, info)
     for start in range(0, len(frames), batch):
         part = np.array(frames[start : start + batch])
         writer.add(part, *values(video, part))
@@ -94,7 +94,7 @@ def test_half_precision_halves_the_embeddings_alone(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_no_part(tmp_path: Path) -> None:
     open_store(tmp_path, INFO)
-    killed = PartWriter(tmp_path, "a", INFO)
+    killed = FeatureWriter(tmp_path, "a", INFO)
     killed.add(np.array([1]), *values("a", np.array([1])))
     assert not FeatureStore(tmp_path).find(["a"], np.array([1])).found.any()
     write(tmp_path, "a", [1, 2])
@@ -323,7 +323,7 @@ def test_a_videos_folder_stays_in_the_store(tmp_path: Path, video: str) -> None:
     (tmp_path / "out").mkdir()
     (root / "link").symlink_to(tmp_path / "out")
     with pytest.raises(StoreError, match="is no folder of its own in the store"):
-        PartWriter(root, video, INFO)
+        FeatureWriter(root, video, INFO)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "out", "s", "store.json"]
 
 
@@ -408,7 +408,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     open_store(tmp_path, half)
     embedding, outputs = values("a", np.array([1]))
     with pytest.raises(StoreError, match=r"not finite in float16; give dtype=float32"):
-        PartWriter(tmp_path, "a", half).add(np.array([1]), embedding + 1e5, outputs)
+        FeatureWriter(tmp_path, "a", half).add(np.array([1]), embedding + 1e5, outputs)
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 6))
