@@ -33,8 +33,8 @@ __all__ = [
     "Preprocessing",
     "WeightsError",
     "classifier_state",
-    "read_state",
     "load_weights",
+    "read_state",
     "same_preprocessing",
 ]
 

@@ -8,6 +8,7 @@ from typing import Literal, Unpack
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.labels import AFFECTNET_FOLDERS
 from datamodules.base import Split
@@ -15,7 +16,6 @@ from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.listing import IMAGE_SUFFIXES, list_images
 from datamodules.readers.affectnet import read_release
 from datamodules.readers.class_folders import find_classes
-from datamodules.readers.lists import AnnotationError
 
 
 class AffectNetDataModule(ExpressionDataModule):
@@ -57,15 +57,14 @@ class AffectNetDataModule(ExpressionDataModule):
 
         Raises:
             FileNotFoundError: neither layout, or a folder of one is missing.
-            AnnotationError: both layouts and no choice, no image, or annotations that cannot be used.
-            LinkError: a link leads out of the root.
+            DataError: both layouts and no choice, no image, annotations that cannot be used, or a link out of the root.
         """
         root = Path(self.root).expanduser()
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         layouts = {"release": root / f"{split}_set", "folders": root / split}
         found = [name for name, path in layouts.items() if path.is_dir() and self.layout in (None, name)]
         if len(found) == len(layouts):
-            raise AnnotationError(
+            raise DataError(
                 f"{layouts['release']} and {layouts['folders']} are both AffectNet's {split} split. Set "
                 "data.layout=release to read the first, or data.layout=folders."
             )
@@ -90,7 +89,7 @@ class AffectNetDataModule(ExpressionDataModule):
     def _read_class_folders(self, folder: Path, cache: Path | None) -> tuple[Frames, list[Path | None]]:
         """List the class folders in order of class and file name."""
         if self.valence_arousal:
-            raise AnnotationError(
+            raise DataError(
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
                 "data.valence_arousal=false, or read AffectNet as it is given out."
             )
@@ -107,7 +106,7 @@ class AffectNetDataModule(ExpressionDataModule):
             image += [f"{found[number].name}/{file}" for file in names]
             expression += [number] * len(names)
         if not image:
-            raise AnnotationError(
+            raise DataError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "
                 f"Put {', '.join(IMAGE_SUFFIXES)} files there."
             )

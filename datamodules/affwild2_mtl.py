@@ -50,8 +50,7 @@ class MTLFiles:
 
         Raises:
             FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
-            AnnotationError: the label file is faulty.
-            LinkError: a link leads out of the roots.
+            DataError: the label file is faulty, or a link leads out of the roots.
         """
         key, root = "data.root", self.root
         if split == "test" and self.test_root:
@@ -176,7 +175,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
         One path per row, None where no folder has the image.
 
     Raises:
-        LinkError: a link leads out of the data's folders.
+        DataError: a link leads out of the data's folders.
     """
     names = [image.rpartition("/")[2] for image in frames.image]
     rows_of = defaultdict(list)

@@ -8,8 +8,8 @@ from typing import Unpack, get_args
 from affect.computed import CropPaths
 from affect.frames import Frames
 from affect.labels import UniTask
-from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.affwild2_uni_files import UniFiles
+from datamodules.base import FaceDataModule, LoaderOptions, Split
 
 
 class AffWild2UniDataModule(FaceDataModule):

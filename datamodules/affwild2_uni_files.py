@@ -16,12 +16,13 @@ import numpy.typing as npt
 from rich.progress import track
 
 from affect.computed import CropPaths, frame_names, image_file
+from affect.errors import DataError
 from affect.frames import Frames, IntArray, unlabelled
 from affect.labels import MISSING_CLASS, UNI_TASKS, UniTask
 from datamodules.base import Split
 from datamodules.links import Links
 from datamodules.listing import existing_roots, first_existing, is_absent, keep, scan, with_other_suffix
-from datamodules.readers.lists import AnnotationError, check_names, frame_number
+from datamodules.readers.lists import check_names, frame_number
 from datamodules.readers.uni import frame_count, read_frame_counts, read_labels, read_test_frames, read_test_videos
 
 LABEL_FOLDERS: Final[dict[UniTask, tuple[str, ...]]] = {
@@ -79,8 +80,7 @@ class UniFiles:
 
         Raises:
             FileNotFoundError: a root, the label folder, a list or every crop is missing.
-            AnnotationError: a file is faulty, or the length of a test video is not known.
-            LinkError: a link leads out of the roots.
+            DataError: a file is faulty, the length of a test video is unknown, or a link leads out of the roots.
         """
         roots = existing_roots(self.root, "data.root")
         if split != "test":
@@ -210,7 +210,7 @@ class UniFiles:
         for line, name in enumerate(videos, start=1):
             count = frame_count(name, counts)
             if count is None:
-                raise AnnotationError(
+                raise DataError(
                     f"{listed}:{line}: {where} number of frames of {name}. Set data.expected_frames to a file with a "
                     f"line {name},<number of frames>."
                 )
@@ -229,7 +229,7 @@ def crop_numbers(folder: Path, cache: Path | None, links: Links) -> dict[str, In
         links: decides which links are followed.
 
     Raises:
-        LinkError: a link leads out of the data's folders.
+        DataError: a link leads out of the data's folders.
     """
 
     def read() -> tuple[dict[str, list[int]], list[str]]:

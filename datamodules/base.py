@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from affect.batch import Batch
 from affect.computed import CropPaths, take
+from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
 from affect.preprocessing import Interpolation
@@ -25,7 +26,6 @@ from affect.ranges import Count, Whole
 from datamodules.links import Links
 from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS
-from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import EvalTransform, Transform
 
 Split = Literal["train", "val", "test"]
@@ -161,7 +161,7 @@ class FaceDataModule(pl.LightningDataModule):
         """Rows of the training list that have a label and an image.
 
         Raises:
-            AnnotationError: there is none.
+            DataError: there is none.
         """
         if self._train_rows is None:
             frames, images = self._split("train")
@@ -169,7 +169,7 @@ class FaceDataModule(pl.LightningDataModule):
             found = _have_image(images)
             rows = np.flatnonzero(labelled & found)
             if not len(rows):
-                raise AnnotationError(
+                raise DataError(
                     f"none of the {len(frames)} rows of {', '.join(frames.files) or 'the training split'} has both a "
                     "label and an image, so the training split is empty. Is this the file with labels?"
                 )
@@ -279,7 +279,7 @@ class FaceDataModule(pl.LightningDataModule):
     def _check_batches(self, rows: int) -> None:
         world_size = 1 if self.trainer is None else self.trainer.world_size
         if rows // world_size < (self.batch_size if self.drop_last else 1):
-            raise AnnotationError(
+            raise DataError(
                 f"{rows} training rows over {world_size} process(es) do not fill one batch of {self.batch_size}, so an "
                 "epoch would have no step. Lower data.batch_size, or set data.drop_last=false."
             )

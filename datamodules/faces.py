@@ -10,11 +10,12 @@ from typing import Annotated, Final, Literal, Unpack
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.ranges import Range, Whole
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case
-from datamodules.readers.lists import AnnotationError, check_names, read_text
+from datamodules.readers.lists import check_names, read_text
 
 PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
 """Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
@@ -82,8 +83,7 @@ class FacesDataModule(FaceDataModule):
 
         Raises:
             FileNotFoundError: a root or the partition file is missing.
-            AnnotationError: there is no image, the partition file is faulty, or the split is empty.
-            LinkError: a link leads out of the roots.
+            DataError: no image, a faulty partition file, an empty split, or a link out of the roots.
         """
         roots = [Path(folder).expanduser() for folder in ([self.root] if isinstance(self.root, str) else self.root)]
         if self._files is None:
@@ -104,9 +104,7 @@ class FacesDataModule(FaceDataModule):
             ]
             empty = f"None of them is listed with {number} in {partition}. {self._with_other_suffix(split_of)}"
         if not chosen:
-            raise AnnotationError(
-                f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}"
-            )
+            raise DataError(f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}")
         image = [name for _, name in chosen]
         video = [name.rpartition("/")[0] for name in image]
         # Photographs have no frame number; their position in the list stands in for it.
@@ -121,7 +119,7 @@ class FacesDataModule(FaceDataModule):
         links = self.links()
         found = [(root, name) for root in roots for name in list_images(root, cache, links, recursive=True)]
         if not found:
-            raise AnnotationError(
+            raise DataError(
                 f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_join(roots)} or any folder below. "
                 "Set data.root to the folder above the images."
             )
@@ -165,7 +163,7 @@ def read_partition(path: Path) -> tuple[dict[str, str], str]:
         File name to "0" (training), "1" (validation) or "2" (test); sha256 of the file.
 
     Raises:
-        AnnotationError: the file is no text or empty, a line is not of this form, an image is there twice, or a name
+        DataError: the file is no text or empty, a line is not of this form, an image is there twice, or a name
             leads elsewhere.
     """
     lines, digest = read_text(path)
@@ -175,14 +173,14 @@ def read_partition(path: Path) -> tuple[dict[str, str], str]:
     for number, line in enumerate(lines[commas:], start=1 + commas):
         fields = [field.strip() for field in line.split(",")] if commas else line.split()
         if len(fields) != 2 or "," in fields[0] or fields[1] not in _NUMBERS.values():
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{number}: {line[:200]!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
             )
         name, split_of[fields[0]] = fields
         if line_of.setdefault(name, number) != number:
-            raise AnnotationError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
+            raise DataError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
     if not line_of:
-        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+        raise DataError(f"{path}: no row after the header. Copy the file again, or remove it.")
     check_names(path, line_of)
     return split_of, digest
 

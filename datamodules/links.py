@@ -9,10 +9,6 @@ from pathlib import Path
 from affect.errors import DataError
 
 
-class LinkError(DataError):
-    """A link that leads out of the folders of the data; the message names it and the key that allows it."""
-
-
 class Links:
     """Refuses links that lead out of the folders of the data. A folder that was given may itself be a link.
 
@@ -37,7 +33,7 @@ class Links:
             The folder.
 
         Raises:
-            LinkError: a link on the way from its root leads out.
+            DataError: a link on the way from its root leads out.
         """
         self.check(folder)
         if not self._is_inside(os.path.realpath(folder)):
@@ -48,7 +44,7 @@ class Links:
         """Check every link on the way from a root to a file or folder below it; asks the disk once for each folder.
 
         Raises:
-            LinkError: one leads out of the roots.
+            DataError: one leads out of the roots.
         """
         if self.follow_outside:
             return
@@ -66,7 +62,7 @@ class Links:
         """Check the files of a folder that are links, as its listing says, in the order of their names.
 
         Raises:
-            LinkError: one leads out of the roots.
+            DataError: one leads out of the roots.
         """
         if not self.follow_outside:
             for name in sorted(names):
@@ -78,7 +74,7 @@ class Links:
 
     def _check_link(self, path: Path) -> None:
         if os.path.islink(path) and not self._is_inside(real := os.path.realpath(path)):
-            raise LinkError(
+            raise DataError(
                 f"{path} is a link that leads out of the data's folder, to {real}. Set data.follow_outside=true to "
                 "follow such links, or remove it."
             )

@@ -96,7 +96,7 @@ def scan_if_there(folder: Path, links: Links) -> Scan:
     """List a folder as ``scan`` does, after checking the links to it and in it; nothing where there is no such folder.
 
     Raises:
-        LinkError: a link leads out of the data's folders.
+        DataError: a link leads out of the data's folders.
     """
     links.check(folder)
     try:
@@ -128,7 +128,7 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
         recursive: also list the folders below.
 
     Raises:
-        LinkError: an image or a folder is a link that leads out of the data's folders.
+        DataError: an image or a folder is a link that leads out of the data's folders.
         OSError: the folder itself cannot be listed.
     """
     links.check(root)

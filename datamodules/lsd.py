@@ -8,13 +8,14 @@ from typing import Final, Unpack
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
 from datamodules.readers.class_folders import find_classes
-from datamodules.readers.lists import AnnotationError, check_names, read_rows
+from datamodules.readers.lists import check_names, read_rows
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_synthetic_images", "train"),
@@ -67,8 +68,8 @@ class LSDDataModule(FaceDataModule):
 
         Raises:
             FileNotFoundError: the split's folder or list is missing.
-            AnnotationError: a class folder is unknown, missing, there twice or empty; or a listed image is missing.
-            LinkError: a link leads out of the roots.
+            DataError: a class folder is unknown, missing, there twice or empty; a listed image is missing; or a link
+                leads out of the roots.
         """
         links = self.links(self.test_root)
         if split == "test":
@@ -80,7 +81,7 @@ class LSDDataModule(FaceDataModule):
         for number, path in enumerate(class_folders(folder)):
             names = list_images(path, cache, links)
             if not names:
-                raise AnnotationError(
+                raise DataError(
                     f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "
                     f"be learnt nor scored. Copy the class again from the challenge's archive."
                 )
@@ -119,7 +120,7 @@ class LSDDataModule(FaceDataModule):
         absent = [row for row, file in enumerate(files) if file is None]
         if absent:
             other = with_other_suffix([folder], [image[row] for row in absent], links)
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{absent[0] + 2}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} more of "
                 f"{len(image)} listed images. {other}Set data.test_root to the flat folder of the test images."
             )
@@ -131,15 +132,15 @@ def class_folders(folder: Path) -> list[Path]:
     """The six class folders, in the order of ``LSD_EXPRESSIONS``.
 
     Raises:
-        AnnotationError: a folder that is no class, a class without a folder, or with several.
+        DataError: a folder that is no class, a class without a folder, or with several.
     """
     found, others = find_classes(folder, LSD_FOLDERS)
     if others:
-        raise AnnotationError(
+        raise DataError(
             f"{others[0]} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
             f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
         )
     missing = [names[0] for number, names in enumerate(LSD_FOLDERS) if number not in found]
     if missing:
-        raise AnnotationError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
+        raise DataError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
     return [found[number] for number in range(len(LSD_FOLDERS))]

@@ -10,25 +10,21 @@ from typing import Any, Final
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from affect.checksums import warn_unchecked
-from affect.errors import UserError
+from affect.errors import DataError
 from affect.files import whole_file
 
 CHECKSUM_KEY: Final = b"sha256"
 """Of the checksum in the file's metadata."""
 
 
-class TableError(UserError):
-    """A prediction table, or a part of one, that cannot be used; the message names the file and the mend."""
-
-
 def open_parquet(path: Path) -> Any:
     """A Parquet file that ``write_parquet`` wrote, as an Arrow table, checked against its checksum.
 
     Raises:
-        TableError: no such file, not Parquet, or damaged.
+        DataError: no such file, not Parquet, or damaged.
     """
     if not path.is_file():
-        raise TableError(f"{path}: no such prediction table")
+        raise DataError(f"{path}: no such prediction table")
     try:
         table = pq.read_table(path, partitioning=None)
         metadata = dict(table.schema.metadata or {})
@@ -37,11 +33,11 @@ def open_parquet(path: Path) -> Any:
         found = None if expected is None else _checksum(table)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TableError(f"{path}: not a Parquet file, or damaged ({reason}); predict again") from error
+        raise DataError(f"{path}: not a Parquet file, or damaged ({reason}); predict again") from error
     if expected is None:
         warn_unchecked("a prediction table", path)
     elif found != expected:
-        raise TableError(
+        raise DataError(
             f"{path}: its content is not what was written: damaged, or edited without removing the metadata "
             f"{CHECKSUM_KEY.decode()!r}; predict again"
         )

@@ -1,6 +1,6 @@
 """From the predictions of one or many processes to one table, and from a table to its scores.
 
-Every process writes its rows with ``PredictionWriter``; ``merge_parts`` on rank 0 makes the table (``evaluators.table``).
+Every process writes its rows with ``PredictionWriter``; on rank 0, ``merge_parts`` makes the table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affect.batch import Predictions
+from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
 from evaluators.metrics import AffectScores, Scores
@@ -24,7 +25,6 @@ from evaluators.parquet import open_parquet, write_parquet
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.table import (
     Table,
-    TableError,
     check_range,
     check_same_list,
     column_names,
@@ -39,7 +39,6 @@ from evaluators.table import (
 __all__ = [
     "PredictionWriter",
     "Table",
-    "TableError",
     "check_same_list",
     "merge_parts",
     "read_table",
@@ -77,7 +76,7 @@ class PredictionWriter:
             unreadable: (U,) further rows, whose image could not be read.
 
         Raises:
-            TableError: a prediction is not finite or out of range, has other columns, or tasks come and go.
+            DataError: a prediction is not finite or out of range, has other columns, or tasks come and go.
         """
         if unreadable is not None:
             self._unreadable.append(_array(unreadable, np.int64))
@@ -86,14 +85,14 @@ class PredictionWriter:
             return
         values = {key: _array(value, np.float32) for key, value in predictions.items() if isinstance(value, Tensor)}
         if self._values and set(values) != set(self._values):
-            raise TableError(f"predictions change from {sorted(self._values)} to {sorted(values)} between batches")
+            raise DataError(f"predictions change from {sorted(self._values)} to {sorted(values)} between batches")
         for key, value in values.items():
             expected = (len(numbers), len(column_names(key, self.expressions)))
             if value.shape != expected:
-                raise TableError(f"{key}: predictions have shape {value.shape}, expected {expected}")
+                raise DataError(f"{key}: predictions have shape {value.shape}, expected {expected}")
             bad = ~np.isfinite(value).all(axis=1)
             if bad.any():
-                raise TableError(f"{key}: not finite in {some_rows(numbers[bad])}; the network has diverged")
+                raise DataError(f"{key}: not finite in {some_rows(numbers[bad])}; the network has diverged")
             check_range(key, value, self.path.name)
             self._values.setdefault(key, []).append(value)
         self._rows.append(numbers)
@@ -133,7 +132,7 @@ def merge_parts(
         ``destination``.
 
     Raises:
-        TableError: a part is missing, a row is missing, there twice or not in the list, or parts hold different tasks.
+        DataError: a part is missing, a row is missing, there twice or not in the list, or parts hold different tasks.
     """
     parts = _parts_folder(folder)
     paths = sorted(parts.glob("part-*.parquet"))
@@ -141,13 +140,13 @@ def merge_parts(
         paths = [_part_path(folder, rank) for rank in range(world_size)]
     tables = {path: open_parquet(path) for path in paths}
     if not tables:
-        raise TableError(f"{parts}: no part to merge; run the prediction first")
+        raise DataError(f"{parts}: no part to merge; run the prediction first")
     rows = np.concatenate([table["row"].to_numpy() for table in tables.values()])
     _check_rows(rows, len(frames.frame), parts)
     # A process that met only unreadable images does not know the columns: its rows become nulls.
     having = {path: set(table.column_names) for path, table in tables.items() if len(table.column_names) > 1}
     if not having:
-        raise TableError(f"{parts}: none of the {len(rows)} images could be read; check the data root")
+        raise DataError(f"{parts}: none of the {len(rows)} images could be read; check the data root")
     names = dict.fromkeys(name for path in having for name in tables[path].column_names)
     expressions, keys = known_columns(list(names), str(parts))
     predictions = {}
@@ -155,7 +154,7 @@ def merge_parts(
         wanted = column_names(key, expressions)
         for path, present in having.items():
             if not present.issuperset(wanted):
-                raise TableError(f"{path}: no {key}, which other parts have; delete {parts} and predict again")
+                raise DataError(f"{path}: no {key}, which other parts have; delete {parts} and predict again")
         values = np.concatenate([from_columns(table, wanted, str(path)) for path, table in tables.items()])
         predictions[key] = np.empty_like(values)
         predictions[key][rows] = values
@@ -181,7 +180,7 @@ def score_table(
         only: (N,) the rows to score, by default all.
 
     Raises:
-        TableError: the table is not of this list.
+        DataError: the table is not of this list.
     """
     check_same_list([table, frames])
     keep = ~table.null if only is None else ~table.null & only
@@ -243,8 +242,8 @@ def _check_rows(rows: IntArray, length: int, folder: Path) -> None:
     mend = f"delete {folder} and predict again"
     outside = rows[(rows < 0) | (rows >= length)]
     if len(outside):
-        raise TableError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {mend}")
+        raise DataError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {mend}")
     counts = np.bincount(rows, minlength=length)
     for problem, wrong in (("missing", counts == 0), ("there more than once", counts > 1)):
         if wrong.any():
-            raise TableError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {mend}")
+            raise DataError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {mend}")

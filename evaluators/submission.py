@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.files import check_output, put_in_place, sync, whole_file
 from affect.labels import (
     EXPRESSIONS,
@@ -26,7 +27,7 @@ from affect.names import below
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.postprocess.unseen import unseen_note
-from evaluators.table import Table, TableError, some_rows
+from evaluators.table import Table, some_rows
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def write_submission(table: Table, destination: str | Path, *, au_thresholds: Th
         How many rows were filled; a warning in the log says it too.
 
     Raises:
-        TableError: a task is missing; a video has no prediction at all, and nothing is known to stand in for it; or an
+        DataError: a task is missing; a video has no prediction at all, and nothing is known to stand in for it; or an
             image of the synthetic-data challenge, whose images have no neighbours in time, has none.
     """
     if table.expressions == LSD_EXPRESSIONS:
@@ -84,7 +85,7 @@ def write_uni_submission(
         How many rows were filled; a warning in the log says it too.
 
     Raises:
-        TableError: the task is missing or has other classes than the challenge; a video has no prediction at all, and
+        DataError: the task is missing or has other classes than the challenge; a video has no prediction at all, and
             nothing is known to stand in for it; a line per frame is asked for and a video's rows are not its frames
             1, 2, 3, …; or the folder is not empty.
     """
@@ -110,14 +111,14 @@ def check_destination(destination: str | Path, *, per_video: bool = False) -> Pa
 
     Raises:
         OutputError: a folder, a device or the like is where the file should be.
-        TableError: something else than an empty folder is where the folder should be.
+        DataError: something else than an empty folder is where the folder should be.
     """
     if not per_video:
         return check_output(Path(destination))
     folder = Path(destination).expanduser().resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         problem = "not empty" if folder.is_dir() else "not a folder"
-        raise TableError(f"{destination} is {problem}: give another folder for the submission's files")
+        raise DataError(f"{destination} is {problem}: give another folder for the submission's files")
     return folder
 
 
@@ -125,9 +126,9 @@ def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tu
     """Number of filled rows, and what each row says of each task, comma-separated."""
     missing = [task for task in tasks if task not in table.tasks]
     if missing:
-        raise TableError(f"{table.source}: no predictions of {', '.join(missing)}, which the submission needs")
+        raise DataError(f"{table.source}: no predictions of {', '.join(missing)}, which the submission needs")
     if "expression" in tasks and table.expressions != EXPRESSIONS:
-        raise TableError(
+        raise DataError(
             f"{table.source}: its expressions are {', '.join(table.expressions)}, but the challenge numbers "
             f"{', '.join(EXPRESSIONS)}; predict with a model of these classes"
         )
@@ -159,7 +160,7 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
         frames = np.asarray(table.frame)[rows]
         wrong = np.flatnonzero(frames != np.arange(1, len(rows) + 1))
         if len(wrong):
-            raise TableError(
+            raise DataError(
                 f"{table.source}: row {rows[wrong[0]]} is frame {frames[wrong[0]]} of {video} where frame "
                 f"{wrong[0] + 1} is expected, and a file per video has a line for each frame from 1 on; write one file"
             )
@@ -175,7 +176,7 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
 
 def _write_lsd(table: Table, path: Path) -> int:
     if table.null.any():
-        raise TableError(
+        raise DataError(
             f"{table.source}: no prediction of {some_rows(np.flatnonzero(table.null).tolist())}, and the submission "
             "needs a class for every image: replace the files and predict again"
         )

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSION_LISTS, EXPRESSIONS, TASKS, label_names
-from evaluators.parquet import TableError as TableError
 from evaluators.parquet import open_parquet, write_parquet
 
 SCHEMA_VERSION: Final = 1
@@ -124,19 +124,19 @@ def read_table(path: str | Path) -> Table:
     """Read a table and check it.
 
     Raises:
-        TableError: no such file, not Parquet, damaged, not a prediction table, another schema version, a column is
+        DataError: no such file, not Parquet, damaged, not a prediction table, another schema version, a column is
             missing or of another type, rows are not 0..N-1, a value is NaN or outside its range.
     """
     content = open_parquet(Path(path))
     metadata = _metadata(content, str(path))
     missing = [name for name in IDENTITY if name not in content.column_names]
     if missing:
-        raise TableError(f"{path}: no column {', '.join(missing)}")
+        raise DataError(f"{path}: no column {', '.join(missing)}")
     for name, kind in IDENTITY.items():
         if not _is(kind, content[name].type) or content[name].null_count:
-            raise TableError(f"{path}: column {name} is {content[name].type}, expected {kind} without nulls")
+            raise DataError(f"{path}: column {name} is {content[name].type}, expected {kind} without nulls")
     if not np.array_equal(content["row"].to_numpy(), np.arange(len(content))):
-        raise TableError(f"{path}: column row is not 0..{len(content) - 1} in order")
+        raise DataError(f"{path}: column row is not 0..{len(content) - 1} in order")
     expressions, keys = known_columns(content.column_names, str(path))
     predictions = {key: from_columns(content, column_names(key, expressions), str(path)) for key in keys}
     for key, values in predictions.items():
@@ -156,19 +156,17 @@ def _metadata(content: Any, source: str) -> dict[str, Any]:
     """What an Arrow table says of what made it."""
     raw = (content.schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
-        raise TableError(
-            f"{source}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework"
-        )
+        raise DataError(f"{source}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework")
     try:
         metadata: dict[str, Any] = dict(json.loads(raw))
         files = {str(name): str(sha256) for name, sha256 in dict(metadata.get("label_files", {})).items()}
     except (ValueError, TypeError, RecursionError) as error:
-        raise TableError(
+        raise DataError(
             f"{source}: its {METADATA_KEY.decode()!r} metadata is damaged ({error}); predict again"
         ) from error
     version = metadata.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise TableError(f"{source}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
+        raise DataError(f"{source}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
     return {**metadata, "label_files": files} if "label_files" in metadata else metadata
 
 
@@ -180,23 +178,23 @@ def check_same_list(tables: Sequence[Frames | Table], names: Sequence[str] | Non
         names: what to call them; by default a table's source and "the frame list".
 
     Raises:
-        TableError: other label-file hashes (where both know theirs), another length, another video or frame in a row.
+        DataError: other label-file hashes (where both know theirs), another length, another video or frame in a row.
     """
     called = names or [getattr(table, "source", "the frame list") for table in tables]
     first, first_name = tables[0], called[0]
     for other, name in zip(tables[1:], called[1:], strict=True):
         pair = f"{first_name} and {name} are of different lists"
         if len(first.frame) != len(other.frame):
-            raise TableError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
+            raise DataError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
         differs = np.asarray(first.frame) != np.asarray(other.frame)
         if list(first.video) != list(other.video):
             differs |= np.asarray(first.video, dtype=object) != np.asarray(other.video, dtype=object)
         if differs.any():
             row = int(differs.argmax())
             a, b = (f"{one.video[row]} frame {one.frame[row]}" for one in (first, other))
-            raise TableError(f"{pair}: row {row} is {a} in one, {b} in the other; use tables of one split")
+            raise DataError(f"{pair}: row {row} is {a} in one, {b} in the other; use tables of one split")
         if first.files and other.files and sorted(first.files.values()) != sorted(other.files.values()):
-            raise TableError(
+            raise DataError(
                 f"{pair}: same frames, but the label files {', '.join(sorted({*first.files, *other.files}))} differ in "
                 "content (sha256); predict again on the present files"
             )
@@ -206,12 +204,12 @@ def check_range(key: str, values: FloatArray, source: str) -> None:
     """Refuse probabilities outside [0, 1] (logits, say) and valence or arousal outside [-1, 1]; NaN passes.
 
     Raises:
-        TableError: naming ``source``, the prediction and its range.
+        DataError: naming ``source``, the prediction and its range.
     """
     if key in TASKS:
         low = -1.0 if key == "valence_arousal" else 0.0
         if ((values < low - 1e-6) | (values > 1 + 1e-6)).any():  # float32 means may exceed 1 by a rounding
-            raise TableError(f"{source}: {key} has values outside [{low:g}, 1]; clamp, softmax or sigmoid it first")
+            raise DataError(f"{source}: {key} has values outside [{low:g}, 1]; clamp, softmax or sigmoid it first")
 
 
 def some_rows(rows: Iterable[int]) -> str:
@@ -227,7 +225,7 @@ def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], l
     plain = dict.fromkeys(name.removeprefix("logit_") for name in names)
     classes = tuple(name.removeprefix("expr_") for name in plain if name.startswith("expr_"))
     if classes and classes not in EXPRESSION_LISTS:
-        raise TableError(
+        raise DataError(
             f"{source}: the expression columns {list(classes)} are none of the known class lists in their order"
         )
     expressions = classes or EXPRESSIONS
@@ -237,9 +235,9 @@ def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], l
         if not missing:
             keys.append(key)
         elif len(missing) < len(column_names(key, expressions)):
-            raise TableError(f"{source}: no column {', '.join(missing)}")
+            raise DataError(f"{source}: no column {', '.join(missing)}")
     if not set(keys) & set(TASKS):
-        raise TableError(f"{source}: no prediction columns (valence, arousal, expr_<name> or au<k>)")
+        raise DataError(f"{source}: no prediction columns (valence, arousal, expr_<name> or au<k>)")
     return expressions, keys
 
 
@@ -253,17 +251,17 @@ def from_columns(table: Any, names: Sequence[str], source: str) -> FloatArray:
     """(N, len(names)) float32, NaN for nulls and where the table has no such column.
 
     Raises:
-        TableError: a column holds NaN, an infinite value, or no floating-point numbers.
+        DataError: a column holds NaN, an infinite value, or no floating-point numbers.
     """
     result = np.full((len(table), len(names)), np.nan, dtype=np.float32)
     for index, name in enumerate(names):
         if name not in table.column_names:
             continue
         if not _is("floating", table[name].type):
-            raise TableError(f"{source}: column {name} is {table[name].type}, expected floating-point numbers")
+            raise DataError(f"{source}: column {name} is {table[name].type}, expected floating-point numbers")
         result[:, index] = table[name].to_numpy()
         if np.isfinite(result[:, index]).sum() != len(table) - table[name].null_count:
-            raise TableError(f"{source}: column {name} holds NaN or infinity; a missing prediction must be null")
+            raise DataError(f"{source}: column {name} holds NaN or infinity; a missing prediction must be null")
     return result
 
 

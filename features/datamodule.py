@@ -12,10 +12,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from affect.batch import Batch
+from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray, concatenate
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.loading import Sample, dealt_batches
-from features.store import FeatureStore, Places, StoreError, rows_by_video
+from features.store import FeatureStore, Places, rows_by_video
 
 BLOCK: Final = 256
 """Rows that follow one another in the list and are drawn together: neighbours on the disk are read in one go."""
@@ -41,7 +42,7 @@ class FeaturesDataModule(FaceDataModule):
         **options: see ``FaceDataModule``; those of images have no effect, ``follow_outside`` holds for ``labels``.
 
     Raises:
-        StoreError: there is no such store, it is damaged, or it has nothing of a video that has images.
+        DataError: there is no such store, it is damaged, or it has nothing of a video that has images.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class FeaturesDataModule(FaceDataModule):
             if image[rows].any() and not places.found[rows].any()
         ]
         if lacking:
-            raise StoreError(
+            raise DataError(
                 f"{self.store.root} has no features of {len(lacking)} videos of the {split} split that have images, of "
                 f"{lacking[0]} for one. extract.py store={self.store.root} splits=[{split}] adds them"
             )

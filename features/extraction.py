@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from affect.batch import Batch
+from affect.errors import DataError
 from affect.preprocessing import Preprocessing
-from features.store import FeatureStore, FeatureWriter, StoreError, rows_by_video, share
+from features.store import FeatureStore, FeatureWriter, rows_by_video, share
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
@@ -101,13 +102,13 @@ def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dic
     """Rows whose features are not in the store though there is an image, by video; a frame that is listed twice once.
 
     Raises:
-        StoreError: the list is of single pictures, which belong to no video.
+        DataError: the list is of single pictures, which belong to no video.
     """
     frames, found = data.frames(split), data.has_image(split)
     missing = {}
     for video, rows in rows_by_video(frames.video).items():
         if not video or video.startswith("."):
-            raise StoreError(
+            raise DataError(
                 f"the {split} split has rows of no video (row {rows[0]}: {frames.image[rows[0]]}): a feature store is "
                 "of videos, or of photographs in folders, as in Aff-Wild2's layouts"
             )

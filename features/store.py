@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from affect.cache import kept_file, read_kept, write_kept
+from affect.errors import DataError
 from affect.files import locked
 from features.store_files import (
     ARRAYS,
@@ -37,7 +38,6 @@ from features.store_files import (
     Dtype,
     FeatureWriter,
     FloatArray,
-    StoreError,
     StoreInfo,
     check_array,
     open_array,
@@ -50,7 +50,6 @@ __all__ = [
     "FeatureWriter",
     "Features",
     "Places",
-    "StoreError",
     "StoreInfo",
     "open_store",
     "problems",
@@ -93,7 +92,7 @@ class FeatureStore:
         info: what made it.
 
     Raises:
-        StoreError: there is none, or a part of it is damaged.
+        DataError: there is none, or a part of it is damaged.
     """
 
     def __init__(self, root: str | Path, cache: Path | None = None) -> None:
@@ -122,7 +121,7 @@ class FeatureStore:
         """Check all files of these videos now, not when they are first read: training should not wait, nor fail then.
 
         Raises:
-            StoreError: see ``store_files.check_array``.
+            DataError: see ``store_files.check_array``.
         """
         numbers = [number for video in dict.fromkeys(videos) for number in self._of_video.get(video, [])]
         where = f"{self.root.absolute()}: checked"
@@ -212,14 +211,14 @@ def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> Featur
     """Make a store, or open one that the same network has made, to add to it.
 
     Raises:
-        StoreError: the folder holds a store of another network, or something else.
+        DataError: the folder holds a store of another network, or something else.
     """
     if (root / INFO).is_file():
         found = StoreInfo.read(root)
         differ = [f.name for f in fields(StoreInfo) if getattr(found, f.name) != getattr(info, f.name)]
         if differ:
             each = "; ".join(f"{name} is {getattr(found, name)}, not {getattr(info, name)}" for name in differ)
-            raise StoreError(f"{root} is a store of other features: {each}. Give another store=…")
+            raise DataError(f"{root} is a store of other features: {each}. Give another store=…")
     else:
         _check_folder(root)
         root.mkdir(parents=True, exist_ok=True)
@@ -236,7 +235,7 @@ def writing(root: Path) -> Iterator[None]:
 
     Raises:
         LockedError: another process writes to the store.
-        StoreError: something else is there.
+        DataError: something else is there.
     """
     _check_folder(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -255,10 +254,10 @@ def writing(root: Path) -> Iterator[None]:
 def _check_folder(root: Path) -> None:
     """Refuse a place that holds something else than a store."""
     if root.exists() and not root.is_dir():
-        raise StoreError(f"{root} is a file, not a folder. Give another store=…")
+        raise DataError(f"{root} is a file, not a folder. Give another store=…")
     # what begins with a dot is another rank's beginning
     if root.is_dir() and not (root / INFO).is_file() and any(not path.name.startswith(".") for path in root.iterdir()):
-        raise StoreError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
+        raise DataError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
 
 
 def problems(root: Path) -> tuple[int, list[str]]:
@@ -271,7 +270,7 @@ def problems(root: Path) -> tuple[int, list[str]]:
         Number of parts, and a message for each thing that is wrong.
 
     Raises:
-        StoreError: there is no store, or its description is damaged.
+        DataError: there is no store, or its description is damaged.
     """
     store, found = FeatureStore(root), list[str]()
     with _progress() as progress:
@@ -280,7 +279,7 @@ def problems(root: Path) -> tuple[int, list[str]]:
                 sums = read_checksums(part) or {}
                 for name in ARRAYS:
                     check_array(part, name, store.info, sums.get(name))
-            except StoreError as error:  # the first of a part, which is to be deleted anyway
+            except DataError as error:  # the first of a part, which is to be deleted anyway
                 found.append(str(error))
     return len(store.parts), found
 

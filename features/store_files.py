@@ -34,10 +34,6 @@ _CHUNK: Final = 1 << 22
 """Values that are looked at at a time: what is computed of them stays small."""
 
 
-class StoreError(DataError):
-    """A feature store that cannot be used; the message names the folder and the mend."""
-
-
 @dataclass(frozen=True)
 class StoreInfo:
     """What all features of a store have in common.
@@ -67,15 +63,15 @@ class StoreInfo:
         """Read ``store.json``.
 
         Raises:
-            StoreError: no store, a damaged one, or one of another version.
+            DataError: no store, a damaged one, or one of another version.
         """
         path = root / INFO
         if not path.is_file():
-            raise StoreError(f"{path}: no such file, so {root} is no feature store; make one with extract.py store=…")
+            raise DataError(f"{path}: no such file, so {root} is no feature store; make one with extract.py store=…")
         try:
             content = dict(json.loads(path.read_text(encoding="utf-8")))
             if content["schema_version"] != SCHEMA_VERSION:
-                raise StoreError(
+                raise DataError(
                     f"{path}: schema version {content['schema_version']}, this code reads {SCHEMA_VERSION}; make the "
                     "store again with extract.py"
                 )
@@ -84,11 +80,11 @@ class StoreInfo:
                 raise TypeError("outputs is no list")
             info = cls(**{**content, "outputs": tuple(content["outputs"])})
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, StoreError):
+            if isinstance(error, DataError):
                 raise
-            raise StoreError(f"{path}: not the description of a feature store ({error}); make it again") from error
+            raise DataError(f"{path}: not the description of a feature store ({error}); make it again") from error
         if problem := info.problem():
-            raise StoreError(f"{path}: {problem}; make the store again")
+            raise DataError(f"{path}: {problem}; make the store again")
         return info
 
     def write(self, root: Path) -> None:
@@ -116,7 +112,7 @@ def open_array(part: Path, name: str, info: StoreInfo) -> npt.NDArray[Any]:
     """An array of a part, mapped where it is large.
 
     Raises:
-        StoreError: the file is missing, no array of this type and width, or not as long as its header says.
+        DataError: the file is missing, no array of this type and width, or not as long as its header says.
     """
     path = part / f"{name}.npy"
     dtype, columns = info.array(name)
@@ -136,14 +132,14 @@ def open_array(part: Path, name: str, info: StoreInfo) -> npt.NDArray[Any]:
             return np.memmap(path, dtype, "r", start, shape)
         return np.fromfile(path, dtype, offset=start).reshape(shape)
     except Exception as error:  # a damaged header raises whatever its bytes lead to
-        raise StoreError(f"{path}: cannot be read ({error}); delete {part} and run extract.py again") from error
+        raise DataError(f"{path}: cannot be read ({error}); delete {part} and run extract.py again") from error
 
 
 def read_checksums(part: Path) -> dict[str, str] | None:
     """The SHA-256 of each array's file by the array's name; None, and a warning, where an older version wrote them.
 
     Raises:
-        StoreError: they are damaged.
+        DataError: they are damaged.
     """
     path = part / CHECKSUMS
     try:
@@ -152,10 +148,10 @@ def read_checksums(part: Path) -> dict[str, str] | None:
         warn_unchecked("a part of a feature store", part)
         return None
     except ValueError as error:
-        raise StoreError(f"{path}: damaged; delete {part} and run extract.py again") from error
+        raise DataError(f"{path}: damaged; delete {part} and run extract.py again") from error
     sums = {name: digest for digest, name in found}
     if text != _lines(sums) or tuple(sums) != ARRAYS:
-        raise StoreError(f"{path}: damaged; delete {part} and run extract.py again")
+        raise DataError(f"{path}: damaged; delete {part} and run extract.py again")
     return sums
 
 
@@ -169,16 +165,16 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
         expected: SHA-256 of its file, if that is known.
 
     Raises:
-        StoreError: other content than was written, or a value that is not finite; the message names its frame.
+        DataError: other content than was written, or a value that is not finite; the message names its frame.
     """
     path, again = part / f"{name}.npy", f"delete {part} and run extract.py again"
     values, frames = open_array(part, name, info), open_array(part, "frame", info)
     if len(frames) == 0:
-        raise StoreError(f"{path}: no frames; {again}")
+        raise DataError(f"{path}: no frames; {again}")
     if len(values) != len(frames):
-        raise StoreError(f"{path}: {len(values)} rows, but {len(frames)} frames; {again}")
+        raise DataError(f"{path}: {len(values)} rows, but {len(frames)} frames; {again}")
     if expected is not None and file_sha256(path) != expected:
-        raise StoreError(f"{path}: damaged: its content does not fit {CHECKSUMS}; {again}")
+        raise DataError(f"{path}: damaged: its content does not fit {CHECKSUMS}; {again}")
     if name == "frame":
         return
     rows = max(1, _CHUNK // max(1, values.shape[1]))
@@ -186,7 +182,7 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
         bad = not_finite(values[start : start + rows])
         if bad.any():
             frame = frames[start + int(bad.any(axis=1).argmax())]
-            raise StoreError(
+            raise DataError(
                 f"{path}: frame {frame} of video {part.parent.name} is not finite; {again}, with a network that has "
                 "not diverged"
             )
@@ -208,13 +204,13 @@ class FeatureWriter:
         info: of the store.
 
     Raises:
-        StoreError: the video's folder would not be in the store.
+        DataError: the video's folder would not be in the store.
     """
 
     def __init__(self, root: Path, video: str, info: StoreInfo) -> None:
         self.folder, self.info = root / video, info
         if self.folder.resolve() != root.resolve() / video or self.folder.parent != root or video in (".", ".."):
-            raise StoreError(f"video {video!r}: {self.folder} is no folder of its own in the store; rename the video")
+            raise DataError(f"video {video!r}: {self.folder} is no folder of its own in the store; rename the video")
         self.beside = self.folder / WRITING
         shutil.rmtree(self.beside, ignore_errors=True)  # of a run that was killed
         self.beside.mkdir(parents=True)
@@ -228,13 +224,13 @@ class FeatureWriter:
         """Add n frames: (n,) numbers, (n, E) and (n, O).
 
         Raises:
-            StoreError: a value is not finite, in the store's precision.
+            DataError: a value is not finite, in the store's precision.
         """
         for name, values in zip(ARRAYS, (frame, embedding, outputs), strict=True):
             with np.errstate(over="ignore"):  # found below
                 stored = np.ascontiguousarray(values, dtype=self.info.array(name)[0])
             if not_finite(stored).any():
-                raise StoreError(
+                raise DataError(
                     f"{self.folder}: {name} of a frame is not finite in {stored.dtype}; give dtype=float32, or a "
                     "network that has not diverged"
                 )

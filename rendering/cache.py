@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from affect.files import OutputError
 from affect.ranges import Count, Whole
 from rendering import RENDERER_VERSION
 from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
 from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
-from rendering.writing import MANIFEST, RenderError
+from rendering.writing import MANIFEST
 
 LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
     "mtl": render_mtl,
@@ -36,7 +37,7 @@ def rendered(cache: Path, *, layout: str, workers: Count, elsewhere: str | None 
         parameters: of the layout's writer.
 
     Raises:
-        RenderError: the faces cannot be written there, or something else is there.
+        OutputError: the faces cannot be written there, or something else is there.
     """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{layout}-v{RENDERER_VERSION}-{digest}"
@@ -45,7 +46,7 @@ def rendered(cache: Path, *, layout: str, workers: Count, elsewhere: str | None 
     try:
         return LAYOUTS[layout](cache / name, workers=workers, **parameters)
     except OSError as error:
-        raise RenderError(
+        raise OutputError(
             f"faces cannot be drawn: {error.strerror or error} ({error.filename or cache}). They go to {cache}: make "
             "room or give the right to write there, or give another place: paths.cache_dir=<folder>"
         ) from error

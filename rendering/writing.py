@@ -17,8 +17,7 @@ from typing import Any, Final, TypeVar
 import cv2
 from rich.progress import track
 
-from affect.errors import UserError
-from affect.files import LOCK, LockedError, locked, put_in_place, reached
+from affect.files import LOCK, LockedError, OutputError, locked, put_in_place, reached
 from affect.labels import EXPRESSIONS
 from rendering import RENDERER_VERSION, video
 from rendering.affect import valence_arousal
@@ -40,15 +39,11 @@ SPLITS: Final = {
 """The split of each stream of videos, as ``state.parquet`` names it."""
 
 
-class RenderError(UserError):
-    """Faces that cannot be drawn where they are asked for."""
-
-
 def is_complete(root: Path, parameters: Row) -> bool:
     """Whether ``root`` holds the data set that is asked for.
 
     Raises:
-        RenderError: it holds something else.
+        OutputError: it holds something else.
     """
     if not root.exists():
         return False
@@ -59,7 +54,7 @@ def is_complete(root: Path, parameters: Row) -> bool:
         found = None
     if found != wanted:
         has = f"was rendered with {found}" if found else f"holds something that was not rendered (no {MANIFEST})"
-        raise RenderError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
+        raise OutputError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
     return True
 
 

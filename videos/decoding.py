@@ -29,10 +29,6 @@ FASTEST: Final = 10_000
 """Frames per second from which on a container's rate is none: some say 90,000, the unit of their times."""
 
 
-class VideoError(DataError):
-    """A video, or a folder of faces made of videos, that cannot be used."""
-
-
 @dataclass(frozen=True)
 class Container:
     """What a video says of itself.
@@ -67,14 +63,14 @@ def inspect(path: Path) -> Container:
     """Read the container and decode the first frame.
 
     Raises:
-        VideoError: the file is missing, has no video stream or one in a codec that cannot be decoded, is cut off before
+        DataError: the file is missing, has no video stream or one in a codec that cannot be decoded, is cut off before
             the first frame, or PyAV is not installed.
     """
     with _opened(path) as (container, stream):
         first = next(_frames(container, stream), None)
         if first is None:
             codec = stream.codec_context.name
-            raise VideoError(
+            raise DataError(
                 f"{path}: no frame of its {codec} stream can be decoded; it is truncated, or this FFmpeg cannot do "
                 f"{codec} here. Copy it again, or convert it: ffmpeg -i FILE OTHER.mp4"
             )
@@ -94,7 +90,7 @@ def decode(path: Path) -> Iterator[Picture]:
     """Yield each picture up to the last one that can be decoded; damaged ones are left out.
 
     Raises:
-        VideoError: see ``inspect``.
+        DataError: see ``inspect``.
     """
     with _opened(path) as (container, stream):
         for frame in _frames(container, stream):
@@ -108,22 +104,22 @@ def decode(path: Path) -> Iterator[Picture]:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file's container and its first stream of moving pictures; a song's cover is none."""
     if not path.is_file():
-        raise VideoError(f"{path}: no such file. Give the path of a video.")
+        raise DataError(f"{path}: no such file. Give the path of a video.")
     av = _av()
     try:
         # `file:` because FFmpeg reads `clip:1.mp4` as a protocol; and a playlist must not lead into the network
         container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
     except av.error.FFmpegError as error:
-        raise VideoError(
+        raise DataError(
             f"{path}: FFmpeg cannot read it ({error.strerror}); it is truncated, or no video. Copy it again."
         ) from error
     with container:
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not streams:
-            raise VideoError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
+            raise DataError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
         if streams[0].codec_context is None:
-            raise VideoError(
+            raise DataError(
                 f"{path}: this FFmpeg has no decoder of its codec, {_codec(container, streams[0])}. "
                 "Convert it where there is one: ffmpeg -i FILE OTHER.mp4"
             )
@@ -179,4 +175,4 @@ def _av() -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise VideoError(f"videos are decoded by PyAV, which cannot be loaded ({error}): {INSTALL}") from error
+        raise DataError(f"videos are decoded by PyAV, which cannot be loaded ({error}): {INSTALL}") from error

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from videos.decoding import INSTALL, Image, VideoError
+from affect.errors import DataError
+from videos.decoding import INSTALL, Image
 
 Boxes = npt.NDArray[np.float64]
 Detector = Callable[[Image], Boxes]
@@ -26,7 +27,7 @@ def detector_version() -> str:
     """Name and version of the detector, for what is recorded beside its crops.
 
     Raises:
-        VideoError: it is not installed.
+        DataError: it is not installed.
     """
     _import()
     return f"{PACKAGE} {version(PACKAGE)}"
@@ -44,7 +45,7 @@ def load_detector(*, confidence: float, longest: int) -> Detector:
         longest: pictures with a longer side, px, are scaled down to it before the search.
 
     Raises:
-        VideoError: the package is not installed.
+        DataError: the package is not installed.
     """
     detect = _import()
 
@@ -67,7 +68,7 @@ def _import() -> Callable[[int, int, bytes], list[tuple[int, int, int, int, int]
         detect: Callable[[int, int, bytes], list[tuple[int, int, int, int, int]]]
         detect = importlib.import_module(PACKAGE).detectRGB  # its name is wrong: it takes BGR, as its README says
     except ImportError as error:
-        raise VideoError(
+        raise DataError(
             f"faces are found by the package {PACKAGE}, which cannot be loaded ({error}): {INSTALL}"
         ) from error
     return detect

@@ -22,10 +22,11 @@ from rich.progress import track
 
 from affect.checksums import file_sha256
 from affect.computed import image_file
-from affect.files import LockedError, locked, put_in_place
+from affect.errors import DataError
+from affect.files import locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
-from videos.decoding import Container, Image, Picture, VideoError, decode
+from videos.decoding import Container, Image, Picture, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (
     IMAGES,
@@ -55,7 +56,7 @@ class CropSettings:
         detection_size: frames with a longer side, px, are scaled down to it for the detector.
 
     Raises:
-        VideoError: a value that cannot be.
+        DataError: a value that cannot be.
     """
 
     size: int = 112
@@ -68,7 +69,7 @@ class CropSettings:
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not least <= value <= most:
-                raise VideoError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
+                raise DataError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
 
 
 def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:
@@ -85,16 +86,14 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
         Each video of this call as soon as it is finished, in their order.
 
     Raises:
-        VideoError: files or folder cannot be used (all such videos are named, and nothing is decoded), the detector is
-            not installed, or another process writes to the folder.
+        DataError: files or folder cannot be used (all such videos are named, and nothing is decoded), or there is no
+            detector.
+        LockedError: another process writes to the folder.
     """
     recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
     open_folder(folder)
     with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, "folder of faces"))
-        except LockedError as error:
-            raise VideoError(str(error)) from error
+        stack.enter_context(locked(folder, "folder of faces"))
         record_settings(folder, recorded)
         finished = read_finished(folder)
         files = find_videos(videos)
@@ -168,7 +167,7 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
             path_of_crop = made / image_file(numbers[again - 1])
             write_jpeg(cut(picture.image, square, settings), QUALITY, path_of_crop)
     if again != len(numbers):
-        raise VideoError(
+        raise DataError(
             f"{path}: {len(numbers)} frames at the first reading, {again} at the second. Is it being written?"
         )
     seen = ~np.isnan(squares[:, 0])

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from affect.computed import image_file
+from affect.errors import DataError
 from affect.files import read_file, whole_file, write_whole
 from affect.labels import LIST_FIELD
 from affect.names import RULE, is_relative
 from datamodules.readers.lists import frame_number, parse_numbers
-from videos.decoding import VideoError
 
 IMAGES: Final = "cropped"
 """Aff-Wild2's folder of crops that are not aligned."""
@@ -91,11 +91,11 @@ def open_folder(folder: Path) -> None:
     """Make the folder where it is missing.
 
     Raises:
-        VideoError: it holds something else than faces of videos.
+        DataError: it holds something else than faces of videos.
     """
     ours = not folder.exists() or (folder / SETTINGS).is_file()
     if not ours and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
-        raise VideoError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
+        raise DataError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -103,20 +103,20 @@ def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write down what makes the crops, or check that the finished ones were made with the same.
 
     Raises:
-        VideoError: they were made with others.
+        DataError: they were made with others.
     """
     path = folder / SETTINGS
     if (folder / VIDEOS).is_file():  # else no video is finished, and nothing binds
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, TypeError, ValueError) as error:
-            raise VideoError(
+            raise DataError(
                 f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
             ) from error
         keys = [key for key in {**settings, **found} if settings.get(key) != found.get(key)]
         if keys:
             made, asked = (", ".join(f"{key} {of.get(key)}" for key in keys) for of in (found, settings))
-            raise VideoError(
+            raise DataError(
                 f"{folder} was made with {made}, but {asked} is asked for. Give the same settings, or another --out."
             )
     write_whole(path, json.dumps(settings, indent=1) + "\n")
@@ -126,7 +126,7 @@ def read_finished(folder: Path) -> dict[str, Finished]:
     """Read ``videos.csv``: the finished videos by name, in the order in which they were given.
 
     Raises:
-        VideoError: the file is faulty.
+        DataError: the file is faulty.
     """
     path = folder / VIDEOS
     if not path.is_file():
@@ -143,9 +143,7 @@ def read_finished(folder: Path) -> dict[str, Finished]:
                 raise ValueError(f"two rows are named {video.name}")
             finished[video.name] = video
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise VideoError(
-            f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
-        ) from error
+        raise DataError(f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again.") from error
     return finished
 
 

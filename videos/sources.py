@@ -10,7 +10,7 @@ from typing import Final
 
 from affect.checksums import file_sha256
 from affect.names import is_relative
-from videos.decoding import Container, VideoError, inspect
+from videos.decoding import Container, inspect
 from videos.folder import IMAGES, VIDEOS, Finished
 
 SUFFIXES: Final = frozenset(
@@ -28,7 +28,7 @@ def find_videos(given: Sequence[Path]) -> list[Path]:
         given: files, and folders whose own files are meant, not those of folders in them.
 
     Raises:
-        VideoError: a folder without a video.
+        DataError: a folder without a video.
     """
     found: dict[tuple[str, Path], Path] = {}
     for path in given:
@@ -36,7 +36,7 @@ def find_videos(given: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and one.name[0] != ".")
             if not files:
-                raise VideoError(f"{path}: no video in this folder ({' '.join(sorted(SUFFIXES))}). Give its files.")
+                raise DataError(f"{path}: no video in this folder ({' '.join(sorted(SUFFIXES))}). Give its files.")
         for file in files:
             found.setdefault((file.stem, file.resolve()), file)
     return list(found.values())
@@ -51,7 +51,7 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
         finished: its videos.
 
     Raises:
-        VideoError: naming everything that is wrong.
+        DataError: naming everything that is wrong.
     """
     waiting: dict[str, Container] = {}
     wrong = [
@@ -62,7 +62,7 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
         name, before, crops = path.stem, finished.get(path.stem), folder / IMAGES / path.stem
         try:
             container = inspect(path)
-        except VideoError as error:
+        except DataError as error:
             wrong.append(str(error))
             continue
         place = str(path.resolve())
@@ -81,7 +81,7 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
             _log.warning("%s has changed since its faces were cut out: they are made again", path)
             waiting[name] = container
     if wrong:
-        raise VideoError("; ".join(wrong))
+        raise DataError("; ".join(wrong))
     return waiting
 
 

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from affect.errors import DataError
 from affect.files import read_file
 from affect.frames import FloatArray, Frames, IntArray, unlabelled
 from affect.labels import AFFECTNET_EXPRESSIONS, AFFECTNET_NO_EXPRESSION, MISSING_AFFECTNET
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
-from datamodules.readers.lists import AnnotationError
 
 Kind = Literal["exp", "val", "aro"]
 
@@ -66,9 +66,8 @@ def read_release(
 
     Raises:
         FileNotFoundError: one of the two folders is missing.
-        AnnotationError: an image or an annotation is missing, a file cannot be read, a value is out of range, or no
-            image is left. The message names the first such file, how many there are, and the fix.
-        LinkError: a link leads out of the root.
+        DataError: an image or an annotation is missing, a file cannot be read, a value is out of range, no image is
+            left, or a link leads out of the root. The message names the first such file and how many there are.
     """
     images, annotations = folder / "images", folder / "annotations"
     for path in (images, annotations):
@@ -81,7 +80,7 @@ def read_release(
     expression = _of_images(annotations, "exp", names, labels).astype(np.int64)
     orphans = sorted(labels.keys() - {_stem(name) for name in names})
     if orphans:
-        raise AnnotationError(
+        raise DataError(
             f"{annotations / orphans[0]}_exp.npy has no image in {images} ({', '.join(IMAGE_SUFFIXES)}), nor have "
             f"{len(orphans) - 1} more of {len(labels)}. Unpack the archive again, or take these annotations out of the "
             "folder."
@@ -104,7 +103,7 @@ def _rows_of(folder: Path, expression: IntArray, classes: int) -> IntArray:
     """Return the rows that show one of the first ``classes`` expressions, and count the others in the log."""
     rows = np.flatnonzero(expression < classes)
     if not len(rows):
-        raise AnnotationError(
+        raise DataError(
             f"none of the {len(expression)} images of {folder / 'images'} ({', '.join(IMAGE_SUFFIXES)}) shows one of "
             f"the {classes} expressions, so the split is empty. Unpack AffectNet's archive again."
         )
@@ -128,8 +127,8 @@ def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links)
         ID to value, in order of file name.
 
     Raises:
-        AnnotationError: a file cannot be read, or its value is not one of the kind; names the first of them.
-        LinkError: a link leads out of the data's folders.
+        DataError: a file cannot be read, its value is not one of the kind, or a link leads out of the data's folders;
+            the message names the first such file.
     """
 
     def read() -> tuple[dict[str, float], list[str]]:
@@ -159,7 +158,7 @@ def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[st
     values = {name.removesuffix(ending): value for name, value in found if not isinstance(value, str)}
     faults = [f"{folder / name} {fault}" for name, fault in found if isinstance(fault, str)]
     if faults:
-        raise AnnotationError(
+        raise DataError(
             f"{faults[0]}. {len(faults)} of {len(names)} such files cannot be used. Copy them again from AffectNet's "
             "archive, or take these annotations and their images out of the folders."
         )
@@ -202,11 +201,11 @@ def _valence_arousal(annotations: Path, names: Sequence[str], cache: Path | None
 def _of_images(
     annotations: Path, kind: Kind, names: Sequence[str], labels: dict[str, float]
 ) -> npt.NDArray[np.float64]:
-    """Return (N,) annotations of these images, or raise AnnotationError where any lacks its own."""
+    """Return (N,) annotations of these images, or raise DataError where any lacks its own."""
     lacking = [stem for stem in map(_stem, names) if stem not in labels]
     if lacking:
         otherwise = "take these images out of the folder" if kind == "exp" else "set data.valence_arousal=false"
-        raise AnnotationError(
+        raise DataError(
             f"no such file: {annotations / lacking[0]}_{kind}.npy, the annotation of an image; {len(lacking) - 1} more "
             f"of {len(names)} images lack theirs. Unpack the archive again, or {otherwise}."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.readers.lists import AnnotationError
+from affect.errors import DataError
 
 
 def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[int, Path], list[Path]]:
@@ -19,7 +19,7 @@ def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[i
         Number of the class to its folder, for the classes that have one; and the other folders, sorted.
 
     Raises:
-        AnnotationError: two folders are of one class.
+        DataError: two folders are of one class.
     """
     known = {name.lower(): number for number, names in enumerate(classes) for name in names}
     found: dict[int, Path] = {}
@@ -29,7 +29,7 @@ def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[i
         if number is None:
             others.append(path)
         elif number in found:
-            raise AnnotationError(f"{found[number]} and {path} are of the same class. Merge them.")
+            raise DataError(f"{found[number]} and {path} are of the same class. Merge them.")
         else:
             found[number] = path
     return found, others

@@ -26,15 +26,11 @@ LAST_FRAME: Final = 2**31 - 1
 _IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' and those of edited files
 
 
-class AnnotationError(DataError):
-    """A label file or list that cannot be read; the message names the file, the line and the fix."""
-
-
 def read_text(path: Path) -> tuple[list[str], str]:
     """Read a text file: its lines without line ends and one trailing comma, none blank at the end, and its sha256.
 
     Raises:
-        AnnotationError: the file is no text, is empty, or holds a character that cannot be seen.
+        DataError: the file is no text, is empty, or holds a character that cannot be seen.
         OSError: the file cannot be read.
     """
     text, digest = _read(path)
@@ -59,14 +55,14 @@ def read_rows(
         The names in the file's order and the official spelling, the rows, and the sha256.
 
     Raises:
-        AnnotationError: the file is no text, is empty, or cut off; it has another header, or no row.
+        DataError: the file is no text, is empty, or cut off; it has another header, or no row.
         OSError: the file cannot be read.
     """
     text, digest = _read(path)
     header, *rows = _lines(path, text)
     names = _header_names(path, header, fix, by_name, by_position)
     if not rows:
-        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+        raise DataError(f"{path}: no row after the header. Copy the file again, or remove it.")
     if not text.endswith("\n"):
         _check_end(path, rows)
     return names, rows, digest
@@ -77,7 +73,7 @@ def _read(path: Path) -> tuple[str, str]:
     try:
         return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Is this the right file?") from error
+        raise DataError(f"{path}: not a text file ({error}). Is this the right file?") from error
 
 
 def _lines(path: Path, text: str) -> list[str]:
@@ -85,10 +81,10 @@ def _lines(path: Path, text: str) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise AnnotationError(f"{path}: the file is empty. Copy it again from the archive.")
+        raise DataError(f"{path}: the file is empty. Copy it again from the archive.")
     if not "".join(lines).replace("\t", " ").isprintable():
         number = next(i for i, line in enumerate(lines, 1) if not line.replace("\t", " ").isprintable())
-        raise AnnotationError(
+        raise DataError(
             f"{path}:{number}: a character that cannot be seen: {lines[number - 1][:200]!r}. Correct the line, or copy "
             "the file again."
         )
@@ -103,7 +99,7 @@ def _header_names(
     given = ["image" if name in _IMAGE_FIELDS else name for name in given]
     expected = ",".join([*by_position, *by_name][0])
     if "/" in given[0] or given[0].endswith(IMAGE_SUFFIXES) or parse_numbers(given[0]) is not None:
-        raise AnnotationError(
+        raise DataError(
             f"{path}:1: the header is missing, the first line is already a row ({header[:60]!r}). Put '{expected}' "
             "above it, or its row would be lost."
         )
@@ -114,7 +110,7 @@ def _header_names(
         if sorted(given) == sorted(spelled):
             expected = ",".join(names)
             fix = "The rows do not tell which order they follow: if it is this one, put it there."
-    raise AnnotationError(f"{path}:1: the header is {header[:200]!r}, expected '{expected}'. {fix}")
+    raise DataError(f"{path}:1: the header is {header[:200]!r}, expected '{expected}'. {fix}")
 
 
 def _check_end(path: Path, rows: Sequence[str]) -> None:
@@ -126,7 +122,7 @@ def _check_end(path: Path, rows: Sequence[str]) -> None:
     decimals = _decimals(last)
     known = [count for text in set(others) if (count := _decimals(text)) is not None]
     if decimals is not None and decimals < min(known, default=0):
-        raise AnnotationError(
+        raise DataError(
             f"{path}:{len(rows) + 1}: the file ends in {last!r}, without a line end and with fewer decimals than every "
             "other row, so it is cut off. Copy it again; if it is whole, end its last line."
         )
@@ -231,9 +227,9 @@ def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:
         line_of: each distinct name, and the line where it stands first; None in a folder.
 
     Raises:
-        AnnotationError: naming file, line and name.
+        DataError: naming file, line and name.
     """
     for name, line in line_of.items():
         if not is_relative(name):
             where, what = (path, "file") if line is None else (f"{path}:{line}", "line")
-            raise AnnotationError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}.")
+            raise DataError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}.")

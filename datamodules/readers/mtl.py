@@ -14,18 +14,11 @@ from typing import Final
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames, IntArray, unlabelled
 from affect.labels import AFFECT, AU_NAMES, MISSING_CLASS, MTL_HEADER, TASKS
 from datamodules.listing import IMAGE_SUFFIXES
-from datamodules.readers.lists import (
-    LAST_FRAME,
-    AnnotationError,
-    check_names,
-    first_fault,
-    frame_number,
-    parse_rows,
-    read_rows,
-)
+from datamodules.readers.lists import LAST_FRAME, check_names, first_fault, frame_number, parse_rows, read_rows
 
 FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
 HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
@@ -47,7 +40,7 @@ def read_mtl(path: Path) -> Frames:
         Its rows, duplicates and rows without any label included.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to fix it.
+        DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     fix = "Is this a label file of the multi-task challenge?"
@@ -83,7 +76,7 @@ def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> F
         Its rows in order, duplicates included, all labels missing.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to fix it.
+        DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=headers)
@@ -107,7 +100,7 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
         stem, point, suffix = file.rpartition(".")
         number = frame_number(stem)
         if not folder or number is None or (point + suffix).lower() not in IMAGE_SUFFIXES:
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{line}: the image is {name[:200]!r}, expected <video>/<frame number>.jpg, e.g. "
                 f"video1/00001.jpg, up to {LAST_FRAME}. Correct the line."
             )
@@ -118,16 +111,16 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
     return video, frame
 
 
-def _fault(path: Path, rows: Sequence[str], labels: Sequence[str]) -> AnnotationError:
+def _fault(path: Path, rows: Sequence[str], labels: Sequence[str]) -> DataError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
     line, faulty, expected = first_fault(labels, _TASKS)
     where, fields = f"{path}:{line + 2}", rows[line].split(",")
     if faulty is None:
-        return AnnotationError(
+        return DataError(
             f"{where}: {len(fields)} fields where {len(FIELDS)} are expected (image, valence, …, {FIELDS[-1]}): "
             f"{rows[line][:60]!r}. Correct or remove the line."
         )
-    return AnnotationError(
+    return DataError(
         f"{where}: {FIELDS[faulty + 1]} is {fields[faulty + 1].strip()!r}, expected {expected}. "
         "Correct or remove the line."
     )

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames
 from affect.labels import (
     ABAW2_ACTION_UNITS,
@@ -22,16 +23,7 @@ from affect.labels import (
     UNI_TASKS,
     UniTask,
 )
-from datamodules.readers.lists import (
-    AnnotationError,
-    Values,
-    check_names,
-    first_fault,
-    frame_number,
-    parse_rows,
-    read_rows,
-    read_text,
-)
+from datamodules.readers.lists import Values, check_names, first_fault, frame_number, parse_rows, read_rows, read_text
 from datamodules.readers.mtl import read_frame_list
 
 HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
@@ -62,7 +54,7 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
         either is; (N, 1) the expression's number; (N, 12) action units, those that the file does not have missing.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to fix it.
+        DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     fix, known = f"Is this a label file of data.task={task}?", HEADERS[task]
@@ -89,7 +81,7 @@ def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
         Its rows in order, or None where the file lists videos; and its sha256.
 
     Raises:
-        AnnotationError: the file is no text or empty, its header is missing, or an image's name is of another form.
+        DataError: the file is no text or empty, its header is missing, or an image's name is of another form.
     """
     lines, digest = read_text(path)
     fields = [line.partition(",")[0] for line in lines[:2]]
@@ -102,7 +94,7 @@ def read_test_videos(path: Path) -> list[str]:
     """Read a list of videos: one name per line, no header; a suffix .mp4, .avi or .txt is left out.
 
     Raises:
-        AnnotationError: the file is no text or empty, a line is blank or there twice, or a name leads elsewhere.
+        DataError: the file is no text or empty, a line is blank or there twice, or a name leads elsewhere.
     """
     lines, _ = read_text(path)
     line_of: dict[str, int] = {}
@@ -122,7 +114,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
         Number of frames by video, and the file's sha256.
 
     Raises:
-        AnnotationError: the file is no text or empty, a line is neither, a video is there twice, or a name leads
+        DataError: the file is no text or empty, a line is neither, a video is there twice, or a name leads
             elsewhere.
     """
     lines, digest = read_text(path)
@@ -132,7 +124,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
         words = text.split(",") if "," in text else text.split()[2:10:7]
         name, count = (_video(words[0]), frame_number(words[1].strip())) if len(words) == 2 else ("", None)
         if not name or count is None or not 0 < count <= MOST_FRAMES:
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{line}: {text[:60]!r} is not <video>,<number of frames>, from 1 to {MOST_FRAMES}. Correct or "
                 "remove the line."
             )
@@ -151,14 +143,14 @@ def frame_count(video: str, counts: dict[str, int]) -> int | None:
 
 
 def _add_video(path: Path, line_of: dict[str, int], name: str, line: int) -> None:
-    """Note the line of a video; raise AnnotationError where there is none, or several, or another line has named it."""
+    """Note the line of a video; raise DataError where there is none, or several, or another line has named it."""
     if not name or "," in name or "/" in name or name in line_of:
         found = (
             f"video {name!r} is listed in line {line_of[name]} already"
             if name in line_of
             else (f"{name[:200]!r} is not the name of one video")
         )
-        raise AnnotationError(f"{path}:{line}: {found}. Correct or remove the line.")
+        raise DataError(f"{path}:{line}: {found}. Correct or remove the line.")
     line_of[name] = line
 
 
@@ -181,15 +173,15 @@ def _placed(values: Values, names: Sequence[str], task: UniTask) -> Values:
     return placed
 
 
-def _fault(path: Path, rows: Sequence[str], columns: Sequence[str], task: UniTask, classes: int) -> AnnotationError:
+def _fault(path: Path, rows: Sequence[str], columns: Sequence[str], task: UniTask, classes: int) -> DataError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
     line, faulty, expected = first_fault(rows, [UNI_TASKS[task]] * len(columns), classes)
     where, fields = f"{path}:{line + 2}", rows[line].split(",")
     if faulty is None:
-        return AnnotationError(
+        return DataError(
             f"{where}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
             f"{rows[line][:60]!r}. Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
         )
-    return AnnotationError(
+    return DataError(
         f"{where}: {columns[faulty]} is {fields[faulty].strip()!r}, expected {expected}. Correct the line."
     )

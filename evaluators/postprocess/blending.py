@@ -8,14 +8,15 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from affect.errors import DataError, UserError
 from affect.frames import FloatArray, Frames
 from affect.labels import TASKS
 from evaluators.postprocess.gating import CONFIDENCE, Array, averaged, check_gate, pass_gate, take_confident
-from evaluators.postprocess.settings import SettingsError, read_stored
+from evaluators.postprocess.settings import read_stored
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, search_thresholds
 from evaluators.postprocess.unseen import mean_of_means
 from evaluators.predictions import score_rows
-from evaluators.table import Table, TableError, check_same_list
+from evaluators.table import Table, check_same_list
 
 Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
 """One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
@@ -59,14 +60,14 @@ def blend(
         confidence: of that rule.
 
     Raises:
-        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
-        SettingsError: weights or a gate that do not fit the tables, an unknown space, or no logits for ``raw``.
+        DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        UserError: weights or a gate that do not fit the tables, an unknown space, or no logits for ``raw``.
     """
     check_tables(tables, space, gate)
     first = tables[0]
     tasks = averaged(first.tasks, gate)
     if weights is not None and not tasks:
-        raise SettingsError("postprocess.weights: gate=confidence has none of expressions, all there is; leave it out")
+        raise UserError("postprocess.weights: gate=confidence has none of expressions, all there is; leave it out")
     shares = resolve_weights(weights, len(tables), tasks)
     if len(tables) == 1:
         return first
@@ -99,7 +100,7 @@ def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None =
         tasks: that need weights; None for those that the weights are of.
 
     Raises:
-        SettingsError: another number of weights than of tables, a negative one, only zeros, or a task without any.
+        UserError: another number of weights than of tables, a negative one, only zeros, or a task without any.
     """
     where = "postprocess.weights"
     if isinstance(weights, str):
@@ -113,14 +114,14 @@ def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None =
     missing = [task for task in tasks if task not in by_task]
     if unknown or missing:
         problem = f"there is no task {unknown[0]!r}" if unknown else f"no weights of {', '.join(missing)}"
-        raise SettingsError(f"{where}: {problem}; give one list for all tasks, or one for each")
+        raise UserError(f"{where}: {problem}; give one list for all tasks, or one for each")
     shares = {}
     for task in tasks:
         given = np.asarray(by_task[task], dtype=np.float64)
         if given.shape != (tables,):
-            raise SettingsError(f"{where}: {given.size} weights of {tables} tables; give one a table")
+            raise UserError(f"{where}: {given.size} weights of {tables} tables; give one a table")
         if not (given >= 0).all() or not 0 < given.sum() < np.inf:  # also catches NaN
-            raise SettingsError(f"{where}: {given.tolist()}; give numbers >= 0 that are not all 0")
+            raise UserError(f"{where}: {given.tolist()}; give numbers >= 0 that are not all 0")
         shares[task] = tuple((given / given.sum()).tolist())
     return shares
 
@@ -147,13 +148,13 @@ def search_weights(
         gate: see ``blend``; what has passed it is scored. Under ``confidence``, expressions have no weights.
 
     Raises:
-        TableError: as ``blend``.
-        SettingsError: as ``blend``; one table, or a task of the tables without a label.
+        DataError: as ``blend``.
+        UserError: as ``blend``; one table, or a task of the tables without a label.
     """
     check_tables(tables, space, gate)
     check_same_list([*tables, frames])
     if len(tables) < 2:
-        raise SettingsError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
+        raise UserError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
     found = {}
     for task in averaged(tables[0].tasks, gate):
         of_weights = _blending(tables, task, space, gate)
@@ -170,23 +171,23 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: st
     """Refuse what cannot be blended, before anything is computed.
 
     Raises:
-        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
-        SettingsError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
+        DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        UserError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
     """
     if space not in SPACES:
-        raise SettingsError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
+        raise UserError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
     if not tables:
-        raise TableError("nothing to average: give at least one prediction table")
+        raise DataError("nothing to average: give at least one prediction table")
     check_same_list(tables)
     first = tables[0]
     for other in tables[1:]:
         if (first.tasks, first.expressions) != (other.tasks, other.expressions):
-            raise TableError(
+            raise DataError(
                 f"{first.source} has {', '.join(first.tasks)}, {other.source} has {', '.join(other.tasks)}, or their "
                 "expression classes differ; average tables with the same columns"
             )
     if space == "raw" and not any("logits_expression" in table.predictions for table in tables):
-        raise SettingsError(
+        raise UserError(
             "postprocess.blend=raw: none of the tables has logits of expressions (logit_expr_<name>): use probabilities"
         )
     check_gate(gate, tables)
@@ -261,7 +262,7 @@ def _score(
             {task: values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
         )["SCORE"]  # fmt: skip
     if score is None:
-        raise SettingsError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
+        raise UserError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
     return score
 
 

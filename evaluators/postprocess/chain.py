@@ -10,12 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
-from evaluators.postprocess.settings import SettingsError, searched_on, write_stored
+from evaluators.postprocess.settings import searched_on, write_stored
 from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.postprocess.timeline import check_videos
@@ -74,10 +75,10 @@ class PostProcess:
             tables: how many there are to blend.
 
         Raises:
-            SettingsError: with every error found.
+            UserError: with every error found.
         """
         if errors := cls.problems(node, tables):
-            raise SettingsError("; ".join(errors))
+            raise UserError("; ".join(errors))
         return cls(**node)
 
     @classmethod
@@ -100,7 +101,7 @@ class PostProcess:
         for check in checks:
             try:
                 check()
-            except SettingsError as error:
+            except UserError as error:
                 errors.append(str(error))
             except (TypeError, ValueError) as error:
                 errors.append(f"postprocess: {error}; see conf/postprocess/default.yaml for the forms")
@@ -127,8 +128,8 @@ class PostProcess:
             submitted: whether a submission will be written, which has no empty rows.
 
         Raises:
-            SettingsError: ``fallback`` has other values than these tasks and expressions.
-            TableError: naming the video and what to give.
+            UserError: ``fallback`` has other values than these tasks and expressions.
+            DataError: naming the video and what to give.
         """
         values = {**known, **resolve_fallback(self.fallback, expressions)}
         if self.missing is not None or (submitted and tuple(expressions) != LSD_EXPRESSIONS):
@@ -138,13 +139,13 @@ class PostProcess:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.
 
         Raises:
-            TableError: filling or smoothing of single pictures.
-            SettingsError: a search of thresholds without a label of action units.
+            DataError: filling or smoothing of single pictures.
+            UserError: a search of thresholds without a label of action units.
         """
         if self.smoothing is not None or self.missing is not None:
             check_videos(frames, "the frame list")
         if self.au_thresholds in SEARCHES and np.isnan(frames.action_units).all():
-            raise SettingsError(
+            raise UserError(
                 f"postprocess.au_thresholds={self.au_thresholds}: this list has no action-unit label to search on; "
                 "search on a split with labels and give the file that it stores"
             )
@@ -182,8 +183,8 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
     gate is part of the blend; ``confidence`` is applied once more, to the two tables as filled and smoothed.
 
     Raises:
-        TableError: tables of different lists, or another of the errors of the steps.
-        SettingsError: a search without labels, or settings that do not fit the tables.
+        DataError: tables of different lists, or another of the errors of the steps.
+        UserError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])
     tables = [with_fallback(table, settings.fallback) for table in tables]
@@ -223,7 +224,7 @@ def _in_time(table: Table, settings: PostProcess) -> Table:
 
 def _search(table: Table, frames: Frames, search: str) -> list[float]:
     if "action_units" not in table.predictions:
-        raise SettingsError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
+        raise UserError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
     thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
     return [float(threshold) for threshold in thresholds]
 
@@ -231,48 +232,38 @@ def _search(table: Table, frames: Frames, search: str) -> list[float]:
 def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
     if value not in options:
         names = ", ".join("null" if option is None else option for option in options)
-        raise SettingsError(f"postprocess.{key} is {value!r}; there are {names}")
+        raise UserError(f"postprocess.{key} is {value!r}; there are {names}")
 
 
 def _check_used(settings: PostProcess) -> None:
     """Refuses numbers that nothing would use: they were meant to do something."""
     if settings.sigma is not None and settings.smoothing != "gaussian":
-        raise SettingsError(
-            "postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out"
-        )
+        raise UserError("postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out")
     if settings.sigma is not None and not settings.sigma > 0:
-        raise SettingsError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
+        raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
     if settings.smoothing is None and settings.k != PUBLISHED_K:
-        raise SettingsError(
-            "postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian"
-        )
+        raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
 
 
 def _check_gate(settings: PostProcess, tables: int) -> None:
     """Refuses a gate and a blend that the number of tables, or one another, leave without use."""
     gate, confidence = settings.gate, settings.confidence
     if settings.blend == "raw" and tables < 2:
-        raise SettingsError(
-            "postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
-        )
+        raise UserError("postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'")
     if gate is not None:
         check_gate_count(gate, tables)
     if gate == "confidence" and settings.blend == "raw":
-        raise SettingsError(
-            "postprocess.blend=raw is of expressions, which gate=confidence does not blend: leave one out"
-        )
+        raise UserError("postprocess.blend=raw is of expressions, which gate=confidence does not blend: leave one out")
     if gate != "confidence" and confidence != CONFIDENCE:
-        raise SettingsError("postprocess.confidence is of one gate: give postprocess.gate=confidence, or leave it out")
+        raise UserError("postprocess.confidence is of one gate: give postprocess.gate=confidence, or leave it out")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
-        raise SettingsError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
+        raise UserError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
 
 
 def _check_weights(weights: Weights, tables: int) -> None:
     if weights is None:
         return
     if tables < 2:
-        raise SettingsError(
-            "postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
-        )
+        raise UserError("postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'")
     if weights != SEARCH:
         resolve_weights(weights, tables)

@@ -49,7 +49,7 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
         The table without nulls (the same object if it has none) and how many rows were filled.
 
     Raises:
-        TableError: a video has no prediction at all, and those means are not known; or ``fill`` is given and the list
+        DataError: a video has no prediction at all, and those means are not known; or ``fill`` is given and the list
             is of pictures.
     """
     count = int(table.null.sum())

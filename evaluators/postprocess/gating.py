@@ -29,9 +29,9 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.frames import FloatArray
 from affect.labels import EXPRESSIONS, OTHER
-from evaluators.postprocess.settings import SettingsError
 from evaluators.table import Table
 
 Array: TypeAlias = NDArray[np.float64]
@@ -47,7 +47,7 @@ def check_gate(gate: str | None, tables: Sequence[Table]) -> None:
     """Refuse tables that a rule cannot be applied to; None fits all.
 
     Raises:
-        SettingsError: an unknown rule, another number of tables, or tables without the eight expressions of ABAW.
+        UserError: an unknown rule, another number of tables, or tables without the eight expressions of ABAW.
     """
     if gate is None:
         return
@@ -55,7 +55,7 @@ def check_gate(gate: str | None, tables: Sequence[Table]) -> None:
     for table in tables:
         if "expression" not in table.tasks or table.expressions != EXPRESSIONS:
             classes = ", ".join(table.expressions) if "expression" in table.tasks else "none"
-            raise SettingsError(
+            raise UserError(
                 f"postprocess.gate={gate} is for the eight expressions of ABAW, of which {table.source} has {classes}; "
                 "leave it out, or give tables with these"
             )
@@ -65,13 +65,13 @@ def check_gate_count(gate: str, tables: int) -> None:
     """Refuse an unknown rule, and a number of tables that it is not for.
 
     Raises:
-        SettingsError: either.
+        UserError: either.
     """
     if gate not in GATES:
-        raise SettingsError(f"postprocess.gate is {gate!r}; there are null, {', '.join(GATES)}")
+        raise UserError(f"postprocess.gate is {gate!r}; there are null, {', '.join(GATES)}")
     if tables < 2 or (gate == "confidence" and tables > 2):
         wanted = "two tables" if gate == "confidence" else "two tables or more"
-        raise SettingsError(
+        raise UserError(
             f"postprocess.gate={gate} is for {wanted}, not {tables}; the first is the gate: evaluate.py "
             "'predictions=[head.parquet,pretrained.parquet]'"
         )

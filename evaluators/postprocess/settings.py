@@ -17,10 +17,6 @@ STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
 
 
-class SettingsError(UserError):
-    """A setting of the post-processing that cannot be used; the message names the key or the file, and the mend."""
-
-
 def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int, files: Mapping[str, str]) -> None:
     """Write what was searched, and on what; the file appears as a whole or not at all.
 
@@ -39,11 +35,11 @@ def read_stored(path: str | Path, key: str) -> Any:
     """One entry of what ``write_stored`` wrote.
 
     Raises:
-        SettingsError: no such file, nothing of this key in it, or a file that ``write_stored`` does not write.
+        UserError: no such file, nothing of this key in it, or a file that ``write_stored`` does not write.
     """
     content = _read(Path(path), key)
     if key not in content:
-        raise SettingsError(f"{path}: holds no {key}; it has {', '.join(content)}, so another key's search wrote it")
+        raise UserError(f"{path}: holds no {key}; it has {', '.join(content)}, so another key's search wrote it")
     return content[key]
 
 
@@ -51,7 +47,7 @@ def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
     """Whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
 
     Raises:
-        SettingsError: as ``read_stored``.
+        UserError: as ``read_stored``.
     """
     known = _read(Path(path), "searched_on")["searched_on"]["label_files"]
     return bool(files) and sorted(known.values()) == sorted(files.values())
@@ -60,15 +56,15 @@ def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
 def _read(path: Path, key: str) -> dict[str, Any]:
     """The whole content, checked."""
     if not path.is_file():
-        raise SettingsError(f"postprocess.{key}: no such file {path}; give the {STORED} of the run that searched")
+        raise UserError(f"postprocess.{key}: no such file {path}; give the {STORED} of the run that searched")
     try:
         content = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: not JSON ({error}); give the {STORED} of the run that searched") from error
+        raise UserError(f"{path}: not JSON ({error}); give the {STORED} of the run that searched") from error
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: not a {STORED}, whose content is one JSON object")
+        raise UserError(f"{path}: not a {STORED}, whose content is one JSON object")
     if problem := next(_problems(content), None):
-        raise SettingsError(f"{path}: {problem}: search again")
+        raise UserError(f"{path}: {problem}: search again")
     return content
 
 

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.labels import TASKS
 from evaluators.postprocess.filling import Between, between, fill_nulls, interpolate
-from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.timeline import Timeline, lay_out
 from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
@@ -65,16 +65,16 @@ def half_widths(k: HalfWidths, tasks: Sequence[str]) -> dict[str, int]:
     """The half-width of each of these tasks.
 
     Raises:
-        SettingsError: not a whole number of frames, negative, of an unknown task, or none for one of the tasks.
+        UserError: not a whole number of frames, negative, of an unknown task, or none for one of the tasks.
     """
     given = dict(k) if isinstance(k, Mapping) else dict.fromkeys(tasks, k)
     for task, value in given.items():
         if task not in TASKS:
-            raise SettingsError(f"postprocess.k: there is no task {task!r}; there are {', '.join(TASKS)}")
+            raise UserError(f"postprocess.k: there is no task {task!r}; there are {', '.join(TASKS)}")
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-            raise SettingsError(f"postprocess.k is {value!r}; give the frames to either side, 0 or more")
+            raise UserError(f"postprocess.k is {value!r}; give the frames to either side, 0 or more")
     if missing := [task for task in tasks if task not in given]:
-        raise SettingsError(f"postprocess.k: no half-width of {', '.join(missing)}; give one number, or one by task")
+        raise UserError(f"postprocess.k: no half-width of {', '.join(missing)}; give one number, or one by task")
     return {task: int(given[task]) for task in tasks}
 
 
@@ -104,14 +104,14 @@ def smooth_many(
         Tables of the same rows, in the order of ``ks``.
 
     Raises:
-        SettingsError: an unknown kind or an unusable k.
-        TableError: the list is not of videos; with ``missing``, a video without any prediction, and nothing is known to
+        UserError: an unknown kind or an unusable k.
+        DataError: the list is not of videos; with ``missing``, a video without any prediction, and nothing is known to
             stand in for it.
     """
     if kind not in WINDOWS:
-        raise SettingsError(f"postprocess.smoothing is {kind!r}; there are {', '.join(WINDOWS)}")
+        raise UserError(f"postprocess.smoothing is {kind!r}; there are {', '.join(WINDOWS)}")
     if sigma is not None and not sigma > 0:
-        raise SettingsError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
+        raise UserError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
     widths = [half_widths(k, table.tasks) for k in ks]
     line = lay_out(table, gap=max((max(of.values()) for of in widths), default=0))
     if missing is not None:

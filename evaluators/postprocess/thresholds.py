@@ -9,8 +9,9 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.labels import ACTION_UNITS, AU_NAMES
-from evaluators.postprocess.settings import STORED, SettingsError, read_stored
+from evaluators.postprocess.settings import STORED, read_stored
 
 Thresholds: TypeAlias = float | Sequence[float] | str
 """One number, twelve numbers in the order of ``ACTION_UNITS``, ``"published"``, or a file that a search has stored."""
@@ -30,15 +31,15 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
     """Twelve thresholds on the sigmoid from any of the accepted forms.
 
     Raises:
-        SettingsError: an unknown name, a file without them, a wrong count, or a value outside [0, 1].
+        UserError: an unknown name, a file without them, a wrong count, or a value outside [0, 1].
     """
     if isinstance(thresholds, str):
         if thresholds == "published":
             return PUBLISHED
         if thresholds in SEARCHES:
-            raise SettingsError(f"AU thresholds: {thresholds!r} is a search and needs labels; give numbers or a file")
+            raise UserError(f"AU thresholds: {thresholds!r} is a search and needs labels; give numbers or a file")
         if not Path(thresholds).is_file():
-            raise SettingsError(
+            raise UserError(
                 f"AU thresholds: unknown name {thresholds!r}, and no such file; give a number, 12 numbers, "
                 f"'published', or the {STORED} of a run that searched"
             )
@@ -50,11 +51,9 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
         else [float(value) for value in thresholds]
     )
     if len(values) != len(ACTION_UNITS):
-        raise SettingsError(f"AU thresholds: {len(values)} values; give one or 12, for {', '.join(AU_NAMES)}")
+        raise UserError(f"AU thresholds: {len(values)} values; give one or 12, for {', '.join(AU_NAMES)}")
     if not all(0.0 <= value <= 1.0 for value in values):  # also catches NaN
-        raise SettingsError(
-            f"AU thresholds: {values} are not all in [0, 1]; they apply to probabilities, not to logits"
-        )
+        raise UserError(f"AU thresholds: {values} are not all in [0, 1]; they apply to probabilities, not to logits")
     return tuple(values)
 
 

@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames, IntArray
-from evaluators.table import Table, TableError
+from evaluators.table import Table
 
 LARGEST: Final = 50_000_000
 """Cells; the whole of Aff-Wild2 has three million frames."""
@@ -49,7 +50,7 @@ def lay_out(table: Table, gap: int) -> Timeline:
         gap: cells between videos; no more than the longest video's length are made.
 
     Raises:
-        TableError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
+        DataError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
     """
     check_videos(table, table.source)
     video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
@@ -61,7 +62,7 @@ def lay_out(table: Table, gap: int) -> Timeline:
     gap = min(gap, int(length.max()))
     cells = int(length.sum()) + gap * (len(length) + 1)
     if cells > LARGEST:
-        raise TableError(
+        raise DataError(
             f"{table.source}: its frame numbers span {cells} frames for {len(table)} rows; smoothing counts frames, so "
             "number them 1, 2, 3 … as the images of a video are"
         )
@@ -80,12 +81,12 @@ def check_videos(frames: Frames | Table, name: str) -> None:
         name: what to call it in the message.
 
     Raises:
-        TableError: no row, or the frame numbers are the row numbers, as the lists of pictures have them.
+        DataError: no row, or the frame numbers are the row numbers, as the lists of pictures have them.
     """
     if not len(frames.frame):
-        raise TableError(f"{name}: no row, so there is nothing to smooth or to fill")
+        raise DataError(f"{name}: no row, so there is nothing to smooth or to fill")
     if np.array_equal(frames.frame, np.arange(len(frames.frame))):
-        raise TableError(
+        raise DataError(
             f"{name}: is of single pictures, not of videos (its frame numbers are the row numbers), so there is no "
             "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
         )

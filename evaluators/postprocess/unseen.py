@@ -13,11 +13,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import DataError, UserError
 from affect.frames import Frames
 from affect.labels import EXPRESSION_LISTS, TASKS, label_names
-from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.timeline import video_numbers
-from evaluators.table import Table, TableError, some_rows
+from evaluators.table import Table, some_rows
 
 LabelMeans: TypeAlias = dict[str, list[float]]
 """By task: means of valence and arousal, shares of the expressions, shares of the positive labels of each unit."""
@@ -73,7 +73,7 @@ def resolve_fallback(given: Any, expressions: Sequence[str]) -> LabelMeans:
     """Values by task from ``postprocess.fallback``: a list, one number for all columns, or an expression's name.
 
     Raises:
-        SettingsError: anything else.
+        UserError: anything else.
     """
     if given is None:
         return {}
@@ -87,20 +87,20 @@ def resolve_fallback(given: Any, expressions: Sequence[str]) -> LabelMeans:
     try:
         return checked_means(values, expressions)
     except ValueError as error:
-        raise SettingsError(f"postprocess.fallback: {error}. For example {_example(TASKS, expressions)}") from error
+        raise UserError(f"postprocess.fallback: {error}. For example {_example(TASKS, expressions)}") from error
 
 
 def check_fallback(given: Any) -> None:
     """Check ``postprocess.fallback`` before it is known which expressions there are.
 
     Raises:
-        SettingsError: it fits none of the class lists.
+        UserError: it fits none of the class lists.
     """
     errors = []
     for expressions in EXPRESSION_LISTS:
         try:
             resolve_fallback(given, expressions)
-        except SettingsError as error:
+        except UserError as error:
             errors.append(error)
         else:
             return
@@ -131,7 +131,7 @@ def fill_unseen(table: Table) -> Table:
         The same object where there is no such video.
 
     Raises:
-        TableError: what to fill in is not known.
+        DataError: what to fill in is not known.
     """
     if not (null := table.null).any():
         return table
@@ -145,7 +145,7 @@ def fill_unseen(table: Table) -> Table:
     if missing := [task for task in table.tasks if task not in values]:
         of_video = np.flatnonzero([one == name for one in table.video])
         what = f"{table.source}: video {name!r} has no prediction at all ({some_rows(of_video)})"
-        raise TableError(_unknown(what, missing, table.expressions))
+        raise DataError(_unknown(what, missing, table.expressions))
     predictions = {}
     for key, of_key in table.predictions.items():
         predictions[key] = of_key.copy()
@@ -169,14 +169,14 @@ def check_unseen(
         expressions: class names.
 
     Raises:
-        TableError: naming the video and what to give.
+        DataError: naming the video and what to give.
     """
     missing = [task for task in tasks if task not in values]
     if missing:
         seen = {frames.video[row] for row in np.flatnonzero(image).tolist()}
         name = next((name for name in frames.video if name not in seen), None)
         if name is not None:
-            raise TableError(_unknown(f"the frame list: video {name!r} has no image at all", missing, expressions))
+            raise DataError(_unknown(f"the frame list: video {name!r} has no image at all", missing, expressions))
 
 
 def unseen_note(table: Table) -> str:
@@ -195,7 +195,7 @@ def _means_in(table: Table, key: str) -> LabelMeans:
     try:
         return checked_means(table.metadata.get(key, {}), table.expressions)
     except ValueError as error:
-        raise TableError(f"{table.source}: {key} in its metadata is damaged: {error}; predict again") from error
+        raise DataError(f"{table.source}: {key} in its metadata is damaged: {error}; predict again") from error
 
 
 def _answer(values: LabelMeans, key: str) -> NDArray[np.float64]:

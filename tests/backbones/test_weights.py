@@ -18,7 +18,7 @@ from affect.labels import AFFECTNET_EXPRESSIONS
 from backbones import weights as module
 from backbones.registry import REGISTRY
 from backbones.vit import ViT, build_vit
-from backbones.weights import WeightsError, read_state, load_weights
+from backbones.weights import WeightsError, load_weights, read_state
 from dan.network import DAN
 
 TINY = {"image_size": 32, "patch_size": 16, "width": 8, "depth": 1, "heads": 2}

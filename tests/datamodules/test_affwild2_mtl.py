@@ -14,9 +14,9 @@ import pytorch_lightning as pl
 import torch
 
 from affect.batch import Batch
+from affect.errors import DataError
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.pictures import UnreadableImageError
-from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import JitterAndCrop
 from features.datamodule import FeaturesDataModule
 from features.store import FeatureWriter, StoreInfo, open_store
@@ -165,16 +165,16 @@ def test_bad_roots_and_files_are_named(make_root: MakeRoot, tmp_path: Path) -> N
         FileNotFoundError, match=r"none of the 7 images .*crops/b/00001\.jpg\. Set data\.root.*data\.images"
     ):
         module(root, images="crops").setup("validate")
-    with pytest.raises(AnnotationError, match=r"3 training rows .* one batch of 4.*data\.batch_size"):
+    with pytest.raises(DataError, match=r"3 training rows .* one batch of 4.*data\.batch_size"):
         module(root).setup("fit")
     with pytest.raises(TypeError, match="batchsize"):
         module(root, batchsize=3)
     path = root / "training_set_annotations.txt"
     path.write_text(f"{HEADER}\n")
-    with pytest.raises(AnnotationError, match="no row after the header"):
+    with pytest.raises(DataError, match="no row after the header"):
         module(root).setup("fit")
     path.write_text(f"{HEADER}\na/00001.jpg,{UNLABELLED}\n")
-    with pytest.raises(AnnotationError, match="training split is empty"):
+    with pytest.raises(DataError, match="training split is empty"):
         module(root).setup("fit")
 
 
@@ -327,7 +327,7 @@ def test_ranks_partition_the_splits(make_root: MakeRoot) -> None:
     assert (val0, val1) == ([0, 1, 4, 5], [2, 3, 6])
     data = module(root, batch_size=5)
     data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 2})()
-    with pytest.raises(AnnotationError, match=r"over 2 process"):
+    with pytest.raises(DataError, match=r"over 2 process"):
         data.setup("fit")
 
 
