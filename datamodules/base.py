@@ -154,7 +154,8 @@ class FaceDataModule(pl.LightningDataModule):
 
     def has_image(self, split: Split) -> BoolArray:
         """Return (N,) true for the rows of a split that have an image."""
-        return _have_image(self._split(split)[1])
+        images = self._split(split)[1]
+        return images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], bool)
 
     @property
     def train_rows(self) -> IntArray:
@@ -164,9 +165,8 @@ class FaceDataModule(pl.LightningDataModule):
             DataError: there is none.
         """
         if self._train_rows is None:
-            frames, images = self._split("train")
+            frames, found = self.frames("train"), self.has_image("train")
             labelled = frames.has_label if self.needs_labels else np.ones(len(frames), dtype=bool)
-            found = _have_image(images)
             rows = np.flatnonzero(labelled & found)
             if not len(rows):
                 raise DataError(
@@ -225,11 +225,10 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         if split not in self._splits:
-            frames, images = self.read_split(split)
-            absent = int(np.sum(~_have_image(images)))
+            self._splits[split] = self.read_split(split)
+            absent = int(np.sum(~self.has_image(split)))
             if absent:
-                _log.info("%s: %d of %d listed frames have no image", split, absent, len(frames))
-            self._splits[split] = frames, images
+                _log.info("%s: %d of %d listed frames have no image", split, absent, len(self.frames(split)))
         return self._splits[split]
 
     def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
@@ -298,13 +297,6 @@ class _WholeBatches(Dataset[Batch]):
         batch = self.dataset.collate([self.dataset[0, int(row)] for row in self.batches[number]])
         batch.pop("one_colour", None)
         return batch
-
-
-def _have_image(images: Sequence[Path | None]) -> BoolArray:
-    """(N,) true where there is an image."""
-    return (
-        images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], dtype=bool)
-    )
 
 
 def _use_one_thread(worker: int) -> None:

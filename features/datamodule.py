@@ -65,15 +65,17 @@ class FeaturesDataModule(FaceDataModule):
         self.train_splits: tuple[Split, ...] = tuple(train_splits)
         self._places: dict[Split, Places] = {}
 
-    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read the lists of ``labels`` and look up each row's features."""
+    def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
+        """Read the lists of ``labels`` and look up each row's features; there are no images."""
         parts = self.train_splits if split == "train" else (split,)
         frames = [self.labels.frames(part) for part in parts]
         places = [self._find(part, of_part) for part, of_part in zip(parts, frames, strict=True)]
         self._places[split] = Places(*(np.concatenate(columns) for columns in zip(*places, strict=True)))
-        here = self.store.root
-        there = [here if found else None for found in self._places[split].found.tolist()]
-        return (frames[0] if len(frames) == 1 else concatenate(frames)), there
+        return (frames[0] if len(frames) == 1 else concatenate(frames)), ()
+
+    def has_image(self, split: Split) -> BoolArray:
+        """Return (N,) true for the rows of a split that have features, which stand in for their images."""
+        return self.places(split).found
 
     def kept_apart(self, split: Split) -> Sequence[object]:
         """Return what ``labels`` says; nothing where the validation split is trained on by intention."""
