@@ -19,7 +19,7 @@ _warned: set[Path] = set()  # caches that cannot be written to
 
 
 def kept_file(cache: Path, where: str) -> Path:
-    """The file of a cache in which something is kept.
+    """Return the file of a cache in which something is kept.
 
     Args:
         cache: folder.
@@ -29,7 +29,7 @@ def kept_file(cache: Path, where: str) -> Path:
 
 
 def read_kept(kept: Path, where: str) -> Any:
-    """What is kept under a name; None where the file is missing, damaged, another name's, or of another version."""
+    """Return what is kept under a name; None where the file is missing, damaged, of another name or an old version."""
     try:
         digest, _, text = kept.read_bytes().partition(b"\n")
     except OSError:

@@ -25,7 +25,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with a checksum of all its other entries."""
+    """Add to a JSON object a checksum of all its entries."""
     return {**content, CHECKSUM: _sha256(content)}
 
 

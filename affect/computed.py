@@ -80,7 +80,7 @@ class CropPaths(Computed[Path | None]):
 
 
 def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tuple[Computed[str], Computed[str]]:
-    """The video's name and the image's, ``<video>/<frame>.jpg``, of each of N rows.
+    """Return the name of the video and of the image, ``<video>/<frame>.jpg``, of each of N rows.
 
     Args:
         videos: the videos' names.
@@ -92,7 +92,7 @@ def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tupl
 
 
 def image_file(frame: int, suffix: str = ".jpg") -> str:
-    """Name of the image file of a frame, as Aff-Wild2 has them: at least five digits."""
+    """Return the name of a frame's image file as Aff-Wild2 writes it, with at least five digits."""
     return f"{frame:05d}{suffix}"
 
 

@@ -13,7 +13,7 @@ from affect.ranges import Range
 
 
 def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:
-    """What is wrong with the values of a node, whose types a class tells; keys that the class has not are left alone.
+    """Find values of a node that do not fit the types in a class; keys that the class does not have are left alone.
 
     Args:
         node: plain values.
@@ -71,7 +71,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
-    """A type as messages have it: ``float >= 0 and <= 1 or null``."""
+    """Write a type as messages show it: ``float >= 0 and <= 1 or null``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return " ".join([_name(arguments[0]), *map(str, arguments[1:])])

@@ -112,7 +112,7 @@ def label_names(expressions: Sequence[str] = EXPRESSIONS) -> dict[str, tuple[str
 
 
 def affectnet_columns(order: tuple[str, ...] = AFFECTNET_EXPRESSIONS) -> tuple[int | None, ...]:
-    """For each ABAW expression, its position in ``order``, or None where AffectNet has no counterpart.
+    """Map ABAW's expressions to positions in ``order``, None where AffectNet has no counterpart.
 
     Contempt has no place among the ABAW expressions and Other has none in AffectNet: the pair is left
     unmatched here, and rules that equate them say so themselves.

@@ -39,7 +39,7 @@ class Preprocessing:
             raise ValueError(f"image_size={self.image_size!r}: give pixels, 1 to {LARGEST}")
 
     def at(self, image_size: int, interpolation: Interpolation | None = None) -> Preprocessing:
-        """The same for a network of this input size and, unless None, another interpolation."""
+        """Return a copy with this input size and, unless it is None, this interpolation."""
         return replace(self, image_size=image_size, interpolation=interpolation or self.interpolation)
 
 

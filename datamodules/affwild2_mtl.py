@@ -112,7 +112,7 @@ class MTLDataModule(FaceDataModule):
         self.files = MTLFiles(root, lists, test_root, images)
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """See ``MTLFiles.read``."""
+        """Read a label file or the test list, and find the images, as ``MTLFiles.read`` does."""
         return self.files.read(split, self.links(self.files.test_root))
 
 

@@ -61,5 +61,5 @@ class AffWild2UniDataModule(FaceDataModule):
         self.files = UniFiles(root, task, lists, test_root, expected_frames, images, cache)
 
     def read_split(self, split: Split) -> tuple[Frames, CropPaths]:
-        """See ``UniFiles.read``."""
+        """Read the label files of a split or the test list, and find the crops, as ``UniFiles.read`` does."""
         return self.files.read(split, self.links(self.files.test_root))

@@ -111,7 +111,7 @@ class FacesDataModule(FaceDataModule):
         return unlabelled(image, video, np.arange(len(image), dtype=np.int64), files), [r / n for r, n in chosen]
 
     def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
-        """Root and path below it of every image."""
+        """List every image as its root and the path below it."""
         for root in roots:
             if not root.is_dir():
                 raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
@@ -138,7 +138,7 @@ class FacesDataModule(FaceDataModule):
         return None
 
     def _with_other_suffix(self, listed: Iterable[str]) -> str:
-        """Part of a message: an image that is listed with another suffix, if there is one."""
+        """Write the part of a message that names an image listed with another suffix; empty where there is none."""
         name_of = {os.path.splitext(name)[0].lower(): name for name in listed}
         for root, name in self._files or ():
             other = name_of.get(os.path.splitext(name)[0].rpartition("/")[2].lower())

@@ -115,7 +115,7 @@ def is_absent(error: OSError) -> bool:
 
 
 def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool = False) -> list[str]:
-    """Sorted paths of the images in a folder, relative to it; a folder that has not changed is not listed again.
+    """List the images in a folder as sorted relative paths; a folder that has not changed is not listed again.
 
     A folder that a link leads to for a second time is not entered. Folders below that nobody but the administrator may
     list, such as ``lost+found``, are left out with a warning, and so are names that are no UTF-8, which neither tables
@@ -224,7 +224,7 @@ def with_other_suffix(folders: Iterable[Path], images: Iterable[str], links: Lin
 
 
 def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content]) -> Content:
-    """What ``read`` returns of the files in a folder; a folder that has not changed is not read again.
+    """Return what ``read`` finds in the files of a folder; a folder that has not changed is not read again.
 
     A folder changes when a file in it is added, removed or renamed. A file that is written over in place is not
     noticed: ``touch`` the folder then.

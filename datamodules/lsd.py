@@ -129,7 +129,7 @@ class LSDDataModule(FaceDataModule):
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The six class folders, in the order of ``LSD_EXPRESSIONS``.
+    """Return the six class folders in the order of ``LSD_EXPRESSIONS``.
 
     Raises:
         DataError: a folder that is no class, a class without a folder, or with several.

@@ -26,7 +26,7 @@ DRAWS: Final = 20
 
 
 def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> dict[str, Scores]:
-    """Scores on ``validation`` of predictors that know only the label frequencies of ``train``.
+    """Score on ``validation`` predictors that know only the label frequencies of ``train``.
 
     All of them predict the training mean of valence and of arousal. The variants differ in the rest:
 
@@ -64,12 +64,12 @@ def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> 
 
 
 def frequency_baseline(train: Frames, validation: Frames, *, seed: int = 0) -> Scores:
-    """Scores of the strongest of ``frequency_baselines`` by ``SCORE``: P_MTL, or the sum of the parts with labels."""
+    """Return the scores of the ``frequency_baselines`` with the highest ``SCORE``."""
     return max(frequency_baselines(train, validation, seed=seed).values(), key=lambda scores: scores["SCORE"] or 0.0)
 
 
 def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
-    """The most that frequencies alone can be expected to give on these labels, in closed form.
+    """Return, in closed form, the highest scores that frequencies alone can be expected to give on these labels.
 
     They are the frequencies of these very labels, so this is slightly above any ``frequency_baseline``. Accuracies are
     those of the majority class (macro accuracy is 1 / classes for every guess); F1 rows are those of the predictor that
@@ -84,7 +84,7 @@ def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
 
 
 def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
-    """What the most frequent answer gives, always the same one: expression, and yes or no for each action unit.
+    """Score the predictor that always gives the most frequent expression, and the most frequent answer for each unit.
 
     Args:
         labels: whose frequencies they are.
@@ -104,7 +104,7 @@ def _expected(
     f1_expression: NDArray[np.float64],
     f1_units: NDArray[np.float64],
 ) -> Scores:
-    """Scores of a predictor with these F1 that is right about the majority; NaN, where there is no label, is None."""
+    """Return the scores of a predictor with these F1 that gets the majority right; None where there is no label."""
     frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
     valid = (~np.isnan(labels.action_units)).sum(axis=0)
     affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0
@@ -129,13 +129,13 @@ def _expected(
 
 
 def _frequencies(expression: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(classes,) shares of the expressions among the valid labels; NaN without any."""
+    """Return the (classes,) shares of the expressions among the valid labels; NaN where there is none."""
     counts = np.bincount(expression[expression >= 0], minlength=classes)
     return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
 
 
 def _means(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Column means over the valid (not NaN) values; NaN for a column without any."""
+    """Return column means over the valid (not NaN) values; NaN for a column without any."""
     count = (~np.isnan(values)).sum(axis=0)
     total = np.nansum(values.astype(np.float64), axis=0)
     means: NDArray[np.float64] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
@@ -163,7 +163,7 @@ def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], 
 
 
 def _mean_scores(runs: list[Scores]) -> Scores:
-    """Mean of each score over runs on the same labels, so a score is None in all of them or in none."""
+    """Average each score over runs on the same labels, so that a score is None in all of them or in none."""
     means: Scores = {}
     for name in runs[0]:
         values = [value for run in runs if (value := run[name]) is not None]

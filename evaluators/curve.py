@@ -30,7 +30,7 @@ def curve(
     pair: Sequence[Table] = (),
     confidence: float = CONFIDENCE,
 ) -> dict[str, list[Scores]]:
-    """The scores for each half-width, the table being read and laid out once.
+    """Score a table for each half-width, reading and laying it out only once.
 
     Args:
         table: as it is before missing frames are filled.

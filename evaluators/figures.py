@@ -34,7 +34,7 @@ class Svg:
 
 @contextmanager
 def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
-    """A matplotlib figure of the given inches, turned into SVG at the end; no global state, no display."""
+    """Yield a matplotlib figure, sizes in inches, and turn it into SVG at the end; no global state, no display."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -62,7 +62,7 @@ def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
 
 
 def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> str | None:
-    """F1 per expression and per action unit, the reference as a mark on each bar; None without such scores."""
+    """Draw F1 per expression and action unit, with the reference as a mark on each bar; None without such scores."""
     kinds = (("Expressions", "F1_EXPR_"), ("Action units", "F1_AU"))
     panels = [(title, _starting(scores, prefix), prefix) for title, prefix in kinds]
     panels = [panel for panel in panels if any(value is not None for value in panel[1].values())]
@@ -91,7 +91,7 @@ def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> st
 
 
 def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
-    """Losses, validation scores and learning rates against the step; None where nothing was logged."""
+    """Draw losses, validation scores and learning rates against the step; None where nothing was logged."""
     names = list(dict.fromkeys(name for record in records for name in record if name not in ("step", "epoch")))
     groups = {
         "Loss": [name for name in names if "loss" in name.lower()],
@@ -122,7 +122,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> str | None:
-    """Scores of each task against the half-width of the smoothing; None where nothing has labels.
+    """Draw the scores of each task against the half-width of the smoothing; None where nothing has labels.
 
     Args:
         ks: half-widths in frames.
@@ -156,7 +156,7 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
 
 
 def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
-    """Rows are labels, columns predictions; colour is the share within the row, the numbers are counts."""
+    """Draw labels in rows and predictions in columns; colour is the share within the row, numbers are counts."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     with _drawing(4.6, 4.2) as (figure, svg):
         axes = figure.subplots()
@@ -173,7 +173,7 @@ def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
 
 
 def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:
-    """Predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by log count."""
+    """Draw predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by count."""
     with _drawing(7.6, 3.7) as (figure, svg):
         for column, (axes, name) in enumerate(zip(_row(figure, 2), ("Valence", "Arousal"), strict=True)):
             axes.hexbin(
@@ -197,7 +197,7 @@ def _starting(scores: Scores, prefix: str) -> Scores:
 
 
 def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of the finite numbers logged under a name."""
+    """Return steps and values of the finite numbers logged under a name."""
     points = [(record.get("step", index), record[name]) for index, record in enumerate(records) if name in record]
     points = [(step, value) for step, value in points if isinstance(value, int | float) and math.isfinite(value)]
     return [step for step, _ in points], [value for _, value in points]

@@ -86,7 +86,7 @@ class ConcordanceCorrelation(ExactMetric):
         self.high = torch.maximum(self.high, both.amax(dim=1))
 
     def compute(self) -> Tensor:
-        """(2,) float64: CCC of valence and of arousal; NaN without a valid row, 0 for a zero denominator."""
+        """Return (2,) float64: CCC of valence and of arousal; NaN without a valid row, 0 for a zero denominator."""
         n = self.sums[0]
         mean_x, mean_y, square_x, square_y, product = self.sums[1:] / n
         denominator = (square_x - mean_x**2) + (square_y - mean_y**2) + (mean_x - mean_y) ** 2
@@ -129,7 +129,7 @@ class ExpressionScores(ExactMetric):
         self.confusion = self.confusion + counts.view_as(self.confusion)
 
     def compute(self) -> dict[str, Tensor]:
-        """``f1`` (C,), ``accuracy`` (), ``macro_accuracy`` (), float64, and ``count`` () of valid rows."""
+        """Return ``f1`` (C,), ``accuracy`` (), ``macro_accuracy`` (), float64, and ``count`` () of valid rows."""
         correct, true, predicted = self.confusion.diagonal(), self.confusion.sum(dim=1), self.confusion.sum(dim=0)
         count = true.sum()
         return {
@@ -166,7 +166,7 @@ class ActionUnitScores(ExactMetric):
         self.counts = self.counts + rows.sum(dim=1)
 
     def compute(self) -> dict[str, Tensor]:
-        """``f1`` (12,), ``accuracy`` (), float64, and ``count`` (12,) of valid values per unit."""
+        """Return ``f1`` (12,), ``accuracy`` (), float64, and ``count`` (12,) of valid values per unit."""
         hit, said, true, correct, valid = self.counts
         return {
             "f1": _ratio(2 * hit, said + true),
@@ -176,12 +176,12 @@ class ActionUnitScores(ExactMetric):
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Quotient of counts in float64; 0 for a zero denominator."""
+    """Divide counts in float64; 0 for a zero denominator."""
     return torch.where(denominator == 0, 0.0, numerator.double() / denominator.double())
 
 
 def expression_score(expressions: Sequence[str]) -> str:
-    """Name of the mean F1 over these classes: ``P_LSD`` for those of the synthetic-data challenge, else ``P_EXPR``."""
+    """Return the name of the mean F1 over these classes: ``P_LSD`` for synthetic data's six, else ``P_EXPR``."""
     return "P_LSD" if tuple(expressions) == LSD_EXPRESSIONS else "P_EXPR"
 
 
@@ -253,7 +253,7 @@ class AffectScores(nn.Module):
             self.get_submodule(task).reset()  # type: ignore[operator]
 
     def compute(self) -> Scores:
-        """The scores over all rows and ranks, as listed above."""
+        """Return the scores over all rows and ranks, as listed above."""
         scores: Scores = {}
         parts: list[float | None] = []
         for task in self.tasks:

@@ -18,7 +18,7 @@ CHECKSUM_KEY: Final = b"sha256"
 
 
 def open_parquet(path: Path) -> Any:
-    """A Parquet file that ``write_parquet`` wrote, as an Arrow table, checked against its checksum.
+    """Read a Parquet file that ``write_parquet`` wrote into an Arrow table, and check it against its checksum.
 
     Raises:
         DataError: no such file, not Parquet, or damaged.
@@ -52,7 +52,7 @@ def write_parquet(table: Any, path: Path) -> None:
 
 
 def _checksum(table: Any) -> bytes:
-    """Hexadecimal SHA-256 of an Arrow table's names, types, values and metadata."""
+    """Return the hexadecimal SHA-256 of an Arrow table's names, types, values and metadata."""
     digest = hashlib.sha256()
     for key, value in sorted((table.schema.metadata or {}).items()):
         digest.update(b"%d %d %s%s" % (len(key), len(value), key, value))

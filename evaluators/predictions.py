@@ -169,7 +169,7 @@ def merge_parts(
 def score_table(
     table: Table, frames: Frames, *, au_thresholds: Thresholds = 0.5, only: NDArray[np.bool_] | None = None
 ) -> Scores:
-    """Scores of a table by the very metrics that training uses; null rows are left out.
+    """Score a table with the same metrics that training uses; null rows are left out.
 
     ``evaluators.postprocess.filling.fill_nulls`` first gives the score over every listed frame instead.
 
@@ -196,7 +196,7 @@ def score_rows(
     expressions: Sequence[str],
     au_thresholds: Thresholds = 0.5,
 ) -> Scores:
-    """Scores of predictions of some rows of a list.
+    """Score the predictions of some rows of a list.
 
     Args:
         predictions: by task, arrays (rows, columns) without NaN.

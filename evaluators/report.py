@@ -27,7 +27,7 @@ BESIDE: Final = (*MAIN, "ACC_EXPR", "MACRO_ACC_EXPR", "ACC_AU")
 
 
 def format_table(scores: Scores, references: Mapping[str, Scores] | None = None) -> str:
-    """The final table: lines that read ``NAME value``, four decimals, ``no labels`` where there is no valid label.
+    """Format the final table: lines ``NAME value`` with four decimals, or ``no labels`` where no label is valid.
 
     Args:
         scores: in the order of printing.
@@ -43,7 +43,7 @@ def format_table(scores: Scores, references: Mapping[str, Scores] | None = None)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equally many cells as lines of text, each column as wide as its longest cell."""
+    """Format rows of equally many cells as lines of text, each column as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines)
@@ -119,7 +119,7 @@ def write_report(
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The objects of a metrics.jsonl, one per line; none if there is no file.
+    """Read the objects of a metrics.jsonl, one per line; none if there is no file.
 
     Raises:
         ValueError: a line is not JSON. The last one may be cut off, as a killed run leaves it.
@@ -138,7 +138,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _label_figures(table: Table, frames: Frames) -> list[str]:
-    """The figures that need labels, of the tasks that have some; null rows are left out as in the scores."""
+    """Draw the figures of the tasks that have labels; null rows are left out, as in the scores."""
     scores = score_table(table, frames)
     keep, parts = ~table.null, []
     if scores.get("CCC_V") is not None:
@@ -203,7 +203,7 @@ def _config_section(path: Path) -> str:
 
 
 def _figure(title: str, svg: str | None) -> str:
-    """A figure as an image of its own: ids of several SVGs cannot clash, and none can run a script."""
+    """Embed a figure as an image of its own: the ids of several SVGs cannot clash, and none can run a script."""
     if svg is None:
         return ""
     data = base64.b64encode(svg.encode()).decode()

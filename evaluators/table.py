@@ -75,7 +75,7 @@ class Table:
 
 
 def column_names(key: str, expressions: Sequence[str] = EXPRESSIONS) -> list[str]:
-    """Column names of one entry of ``Predictions``."""
+    """Return the column names of one entry of ``Predictions``."""
     task = key.removeprefix("logits_")
     prefix = ("" if key == task else "logit_") + ("expr_" if task == "expression" else "")
     return [prefix + name for name in label_names(expressions)[task]]
@@ -88,7 +88,7 @@ PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
 def table_of_rows(
     frames: Frames, rows: IntArray, predictions: Mapping[str, FloatArray], metadata: Mapping[str, Any], source: str
 ) -> Table:
-    """A table of a list from the predictions of some of its rows; the others are null.
+    """Make the table of a list from the predictions of some of its rows; the others are null.
 
     Args:
         frames: the list.
@@ -153,7 +153,7 @@ def read_table(path: str | Path) -> Table:
 
 
 def _metadata(content: Any, source: str) -> dict[str, Any]:
-    """What an Arrow table says of what made it."""
+    """Read from an Arrow table what made it."""
     raw = (content.schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise DataError(f"{source}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework")
@@ -213,14 +213,14 @@ def check_range(key: str, values: FloatArray, source: str) -> None:
 
 
 def some_rows(rows: Iterable[int]) -> str:
-    """A readable list of row numbers."""
+    """Format row numbers as a readable list."""
     listed = list(rows)
     more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
     return f"row {', '.join(str(row) for row in listed[:10])}{more}"
 
 
 def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], list[str]]:
-    """Which expression list the columns are of, in its order, and which keys of ``Predictions`` are there, complete."""
+    """Find the class list of the columns, in its order, and the complete entries of ``Predictions``."""
     present = set(names)
     plain = dict.fromkeys(name.removeprefix("logit_") for name in names)
     classes = tuple(name.removeprefix("expr_") for name in plain if name.startswith("expr_"))
@@ -242,13 +242,13 @@ def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], l
 
 
 def to_columns(key: str, values: FloatArray, expressions: Sequence[str]) -> dict[str, Any]:
-    """Arrow columns of one entry of ``Predictions``, null where ``values`` (N, columns) is NaN."""
+    """Return the Arrow columns of one entry of ``Predictions``, null where ``values`` (N, columns) is NaN."""
     names = column_names(key, expressions)
     return {name: pa.array(column, mask=np.isnan(column)) for name, column in zip(names, values.T, strict=True)}
 
 
 def from_columns(table: Any, names: Sequence[str], source: str) -> FloatArray:
-    """(N, len(names)) float32, NaN for nulls and where the table has no such column.
+    """Return (N, len(names)) float32, NaN for nulls and for columns that the table does not have.
 
     Raises:
         DataError: a column holds NaN, an infinite value, or no floating-point numbers.

@@ -82,7 +82,7 @@ class FeaturesDataModule(FaceDataModule):
         return self.labels.kept_apart(split) if self.train_splits == ("train",) else ()
 
     def places(self, split: Split) -> Places:
-        """Where the features of each row of a split stand."""
+        """Return where the store keeps the features of each row of a split."""
         self._split(split)
         return self._places[split]
 
@@ -216,7 +216,7 @@ class FeatureBatches(Sampler[Any]):
 
 
 def usable(data: FeaturesDataModule, split: Split) -> tuple[Batch, BoolArray]:
-    """All features of a split in memory, for learners that are not trained in batches.
+    """Load all features of a split into memory, for learners that are not trained in batches.
 
     Returns:
         The rows with features as one batch, and (N,) which rows of the list these are.

@@ -36,11 +36,11 @@ class Embedder(Protocol):
     output_names: tuple[str, ...]
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding (B, E) and scores (B, O) of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return embedding (B, E) and scores (B, O) of (B, 3, H, W) images, uint8 or 0..255."""
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """A hash of all names and values of a network's state, in whatever file they came."""
+    """Hash all names and values of a network's state, whatever file they came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -71,7 +71,7 @@ class Extraction(pl.LightningModule):
         self._writer: FeatureWriter | None = None
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """This process's videos, one after the other."""
+        """Return a loader of this process's videos, one after the other."""
         missing = missing_rows(self.data, self.split, self.store)
         names, sizes = list(missing), [len(rows) for rows in missing.values()]
         mine = [names[number] for number in share(sizes, self.trainer.world_size)[self.trainer.global_rank]]
@@ -99,7 +99,7 @@ class Extraction(pl.LightningModule):
 
 
 def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dict[str, np.ndarray[Any, Any]]:
-    """Rows whose features are not in the store though there is an image, by video; a frame that is listed twice once.
+    """Find, by video, the rows with an image whose features are not in the store; a frame listed twice counts once.
 
     Raises:
         DataError: the list is of single pictures, which belong to no video.
@@ -122,7 +122,7 @@ def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dic
 
 
 def extract_split(trainer: pl.Trainer, network: nn.Module, data: FaceDataModule, split: Split, root: Path) -> int:
-    """Adds to a store what it does not have of a split.
+    """Add to a store the features of a split that it does not have.
 
     Args:
         trainer: whose processes share the videos, with ``Ranks`` among its callbacks, which waits for all of them.

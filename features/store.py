@@ -144,7 +144,7 @@ class FeatureStore:
             write_kept(kept, where, {**known, **found})
 
     def frames_of(self, video: str) -> npt.NDArray[np.int32]:
-        """Frame numbers of a video that are there, in the order in which they were written."""
+        """Return the frame numbers of a video that are in the store, in the order in which they were written."""
         known = [self._array(number, "frame") for number in self._of_video.get(video, [])]
         return np.concatenate([np.zeros(0, dtype=np.int32), *known])
 
@@ -166,14 +166,14 @@ class FeatureStore:
         return Places(part, position)
 
     def read(self, places: Places) -> Features:
-        """The features of N rows as float32, all of which must be there.
+        """Read the features of N rows as float32; all of them must be in the store.
 
         Rows of the same part are read together, in the order of the disk.
         """
         return Features(self._read(places, "embedding", self.info.embedding), self.read_outputs(places))
 
     def read_outputs(self, places: Places) -> FloatArray:
-        """The network's own scores of N rows (N, O); embeddings are not touched."""
+        """Read the network's own scores of N rows (N, O) without touching embeddings."""
         return self._read(places, "outputs", len(self.info.outputs))
 
     def _read(self, places: Places, name: str, columns: int) -> FloatArray:
@@ -199,7 +199,7 @@ class FeatureStore:
 
 
 def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
-    """Rows of each video, in order of its first row."""
+    """Return the rows of each video, the videos in the order of their first rows."""
     numbers: dict[str, int] = {}
     codes = np.fromiter((numbers.setdefault(video, len(numbers)) for video in videos), np.int64, len(videos))
     order = np.argsort(codes, kind="stable")
@@ -285,13 +285,13 @@ def problems(root: Path) -> tuple[int, list[str]]:
 
 
 def _progress() -> Progress:
-    """A progress bar for people, gone at the end."""
+    """Return a progress bar for people, gone at the end."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def share(sizes: Sequence[int], world_size: int) -> list[list[int]]:
-    """Whole videos for each process: the largest first, to the process that has least.
+    """Give whole videos to processes: the largest first, to the process that has least.
 
     Args:
         sizes: frames of each video.

@@ -94,7 +94,7 @@ class StoreInfo:
         reached("store.index", root / INFO)
 
     def problem(self) -> str | None:
-        """Which value cannot be; None where all can."""
+        """Say which value cannot be; None where all can."""
         if not all(type(value) is str for value in (self.network, self.sha256, self.images, *self.outputs)):
             return "network, sha256, images and outputs must be names"
         if not all(type(value) is int and value > 0 for value in (self.embedding, self.image_size)):
@@ -102,14 +102,14 @@ class StoreInfo:
         return None if self.dtype in get_args(Dtype) else f"dtype {self.dtype} is none of {', '.join(get_args(Dtype))}"
 
     def array(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """Type and shape of an array of the store, without the frames' axis."""
+        """Return type and shape of an array of the store, without the frames' axis."""
         dtype = {"frame": "int32", "embedding": self.dtype, "outputs": "float32"}[name]
         columns = {"frame": (), "embedding": (self.embedding,), "outputs": (len(self.outputs),)}[name]
         return np.dtype(dtype), columns
 
 
 def open_array(part: Path, name: str, info: StoreInfo) -> npt.NDArray[Any]:
-    """An array of a part, mapped where it is large.
+    """Open an array of a part, mapped where it is large.
 
     Raises:
         DataError: the file is missing, no array of this type and width, or not as long as its header says.
@@ -136,7 +136,7 @@ def open_array(part: Path, name: str, info: StoreInfo) -> npt.NDArray[Any]:
 
 
 def read_checksums(part: Path) -> dict[str, str] | None:
-    """The SHA-256 of each array's file by the array's name; None, and a warning, where an older version wrote them.
+    """Read the SHA-256 of each array's file by the array's name; warn and return None where an old version wrote none.
 
     Raises:
         DataError: they are damaged.
@@ -189,7 +189,7 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
 
 
 def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which values are NaN or infinite; for half precision three times as fast as NumPy's own."""
+    """Find values that are NaN or infinite; for half precision three times as fast as NumPy."""
     found: npt.NDArray[np.bool_]
     found = values.view(np.uint16) & 0x7C00 == 0x7C00 if values.dtype == np.float16 else ~np.isfinite(values)
     return found
@@ -269,5 +269,5 @@ class FeatureWriter:
 
 
 def _lines(sums: Mapping[str, str]) -> str:
-    """Checksums in the form of the program sha256sum, which can check them."""
+    """Write checksums as the program sha256sum does, which can check them."""
     return "".join(f"{digest}  {name}.npy\n" for name, digest in sums.items())

@@ -73,7 +73,7 @@ _VA_JITTER: Final = 0.07
 
 
 def confusion() -> Array:
-    """Row-stochastic (8, 8): probability that an expression (row) is annotated as another (column)."""
+    """Return (8, 8) probabilities that an expression (row) is annotated as another (column)."""
     matrix = np.eye(len(EXPRESSIONS))
     for true, taken, share in _CONFUSIONS:
         row = EXPRESSIONS.index(true)
@@ -114,7 +114,7 @@ def draw_apex(rng: Generator, expression: str, *, least: float = 0.42) -> Array:
 
 
 def valence_arousal(units: Array, expression: Array) -> Array:
-    """Affect that a face shows: a smooth function of its action units and of the expression state.
+    """Compute the affect that a face shows, a smooth function of its action units and expression state.
 
     Args:
         units: (N, 16) intensities, columns as in ``RENDERED_UNITS``.
@@ -127,7 +127,7 @@ def valence_arousal(units: Array, expression: Array) -> Array:
 
 
 def _affect(units: Array, state: Array) -> Array:
-    """The same where the place of the expression state on the circumplex, (N, 2), is given."""
+    """Compute valence and arousal from action units and the expression state's place on the circumplex, (N, 2)."""
     a = {unit: units[:, column] for unit, column in COLUMN.items()}
     frown = np.maximum(a[4], a[9])
     valence = (
@@ -142,7 +142,7 @@ def _affect(units: Array, state: Array) -> Array:
 
 
 def expression_probabilities(expression: Array) -> Array:
-    """Distribution of the annotated expression.
+    """Return the distribution of the annotated expression.
 
     Args:
         expression: (N, 8) weights of the rendered expressions, each row summing to 1.
@@ -155,7 +155,7 @@ def expression_probabilities(expression: Array) -> Array:
 
 
 def action_unit_probabilities(units: Array) -> Array:
-    """Probability that each scored unit is annotated as present.
+    """Return the probability that each scored unit is annotated as present.
 
     Args:
         units: (N, 16) rendered intensities of the stronger half of the face.

@@ -27,7 +27,7 @@ LAYOUTS: Final[dict[str, Callable[..., Path]]] = {
 
 
 def rendered(cache: Path, *, layout: str, workers: Count, elsewhere: str | None = None, **parameters: Whole) -> Path:
-    """The folder of a rendered data set, drawn now unless it is there already.
+    """Return the folder of a rendered data set, and draw it first unless it is there already.
 
     Args:
         cache: folder of the rendered data sets; the name of each holds the renderer's version and its parameters.

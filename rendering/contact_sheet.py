@@ -28,7 +28,7 @@ _SEED: Final = 0
 
 
 def _row(faces: list[Image], captions: list[str]) -> Image:
-    """Faces side by side, each with its caption underneath."""
+    """Put faces side by side, each above its caption."""
     tiles = []
     for face, caption in zip(faces, captions, strict=True):
         tile = cv2.copyMakeBorder(face, 2, 16, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
@@ -38,7 +38,7 @@ def _row(faces: list[Image], captions: list[str]) -> Image:
 
 
 def _plain(person: Identity, units: NDArray[np.float64]) -> Image:
-    """A frontal, evenly lit face."""
+    """Draw a frontal, evenly lit face."""
     return render(person, Moment(units=units), np.full_like(draw_background(np.random.default_rng(0)), 165))
 
 

@@ -123,7 +123,7 @@ def draw_hair(rng: np.random.Generator) -> Hair:
 
 
 def _along(palette: NDArray[np.int_], position: float) -> Array:
-    """Colour at ``position`` (0..1) on a palette of (n, 3) colours."""
+    """Interpolate a colour at ``position`` (0..1) on a palette of (n, 3) colours."""
     steps = np.linspace(0.0, 1.0, len(palette))
     return np.array([np.interp(position, steps, palette[:, channel]) for channel in range(3)])
 

@@ -39,9 +39,9 @@ class Units:
         self.mean = {unit: 0.5 * (self.left[unit] + self.right[unit]) for unit in RENDERED_UNITS}
 
     def side(self, side: int) -> dict[int, float]:
-        """Intensities of the half at x < 0 (``side`` -1) or x > 0 (``side`` 1)."""
+        """Return the intensities of the half at x < 0 (``side`` -1) or x > 0 (``side`` 1)."""
         return self.left if side < 0 else self.right
 
     def across(self, unit: int, weight: Array) -> Array:
-        """Intensity along a feature that crosses the middle: ``weight`` 0 takes the left half's, 1 the right half's."""
+        """Blend an intensity across the middle of the face: ``weight`` 0 takes the left half's, 1 the right half's."""
         return np.asarray(self.left[unit] * (1.0 - weight) + self.right[unit] * weight)

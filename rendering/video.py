@@ -40,12 +40,12 @@ _ROOTS: Final = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
 def generator(seed: int, stream: int, index: int, purpose: int, part: int = 0) -> Generator:
-    """Random numbers for one purpose in one video (or face); ``part`` tells episodes or frames apart."""
+    """Make the random generator of one purpose in one video (or face); ``part`` tells episodes or frames apart."""
     return np.random.default_rng((seed, stream, index, purpose, part))
 
 
 def spread(seed: int, stream: int, index: int) -> Array:
-    """Low-discrepancy numbers of a video, (6,) in [0, 1).
+    """Return low-discrepancy numbers of a video, (6,) in [0, 1).
 
     A few hundred videos are too few for independent draws to come near the published frequencies. Richtmyer's
     sequence, multiples of the square roots of primes modulo 1, spreads consecutive videos evenly over the cube.
@@ -55,7 +55,7 @@ def spread(seed: int, stream: int, index: int) -> Array:
 
 
 def draw_person(seed: int, stream: int, index: int) -> Identity:
-    """The person of one video (or of one AffectNet face)."""
+    """Draw the person of one video (or of one AffectNet face)."""
     return draw_identity(generator(seed, stream, index, _PERSON))
 
 
@@ -140,7 +140,7 @@ def _episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> 
 
 
 def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], units: Array) -> list[Moment]:
-    """Head, gaze, light and camera of every frame."""
+    """Draw head, gaze, light and camera of every frame."""
     rng = generator(seed, stream, index, _MOTION)
     moving = _smooth(rng, frames, 12)
     turn = rng.normal(0, (0.17, 0.09, 0.05)) + moving[:, :3] * rng.uniform(0.3, 1.0) * (0.14, 0.08, 0.06)

@@ -60,7 +60,7 @@ def is_complete(root: Path, parameters: Row) -> bool:
 
 @contextmanager
 def writing(root: Path, parameters: Row) -> Iterator[Path]:
-    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error.
+    """Yield a temporary sibling of ``root`` that becomes ``root`` when the block ends without an error.
 
     What a killed process has left of the same data set is removed; several may draw it at once, the first one to be
     ready wins.
@@ -86,7 +86,7 @@ def writing(root: Path, parameters: Row) -> Iterator[Path]:
 
 
 def _temporary(root: Path, stack: ExitStack) -> Path:
-    """A folder beside ``root``, locked and removed at the end of the stack."""
+    """Make a folder beside ``root``, locked, and removed at the end of the stack."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -98,7 +98,7 @@ def _temporary(root: Path, stack: ExitStack) -> Path:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Removes the temporary folders of killed processes: their locks are there, and free."""
+    """Remove the temporary folders of killed processes: their locks exist, and are free."""
     for folder in root.parent.glob(f".{glob.escape(root.name)}-*"):
         with suppress(LockedError, OSError):  # it is being drawn into, or somebody else's
             if (folder / LOCK).exists():
@@ -107,7 +107,7 @@ def _remove_abandoned(root: Path) -> None:
 
 
 def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:
-    """Results of ``job`` in the order of ``tasks``, with a progress bar."""
+    """Yield the results of ``job`` in the order of ``tasks``, with a progress bar."""
     if workers <= 1:
         cv2.setNumThreads(0)
         yield from track(map(job, tasks), description=title, total=len(tasks))
@@ -119,7 +119,7 @@ def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 
 
 def state_rows(drawn: video.Video, split: str, images: Sequence[str]) -> list[Row]:
-    """What is rendered in each of T frames, as ``state.parquet`` keeps it for the oracle.
+    """Describe what is rendered in each of T frames, as ``state.parquet`` keeps it for the oracle.
 
     Args:
         drawn: the video.

@@ -102,7 +102,7 @@ def decode(path: Path) -> Iterator[Picture]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file's container and its first stream of moving pictures; a song's cover is none."""
+    """Open the file's container and its first stream of moving pictures; a song's cover does not count."""
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give the path of a video.")
     av = _av()
@@ -147,7 +147,7 @@ def _image(frame: VideoFrame) -> Image:
 
 
 def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Duration of the stream, or of the container where the stream has none."""
+    """Return the duration of the stream, or of the container where the stream has none."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return None if container.duration is None else container.duration / 1e6
@@ -159,7 +159,7 @@ def _content(container: InputContainer) -> str:
 
 
 def _codec(container: Any, stream: VideoStream) -> str:
-    """Name of a stream's codec, which PyAV tells in FFmpeg's words only where there is no decoder."""
+    """Return the name of a stream's codec; PyAV gives FFmpeg's name only where there is no decoder."""
     logging = importlib.import_module("av.logging")
     level = logging.get_level()
     logging.set_level(logging.INFO)

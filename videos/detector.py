@@ -24,7 +24,7 @@ LARGEST: Final = 960
 
 
 def detector_version() -> str:
-    """Name and version of the detector, for what is recorded beside its crops.
+    """Return name and version of the detector, for what is recorded beside its crops.
 
     Raises:
         DataError: it is not installed.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from affect.checksums import file_sha256
+from affect.errors import DataError
 from affect.names import is_relative
 from videos.decoding import Container, inspect
 from videos.folder import IMAGES, VIDEOS, Finished

@@ -141,7 +141,7 @@ def _continuation(squares: Array, tracks: Sequence[Track]) -> Track | None:
 
 
 def _distance(one: Array, other: Array) -> float:
-    """Distance of two squares' centres in sides of the larger; infinite where their sizes do not fit."""
+    """Measure how far apart two squares' centres are, in sides of the larger; infinite where their sizes do not fit."""
     large, small = max(one[2], other[2]), min(one[2], other[2])
     if large > GROWTH * small:
         return float("inf")

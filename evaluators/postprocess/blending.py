@@ -42,7 +42,7 @@ def blend(
     gate: str | None = None,
     confidence: float = CONFIDENCE,
 ) -> Table:
-    """The weighted mean of tables, row by row; with equal weights the ensembles of EMMA's Table 5.
+    """Average tables row by row, with weights; equal weights give the ensembles of EMMA's Table 5.
 
     A row that is null in some tables is the mean of the others, by their weights, and null only where it is null in all
     that have a weight. Logits are left out: those of a mean are not the mean of the logits.
@@ -92,7 +92,7 @@ def blend(
 
 
 def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None = None) -> dict[str, tuple[float, ...]]:
-    """Weights by task that add up to 1, from any of the accepted forms.
+    """Return weights by task that add up to 1, from any of the accepted forms.
 
     Args:
         weights: the form.
@@ -134,7 +134,7 @@ def search_weights(
     au_thresholds: Thresholds = 0.5,
     gate: str | None = None,
 ) -> dict[str, tuple[float, ...]]:
-    """The weights of the blend with the highest score of each task on these labels: P_VA, P_EXPR or P_LSD, P_AU.
+    """Find the weights with which each task's blend scores highest on these labels, in P_VA, P_EXPR or P_LSD, P_AU.
 
     Two or three tables: all weights in steps of 0.1. More: from equal weights, one table's weight after the other is
     set to the best of 0, 0.1, … 1, the others sharing the rest as before, until nothing gets better. Of equal scores
@@ -194,7 +194,7 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: st
 
 
 def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:
-    """From weights to what becomes of a task; what does not depend on them is computed once."""
+    """Return the function from weights to the blend of a task; what does not depend on them is computed once."""
     arrays, raw = [_enter(table, task, space) for table in tables], space == "raw"
 
     def blending(weights: Sequence[float]) -> FloatArray:
@@ -211,7 +211,7 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
 
 
 def _enter(table: Table, task: str, space: str) -> Array:
-    """Into the space in which the mean is taken."""
+    """Transform a table's predictions of a task into the space in which they are averaged."""
     if space == "raw" and task == "expression" and "logits_expression" in table.predictions:
         task = "logits_expression"
     exact: Array = table.predictions[task].astype(np.float64)
@@ -223,7 +223,7 @@ def _enter(table: Table, task: str, space: str) -> Array:
 
 
 def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> Array:
-    """Weighted mean of the arrays that have a value, back out of the space; NaN where none has."""
+    """Average the arrays that have a value, with weights, and transform the mean back; NaN where none has one."""
     total, weight_sum = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape)
     for array, weight in zip(arrays, weights, strict=True):
         total += weight * np.nan_to_num(array, nan=0.0)
@@ -238,7 +238,7 @@ def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: s
 
 
 def _into_range(sums: Array) -> Array:
-    """Shifted and scaled as a whole to [0, 1], as tables have it; all 0 where all are the same."""
+    """Shift and scale all sums alike to [0, 1], the range of tables; all become 0 where they are the same."""
     known = sums[~np.isnan(sums)]
     low, high = float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))
     return (sums - low) / (high - low if high > low else 1)
@@ -271,7 +271,7 @@ def _search_grid(score: Callable[[tuple[float, ...]], float], tables: int) -> tu
 
 
 def _simplex(tables: int) -> Iterator[tuple[float, ...]]:
-    """All weights in steps that add up to 1, the most even first."""
+    """Yield all weights on a grid of steps that add up to 1, the most even first."""
     counts = [of for of in product(range(STEPS + 1), repeat=tables) if sum(of) == STEPS]
     for of in sorted(counts, key=lambda of: (sum(count**2 for count in of), of)):
         yield tuple(count / STEPS for count in of)
@@ -292,7 +292,7 @@ def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int
 
 
 def _with_weight(weights: tuple[float, ...], index: int, weight: float) -> tuple[float, ...]:
-    """The weights with one of them set, the others sharing the rest as before (evenly where they had none)."""
+    """Set one of the weights; the others share the rest as before, or evenly where they had none."""
     others = sum(weights) - weights[index]
     rest = [value / others if others > 1e-12 else 1 / (len(weights) - 1) for value in weights]
     return tuple(weight if at == index else (1 - weight) * value for at, value in enumerate(rest))

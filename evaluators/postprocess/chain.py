@@ -68,7 +68,7 @@ class PostProcess:
 
     @classmethod
     def of(cls, node: Mapping[str, Any], tables: int = 1) -> PostProcess:
-        """The settings of a configuration node, all checked before anything is computed.
+        """Make the settings of a configuration node, checking all of them before anything is computed.
 
         Args:
             node: the keys above; those that are not there keep their defaults.
@@ -83,7 +83,7 @@ class PostProcess:
 
     @classmethod
     def problems(cls, node: Mapping[str, Any], tables: int = 1) -> list[str]:
-        """Everything that is wrong with a node; the arguments are those of ``of``."""
+        """List everything that is wrong with a node."""
         known = [one.name for one in fields(cls)]
         errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
         settings = cls(**{key: value for key, value in node.items() if key in known})
@@ -216,7 +216,7 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
 
 
 def _in_time(table: Table, settings: PostProcess) -> Table:
-    """Filled and smoothed; the same object where neither is asked for."""
+    """Fill and smooth a table; the same object comes back where neither is asked for."""
     if settings.smoothing is not None:
         return smooth(table, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
     return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
@@ -236,7 +236,7 @@ def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
 
 
 def _check_used(settings: PostProcess) -> None:
-    """Refuses numbers that nothing would use: they were meant to do something."""
+    """Refuse settings that nothing would use: they were meant to do something."""
     if settings.sigma is not None and settings.smoothing != "gaussian":
         raise UserError("postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out")
     if settings.sigma is not None and not settings.sigma > 0:
@@ -246,7 +246,7 @@ def _check_used(settings: PostProcess) -> None:
 
 
 def _check_gate(settings: PostProcess, tables: int) -> None:
-    """Refuses a gate and a blend that the number of tables, or one another, leave without use."""
+    """Refuse a gate or a blend that has no use with this number of tables, or together."""
     gate, confidence = settings.gate, settings.confidence
     if settings.blend == "raw" and tables < 2:
         raise UserError("postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'")

@@ -71,7 +71,7 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
 
 
 def known_rows(table: Table, video: IntArray) -> NDArray[np.intp]:
-    """Rows with a prediction, in order of video and frame, the first of those that list the same frame.
+    """Return the rows with a prediction, by video and frame; of rows that list the same frame, the first.
 
     Args:
         table: some of whose rows may be null.
@@ -107,7 +107,7 @@ def between(known_video: IntArray, known_frame: IntArray, video: IntArray, frame
 
 
 def interpolate(values: NDArray[np.floating], found: Between, way: str) -> NDArray[np.float64]:
-    """(M, columns) between the known ``values`` (K, columns); ``way`` is of ``FILLS``, or ``nearest``."""
+    """Interpolate (M, columns) between the known ``values`` (K, columns); ``way`` is in ``FILLS``, or ``nearest``."""
     weight = found.share[:, None]  # of the frame after
     if way == "nearest":
         weight = (weight > 0.5).astype(np.float64)

@@ -78,12 +78,12 @@ def check_gate_count(gate: str, tables: int) -> None:
 
 
 def averaged(tasks: Sequence[str], gate: str | None) -> list[str]:
-    """The tasks whose predictions are a weighted mean: all, but that ``confidence`` chooses between expressions."""
+    """Return the tasks whose predictions are averaged: all, except that ``confidence`` chooses between expressions."""
     return [task for task in tasks if (task, gate) != ("expression", "confidence")]
 
 
 def pass_gate(gate: str, blended: Array, head: FloatArray, own: NDArray[np.floating], *, raw: bool) -> Array:
-    """Expressions (N, 8) through ``other`` or ``other_seven``.
+    """Pass expressions (N, 8) through ``other`` or ``other_seven``.
 
     Args:
         gate: which of the two.
@@ -102,7 +102,7 @@ def pass_gate(gate: str, blended: Array, head: FloatArray, own: NDArray[np.float
 
 
 def take_confident(table: Table, pair: Sequence[Table], confidence: float) -> Table:
-    """The table with the expressions of the rule ``confidence``, and its metadata with the number.
+    """Apply the rule ``confidence`` to a table's expressions, and record its number in the metadata.
 
     A row is the first's or the second's of the pair, as it is, but that Other is set to 0 in the second's: these need
     not add up to 1.
@@ -122,5 +122,5 @@ def take_confident(table: Table, pair: Sequence[Table], confidence: float) -> Ta
 
 
 def expression_of(table: Table) -> Table:
-    """The table with nothing but its expressions: what is smoothed of each of a pair."""
+    """Return a table with only its expressions: what is smoothed of each table of a pair."""
     return replace(table, predictions={"expression": table.predictions["expression"]})

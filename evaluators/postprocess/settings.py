@@ -32,7 +32,7 @@ def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int,
 
 
 def read_stored(path: str | Path, key: str) -> Any:
-    """One entry of what ``write_stored`` wrote.
+    """Read one entry of what ``write_stored`` wrote.
 
     Raises:
         UserError: no such file, nothing of this key in it, or a file that ``write_stored`` does not write.
@@ -54,7 +54,7 @@ def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
 
 
 def _read(path: Path, key: str) -> dict[str, Any]:
-    """The whole content, checked."""
+    """Read the whole content, and check it."""
     if not path.is_file():
         raise UserError(f"postprocess.{key}: no such file {path}; give the {STORED} of the run that searched")
     try:
@@ -80,7 +80,7 @@ def _refused(word: str) -> Any:
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a content; how many tables the weights are of is for ``resolve_weights`` to check."""
+    """Find what is wrong with a content; ``resolve_weights`` checks how many tables the weights are for."""
     if unknown := [key for key in content if key not in ("weights", "au_thresholds", "searched_on")]:
         yield f"there is no {unknown[0]} in such a file"
     weights, thresholds = content.get("weights", {}), content.get("au_thresholds", dict.fromkeys(AU_NAMES, 0.5))

@@ -62,7 +62,7 @@ class Series:
 
 
 def half_widths(k: HalfWidths, tasks: Sequence[str]) -> dict[str, int]:
-    """The half-width of each of these tasks.
+    """Return the half-width of each of these tasks.
 
     Raises:
         UserError: not a whole number of frames, negative, of an unknown task, or none for one of the tasks.
@@ -81,14 +81,14 @@ def half_widths(k: HalfWidths, tasks: Sequence[str]) -> dict[str, int]:
 def smooth(
     table: Table, k: HalfWidths, kind: str = "box", *, missing: str | None = None, sigma: float | None = None
 ) -> Table:
-    """The table with smoothed predictions; see ``smooth_many``."""
+    """Smooth a table with one half-width, or one for each task."""
     return next(smooth_many(table, [k], kind, missing=missing, sigma=sigma))
 
 
 def smooth_many(
     table: Table, ks: Sequence[HalfWidths], kind: str = "box", *, missing: str | None = None, sigma: float | None = None
 ) -> Iterator[Table]:
-    """A smoothed table for each of many half-widths; what they share is computed once.
+    """Smooth a table with each of many half-widths, computing once what they share.
 
     Args:
         table: of videos.
@@ -158,7 +158,7 @@ def _series(
     filled: _Filled | None,
     sigma: float | None,
 ) -> Series:
-    """One task on the timeline; ``rows`` are those with a prediction, in reverse: the first of a frame stays."""
+    """Lay one task on the timeline; ``rows`` with a prediction come in reverse, so that the first of a frame stays."""
     values = np.zeros((len(line), predictions.shape[1]), dtype=np.float32 if filled is None else np.float64)
     values[line.cell[rows]] = predictions[rows]
     present = np.zeros(len(line), dtype=bool)
@@ -170,13 +170,13 @@ def _series(
 
 
 def _normalise(values: NDArray[np.float32], own: NDArray[np.float32]) -> None:
-    """Divides rows by their sum, in place; a row of zeros becomes its own again."""
+    """Divide rows by their sum, in place; a row of zeros becomes its own again."""
     total = values.sum(axis=1, keepdims=True)
     values[:] = np.where(total == 0, own, values / np.where(total == 0, 1, total))
 
 
 def _box(series: Series) -> Window:
-    """Means from running sums.
+    """Average windows by means of running sums.
 
     The sums are of integers, multiples of a power of two below float64's resolution of the largest value: they are
     exact however long the list is, and a wrapped-around sum gives the right difference.
@@ -214,7 +214,7 @@ def _box(series: Series) -> Window:
 
 
 def _chunks(cell: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
-    """Runs of rows: start, stop, and where their cells follow one another the first cell and its end, else 0, 0.
+    """Split rows into runs: start, stop, and their first cell and its end where cells follow one another, else 0, 0.
 
     A list with few holes is nearly all slices; in one that skips frames, cells are looked up row by row.
     """
@@ -231,7 +231,7 @@ def _chunks(cell: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
 
 
 def _median(series: Series) -> Window:
-    """Medians of sorted windows, a few rows at a time; of an even number, the mean of the middle two."""
+    """Take medians of sorted windows, a few rows at a time; of an even number, the mean of the middle two."""
     line = series.line
     values = np.where(series.present[:, None], series.values, np.nan).astype(np.float64)
 
@@ -249,7 +249,7 @@ def _median(series: Series) -> Window:
 
 
 def _gaussian(series: Series) -> Window:
-    """Weighted means by the Fourier transform, whose cost does not depend on k."""
+    """Average windows with Gaussian weights by the Fourier transform, whose cost does not depend on k."""
     line = series.line
     size = 1 << (len(line) - 1).bit_length()
     stacked = np.concatenate([series.values.T, series.present[None]]).astype(np.float64)

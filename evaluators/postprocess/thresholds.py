@@ -28,7 +28,7 @@ SEARCHES: Final = ("exact", "grid")
 
 
 def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
-    """Twelve thresholds on the sigmoid from any of the accepted forms.
+    """Return twelve thresholds on the sigmoid from any of the accepted forms.
 
     Raises:
         UserError: an unknown name, a file without them, a wrong count, or a value outside [0, 1].
@@ -60,14 +60,14 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
 def search_thresholds(
     search: str, probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Thresholds and F1 by ``"exact"`` (``best_f1``) or ``"grid"`` (``grid_f1``), which see."""
+    """Search thresholds, and return them and their F1: ``exact`` is ``best_f1``, ``grid`` is ``grid_f1``."""
     return (best_f1 if search == "exact" else grid_f1)(probabilities, labels)
 
 
 def best_f1(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The highest F1 that any threshold reaches on these rows, per unit, and that threshold.
+    """Find the threshold of each unit with the highest F1 that any threshold reaches on these rows.
 
     Every distinct probability is tried, so this is the exact maximum; of thresholds that reach it, the highest is
     given, which is the lowest probability then called positive. A threshold chosen and scored on the same rows
@@ -105,7 +105,7 @@ def best_f1(
 def grid_f1(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating], grid: Sequence[float] = GRID
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The highest F1 per unit over a few thresholds, and that threshold; of equal ones the first, as published.
+    """Find the threshold of each unit with the highest F1 of a few; of equal ones the first, as published.
 
     Args:
         probabilities: (N, units) in [0, 1]; NaN = no prediction, left out.
@@ -135,6 +135,6 @@ def grid_f1(
 def _valid(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """The values of one unit that have a prediction and a label, and whether that label is positive."""
+    """Return the values of one unit that have a prediction and a label, and whether that label is positive."""
     valid = ~(np.isnan(labels) | np.isnan(probabilities))
     return probabilities[valid], labels[valid] == 1

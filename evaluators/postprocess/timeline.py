@@ -37,7 +37,7 @@ class Timeline:
 
 
 def video_numbers(table: Table) -> IntArray:
-    """(N,) numbers 0, 1, … of the videos, in the order of their first row."""
+    """Return (N,) numbers 0, 1, … of the videos, in the order of their first row."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(table.video))}
     return np.fromiter(map(numbers.__getitem__, table.video), np.int64, len(table))
 

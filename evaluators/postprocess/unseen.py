@@ -36,7 +36,7 @@ EDGE: Final = 1e-6
 
 
 def label_means(labels: Frames, rows: NDArray[np.int64], expressions: Sequence[str]) -> LabelMeans:
-    """Means of the valid labels of the rows that are trained on.
+    """Average the valid labels of the rows that are trained on.
 
     A task without any has 0, 0, equal shares, and 0: nothing is learnt of it either.
     """
@@ -70,7 +70,7 @@ def checked_means(means: Any, expressions: Sequence[str]) -> LabelMeans:
 
 
 def resolve_fallback(given: Any, expressions: Sequence[str]) -> LabelMeans:
-    """Values by task from ``postprocess.fallback``: a list, one number for all columns, or an expression's name.
+    """Return values by task from ``postprocess.fallback``: a list, one number for all columns, or an expression's name.
 
     Raises:
         UserError: anything else.
@@ -108,13 +108,13 @@ def check_fallback(given: Any) -> None:
 
 
 def with_fallback(table: Table, given: Any) -> Table:
-    """The table with the values of ``postprocess.fallback`` in its metadata, where there are some."""
+    """Return the table with the values of ``postprocess.fallback``, if any, in its metadata."""
     values = resolve_fallback(given, table.expressions)
     return replace(table, metadata={**table.metadata, GIVEN: values}) if values else table
 
 
 def mean_of_means(tables: Sequence[Table]) -> dict[str, Any]:
-    """The part of a blend's metadata that ``fill_unseen`` looks at: means over the tables that know some."""
+    """Average the label means of the tables that know some, for the metadata of their blend."""
     found = {}
     for key in (KNOWN, GIVEN):
         means = [checked for table in tables if (checked := _means_in(table, key))]
@@ -180,7 +180,7 @@ def check_unseen(
 
 
 def unseen_note(table: Table) -> str:
-    """A line about what ``fill_unseen`` did to a table; empty where nothing was."""
+    """Say in a line what ``fill_unseen`` did to a table; empty where it did nothing."""
     said = table.metadata.get(UNSEEN)
     if not isinstance(said, Mapping) or not isinstance(videos := said.get("videos"), list):
         return ""
@@ -199,7 +199,7 @@ def _means_in(table: Table, key: str) -> LabelMeans:
 
 
 def _answer(values: LabelMeans, key: str) -> NDArray[np.float64]:
-    """(columns,) of one entry of ``Predictions``."""
+    """Return the (columns,) values of one entry of ``Predictions``."""
     shares = np.array(values[key.removeprefix("logits_")])
     if key in TASKS:
         return shares
@@ -216,13 +216,13 @@ def _unknown(what: str, tasks: Sequence[str], expressions: Sequence[str]) -> str
 
 
 def _example(tasks: Sequence[str], expressions: Sequence[str]) -> str:
-    """A value of the key, in quotes for a shell."""
+    """Write an example of the key, in quotes for a shell."""
     name = "neutral" if "neutral" in expressions else expressions[0]
     values = {"valence_arousal": 0, "expression": name, "action_units": 0}
     return f"'postprocess.fallback={{{', '.join(f'{task}: {values[task]}' for task in tasks)}}}'"
 
 
 def _column_means(values: NDArray[np.float32]) -> list[float]:
-    """Means over the valid (not NaN) values of each column; 0 for a column without any."""
+    """Average the valid (not NaN) values of each column; 0 for a column without any."""
     count = (~np.isnan(values)).sum(axis=0)
     return [float(mean) for mean in np.nansum(values.astype(np.float64), axis=0) / np.maximum(count, 1)]
