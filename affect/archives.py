@@ -1,4 +1,4 @@
-"""Check that a zip file, the form of everything that ``torch.save`` writes, holds what was written to it."""
+"""Check that a zip file, the format of everything that ``torch.save`` writes, holds what was written to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_archive(file: BinaryIO) -> None:
     """Compare every entry of an uncompressed zip file with its checksum, and the end record with the entries.
 
     What remains unchecked (times, attributes, padding) is no part of any value. torch's own reader compares no
-    checksums.
+    What is not checked (times, attributes, padding) is part of no value. torch's own reader compares no checksums.
 
     Args:
         file: open for reading; it stands at its start again afterwards.

@@ -1,4 +1,4 @@
-"""What takes long to find out, kept in a folder of this machine that may be deleted at any time."""
+"""Keep what takes long to find out in a folder of this machine that may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kept_file(cache: Path, where: str) -> Path:
 
     Args:
         cache: folder.
-        where: name of what is kept.
+        where: name under which it is kept.
     """
     return cache / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.json"
 

@@ -78,7 +78,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
             process left beside it is written over.
 
     Raises:
-        OutputError: see ``check_output``.
+        OutputError: a folder, a device, a pipe or a socket is there, or a file where a folder of it should be.
     """
     path = check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def put_in_place(made: Path, path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file as UTF-8; see ``whole_file``."""
+    """Write a text file as UTF-8; a kill, an error or a full disk leaves the former file as it was."""
     with whole_file(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 

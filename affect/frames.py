@@ -1,4 +1,4 @@
-"""Listed frames and their labels, whatever file they come from."""
+"""A list of frames and their labels, whatever file they come from."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Frames:
         )
 
     def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
-        """Return (classes,) rows of each expression, by which it is to be weighted; warn where all are of one."""
+        """Count the rows of each expression, (classes,), to weight them by; warn if all rows have the same one."""
         counts = np.bincount(self.expression[self.expression >= 0], minlength=classes)
         if np.count_nonzero(counts) == 1:
             _log.warning(
@@ -73,7 +73,7 @@ class Frames:
         return counts
 
     def class_weights(self, classes: int = len(EXPRESSIONS)) -> FloatArray:
-        """Return (classes,) weights of a cross entropy in which every expression counts as much: n / (classes n_c).
+        """Return (classes,) weights for a cross entropy in which every expression counts the same: n / (classes n_c).
 
         An expression without a row gets 1: nothing can be learnt of it, and no weight would change that.
         """
@@ -108,7 +108,14 @@ def concatenate(lists: Sequence[Frames]) -> Frames:
 
 
 def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
-    """Return frames of which no label is known; see ``Frames`` for the arguments."""
+    """Return frames without any label.
+
+    Args:
+        image: path of each frame below the image folder, as the list has it.
+        video: name of each frame's face folder.
+        frame: (N,) frame numbers.
+        files: name of each file that was read to its sha256.
+    """
     return Frames(
         video=video,
         frame=frame,

@@ -1,4 +1,4 @@
-"""Whether plain values fit type hints and the ranges in them."""
+"""Check plain values against type hints and the ranges in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterato
     Args:
         node: plain values.
         kind: a TypedDict or a dataclass.
-        prefix: of the keys, for the messages.
+        prefix: what messages put before the keys.
     """
     for key, hint in typing.get_type_hints(kind, include_extras=True).items():
         if key in node:

@@ -25,7 +25,7 @@ ABAW2_EXPRESSIONS: Final = EXPRESSIONS[:7]
 """The seven expressions of ABAW1 and 2, numbered alike."""
 
 LSD_FOLDERS: Final = (("ANGRER", "ANGER", "ANGERE"), *((name.upper(),) for name in LSD_EXPRESSIONS[1:]))
-"""Names of the class folders of that challenge, in any case: the official first, then those that users made of it."""
+"""Names of the challenge's class folders, in any case: the official one first, then those that users made of it."""
 
 ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 """FACS numbers of the twelve scored action units, in file order."""
@@ -57,7 +57,7 @@ AFFECTNET_FOLDERS: Final = (
 """Names of the class folders, in any case: AffectNet's own first, then those of copies."""
 
 AFFECTNET_CLASSES: Final = (7, 8)
-"""How many of them are learnt: the first seven (AffectNet-7, which leaves out contempt), or all (AffectNet-8)."""
+"""How many of AffectNet's classes are learnt: the first seven (AffectNet-7, without contempt), or all eight."""
 
 EXPRESSION_LISTS: Final = (
     EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES),
@@ -65,7 +65,7 @@ EXPRESSION_LISTS: Final = (
 """Every class list that a model may have. ABAW's comes first: without its last class, it has those of the shortest."""
 
 AFFECTNET_NO_EXPRESSION: Final = ("none", "uncertain", "no face")
-"""What the numbers after them say: pictures that show none of these expressions."""
+"""What the numbers after these classes mean: pictures that show none of the expressions."""
 
 AFFECTNET_ALPHABETICAL: Final = tuple(sorted(AFFECTNET_EXPRESSIONS))
 """AffectNet's eight classes in alphabetical order: the order of EmotiEffNet's outputs."""
@@ -99,7 +99,7 @@ UNI_HEADERS: Final[dict[UniTask, str]] = {
     "expr": ",".join(name.capitalize() for name in EXPRESSIONS),
     "au": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
 }
-"""First line of their label files; that of the expression has eight names although rows have one number."""
+"""First line of each task's label files; the expressions' has eight names although rows have one number."""
 
 
 def label_names(expressions: Sequence[str] = EXPRESSIONS) -> dict[str, tuple[str, ...]]:

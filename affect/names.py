@@ -1,4 +1,4 @@
-"""Names that files of anybody hold and that become paths: they stay below the folder that they are relative to."""
+"""Names from anybody's files that become paths: they must stay below the folder that they are relative to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def below(folder: Path, name: str) -> Path:
 
     Args:
         folder: the folder, which may itself be a link.
-        name: of the file or folder in it.
+        name: name of the file or folder in it.
 
     Raises:
         OutputError: the name, or a link on the way, leads out of the folder.

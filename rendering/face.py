@@ -116,7 +116,7 @@ def draw_face(person: Identity, moment: Moment) -> Sketch:
 
 
 def _gain(painting: Painting, moment: Moment) -> NDArray[np.float32]:
-    """Compute each pixel's gain, (112, 112, 3): Lambert's law on an ellipsoid with the drawn relief; even light behind."""
+    """Compute each pixel's gain, (112, 112, 3): Lambert's law on an ellipsoid with the drawn relief; even behind it."""
     light, pose = moment.light, moment.pose
     relief = cv2.GaussianBlur(painting.relief.astype(np.float32), (0, 0), 1.5) - FLAT
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=1 / 130)
