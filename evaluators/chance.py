@@ -1,8 +1,8 @@
-"""What a predictor gets that never looks at a face: the numbers that a model must stand above.
+"""The scores of predictors that never look at a face: a model must be better than these.
 
-It knows label frequencies only. Valence and arousal are then a constant, whose CCC is 0. Guessing a class with
-frequency q where the truth has p gives an expected F1 of about 2 p q / (p + q). Over the expressions the mean of these
-is largest for q = p ("random draws"; it is 1 / classes), and for an action unit it is largest for q = 1 ("always
+They know label frequencies only. Valence and arousal are then constant, with a CCC of 0. Guessing a class with
+frequency q where its true frequency is p gives an expected F1 of about 2 p q / (p + q). Over the expressions the mean
+is largest for q = p ("random draws"; it is 1 / classes); for an action unit, F1 is largest for q = 1 ("always
 positive"; 2 p / (1 + p)): no other use of the frequencies does better in P_MTL.
 """
 
@@ -34,12 +34,12 @@ def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> 
     * ``random draws``: expression and units drawn by their training frequencies.
     * ``always positive``: expression drawn by its training frequencies; every unit positive. The strongest in P_MTL.
 
-    What has no training label at all is predicted as 0, by equal expression frequencies, or at one half.
+    Without any training label, valence and arousal are predicted as 0, expressions as equally frequent, units at 0.5.
 
     Args:
-        train: labels whose frequencies are known.
-        validation: labels that are predicted.
-        seed: of the random draws; scores are means over ``DRAWS`` of them.
+        train: labels whose frequencies the predictors know.
+        validation: labels to predict.
+        seed: seed of the random draws; scores are means over ``DRAWS`` of them.
 
     Returns:
         Scores by variant, in the order of ``VARIANTS``.
@@ -71,12 +71,12 @@ def frequency_baseline(train: Frames, validation: Frames, *, seed: int = 0) -> S
 def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
     """Return, in closed form, the highest scores that frequencies alone can be expected to give on these labels.
 
-    They are the frequencies of these very labels, so this is slightly above any ``frequency_baseline``. Accuracies are
+    The frequencies are those of the same labels, so this is slightly above any ``frequency_baseline``. Accuracies are
     those of the majority class (macro accuracy is 1 / classes for every guess); F1 rows are those of the predictor that
     is best for their mean: random draws for expressions, always positive for units.
 
     Args:
-        labels: whose frequencies they are.
+        labels: labels whose frequencies are used.
         expressions: class names, in label order.
     """
     frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
@@ -87,7 +87,7 @@ def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores
     """Score the predictor that always gives the most frequent expression, and the most frequent answer for each unit.
 
     Args:
-        labels: whose frequencies they are.
+        labels: labels whose frequencies are used.
         expressions: class names, in label order.
     """
     frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)

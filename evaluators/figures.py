@@ -1,4 +1,4 @@
-"""The figures of a run's report, each as SVG text. matplotlib is imported when the first one is drawn."""
+"""The figures of a run's report, each as SVG text. matplotlib is imported when the first figure is drawn."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
         "Learning rate": [name for name in names if name.lower().startswith("lr")],
     }
     series = {}
-    for title, of in groups.items():
-        lines = [line for name in of if (line := (name, *_series(records, name)))[1]]
+    for title, group in groups.items():
+        lines = [line for name in group if (line := (name, *_series(records, name)))[1]]
         if any(name == "val/P_MTL" for name, *_ in lines):  # then val/score is the same curve
             lines = [line for line in lines if line[0] != "val/score"]
         if lines:
@@ -126,8 +126,8 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
 
     Args:
         ks: half-widths in frames.
-        scores: one for each of them.
-        kind: of the smoothing, for the axis.
+        scores: the scores for each half-width.
+        kind: kind of smoothing, for the axis.
     """
     panels = {
         title: [name for name in names if name in scores[0] and scores[0][name] is not None]

@@ -1,4 +1,4 @@
-"""The challenge metrics as torchmetrics: exact under DDP, under any batching, and with partial labels.
+"""The challenge metrics as torchmetrics: exact with DDP, with any batch size, and with partial labels.
 
 States are sums and counts over single frames (float64 and int64), so merging ranks or batches gives the scores of one
 process to within 1e-12. Everything is pooled over all valid frames of all videos; definitions and their sources are in
@@ -144,7 +144,8 @@ class ActionUnitScores(ExactMetric):
     """F1 of the positive class per action unit, and accuracy over all valid values.
 
     Args:
-        thresholds: positive means ``probability >= threshold``; see ``evaluators.postprocess.thresholds``.
+        thresholds: one number, twelve, ``published``, or the file of a search; positive means
+            ``probability >= threshold``.
     """
 
     counts: Tensor
@@ -194,17 +195,17 @@ class AffectScores(nn.Module):
 
     * ``P_MTL`` = P_VA + P_EXPR + P_AU (only a model of all three tasks has the name);
     * ``P_VA`` = (CCC_V + CCC_A) / 2, ``CCC_V``, ``CCC_A``;
-    * ``P_EXPR`` = mean F1 of the classes (see ``expression_score``), ``F1_EXPR_<name>``, ``ACC_EXPR``,
+    * ``P_EXPR`` (``P_LSD`` for synthetic data) = mean F1 of the classes, ``F1_EXPR_<name>``, ``ACC_EXPR``,
       ``MACRO_ACC_EXPR``;
     * ``P_AU`` = mean F1 of the twelve units, ``F1_AU<k>``, ``ACC_AU``;
     * ``SCORE``, the sum of the parts that have labels: what checkpoints monitor.
 
-    A name without a valid label maps to None. A single unit without labels is None too and counts 0 in ``P_AU``.
+    A score without a valid label is None. A single unit without labels is None, too, and counts 0 in ``P_AU``.
 
     Args:
         tasks: which of ``TASKS`` the model has.
         expressions: class names in the order of the scores and of the label numbers.
-        au_thresholds: see ``evaluators.postprocess.thresholds``.
+        au_thresholds: one number, twelve, ``published``, or the file of a search.
         sync_on_compute: whether ``compute`` merges the ranks of a distributed run.
 
     Raises:

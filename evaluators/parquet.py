@@ -1,4 +1,4 @@
-"""Parquet files with a checksum of all that they hold, however it is laid out: prediction tables and parts of them."""
+"""Parquet files with a checksum of their content, however it is laid out: prediction tables and parts of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from affect.errors import DataError
 from affect.files import whole_file
 
 CHECKSUM_KEY: Final = b"sha256"
-"""Of the checksum in the file's metadata."""
+"""Key of the checksum in the file's metadata."""
 
 
 def open_parquet(path: Path) -> Any:

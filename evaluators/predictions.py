@@ -1,4 +1,4 @@
-"""From the predictions of one or many processes to one table, and from a table to its scores.
+"""Merge the predictions of one or many processes into one table, and score a table.
 
 Every process writes its rows with ``PredictionWriter``; on rank 0, ``merge_parts`` makes the table.
 """
@@ -72,11 +72,11 @@ class PredictionWriter:
 
         Args:
             rows: (B,) row numbers in the split's list.
-            predictions: of these rows, at least one.
-            unreadable: (U,) further rows, whose image could not be read.
+            predictions: predictions of these rows, of at least one task.
+            unreadable: (U,) numbers of further rows, whose image could not be read.
 
         Raises:
-            DataError: a prediction is not finite or out of range, has other columns, or tasks come and go.
+            DataError: a prediction is not finite or out of range, has other columns, or the tasks change.
         """
         if unreadable is not None:
             self._unreadable.append(_array(unreadable, np.int64))
@@ -122,7 +122,7 @@ def merge_parts(
     Args:
         folder: the folder that the part writers were given.
         frames: the split's list, whose rows 0..N-1 must each be there once.
-        destination: the table to write; replaced as a whole or not at all.
+        destination: the table to write, which is replaced as a whole or not at all.
         metadata: what made the table (experiment, checkpoint_sha256, split, renderer_version ...), JSON values. Schema
             version and label-file hashes are added here.
         world_size: how many processes wrote. Parts of other ranks, left by an earlier run that was killed, are then
@@ -171,12 +171,12 @@ def score_table(
 ) -> Scores:
     """Score a table with the same metrics that training uses; null rows are left out.
 
-    ``evaluators.postprocess.filling.fill_nulls`` first gives the score over every listed frame instead.
+    To score every listed frame, fill the table first (``evaluators.postprocess.filling.fill_nulls``).
 
     Args:
         table: the predictions.
         frames: the labels.
-        au_thresholds: see ``evaluators.postprocess.thresholds``.
+        au_thresholds: one number, twelve, ``published``, or the file of a search.
         only: (N,) the rows to score, by default all.
 
     Raises:
@@ -201,9 +201,9 @@ def score_rows(
     Args:
         predictions: by task, arrays (rows, columns) without NaN.
         frames: the labels of all rows.
-        keep: (N,) which rows the predictions are of.
+        keep: (N,) true for the rows that have a prediction.
         expressions: class names, in label order.
-        au_thresholds: see ``evaluators.postprocess.thresholds``.
+        au_thresholds: one number, twelve, ``published``, or the file of a search.
     """
     scores = AffectScores(
         tuple(predictions),
@@ -239,11 +239,11 @@ def _concatenate(arrays: list[IntArray]) -> IntArray:
 
 
 def _check_rows(rows: IntArray, length: int, folder: Path) -> None:
-    mend = f"delete {folder} and predict again"
+    fix = f"delete {folder} and predict again"
     outside = rows[(rows < 0) | (rows >= length)]
     if len(outside):
-        raise DataError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {mend}")
+        raise DataError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {fix}")
     counts = np.bincount(rows, minlength=length)
     for problem, wrong in (("missing", counts == 0), ("there more than once", counts > 1)):
         if wrong.any():
-            raise DataError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {mend}")
+            raise DataError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {fix}")

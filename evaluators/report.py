@@ -20,7 +20,7 @@ from evaluators.predictions import score_table
 from evaluators.table import Table, read_table
 
 NO_LABELS: Final = "no labels"
-"""What stands for a score without a valid label, in the printed table and in scores.json."""
+"""What the printed table and scores.json say instead of a score that has no valid label."""
 
 BESIDE: Final = (*MAIN, "ACC_EXPR", "MACRO_ACC_EXPR", "ACC_AU")
 """The scores of references that the printed table repeats."""
@@ -31,8 +31,8 @@ def format_table(scores: Scores, references: Mapping[str, Scores] | None = None)
 
     Args:
         scores: in the order of printing.
-        references: scores to stand beside, chance for example: their main scores follow in lines that begin with the
-            reference's name and a colon, so that a line beginning with a score's name is always the model's.
+        references: scores to compare with, for example chance: their main scores follow in lines that begin with the
+            reference's name and a colon, so that a line that begins with a score's name is always the model's.
     """
     width = max((len(name) for name in scores), default=0)
     lines = [f"{name:<{width}} {_text(value)}" for name, value in scores.items()]
@@ -55,7 +55,7 @@ def write_scores(scores: Scores, path: str | Path, notes: Mapping[str, Any] | No
     Args:
         scores: to write.
         path: the file.
-        notes: what must be known of the scores (``postprocess``, ``tuned_on_these_labels``); lists or objects.
+        notes: what a reader of the scores must know (``postprocess``, ``tuned_on_these_labels``); lists or objects.
     """
     content = {name: NO_LABELS if value is None else value for name, value in scores.items()}
     _write(Path(path), json.dumps({**content, **(notes or {})}, indent=2) + "\n")
@@ -78,16 +78,16 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` of a run: one file without external assets, from what the run folder holds.
 
-    Scores (scores.json), training curves (metrics.jsonl), configuration (config.yaml) and what made the predictions
-    (predictions/<split>.parquet); with ``frames`` also the confusion matrix and the valence and arousal plots. What is
-    not there, and tasks without labels, are left out.
+    It shows scores (scores.json), training curves (metrics.jsonl), configuration (config.yaml) and what made the
+    predictions (predictions/<split>.parquet); with ``frames`` also the confusion matrix and the plots of valence and
+    arousal. What the folder lacks, and tasks without labels, are left out.
 
     Args:
         run_dir: the run folder.
         frames: frames and labels of the split.
         split: which prediction table.
         references: scores to show beside the model's, by name; the first is marked in the bars.
-        remark: a sentence to stand above the scores.
+        remark: a sentence to show above the scores.
 
     Returns:
         Path of the page.
@@ -187,7 +187,7 @@ def _score_section(scores: Scores, references: Mapping[str, Scores]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", "model", *references))
     tables: list[str] = []
     for name, value in scores.items():
-        cells = [_text(value), *(_text(of[name]) if name in of else "" for of in references.values())]
+        cells = [_text(value), *(_text(known[name]) if name in known else "" for known in references.values())]
         if not tables or name in ("P_EXPR", "P_LSD", "P_AU"):  # one table per task, side by side
             tables.append(f"<tr>{head}</tr>")
         tables[-1] += f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

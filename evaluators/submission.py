@@ -1,4 +1,4 @@
-"""The files that the ABAW challenges take: one row per row of the official list, in its order."""
+"""The submissions that the ABAW challenges take: one row per row of the official list, in its order."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write_uni_submission(
     per_video: bool = False,
     au_thresholds: Thresholds = 0.5,
 ) -> int:
-    """Write the submission of a uni-task challenge; values are as in ``write_submission``.
+    """Write the submission of a uni-task challenge, with values as in that of the multi-task challenge.
 
     Since ABAW5 it is one file, ``image_location,…`` and a row per row of the list. ABAW1 to 3 took a folder with one
     ``<video>.txt`` per video, with the header of the label files and a line per frame, from the first on.
@@ -78,7 +78,7 @@ def write_uni_submission(
             ``evaluators.postprocess.filling.fill_nulls``.
         destination: the text file, or the folder, which must not hold anything; it appears as a whole or not at all.
         task: ``va``, ``expr`` or ``au``.
-        per_video: write the folder.
+        per_video: write a folder with a file per video.
         au_thresholds: positive means ``probability >= threshold``.
 
     Returns:
@@ -104,7 +104,7 @@ def check_destination(destination: str | Path, *, per_video: bool = False) -> Pa
 
     Args:
         destination: the text file, or the folder.
-        per_video: it is the folder of a file per video.
+        per_video: whether it is a folder with a file per video.
 
     Returns:
         The path with all links resolved.

@@ -39,7 +39,7 @@ class Table:
         image: image path as the list has it.
         predictions: float32 arrays by the keys of ``Predictions``; NaN where the file has nulls.
         expressions: class names of the expression columns, in label order.
-        metadata: what made the table.
+        metadata: what made the table, as JSON values.
         source: name of the table in messages, usually its path.
     """
 
@@ -94,8 +94,8 @@ def table_of_rows(
         frames: the list.
         rows: (n,) which rows are predicted.
         predictions: (n, columns) by the keys of ``Predictions``.
-        metadata: what made the table; the hashes of the label files are added.
-        source: see ``Table``.
+        metadata: what made the table; the label files' hashes are added.
+        source: name of the table in messages.
     """
     whole = {}
     for key, values in predictions.items():

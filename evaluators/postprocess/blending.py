@@ -1,4 +1,4 @@
-"""Several prediction tables of one list into one: a weighted mean, with given or searched weights, through a gate."""
+"""Blend several prediction tables of one list: a weighted mean, with given or searched weights, through a gate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evaluators.predictions import score_rows
 from evaluators.table import Table, check_same_list
 
 Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
-"""One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
+"""One weight per table, or such a list for each task, or the file of a search, or None for equal weights."""
 
 SPACES: Final = ("probabilities", "logits", "raw")
 """What is averaged; valence and arousal are always averaged as they are."""
@@ -31,7 +31,7 @@ EDGE: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 where logits are computed from them."""
 
 Blending: TypeAlias = Callable[[Sequence[float]], FloatArray]
-"""From the weights of the tables to the blend of one task."""
+"""Takes the weights of the tables and returns the blend of one task."""
 
 
 def blend(
@@ -57,7 +57,7 @@ def blend(
             and largest sum to [0, 1]: rows do not add up to 1, but up to rounding their argmax is that of the sums,
             also after a smoothing, since means and medians move along. All else is as in ``probabilities``.
         gate: None, or a rule of ``evaluators.postprocess.gating``; expressions have no weights under ``confidence``.
-        confidence: of that rule.
+        confidence: probability above which the rule ``confidence`` takes the second table's expression.
 
     Raises:
         DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
@@ -95,9 +95,9 @@ def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None =
     """Return weights by task that add up to 1, from any of the accepted forms.
 
     Args:
-        weights: the form.
-        tables: how many there are.
-        tasks: that need weights; None for those that the weights are of.
+        weights: in any of the accepted forms.
+        tables: how many tables there are.
+        tasks: the tasks that need weights; None for those that have some.
 
     Raises:
         UserError: another number of weights than of tables, a negative one, only zeros, or a task without any.
@@ -136,20 +136,21 @@ def search_weights(
 ) -> dict[str, tuple[float, ...]]:
     """Find the weights with which each task's blend scores highest on these labels, in P_VA, P_EXPR or P_LSD, P_AU.
 
-    Two or three tables: all weights in steps of 0.1. More: from equal weights, one table's weight after the other is
-    set to the best of 0, 0.1, … 1, the others sharing the rest as before, until nothing gets better. Of equal scores
-    the most even weights win. Scored on the same rows, the result flatters.
+    With two or three tables, all weights in steps of 0.1 are tried. With more, starting from equal weights, the weight
+    of one table after the other is set to the best of 0, 0.1, … 1, while the others share the rest as before, until
+    nothing gets better. Of equal scores the most even weights win. Scores on the same rows flatter.
 
     Args:
         tables: two or more.
         frames: the list with labels.
-        space: see ``blend``.
-        au_thresholds: of the action units; ``exact`` or ``grid`` searches them for every blend.
-        gate: see ``blend``; what has passed it is scored. Under ``confidence``, expressions have no weights.
+        space: what is averaged: ``probabilities``, ``logits`` or ``raw``, as ``blend`` does it.
+        au_thresholds: thresholds of the action units; ``exact`` or ``grid`` searches them for every blend.
+        gate: None, or the rule through which expressions pass before they are scored; they have no weights under
+            ``confidence``.
 
     Raises:
-        DataError: as ``blend``.
-        UserError: as ``blend``; one table, or a task of the tables without a label.
+        DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        UserError: settings that do not fit the tables; only one table; or a task of the tables without a label.
     """
     check_tables(tables, space, gate)
     check_same_list([*tables, frames])
@@ -168,7 +169,7 @@ def search_weights(
 
 
 def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: str | None = None) -> None:
-    """Refuse what cannot be blended, before anything is computed.
+    """Refuse tables and settings that cannot be blended, before anything is computed.
 
     Raises:
         DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
@@ -272,9 +273,9 @@ def _search_grid(score: Callable[[tuple[float, ...]], float], tables: int) -> tu
 
 def _simplex(tables: int) -> Iterator[tuple[float, ...]]:
     """Yield all weights on a grid of steps that add up to 1, the most even first."""
-    counts = [of for of in product(range(STEPS + 1), repeat=tables) if sum(of) == STEPS]
-    for of in sorted(counts, key=lambda of: (sum(count**2 for count in of), of)):
-        yield tuple(count / STEPS for count in of)
+    grid = [counts for counts in product(range(STEPS + 1), repeat=tables) if sum(counts) == STEPS]
+    for counts in sorted(grid, key=lambda counts: (sum(count**2 for count in counts), counts)):
+        yield tuple(count / STEPS for count in counts)
 
 
 def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
@@ -285,7 +286,7 @@ def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int
         for index in range(tables):
             for step in range(STEPS + 1):
                 tried = _with_weight(best, index, step / STEPS)
-                # a rounding is no improvement, and could go on for ever
+                # a rounding error is no improvement, and could go on for ever
                 if (reached := score(tried)) > highest + 1e-12:
                     best, highest = tried, reached
     return best

@@ -1,4 +1,4 @@
-"""From tables to the one that is scored, in one order: blend and gate, missing frames, smoothing, thresholds."""
+"""Process tables into the one that is scored, in one order: blend and gate, fill, smooth, thresholds."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5
 
 @dataclass(frozen=True)
 class PostProcess:
-    """What is done to predictions; the defaults change nothing.
+    """How predictions are processed; the defaults change nothing.
 
     Attributes:
-        weights: of the tables that are blended: None (equal), one a table, by task, ``search``, or a stored file.
-        blend: ``probabilities``, ``logits`` or ``raw``: see ``evaluators.postprocess.blending.blend``.
-        gate: None, ``other``, ``other_seven`` or ``confidence``: see ``evaluators.postprocess.gating``.
-        confidence: of the gate of this name.
-        missing: None, ``linear`` or ``reversed``: see ``evaluators.postprocess.filling.fill_nulls``.
-        fallback: what a video without any prediction is filled with, see
-            ``evaluators.postprocess.unseen.resolve_fallback``. None: the means of the training labels.
-        smoothing: None, ``box``, ``median`` or ``gaussian``: see ``evaluators.postprocess.smoothing``.
+        weights: weights of the tables: None (equal), one per table, lists by task, ``search``, or a stored file.
+        blend: what is averaged: ``probabilities``, ``logits`` or ``raw`` (``blending.blend``).
+        gate: None, or the rule ``other``, ``other_seven`` or ``confidence`` (``gating``).
+        confidence: probability above which the gate of this name takes the second table's expression.
+        missing: how missing frames are filled: None (not at all), ``linear`` or ``reversed`` (``filling.fill_nulls``).
+        fallback: values by task for a video without any prediction (``unseen.resolve_fallback``); None: the means of
+            the training labels.
+        smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``).
         k: half-width of the smoothing in frames, one number or one by task.
-        sigma: of the Gaussian in frames; None for k / 2.
-        au_thresholds: as ``evaluators.postprocess.thresholds`` has them, or ``exact`` or ``grid``: searched on the
-            labels.
+        sigma: standard deviation of the Gaussian in frames; None for k / 2.
+        au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
+            on the labels.
     """
 
     weights: Weights = None
@@ -72,7 +72,7 @@ class PostProcess:
 
         Args:
             node: the keys above; those that are not there keep their defaults.
-            tables: how many there are to blend.
+            tables: how many tables there are to blend.
 
         Raises:
             UserError: with every error found.
@@ -83,7 +83,7 @@ class PostProcess:
 
     @classmethod
     def problems(cls, node: Mapping[str, Any], tables: int = 1) -> list[str]:
-        """List everything that is wrong with a node."""
+        """List everything that is wrong with a node, given how many tables there are to blend."""
         known = [one.name for one in fields(cls)]
         errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
         settings = cls(**{key: value for key, value in node.items() if key in known})
@@ -117,13 +117,13 @@ class PostProcess:
         *,
         submitted: bool = False,
     ) -> None:
-        """Refuse a list with a video without any image where nothing is known to stand in for it.
+        """Refuse a list that has a video without any image, if there are no values to fill it with.
 
         Args:
             frames: the list.
             image: (N,) whether a row has an image.
             known: means of the training labels.
-            tasks: that will be predicted.
+            tasks: the tasks that will be predicted.
             expressions: class names.
             submitted: whether a submission will be written, which has no empty rows.
 
@@ -153,15 +153,15 @@ class PostProcess:
 
 @dataclass(frozen=True, eq=False)
 class Processed:
-    """What came out.
+    """The outcome of the chain.
 
     Attributes:
-        tables: what was blended.
-        blended: the blend, through the gate, before anything else; the table itself where there is one.
-        table: after everything; the same object as ``blended`` where nothing else was asked for.
-        au_thresholds: the twelve that decide.
-        found: what was searched here, by key, as ``evaluators.postprocess.settings`` keeps it.
-        tuned: keys that were searched on the labels of this very list, here or by an earlier run.
+        tables: the tables that were blended.
+        blended: their blend, after the gate; a single table itself.
+        table: the final table; the same object as ``blended`` where nothing else was asked for.
+        au_thresholds: the twelve thresholds.
+        found: what was searched here, by the key of the settings.
+        tuned: keys that were searched on the labels of the same list, here or by an earlier run.
     """
 
     tables: Sequence[Table]
@@ -177,13 +177,13 @@ class Processed:
 
 
 def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:
-    """Blend, fill, smooth, and settle the thresholds; each step works on what the one before it has left.
+    """Blend, fill, smooth, and settle the thresholds; each step works on the result of the one before.
 
-    A search of the weights sees the blend before filling and smoothing; one of the thresholds sees what is scored. The
-    gate is part of the blend; ``confidence`` is applied once more, to the two tables as filled and smoothed.
+    Weights are searched before filling and smoothing, thresholds on the final table. The gate is part of the blend;
+    ``confidence`` is applied once more, to the two tables after filling and smoothing.
 
     Raises:
-        DataError: tables of different lists, or another of the errors of the steps.
+        DataError: tables of different lists, or tables that a step cannot be applied to.
         UserError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])

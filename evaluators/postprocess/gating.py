@@ -1,18 +1,19 @@
-"""Expressions of pre-trained scores that are used only where a trained head, or their own confidence, lets them.
+"""Gates: a pre-trained network's expressions are used only where a trained head, or their own confidence, lets them.
 
-A head that was trained on the challenge knows Other; a network that was pre-trained on AffectNet does not, and its
-column of Other holds contempt. Of two or more tables the first, the gate, is the head's. The rules:
+A head that was trained on the challenge's data knows Other; a network that was pre-trained on AffectNet does not: its
+column of Other holds contempt. The first table, the gate, is the head's. The rules:
 
 * ``other``: where the first table says Other, its expressions are kept; on all other rows the blend of the tables
-  decides, which may still say Other. So the published code; with ``weights=[0,1]`` the pre-trained scores decide alone.
+  decides, which may still say Other. The published code does this; with ``weights=[0,1]`` the pre-trained scores decide
+  alone.
 * ``other_seven``: the same, but there the blend cannot say Other: its probability is set to 0, and the row divided by
-  its sum. So the paper's words. A row that is then all 0 stays so: by itself it is the first class, and in a smoothing
-  it lets its neighbours decide. Of ``blend=raw``, whose sums are no probabilities, Other gets the smallest of its row.
+  its sum, as the paper says. A row that is then all 0 stays so: by itself it is the first class, and when smoothed, its
+  neighbours decide. With ``blend=raw``, whose sums are no probabilities, Other gets the smallest value of its row.
 * ``confidence``: where the largest probability of the second table among the seven classes but Other exceeds a number,
-  that class is taken, else the first table's. Unlike the others it comes after the smoothing, of both tables.
+  that class is taken, else the first table's. Unlike the others, this rule is applied after smoothing both tables.
 
 Valence, arousal and action units are those of the blend. A row that is null in the first table is not gated; under
-``confidence``, a row that is null in one table is the other's.
+``confidence``, a row that is null in one table is taken from the other.
 
 Source: Savchenko, EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection (CVPRW 2023), its notebook, and that of ABAW8
@@ -37,7 +38,7 @@ from evaluators.table import Table
 Array: TypeAlias = NDArray[np.float64]
 
 GATES: Final = ("other", "other_seven", "confidence")
-"""The rules."""
+"""Names of the rules."""
 
 CONFIDENCE: Final = 0.7
 """What the second table's largest probability must exceed under ``confidence``; ABAW8's notebook found it."""
@@ -65,7 +66,7 @@ def check_gate_count(gate: str, tables: int) -> None:
     """Refuse an unknown rule, and a number of tables that it is not for.
 
     Raises:
-        UserError: either.
+        UserError: the rule is unknown, or needs another number of tables.
     """
     if gate not in GATES:
         raise UserError(f"postprocess.gate is {gate!r}; there are null, {', '.join(GATES)}")
@@ -86,11 +87,11 @@ def pass_gate(gate: str, blended: Array, head: FloatArray, own: NDArray[np.float
     """Pass expressions (N, 8) through ``other`` or ``other_seven``.
 
     Args:
-        gate: which of the two.
+        gate: which of the two rules.
         blended: the blend, NaN where null.
         head: probabilities of the first table, which say what is Other; NaN where null.
-        own: what the first table has entered into the blend.
-        raw: the blend is of raw sums, so that nothing is divided.
+        own: what the first table contributes to the blend.
+        raw: whether the blend holds raw sums, which are not divided.
     """
     if gate == "other_seven":
         blended = blended.copy()

@@ -1,4 +1,4 @@
-"""What was searched on one split, kept as JSON for another: ``postprocess.json`` of a run folder."""
+"""Keep what was searched on one split as JSON for another: ``postprocess.json`` in a run folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int,
 
     Args:
         path: the file.
-        found: by the key of the post-processing, JSON values: ``weights``, ``au_thresholds``.
+        found: JSON values by the key of the post-processing, ``weights`` or ``au_thresholds``.
         split: name of the split that was searched on.
-        rows: its length.
-        files: its label-file names to sha256.
+        rows: how many rows the split has.
+        files: names of its label files to sha256.
     """
     content = {**found, "searched_on": {"split": split, "rows": rows, "label_files": dict(files)}}
     write_whole(path, json.dumps(content, indent=2) + "\n")
@@ -47,7 +47,7 @@ def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
     """Whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
 
     Raises:
-        UserError: as ``read_stored``.
+        UserError: no such file, or a file that ``write_stored`` does not write.
     """
     known = _read(Path(path), "searched_on")["searched_on"]["label_files"]
     return bool(files) and sorted(known.values()) == sorted(files.values())

@@ -1,15 +1,15 @@
-"""Box, median and Gaussian smoothing of a table's predictions in time, for all videos at once.
+"""Smooth a table's predictions in time with a box, median or Gaussian window, all videos at once.
 
 The window of half-width k around frame number i is [i - k, i + k] **in frame numbers**, not in rows: the lists of the
-multi-task challenge skip frames. It is cut off at the ends of the video and never reaches another one. What it holds:
+multi-task challenge skip frames. It is cut off at the ends of the video and never reaches another one. It holds:
 
-* as it is, the frames of the list that have a prediction: a null row and a number that the list skips have no weight,
-  and null rows stay null;
+* without ``missing``, the frames of the list that have a prediction: null rows and numbers that the list skips have no
+  weight, and null rows stay null;
 * with ``missing``, every frame number from the first to the last listed one, those without a prediction filled from
   their neighbours first, as the published EmotiEffNet notebook does; then no row stays null.
 
 A frame that is listed twice counts once, with its first row that has a prediction. Valence, arousal and probabilities
-are smoothed; logits are left out, because those of a mean are not the mean of the logits.
+are smoothed; logits are left out, because the logits of a mean are not the mean of the logits.
 
 Source: Savchenko, EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection (CVPRW 2023), and its notebook (github.com/sb-ai-lab/EmotiEffLib), where box
@@ -49,10 +49,10 @@ class Series:
     """The predictions of one task on a timeline.
 
     Attributes:
-        line: of the table.
+        line: the table's timeline.
         values: (cells, columns) float32, or float64 where frames were filled; 0 where there is none.
         present: (cells,) whether there is one.
-        sigma: of a Gaussian, in frames; None for half of k.
+        sigma: standard deviation of a Gaussian, in frames; None for k / 2.
     """
 
     line: Timeline
@@ -91,14 +91,13 @@ def smooth_many(
     """Smooth a table with each of many half-widths, computing once what they share.
 
     Args:
-        table: of videos.
+        table: predictions for videos.
         ks: half-widths, each one number or one by task. A window longer than the video is its whole length; 0 smooths
             nothing.
         kind: ``box`` (mean), ``median`` (of each column; expressions are then divided by their sum, and where all their
             medians are 0, stay as they were), or ``gaussian`` (weights exp(-d² / 2 sigma²) for d in [-k, k]).
-        missing: None, or how frames without a prediction are filled first, see
-            ``evaluators.postprocess.filling.fill_nulls``.
-        sigma: of the Gaussian in frames; k / 2 by default. ABAW7's exp(-d² / 1e5) is sigma = 223.6.
+        missing: None, or how frames without a prediction are filled first: ``linear`` or ``reversed``.
+        sigma: standard deviation of the Gaussian in frames; k / 2 by default. ABAW7's exp(-d² / 1e5) is sigma = 223.6.
 
     Yields:
         Tables of the same rows, in the order of ``ks``.
@@ -113,7 +112,7 @@ def smooth_many(
     if sigma is not None and not sigma > 0:
         raise UserError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
     widths = [half_widths(k, table.tasks) for k in ks]
-    line = lay_out(table, gap=max((max(of.values()) for of in widths), default=0))
+    line = lay_out(table, gap=max((max(by_task.values()) for by_task in widths), default=0))
     if missing is not None:
         table = fill_unseen(table)
     null = table.null
@@ -122,9 +121,9 @@ def smooth_many(
     filled = None if missing is None else _fill(line, rows, missing)
     windows = {task: WINDOWS[kind](_series(table.predictions[task], line, rows, filled, sigma)) for task in table.tasks}
     note = {"smoothing": kind, "missing": missing, "sigma": sigma}
-    for of in widths:
+    for by_task in widths:
         predictions = {}
-        for task, k in of.items():
+        for task, k in by_task.items():
             predictions[task] = own.predictions[task]
             if k:
                 predictions[task] = np.empty_like(own.predictions[task])
@@ -133,7 +132,7 @@ def smooth_many(
                     predictions[task][null] = np.nan
                 if kind == "median" and task == "expression":
                     _normalise(predictions[task], own.predictions[task])
-        made = {**table.metadata, "smoothed": {**note, "k": of}}
+        made = {**table.metadata, "smoothed": {**note, "k": by_task}}
         yield replace(table, predictions=predictions, metadata=made, source=f"{table.source}, smoothed")
 
 

@@ -1,4 +1,4 @@
-"""Decision thresholds of the action units: fixed, published, searched on labels, or stored by such a search."""
+"""Decision thresholds of the action units: fixed, published, searched on labels, or stored by a search."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Thresholds: TypeAlias = float | Sequence[float] | str
 """One number, twelve numbers in the order of ``ACTION_UNITS``, ``"published"``, or a file that a search has stored."""
 
 PUBLISHED: Final = (0.8, 0.8, 0.7, 0.5, 0.5, 0.5, 0.6, 0.8, 0.8, 0.8, 0.3, 0.7)
-"""The fixed thresholds in the published EMMA code (github.com/JackYFL/EMMA_CoTEX_ABAW4), which took them over from
-the EmotiEffNet author. They belong to those networks; whether they suit another one is to be measured."""
+"""The fixed thresholds in the published EMMA code (github.com/JackYFL/EMMA_CoTEX_ABAW4), which took them from the
+author of EmotiEffNet. They belong to those networks; measure whether they suit another one."""
 
 GRID: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The nine thresholds that the published EmotiEffNet notebook tries (github.com/sb-ai-lab/EmotiEffLib, ABAW5)."""
@@ -69,9 +69,9 @@ def best_f1(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Find the threshold of each unit with the highest F1 that any threshold reaches on these rows.
 
-    Every distinct probability is tried, so this is the exact maximum; of thresholds that reach it, the highest is
-    given, which is the lowest probability then called positive. A threshold chosen and scored on the same rows
-    flatters: use it as a ceiling, or choose on other videos than those that are scored.
+    Every distinct probability is tried, so this is the exact maximum. Of the thresholds that reach it, the highest is
+    returned, which is the lowest probability that is then called positive. A threshold that is chosen and scored on
+    the same rows flatters: use it as a ceiling, or choose it on other videos than those that are scored.
 
     Args:
         probabilities: (N, units) in [0, 1]; NaN = no prediction, left out.
@@ -124,7 +124,8 @@ def grid_f1(
             continue
         passed = np.searchsorted(steps, values.astype(np.float32), side="right")  # how many thresholds it reaches
         said, hit = (
-            np.bincount(of, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:] for of in (passed, passed[positive])
+            np.bincount(ranks, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:]
+            for ranks in (passed, passed[positive])
         )
         f1 = 2 * hit / (said + positive.sum())
         best = int(f1.argmax())

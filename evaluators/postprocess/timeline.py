@@ -1,4 +1,4 @@
-"""A table's rows laid out in time: every frame number of every video has a cell, whether the list holds it or not."""
+"""Lay out a table's rows in time: every frame number of every video has a cell, whether it is listed or not."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from affect.frames import Frames, IntArray
 from evaluators.table import Table
 
 LARGEST: Final = 50_000_000
-"""Cells; the whole of Aff-Wild2 has three million frames."""
+"""Most cells that a timeline may have; the whole of Aff-Wild2 has three million frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Where the rows of a table stand in time.
+    """The place of each row of a table in time.
 
     Videos follow one another, each from its first to its last listed frame number, with ``gap`` empty cells before,
     between and after them: a window of up to ``gap`` frames to either side never reaches another video.
@@ -46,8 +46,8 @@ def lay_out(table: Table, gap: int) -> Timeline:
     """Lay out a table.
 
     Args:
-        table: not empty; of videos, whose frame numbers count frames.
-        gap: cells between videos; no more than the longest video's length are made.
+        table: a table of videos, whose frame numbers count frames; not empty.
+        gap: cells between videos, at most as many as the longest video has frames.
 
     Raises:
         DataError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.

@@ -1,7 +1,7 @@
-"""Predictions for videos of which no image could be read: what the training labels say on average.
+"""Fill the predictions of videos of which no image could be read with the means of the training labels.
 
-Checkpoints and tables carry these means. A class has its share of the labels, so that the most probable expression is
-the most frequent one, and an action unit is what its share is by the threshold.
+Checkpoints and tables carry these means. A class gets its share of the labels, so that the most probable expression is
+the most frequent one, and an action unit is positive where its share reaches the threshold.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from evaluators.postprocess.timeline import video_numbers
 from evaluators.table import Table, some_rows
 
 LabelMeans: TypeAlias = dict[str, list[float]]
-"""By task: means of valence and arousal, shares of the expressions, shares of the positive labels of each unit."""
+"""By task: means of valence and arousal, the share of each expression, the share of positive labels of each unit."""
 
 KNOWN: Final = "label_means"
-"""Where checkpoints and the metadata of tables have them."""
+"""Their key in checkpoints and in the metadata of tables."""
 
 GIVEN: Final = "fallback"
-"""Where the metadata of a table has those of ``postprocess.fallback``, which go before."""
+"""Key of the values of ``postprocess.fallback`` in the metadata of a table; these take precedence."""
 
 UNSEEN: Final = "unseen"
-"""Where the metadata of a table says what was filled in here."""
+"""Key of what was filled in, in the metadata of a table."""
 
 EDGE: Final = 1e-6
 """Shares are kept this far from 0 and 1 where logits are computed from them."""
@@ -38,7 +38,7 @@ EDGE: Final = 1e-6
 def label_means(labels: Frames, rows: NDArray[np.int64], expressions: Sequence[str]) -> LabelMeans:
     """Average the valid labels of the rows that are trained on.
 
-    A task without any has 0, 0, equal shares, and 0: nothing is learnt of it either.
+    A task without any gets 0 and 0, equal shares, or 0: nothing is learnt of it either.
     """
     expression = labels.expression[rows]
     shares = np.bincount(expression[expression >= 0], minlength=len(expressions)).astype(np.float64)
@@ -50,7 +50,7 @@ def label_means(labels: Frames, rows: NDArray[np.int64], expressions: Sequence[s
 
 
 def checked_means(means: Any, expressions: Sequence[str]) -> LabelMeans:
-    """Check means that come from a file or a command line, of any number of tasks.
+    """Check means of any number of tasks that come from a file or a command line.
 
     Raises:
         ValueError: another task, another number of values than the task has columns, or one out of its range.
@@ -125,13 +125,13 @@ def mean_of_means(tables: Sequence[Table]) -> dict[str, Any]:
 
 
 def fill_unseen(table: Table) -> Table:
-    """Fill all rows of the videos without any prediction; the metadata says of which.
+    """Fill all rows of the videos without any prediction, and name them in the metadata.
 
     Returns:
         The same object where there is no such video.
 
     Raises:
-        DataError: what to fill in is not known.
+        DataError: the values to fill in are not known.
     """
     if not (null := table.null).any():
         return table
@@ -159,13 +159,13 @@ def fill_unseen(table: Table) -> Table:
 def check_unseen(
     frames: Frames, image: NDArray[np.bool_], values: LabelMeans, tasks: Sequence[str], expressions: Sequence[str]
 ) -> None:
-    """Refuse a list with a video without any image, before it is predicted, where nothing is known to fill in.
+    """Refuse, before predicting, a list that has a video without any image, if there are no values to fill it with.
 
     Args:
         frames: the list.
         image: (N,) whether a row has an image.
-        values: what is known.
-        tasks: that will be predicted.
+        values: the known values by task.
+        tasks: the tasks that will be predicted.
         expressions: class names.
 
     Raises:
