@@ -21,18 +21,18 @@ from datamodules.readers.class_folders import find_classes
 class AffectNetDataModule(ExpressionDataModule):
     """Faces of AffectNet in its own numbering, the index in ``labels.AFFECTNET_EXPRESSIONS``, in one of two layouts.
 
-    * As it is given out: ``root/{train,val}_set/images/<id>.jpg`` and ``…/annotations/<id>_exp.npy``; see
-      ``affectnet_release``.
+    * As it is given out: ``root/{train,val}_set/images/<id>.jpg`` and ``…/annotations/<id>_exp.npy``
+      (``datamodules.readers.affectnet``).
     * Class folders: ``root/{train,val}/<k>/*.jpg`` with k from 0 to 7, or the name of the expression. The other folders
       that may be there (8 none, 9 uncertain, 10 no face) are not read.
 
     Args:
-        root: the folder above the splits.
-        layout: ``release`` or ``folders``, which a root that holds both needs (the published code of DAN copies the one
-            into the other); None: the one that is there.
+        root: folder above the splits.
+        layout: ``release`` or ``folders``, needed where the root holds both (the published code of DAN copies the one
+            into the other); None: the one that exists.
         valence_arousal: read valence and arousal as well, which only the first layout has.
-        cache_dir: where folder listings and annotations are kept, see ``listing.keep``; None: never.
-        **options: see ``ExpressionDataModule``.
+        cache_dir: folder in which listings and annotations are cached; None: no cache.
+        **options: keywords of ``ExpressionDataModule``.
     """
 
     root: str
@@ -53,7 +53,7 @@ class AffectNetDataModule(ExpressionDataModule):
         self.cache_dir = cache_dir
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read the layout that is there.
+        """Read a split in the layout that exists.
 
         Raises:
             FileNotFoundError: neither layout, or a folder of one is missing.

@@ -22,16 +22,16 @@ ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_annotations.txt", "train_set.txt"),
     "val": ("validation_set_annotations.txt", "validation_set.txt"),
 }
-"""Names of the label files, as of ABAW4 and later and as of ABAW3; the first that exists is read."""
+"""Names of the label files since ABAW4, and in ABAW3; the first that exists is read."""
 
 
 @dataclass(frozen=True)
 class MTLFiles:
-    """Where the label files and images of the challenge are; see ``MTLDataModule``.
+    """The places of the challenge's label files and images.
 
     Attributes:
         root: folder with label files and images, or several: an image is taken from the first that has it.
-        annotations: list of each split, absolute or relative to a root; where None, ANNOTATIONS.
+        annotations: list of each split, absolute or relative to a root; None: those in ANNOTATIONS.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
     """
@@ -86,7 +86,7 @@ class MTLDataModule(FaceDataModule):
     Args:
         root: folder with label files and images, or several: an image is taken from the first that has it.
         train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
-        val_annotations: likewise, of the validation split.
+        val_annotations: label file of the validation split, in the same way.
         test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
@@ -119,18 +119,18 @@ class MTLDataModule(FaceDataModule):
 class AffWild2ExpressionDataModule(ExpressionDataModule):
     """The expressions of the same files in AffectNet's numbering, to train or to score a DAN on.
 
-    A row of the expression that AffectNet does not have (``other``) counts as one without an expression: training
-    leaves both out, evaluation predicts them and does not score them. No row shows contempt. Valence, arousal and
-    action units are not handed on.
+    Rows with the expression that AffectNet does not have (``other``) count as rows without an expression: training
+    leaves both out, evaluation predicts but does not score them. No row shows contempt. Valence, arousal and action
+    units are left out.
 
     Args:
-        root: see ``MTLDataModule``, also for the five below.
-        train_annotations: label file of the training split.
-        val_annotations: label file of the validation split.
-        test_list: list of the test split.
-        test_root: folder or folders of the test images.
-        images: name of the image folder.
-        **options: see ``ExpressionDataModule``.
+        root: folder with label files and images, or several: an image is taken from the first that has it.
+        train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
+        val_annotations: label file of the validation split, in the same way.
+        test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder below each root.
+        **options: keywords of ``ExpressionDataModule``.
     """
 
     of_videos = True
@@ -152,7 +152,7 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         self.files = MTLFiles(root, lists, test_root, images)
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read the files (``MTLFiles.read``) and renumber the expressions."""
+        """Read the same files as ``MTLDataModule`` and renumber the expressions."""
         frames, images = self.files.read(split, self.links(self.files.test_root))
         columns = affectnet_columns(self.expressions)
         # a missing label, -1, looks up the last entry
@@ -185,7 +185,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
     for video, rows in rows_of.items():
         for folder in reversed(folders):  # so that the first one has the last word
             parent = folder / video
-            files = scan_if_there(parent, links).files  # none: another root has it, or no face was found
+            files = scan_if_there(parent, links).files  # none: another root has the video, or no face was found
             for row, file in zip(rows, match_case(files, [names[row] for row in rows]), strict=True):
                 if file is not None:
                     paths[row] = parent / file

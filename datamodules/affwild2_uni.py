@@ -1,4 +1,4 @@
-"""Data module of ABAW's uni-task challenges on Aff-Wild2: one of the three tasks, every frame of the videos."""
+"""Data module of ABAW's uni-task challenges on Aff-Wild2: one of the three tasks, every frame of each video."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class AffWild2UniDataModule(FaceDataModule):
         task: ``va`` (valence and arousal), ``expr`` (expression) or ``au`` (action units).
         train_annotations: label folder of the training split, absolute or relative to a root; where None, those of
             LABEL_FOLDERS and SPLIT_FOLDERS.
-        val_annotations: likewise, of the validation split.
-        test_list: list of the frames or of the videos of the test split; needed for ``predict_split="test"`` only.
-        expected_frames: number of frames of each video, for a list of videos; where None, that of the last crop.
+        val_annotations: label folder of the validation split, in the same way.
+        test_list: list of the test split's frames or videos; needed for ``predict_split="test"`` only.
+        expected_frames: file with each video's number of frames, for a list of videos; None: the last crop's number.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder, ``cropped_aligned`` or ``cropped``; the one of ABAW5's new videos, and those
             in ``batch1`` and ``batch2``, are found from it.

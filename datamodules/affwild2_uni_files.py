@@ -1,4 +1,4 @@
-"""The files of ABAW's uni-task challenges on Aff-Wild2: which label folder, which list, which crops."""
+"""Find the files of ABAW's uni-task challenges on Aff-Wild2: label folders, lists and crops."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SPLIT_FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("Train_Set", "Training_Set"),
     "val": ("Validation_Set",),
 }
-"""Names of the folder of each split in it; ABAW1 had the second."""
+"""Names of each split's folder in it; ABAW1 had the second."""
 
 NEW_VIDEOS: Final = "_new_50_vids"
-"""What the name of the image folder ends in that holds the videos added in ABAW5, beside the other one."""
+"""Ending of the name of the image folder with the videos that ABAW5 added."""
 
 BATCHES: Final = ("batch1", "batch2")
-"""Folders that the archives of the images come in. Those of ``cropped`` hold the videos' folders themselves."""
+"""Folders in which the archives of images come. Those of ``cropped`` hold the videos' folders themselves."""
 
 _log = logging.getLogger(__name__)
 Codes = npt.NDArray[np.int32]
@@ -51,16 +51,16 @@ Step = TypeVar("Step")
 
 @dataclass(frozen=True)
 class UniFiles:
-    """Where label files, lists and images are; see ``AffWild2UniDataModule``.
+    """The places of label files, lists and images.
 
     Attributes:
-        root: folder or folders of label files and images.
-        task: of the challenge.
-        annotations: label folder of the splits train and val, and the list of the split test; None: as usual.
-        test_root: folder or folders of the test images; ``root`` where None.
+        root: folder, or folders, of label files and images.
+        task: task of the challenge.
+        annotations: label folders of the splits train and val, and the list of the split test; None: the usual ones.
+        test_root: folder, or folders, of the test images; ``root`` where None.
         expected_frames: file with the number of frames of each test video.
         images: name of the image folders.
-        cache: folder where listings are kept; None: never kept.
+        cache: folder in which listings are cached; None: no cache.
     """
 
     root: str | list[str]
@@ -120,7 +120,7 @@ class UniFiles:
         videos = [name.removesuffix(".txt") for name in names]
         codes, frame = _rows([len(of_video) for of_video in values])
         name_of_row, image = frame_names(videos, codes, frame)
-        # one entry for the folder: every table that is made of it keeps this
+        # one entry for the folder: every table that is made from it keeps this
         files = {f"{folder.parent.name}/{folder.name}": whole.hexdigest()}
         frames = _labelled(unlabelled(image, name_of_row, frame, files), np.concatenate(values), self.task)
         _log.info("%s: %d rows of %d label files in %s", split, len(frames), len(names), folder)
@@ -221,11 +221,11 @@ class UniFiles:
 def crop_numbers(folder: Path, cache: Path | None, links: Links) -> dict[str, IntArray]:
     """Return the sorted numbers of the frames whose crop is in a video's folder; none where there is no such folder.
 
-    They are by suffix, which is ``.jpg`` in any case; ``.jpg`` itself comes last.
+    The keys are the suffixes, ``.jpg`` in any case; ``.jpg`` itself comes last.
 
     Args:
         folder: one of ``<images>/<video>``.
-        cache: see ``datamodules.listing.keep``.
+        cache: folder in which listings are cached; None: no cache.
         links: decides which links are followed.
 
     Raises:
@@ -250,14 +250,14 @@ def crop_numbers(folder: Path, cache: Path | None, links: Links) -> dict[str, In
         numbers, linked = keep(folder, cache, "frames by suffix", read)
     except OSError as error:
         if is_absent(error):
-            return {}  # another folder has it, or no face was found in the whole video
+            return {}  # another folder has the video, or no face was found in it
         raise
     links.check_files(folder, linked)
     return {suffix: np.array(of_suffix, dtype=np.int64) for suffix, of_suffix in numbers.items()}
 
 
 def _track(steps: Sequence[Step], title: str) -> Iterable[Step]:
-    """Show progress, which takes minutes on a network disk; not in a log file, where it would leave blank lines."""
+    """Show the progress of what takes minutes on a network disk; not in a log file, where it leaves blank lines."""
     return track(steps, title, transient=True, disable=not sys.stdout.isatty())
 
 

@@ -1,4 +1,4 @@
-"""What the data modules share: which rows each split loads, the data loaders, and the count of skipped images."""
+"""Base of the data modules: which rows each split loads, the data loaders, and the count of skipped images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STAGES: Final[dict[str, tuple[Split, ...]]] = {"fit": ("train", "val"), "valida
 
 
 class LoaderOptions(TypedDict, total=False):
-    """The keywords of ``FaceDataModule``, which its subclasses hand on."""
+    """The keywords of ``FaceDataModule``, which its subclasses pass on."""
 
     image_size: Required[int]
     batch_size: Required[int]
@@ -54,7 +54,7 @@ class LoaderOptions(TypedDict, total=False):
 class FaceDataModule(pl.LightningDataModule):
     """Base of the data modules; a subclass says what a split holds (``read_split``).
 
-    Training loads the rows that have a label and an image, duplicates included. Validation and prediction give every
+    Training loads the rows that have a label and an image, duplicates included. Validation and prediction load every
     row of the list, in its order; rows whose image is missing or unreadable come in ``Batch["unreadable"]``.
 
     Args:
@@ -68,8 +68,8 @@ class FaceDataModule(pl.LightningDataModule):
         max_pixels: images with more pixels count as unreadable; see ``pictures.decode_image``.
         follow_outside: whether links below the given folders may lead out of them; see ``Links``.
         drop_last: whether training drops the last batch where that is smaller.
-        pin_memory: see ``torch.utils.data.DataLoader``.
-        eval_batch_size: rows per batch of validation and prediction; as ``batch_size`` where None.
+        pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster.
+        eval_batch_size: rows per batch of validation and prediction; ``batch_size`` where None.
 
     Attributes:
         root: folder or folders of the data.
@@ -131,14 +131,14 @@ class FaceDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
-        """Return the probability of each of these training rows, or None to use each once per epoch."""
+        """Return the probability with which each training row is drawn, or None to use each once per epoch."""
         return None
 
     def evaluate_only(self) -> None:
-        """Say that nothing will be trained, so that no image need be kept for training."""
+        """Declare that nothing will be trained, so that no image need be kept for training."""
 
     def links(self, *more: str | Sequence[str] | None) -> Links:
-        """Return what decides which links below ``root`` and further given folders are followed."""
+        """Return the rule which links below ``root`` and further folders are followed."""
         return Links(self.root, *more, follow_outside=self.follow_outside)
 
     def kept_apart(self, split: Split) -> Sequence[object]:
@@ -149,7 +149,7 @@ class FaceDataModule(pl.LightningDataModule):
         return [path and f"{real(path.parent)}/{path.name}" for path in self._split(split)[1]]
 
     def frames(self, split: Split) -> Frames:
-        """Return the list of a split, all rows, which ``Batch["row"]`` indexes; read from disk at the first call."""
+        """Return all rows of a split, which ``Batch["row"]`` indexes; they are read from disk at the first call."""
         return self._split(split)[0]
 
     def has_image(self, split: Split) -> BoolArray:
@@ -202,7 +202,7 @@ class FaceDataModule(pl.LightningDataModule):
         return self._dataloader_factory(self.predict_split, training=False)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Count the images that training skips: here, because workers cannot hand a count back."""
+        """Count the images that training skips; it is done here because workers cannot return a count."""
         if self.trainer is not None and self.trainer.training:
             frames = self.frames("train")
             for row in set(batch["unreadable"].tolist()) - self.skipped_rows:
@@ -285,7 +285,7 @@ class FaceDataModule(pl.LightningDataModule):
 
 
 class _WholeBatches(Dataset[Batch]):
-    """Batches whose rows are given, each loaded as a whole; Lightning takes batch samplers apart in prediction."""
+    """Batches of given rows, each loaded as a whole; in prediction, Lightning would take a batch sampler apart."""
 
     def __init__(self, dataset: FaceDataset, batches: Sequence[IntArray]) -> None:
         self.dataset, self.batches = dataset, batches

@@ -1,4 +1,4 @@
-"""Links below the folders of a data set: followed where they stay inside, refused where they lead out."""
+"""Follow links below the folders of a data set that stay inside, and refuse those that lead out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Links:
                 self._add(Path(root).expanduser())
 
     def enter(self, folder: Path) -> Path:
-        """Check a folder that the configuration names; one that lies elsewhere, not by a link, is a further root.
+        """Check a folder that the configuration names; one that lies elsewhere without a link becomes a further root.
 
         Returns:
             The folder.

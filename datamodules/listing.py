@@ -29,7 +29,7 @@ def existing_roots(root: str | list[str], key: str) -> list[Path]:
 
     Args:
         root: a folder, or several.
-        key: of the configuration that names them, for the message.
+        key: configuration key that names them, for the message.
 
     Raises:
         FileNotFoundError: one is missing.
@@ -77,8 +77,8 @@ class Scan(NamedTuple):
 def scan(folder: Path) -> Scan:
     """List a folder without asking the disk about each file; what begins with a dot is left out.
 
-    An archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside each ``0.jpg``. A link that is
-    called like an image is one.
+    An archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside each ``0.jpg``. A link with the
+    name of an image counts as an image.
     """
     found = Scan([], [], [])
     with os.scandir(folder) as entries:
@@ -93,7 +93,7 @@ def scan(folder: Path) -> Scan:
 
 
 def scan_if_there(folder: Path, links: Links) -> Scan:
-    """List a folder as ``scan`` does, after checking the links to it and in it; nothing where there is no such folder.
+    """List a folder as ``scan`` does and check the links to it and in it; the listing is empty if there is no folder.
 
     Raises:
         DataError: a link leads out of the data's folders.
@@ -117,15 +117,15 @@ def is_absent(error: OSError) -> bool:
 def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool = False) -> list[str]:
     """List the images in a folder as sorted relative paths; a folder that has not changed is not listed again.
 
-    A folder that a link leads to for a second time is not entered. Folders below that nobody but the administrator may
-    list, such as ``lost+found``, are left out with a warning, and so are names that are no UTF-8, which neither tables
-    nor lists can hold. Other files are counted in the log.
+    A folder that is reached a second time through a link is not entered. Folders below that only the administrator may
+    list, such as ``lost+found``, are left out with a warning, and so are names that are not UTF-8, which neither
+    tables nor lists can hold. Other files are counted in the log.
 
     Args:
-        root: what to list.
-        cache: folder of the kept listings, made where missing; None to list always.
+        root: folder to list.
+        cache: folder of the kept listings, made where missing; None: no cache.
         links: decides which links are followed.
-        recursive: also list the folders below.
+        recursive: list the folders below, too.
 
     Raises:
         DataError: an image or a folder is a link that leads out of the data's folders.
@@ -189,11 +189,11 @@ def _tell_what_is_left_out(root: Path, images: int, no_text: list[str], others: 
 
 
 def match_case(files: Iterable[str], names: Sequence[str]) -> list[str | None]:
-    """Find the file of each name: the one that is called so or, where there is none, one that differs in case alone.
+    """Find the file of each name: the one with this name or, if there is none, one that differs in case only.
 
     Args:
-        files: those of a folder.
-        names: as a list has them.
+        files: names of the files in a folder.
+        names: names that a list has.
 
     Returns:
         One file per name, None where there is none.
@@ -204,11 +204,11 @@ def match_case(files: Iterable[str], names: Sequence[str]) -> list[str | None]:
 
 
 def with_other_suffix(folders: Iterable[Path], images: Iterable[str], links: Links) -> str:
-    """Look for a listed image that is there with another suffix; part of a message, empty where there is none.
+    """Look for a listed image that exists with another suffix; return part of a message, empty if there is none.
 
     Args:
-        folders: that the images are looked for in.
-        images: paths below them, of which none is there.
+        folders: folders to look in.
+        images: paths below them, none of which exists.
         links: decides which links are followed.
     """
     stems = defaultdict(set)
@@ -226,14 +226,14 @@ def with_other_suffix(folders: Iterable[Path], images: Iterable[str], links: Lin
 def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content]) -> Content:
     """Return what ``read`` finds in the files of a folder; a folder that has not changed is not read again.
 
-    A folder changes when a file in it is added, removed or renamed. A file that is written over in place is not
-    noticed: ``touch`` the folder then.
+    A folder changes when a file in it is added, removed or renamed. When a file was overwritten in place, ``touch`` the
+    folder.
 
     Args:
-        folder: what is read.
-        cache: folder of what is kept, made where missing; None to read always.
-        what: tells apart what is kept of the same folder.
-        read: gives plain values, of which JSON keeps everything.
+        folder: folder to read.
+        cache: folder of what is kept, made where missing; None: no cache.
+        what: name of what is read, if several things of a folder are kept.
+        read: returns plain values that JSON can hold.
     """
     if cache is None:
         return read()

@@ -1,4 +1,4 @@
-"""Decode pictures of anybody: what is no picture, is cut off or would fill the memory is unreadable; write JPEGs."""
+"""Decode anybody's pictures: what is not one, is cut off or would fill the memory is unreadable. Write JPEGs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # what is imported there takes a second
     from datamodules.transforms import Image
 
 MAX_PIXELS: Final = 2**26
-"""Pixels that a picture may have unless more are asked for: 8192 x 8192, which take 200 MB."""
+"""Most pixels that a picture may have unless more are allowed: 8192 x 8192, which take 200 MB."""
 
 _FLAGS: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -37,12 +37,12 @@ class UnreadableImageError(DataError):
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode an image file's content.
 
-    Values of 16 bits are divided by 257. Where none needs more than 14 bits, the picture may be of a camera of 10, 12
-    or 14 bits, or be dark: as nothing tells which, it counts as unreadable.
+    16-bit values are divided by 257. Where none needs more than 14 bits, the picture may come from a camera with 10, 12
+    or 14 bits, or may be dark: nothing tells which, so it counts as unreadable.
 
     Args:
         data: content of a JPEG or PNG file, or of another that OpenCV reads and Pillow knows.
-        max_pixels: most that are decoded; the header is asked first.
+        max_pixels: most pixels that are decoded; the header is read first.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -70,7 +70,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read an image file; see ``decode_image``.
+    """Read an image file and decode it as ``decode_image`` does.
 
     Raises:
         UnreadableImageError: the file is missing, not a regular one, or cannot be decoded; the message names it.
@@ -139,7 +139,7 @@ def _has_grey_corner(image: npt.NDArray[Any]) -> bool:
 def _is_complete(data: bytes) -> bool:
     """Whether a JPEG's data reach to its last pixel: if they do, what stands between them and the end changes nothing.
 
-    OpenCV does not tell, and prints to the terminal what it thinks of such data; Pillow does neither.
+    OpenCV does not tell, and prints its complaints about such data to the terminal; Pillow does neither.
     """
     body, end, rest = data.rpartition(_END)
     try:

@@ -1,4 +1,4 @@
-"""AffectNet as it is given out: ``images/<id>.jpg``, and ``annotations/<id>_<kind>.npy`` for each kind of annotation.
+"""Read AffectNet as it is given out: ``images/<id>.jpg``, and ``annotations/<id>_<kind>.npy`` for each annotation.
 
 Each annotation file holds one number, as a number or as a string: the expression (``exp``), valence (``val``) or
 arousal (``aro``). The landmarks (``lnd``) are not read.
@@ -30,7 +30,7 @@ from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
 Kind = Literal["exp", "val", "aro"]
 
 NUMBERED: Final = (*AFFECTNET_EXPRESSIONS, *AFFECTNET_NO_EXPRESSION)
-"""What each number of an ``exp`` file says."""
+"""What each number in an ``exp`` file means."""
 
 _VALENCE_AROUSAL: Final = f"a number from -1 to 1, or {MISSING_AFFECTNET:g} where it is missing"
 _EXPECTED: Final[dict[Kind, str]] = {
@@ -50,15 +50,15 @@ def read_release(
 ) -> tuple[Frames, list[Path | None]]:
     """Read a split: the images that show one of the first ``classes`` expressions, in order of file name.
 
-    An image without its annotation, or an annotation without its image, is an error in either split, because they are
-    given out together: training on what is left, or a score of it, would pass for that of the whole split. Images of
-    other classes, and those that show no expression, are left out and counted in the log.
+    An image without its annotation, or an annotation without its image, is an error in either split, because they come
+    together: training on the rest, or a score on it, would pass for that of the whole split. Images of other classes,
+    and those that show no expression, are left out and counted in the log.
 
     Args:
-        folder: holds ``images`` and ``annotations``.
-        classes: how many of ``AFFECTNET_EXPRESSIONS`` there are.
-        valence_arousal: read valence and arousal, too.
-        cache: where the annotations that were read are kept, see ``listing.keep``.
+        folder: folder that holds ``images`` and ``annotations``.
+        classes: how many of ``AFFECTNET_EXPRESSIONS`` are learnt.
+        valence_arousal: whether to read valence and arousal, too.
+        cache: folder in which listings and annotations are cached; None: no cache.
         links: decides which links are followed.
 
     Returns:
@@ -118,9 +118,9 @@ def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links)
     """Read all annotations of a kind.
 
     Args:
-        folder: holds ``<id>_<kind>.npy``.
-        kind: which to read.
-        cache: see ``listing.keep``.
+        folder: folder that holds ``<id>_<kind>.npy``.
+        kind: kind of annotation to read.
+        cache: folder in which annotations are cached; None: no cache.
         links: decides which links are followed.
 
     Returns:

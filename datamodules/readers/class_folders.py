@@ -1,4 +1,4 @@
-"""Folders whose names are the labels of the images in them."""
+"""Find class folders, whose names are the labels of the images in them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[i
     """Find the folder of each class by its name, in any case.
 
     Args:
-        folder: holds them.
+        folder: folder that holds them.
         classes: the names that the folder of each class may have.
 
     Returns:
         Number of the class to its folder, for the classes that have one; and the other folders, sorted.
 
     Raises:
-        DataError: two folders are of one class.
+        DataError: two folders belong to one class.
     """
     known = {name.lower(): number for number, names in enumerate(classes) for name in names}
     found: dict[int, Path] = {}

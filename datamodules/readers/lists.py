@@ -1,4 +1,4 @@
-"""What all readers of lists and label files have in common: lines, numbers, and names that become paths."""
+"""Read what all lists and label files have in common: lines, numbers, labels, and names that become paths."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def read_text(path: Path) -> tuple[list[str], str]:
 def read_rows(
     path: Path, fix: str, *, by_name: Sequence[Sequence[str]] = (), by_position: Sequence[Sequence[str]] = ()
 ) -> tuple[tuple[str, ...], list[str], str]:
-    """Read a file with one header line: the header's names, its rows (as of ``read_text``) and the file's sha256.
+    """Read a file with one header line: the header's names, its rows and the file's sha256.
 
     Where a header has one name per field and the official names stand in another order, the fields follow them; other
     headers are official or an error (formats.md, section 0, rule 1).
 
     Args:
         path: the file.
-        fix: what to do where the header is another, for the message.
+        fix: what to do if the file has another header, for the message.
         by_name: official headers with one name per field, so that a file may have the fields in another order.
         by_position: official headers that stand in this order only.
 
@@ -94,7 +94,7 @@ def _lines(path: Path, text: str) -> list[str]:
 def _header_names(
     path: Path, header: str, fix: str, by_name: Sequence[Sequence[str]], by_position: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
-    """Return the names of a header in the official spelling; see ``read_rows``."""
+    """Return the names of a header in the official spelling, in the file's order."""
     given = [name.strip().lower() for name in header.split(",")]
     given = ["image" if name in _IMAGE_FIELDS else name for name in given]
     expected = ",".join([*by_position, *by_name][0])

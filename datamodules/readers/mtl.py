@@ -1,4 +1,4 @@
-"""Label files and test lists of the s-Aff-Wild2 multi-task challenge.
+"""Read label files and test lists of the s-Aff-Wild2 multi-task challenge.
 
 A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
 with 5 names (the organisers' files), below which fields are read by position, or with 16 (edited by some teams), whose
@@ -22,7 +22,7 @@ from datamodules.readers.lists import LAST_FRAME, check_names, first_fault, fram
 
 FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
 HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
-"""The organisers' header, and that with a name for each field."""
+"""The organisers' header, and the one with a name for each field."""
 
 _TASKS: Final = tuple(task for task, fields in zip(TASKS, (2, 1, len(AU_NAMES)), strict=True) for _ in range(fields))
 """The task of each field after the image."""
@@ -70,7 +70,7 @@ def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> F
 
     Args:
         path: the list, with one header line.
-        headers: what that line may read.
+        headers: header lines that are accepted.
 
     Returns:
         Its rows in order, duplicates included, all labels missing.

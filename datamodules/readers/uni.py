@@ -1,6 +1,6 @@
-"""Label files, test lists and frame counts of ABAW's uni-task challenges: valence/arousal, expression, action units.
+"""Read label files, test lists and frame counts of ABAW's uni-task challenges.
 
-A label file is of one video (or of one of the two people in it): one header line, then a row for each frame from 1 on.
+A label file belongs to one video (or to one of two people in it): one header line, then a row for each frame from 1 on.
 Where its header has a name for each field, the fields follow the names' order; above one number stand the names of all
 expressions, in the official order only. Missing values are as in ``datamodules.readers.mtl``.
 """
@@ -34,7 +34,7 @@ HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
 """Headers of label files since ABAW3, and as ABAW1 and 2 had them."""
 
 MOST_FRAMES: Final = 10_000_000
-"""Frames that a video may have, four days of it; a number above is a mistake, and would fill the memory."""
+"""Most frames that a video may have (four days); a larger number is a mistake, and would fill the memory."""
 
 _SUFFIXES: Final = (".mp4", ".avi", ".txt")
 _PEOPLE: Final = ("_left", "_right")
@@ -47,7 +47,7 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
 
     Args:
         path: the label file.
-        task: of the challenge.
+        task: task of the challenge.
 
     Returns:
         Values of its N rows, NaN where missing, and the file's sha256. (N, 2) valence and arousal, both missing where
@@ -75,7 +75,7 @@ def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
     Args:
         path: a list of frames (``image_location,…`` and rows ``<video>/<frame>.jpg,…``, of which only the first field
             is read) or of videos.
-        task: of the challenge.
+        task: task of the challenge.
 
     Returns:
         Its rows in order, or None where the file lists videos; and its sha256.
@@ -135,7 +135,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
 
 
 def frame_count(video: str, counts: dict[str, int]) -> int | None:
-    """Number of frames of a video; ``_left`` and ``_right`` are two people in one video, which is counted once."""
+    """Return a video's number of frames; ``_left`` and ``_right`` are two people in a video that is counted once."""
     for name in (video, *(video.removesuffix(side) for side in _PEOPLE)):
         if name in counts:
             return counts[name]
