@@ -41,7 +41,7 @@ def value_errors(value: Any, hint: Any, key: str) -> Iterator[str]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value can be of the annotated type, and in its ranges; says True where it cannot tell."""
+    """Return whether a plain value can be of the annotated type, and in its ranges; says True where it cannot tell."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True

@@ -22,7 +22,7 @@ _LONGEST: Final = 255  # bytes of a name, on nearly every file system
 
 
 def is_relative(name: str) -> bool:
-    """Whether a name stays below any folder: parts between slashes, none empty, too long, or beginning with a dot.
+    """Return whether a name stays below any folder: no part of it is empty, too long, or begins with a dot.
 
     Backslashes and control characters are refused, too: to other systems and to tools that read lines, they mean more.
     """

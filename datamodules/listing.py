@@ -110,7 +110,7 @@ def scan_if_there(folder: Path, links: Links) -> Scan:
 
 
 def is_absent(error: OSError) -> bool:
-    """Whether a folder could not be listed because there is none: also a name too long for one, or links in a ring."""
+    """Return whether a listing failed because there is no such folder, its name is too long, or links form a ring."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno in _ABSENT
 
 
@@ -252,7 +252,7 @@ def _is_image(name: str) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8; in others, Python has surrogates for the bytes."""
+    """Return whether a name is UTF-8; in others, Python has surrogates for the bytes."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -261,7 +261,7 @@ def _suffix(name: str) -> str:
 
 
 def _is_folder(entry: os.DirEntry[str], link: bool) -> bool:
-    """Whether an entry is a folder; the disk is asked about links alone, but not about one that is called an image."""
+    """Return whether an entry is a folder; the disk is asked only about links, except those named like an image."""
     try:
         return not (link and _is_image(entry.name)) and entry.is_dir()
     except OSError:  # links in a ring

@@ -128,7 +128,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _has_grey_corner(image: npt.NDArray[Any]) -> bool:
-    """Whether a corner is middle grey, which libjpeg makes up where data are missing; headers may turn pictures."""
+    """Return whether a corner is middle grey, with which libjpeg fills missing data; headers may turn pictures."""
     for row in (0, -1):
         for column, part in ((0, slice(8)), (-1, slice(-8, None))):
             if image.item(row, column, 0) == 128 and (image[row, part] == 128).all():  # nearly always told by one value
@@ -137,7 +137,7 @@ def _has_grey_corner(image: npt.NDArray[Any]) -> bool:
 
 
 def _is_complete(data: bytes) -> bool:
-    """Whether a JPEG's data reach to its last pixel: if they do, what stands between them and the end changes nothing.
+    """Return whether a JPEG's data reach its last pixel: if so, what stands between them and the end changes nothing.
 
     OpenCV does not tell, and prints its complaints about such data to the terminal; Pillow does neither.
     """

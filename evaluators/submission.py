@@ -123,7 +123,7 @@ def check_destination(destination: str | Path, *, per_video: bool = False) -> Pa
 
 
 def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tuple[int, dict[str, list[str]]]:
-    """Number of filled rows, and what each row says of each task, comma-separated."""
+    """Return how many rows were filled, and each row's comma-separated fields by task."""
     missing = [task for task in tasks if task not in table.tasks]
     if missing:
         raise DataError(f"{table.source}: no predictions of {', '.join(missing)}, which the submission needs")

@@ -266,7 +266,7 @@ def from_columns(table: Any, names: Sequence[str], source: str) -> FloatArray:
 
 
 def _is(kind: str, column_type: Any) -> bool:
-    """Whether an Arrow type is one of a kind, in whatever width."""
+    """Return whether an Arrow type is one of a kind, in whatever width."""
     return bool(
         {
             "integer": pa.types.is_integer,

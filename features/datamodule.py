@@ -1,4 +1,4 @@
-"""Data module of stored features: the labels of another data module, and what a frozen network saw of each frame."""
+"""Data module of stored features: the labels of another data module, and a frozen network's features of each frame."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from datamodules.loading import Sample, dealt_batches
 from features.store import FeatureStore, Places, rows_by_video
 
 BLOCK: Final = 256
-"""Rows that follow one another in the list and are drawn together: neighbours on the disk are read in one go."""
+"""Consecutive rows of the list that are drawn together: neighbours on the disk are read in one go."""
 
 POOL: Final = 65536
-"""Rows of shuffled blocks that are shuffled among one another: what the system's file cache must hold."""
+"""Rows of shuffled blocks that are shuffled together; the system's file cache must hold them."""
 
 _log = logging.getLogger(__name__)
 
 
 class FeaturesDataModule(FaceDataModule):
-    """Stored features in the place of images; everything else is that of ``labels``.
+    """Stored features instead of images; everything else comes from ``labels``.
 
-    Training draws blocks of rows in random order and shuffles within a pool of them, so that a store larger than the
-    memory is read once an epoch from end to end. Rows without features are null in predictions.
+    Training draws blocks of rows in random order and shuffles the rows within a pool of blocks, so that a store larger
+    than the memory is read once per epoch from end to end. Rows without features are null in predictions.
 
     Args:
         store: folder that extract.py has made.
-        labels: lists and labels; no image of it is read.
-        train_splits: what is trained on. ``[train, val]`` is the published train+val regime, in which validation scores
-            are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
-        cache_dir: where is remembered what of the store was checked; see ``FeatureStore``. None: never.
-        **options: see ``FaceDataModule``; those of images have no effect, ``follow_outside`` holds for ``labels``.
+        labels: data module with the lists and labels; none of its images is read.
+        train_splits: splits to train on. ``[train, val]`` is the published train+val regime, in which validation
+            scores are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
+        cache_dir: folder in which it is remembered what was checked; None: no cache.
+        **options: keywords of ``FaceDataModule``; those for images have no effect, ``follow_outside`` also holds for
+            ``labels``.
 
     Raises:
         DataError: there is no such store, it is damaged, or it has nothing of a video that has images.
@@ -78,7 +79,7 @@ class FeaturesDataModule(FaceDataModule):
         return self.places(split).found
 
     def kept_apart(self, split: Split) -> Sequence[object]:
-        """Return what ``labels`` says; nothing where the validation split is trained on by intention."""
+        """Return what ``labels`` returns; nothing where the validation split is trained on intentionally."""
         return self.labels.kept_apart(split) if self.train_splits == ("train",) else ()
 
     def places(self, split: Split) -> Places:
@@ -136,8 +137,8 @@ class FeatureDataset(Dataset[Batch]):
 
     Args:
         frames: the split's list.
-        places: where the features of its rows stand.
-        store: the store.
+        places: where the store keeps the features of its rows.
+        store: the feature store.
     """
 
     def __init__(self, frames: Frames, places: Places, store: FeatureStore) -> None:
@@ -163,17 +164,17 @@ class FeatureDataset(Dataset[Batch]):
 
 
 class FeatureBatches(Sampler[Any]):
-    """Arrays of the rows that are trained on, shuffled in blocks.
+    """A sampler of arrays of training rows, shuffled in blocks.
 
     The order is a function of (seed, epoch, rank). Lightning calls ``set_epoch``.
 
     Args:
-        rows: (N,) the rows.
+        rows: (N,) training rows.
         batch_size: rows per batch and process.
-        seed: of the order.
+        seed: seed of the order.
         rank: number of this process.
-        world_size: number of processes, each of which gets as many batches.
-        drop_last: leave out a last batch that is smaller.
+        world_size: number of processes, each of which gets the same number of batches.
+        drop_last: whether to leave out a smaller last batch.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class FeatureBatches(Sampler[Any]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
+        """Set the epoch that comes next."""
         self.epoch = epoch
 
     def _order(self) -> IntArray:

@@ -1,4 +1,4 @@
-"""From faces to a feature store: a frozen network sees every frame once, each process whole videos."""
+"""Extract features of faces into a store: a frozen network sees every frame once, each process takes whole videos."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class Embedder(Protocol):
-    """A network that gives features.
+    """A network that computes features.
 
     Attributes:
         preprocessing: how its images must be prepared.
-        output_names: of its own scores, in order; none where it has no classifier.
+        output_names: names of its own scores, in order; none if it has no classifier.
     """
 
     preprocessing: Preprocessing
@@ -49,16 +49,16 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 class Extraction(pl.LightningModule):
-    """Writes the features of a split that a store does not have; run it with ``Trainer.predict``.
+    """Writes those features of a split that a store does not have; run it with ``Trainer.predict``.
 
     Args:
-        network: an ``Embedder``.
-        data: whose images are looked at.
-        split: which.
-        store: where the features go.
+        network: a network that is an ``Embedder``.
+        data: data module with the images.
+        split: split to extract.
+        store: store that the features go to.
 
     Attributes:
-        unreadable: images that could not be read, so far and in this process.
+        unreadable: number of images that this process could not read so far.
     """
 
     def __init__(self, network: nn.Module, data: FaceDataModule, split: Split, store: FeatureStore) -> None:
@@ -77,7 +77,7 @@ class Extraction(pl.LightningModule):
         mine = [names[number] for number in share(sizes, self.trainer.world_size)[self.trainer.global_rank]]
         self._left = {name: len(missing[name]) for name in mine}
         size = self.data.eval_batch_size
-        # no batch is of two videos: neighbours in a batch change the last digits, and would differ after a kill
+        # no batch holds two videos: neighbours in a batch change the last digits, and would differ after a kill
         batches = [missing[name][start : start + size] for name in mine for start in range(0, len(missing[name]), size)]
         return self.data.loader_of(self.split, batches)
 
@@ -125,11 +125,11 @@ def extract_split(trainer: pl.Trainer, network: nn.Module, data: FaceDataModule,
     """Add to a store the features of a split that it does not have.
 
     Args:
-        trainer: whose processes share the videos, with ``Ranks`` among its callbacks, which waits for all of them.
-        network: an ``Embedder``, on which nothing is trained.
-        data: whose images are looked at.
-        split: which.
-        root: of the store, which ``features.store.open_store`` has made.
+        trainer: trainer whose processes share the videos; its callback ``Ranks`` waits for all of them.
+        network: a network that is an ``Embedder``; it is not trained.
+        data: data module with the images.
+        split: split to extract.
+        root: folder of the store, which ``features.store.open_store`` has made.
 
     Returns:
         How many images could not be read, in this process.

@@ -1,4 +1,4 @@
-"""The feature store: what a frozen network says of every frame of every video, on disk and memory-mapped.
+"""The feature store: a frozen network's features of every frame of every video, on disk and memory-mapped.
 
 Layout, below one folder::
 
@@ -8,9 +8,9 @@ Layout, below one folder::
     <video>/part-00000/outputs.npy     (n, O) float32, the network's own scores
     <video>/part-00000/sha256.txt      checksums of these files, as the program sha256sum writes them
 
-A file is checked when a process opens it for the first time; what was found good is remembered in the cache by size and
-time. A part is written beside its name and renamed when it is complete, so that a kill costs at most the video that was
-being written. Frames that a later list asks for besides go into a further part; nothing is written over.
+A file is checked when a process opens it for the first time; the cache remembers good files by size and time. A part is
+written beside its name and renamed when it is complete, so that a kill costs at most the video that was being written.
+Further frames that a later list asks for go into a further part; nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Features(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the features of N rows stand: part (N,), −1 where there are none, and position in it (N,)."""
+    """The places of N rows' features: part (N,), −1 where there are none, and position in it (N,)."""
 
     part: IntArray
     position: IntArray
@@ -85,8 +85,8 @@ class FeatureStore:
     """Reads a store.
 
     Args:
-        root: its folder.
-        cache: folder in which is remembered what was checked, made where missing; None: never remembered.
+        root: folder of the store.
+        cache: folder in which it is remembered what was checked, made where missing; None: no cache.
 
     Attributes:
         info: what made it.
@@ -118,10 +118,10 @@ class FeatureStore:
         return numbers
 
     def check(self, videos: Sequence[str]) -> None:
-        """Check all files of these videos now, not when they are first read: training should not wait, nor fail then.
+        """Check all files of these videos now: training should neither wait nor fail when they are first read.
 
         Raises:
-            DataError: see ``store_files.check_array``.
+            DataError: a file has other content than was written, or a value that is not finite.
         """
         numbers = [number for video in dict.fromkeys(videos) for number in self._of_video.get(video, [])]
         where = f"{self.root.absolute()}: checked"
@@ -149,7 +149,7 @@ class FeatureStore:
         return np.concatenate([np.zeros(0, dtype=np.int32), *known])
 
     def find(self, videos: Sequence[str], frames: IntArray) -> Places:
-        """Look rows up.
+        """Look up where the features of rows are.
 
         Args:
             videos: name of the video of each of N rows.
@@ -208,7 +208,7 @@ def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
 
 
 def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> FeatureStore:
-    """Make a store, or open one that the same network has made, to add to it.
+    """Make a store, or open one that the same network made, to add to it.
 
     Raises:
         DataError: the folder holds a store of another network, or something else.
@@ -228,10 +228,10 @@ def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> Featur
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Keep a second extraction out of a store during the block; what killed ones left in it is deleted at the end.
+    """Keep a second extraction out of a store during the block, and delete what killed ones left at the end.
 
     Args:
-        root: of the store, which may not be there yet.
+        root: folder of the store, which need not exist yet.
 
     Raises:
         LockedError: another process writes to the store.
@@ -252,7 +252,7 @@ def writing(root: Path) -> Iterator[None]:
 
 
 def _check_folder(root: Path) -> None:
-    """Refuse a place that holds something else than a store."""
+    """Refuse a place that holds something other than a store."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root} is a file, not a folder. Give another store=…")
     # what begins with a dot is another rank's beginning
@@ -261,10 +261,10 @@ def _check_folder(root: Path) -> None:
 
 
 def problems(root: Path) -> tuple[int, list[str]]:
-    """Check every file of a store, whatever was remembered.
+    """Check every file of a store, whatever the cache remembers.
 
     Args:
-        root: of the store.
+        root: folder of the store.
 
     Returns:
         Number of parts, and a message for each thing that is wrong.

@@ -29,24 +29,24 @@ WRITING: Final = ".writing"
 """Name of the folder of a part that is being written, in the folder of its video."""
 
 _MAPPED: Final = 4096
-"""Bytes from which a file is mapped: a process may have some ten thousand maps."""
+"""Size in bytes from which a file is mapped: a process may have some ten thousand maps."""
 _CHUNK: Final = 1 << 22
-"""Values that are looked at at a time: what is computed of them stays small."""
+"""Values that are checked at a time, so that temporary arrays stay small."""
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What all features of a store have in common.
+    """The description of a store: what all its features have in common.
 
     Attributes:
         network: name of what made them, for people.
-        sha256: of that network's weights: heads learnt on one network's features do not fit another's.
+        sha256: hash of that network's weights: heads learnt on one network's features do not fit another's.
         embedding: length E of an embedding.
         outputs: names of the network's O own scores, in order; none where it has no classifier.
         images: name of the image folder below the data's root; crops and aligned crops give other features.
         image_size: side of the square input in pixels.
-        dtype: of the embeddings on disk.
-        schema_version: of this layout.
+        dtype: type of the embeddings on disk.
+        schema_version: version of this layout.
     """
 
     network: str
@@ -159,9 +159,9 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
     """Read a whole array and check it.
 
     Args:
-        part: its folder.
-        name: of the array.
-        info: of the store.
+        part: folder of the part.
+        name: name of the array.
+        info: description of the store.
         expected: SHA-256 of its file, if that is known.
 
     Raises:
@@ -196,12 +196,12 @@ def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 class FeatureWriter:
-    """Writes one part of a video, batch after batch; memory does not grow with the video.
+    """Writes the features of one video as a part of a store, batch by batch; memory does not grow with the video.
 
     Args:
-        root: of the store.
+        root: folder of the store.
         video: name of the video, which becomes a folder.
-        info: of the store.
+        info: description of the store.
 
     Raises:
         DataError: the video's folder would not be in the store.
@@ -238,7 +238,7 @@ class FeatureWriter:
         self.count += len(frame)
 
     def finish(self) -> None:
-        """Complete the part: it is there, or it is not."""
+        """Complete the part, which appears as a whole or not at all."""
         for name, file in self._files.items():
             file.seek(0)
             self._header(name)

@@ -1,4 +1,4 @@
-"""What the faces mean: from an expression to action units, and from what is rendered to what annotators write.
+"""Compute what faces show and mean: action units from expressions, and annotations from the rendered state.
 
 Expressions to action units. The prototypes are those of Ekman and Friesen (EMFACS, 1983) as counted by Du, Tao and
 Martinez (Compound facial expressions of emotion, PNAS 111(15), 2014, table 1): happiness 12, 25 [6]; sadness 4, 15
@@ -48,7 +48,7 @@ _CIRCUMPLEX: Final = {
     "contempt": (-0.35, 0.1),
 }  # fmt: skip
 
-# (true expression, what it is also taken for, how often)
+# (true expression, what it is mistaken for, how often)
 _CONFUSIONS: Final = (
     ("neutral", "other", 0.08), ("neutral", "sadness", 0.02),
     ("anger", "disgust", 0.07), ("anger", "other", 0.08), ("anger", "neutral", 0.04),
@@ -194,12 +194,12 @@ def annotate(rng: Generator, units: Array, expression: Array, frames: NDArray[np
 
 
 def annotate_portrait(rng: Generator, units: Array, expression: str) -> tuple[Array, Array]:
-    """Let annotators say valence and arousal of one photograph: noise as strong as that of a frame of a video.
+    """Let annotators rate valence and arousal of one photograph, with as much noise as in a frame of a video.
 
     Args:
         rng: the photograph's annotators.
         units: (16,) rendered intensities of the stronger half of the face.
-        expression: what is shown, one of ``EXPRESSIONS`` or ``CONTEMPT``.
+        expression: the expression shown, one of ``EXPRESSIONS`` or ``CONTEMPT``.
 
     Returns:
         Valence and arousal as shown, (2,), and as annotated, (2,), both in [-1, 1].

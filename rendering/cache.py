@@ -1,4 +1,4 @@
-"""Rendered data sets that are drawn once and kept."""
+"""Draw each rendered data set once, and keep it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def rendered(cache: Path, *, layout: str, workers: Count, elsewhere: str | None 
     Args:
         cache: folder of the rendered data sets; the name of each holds the renderer's version and its parameters.
         layout: one of ``LAYOUTS``.
-        workers: processes; it changes nothing but the time.
-        elsewhere: another such folder, which is looked into and never written to.
-        parameters: of the layout's writer.
+        workers: number of processes, which changes the time only.
+        elsewhere: another such folder, which is read and never written to.
+        parameters: arguments of the layout's writer.
 
     Raises:
         OutputError: the faces cannot be written there, or something else is there.

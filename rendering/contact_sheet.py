@@ -76,7 +76,7 @@ def _expressions(person: Identity) -> Image:
 
 
 def _changes(index: int) -> int:
-    """Number of different expressions in the frames that ``_trajectory`` shows."""
+    """Count the different expressions in the frames that ``_trajectory`` shows."""
     return len(set(video.draw_video(_SEED, video.VALIDATION, index, 24).expression[::3].argmax(axis=1).tolist()))
 
 

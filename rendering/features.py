@@ -1,4 +1,4 @@
-"""Eyes, brows, nose, cheeks and the folds of the skin, moved by the action units as FACS describes them.
+"""Draw eyes, brows, nose, cheeks and the folds of the skin, moved by the action units as FACS describes them.
 
 What each unit does to the face follows the appearance changes listed by Ekman, Friesen and Hager (Facial Action
 Coding System, the manual, 2002); the amounts, in pixels of the 112 x 112 crop, are ours.

@@ -1,4 +1,4 @@
-"""The outline of the head and what is worn or grows on it: skull, ears, neck, hair, beard, glasses."""
+"""Draw the head and what grows or is worn on it: skull, ears, neck, hair, beard, glasses."""
 
 from __future__ import annotations
 

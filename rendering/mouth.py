@@ -1,4 +1,4 @@
-"""Lips, teeth and the marks beside them, moved by the action units as FACS describes them (see ``features``)."""
+"""Draw lips, teeth and the marks beside them, moved by the action units as FACS describes them."""
 
 from __future__ import annotations
 

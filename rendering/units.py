@@ -1,4 +1,4 @@
-"""The sixteen action units that the renderer moves, and how their intensities are addressed while drawing."""
+"""The sixteen action units that the renderer moves, and access to their intensities while drawing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from affect.labels import ACTION_UNITS
 
 RENDERED_UNITS: Final = (*ACTION_UNITS, 5, 9, 14, 20)
-"""The scored units in file order, then those that the expressions need besides."""
+"""The scored units in file order, then the others that the expressions need."""
 
 COLUMN: Final = {unit: column for column, unit in enumerate(RENDERED_UNITS)}
 """FACS number of a unit -> its column among the rendered ones."""

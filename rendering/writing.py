@@ -1,4 +1,4 @@
-"""How rendered data sets come to the disk: as a whole or not at all, by one or many processes."""
+"""Write rendered data sets to the disk as a whole or not at all, with one or many processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MANIFEST: Final = "rendering.json"
-"""Says with what a data set was drawn; it is in every whole one."""
+"""Name of the file with the parameters of a data set; every complete one has it."""
 
 SPLITS: Final = {
     video.TRAIN: "train",
@@ -40,7 +40,7 @@ SPLITS: Final = {
 
 
 def is_complete(root: Path, parameters: Row) -> bool:
-    """Whether ``root`` holds the data set that is asked for.
+    """Return whether ``root`` holds the data set that is asked for.
 
     Raises:
         OutputError: it holds something else.
@@ -62,8 +62,8 @@ def is_complete(root: Path, parameters: Row) -> bool:
 def writing(root: Path, parameters: Row) -> Iterator[Path]:
     """Yield a temporary sibling of ``root`` that becomes ``root`` when the block ends without an error.
 
-    What a killed process has left of the same data set is removed; several may draw it at once, the first one to be
-    ready wins.
+    What a killed process has left of the same data set is removed. Several processes may draw it at once; the first one
+    to finish wins.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)

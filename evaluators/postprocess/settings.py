@@ -44,7 +44,7 @@ def read_stored(path: str | Path, key: str) -> Any:
 
 
 def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
-    """Whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
+    """Return whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
 
     Raises:
         UserError: no such file, or a file that ``write_stored`` does not write.
