@@ -30,7 +30,13 @@ def check_archive(file: BinaryIO) -> None:
             entries = archive.infolist()
             for entry in entries:
                 _check_entry(archive, entry)
-    except (NotImplementedError, RuntimeError, EOFError, ValueError, struct.error) as error:  # whatever its bytes say
+    except (
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        struct.error,
+    ) as error:  # damaged bytes raise all of these
         raise zipfile.BadZipFile(str(error)) from error
     file.seek(-_END.size, os.SEEK_END)
     signature, _, _, _, count, *_, comment = _END.unpack(file.read(_END.size))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from affect.errors import UserError
 from affect.files import whole_file
 
-_VERSION: Final = 2  # of what is kept
+_VERSION: Final = 2  # version of what is kept
 
 _log = logging.getLogger(__name__)
 _warned: set[Path] = set()  # caches that cannot be written to

@@ -94,7 +94,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # what fails in the midst of a file does not name it
+            error.filename = str(path)  # an error while writing does not name the file
         raise
     reached("file.renamed", path)
 
@@ -135,7 +135,7 @@ def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
+    except PermissionError:  # Windows cannot open folders
         return
     try:
         os.fsync(descriptor)
@@ -180,7 +180,7 @@ def locked(folder: Path, purpose: str) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink(missing_ok=True)  # while it is held: afterwards it could be another process's
+            path.unlink(missing_ok=True)  # while the lock is held: afterwards the file could be another process's
         lock.release()
 
 

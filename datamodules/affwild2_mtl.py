@@ -183,7 +183,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
         rows_of[video].append(row)
     paths: list[Path | None] = [None] * len(frames)
     for video, rows in rows_of.items():
-        for folder in reversed(folders):  # so that the first one has the last word
+        for folder in reversed(folders):  # so that the first one wins
             parent = folder / video
             files = scan_if_there(parent, links).files  # none: another root has the video, or no face was found
             for row, file in zip(rows, match_case(files, [names[row] for row in rows]), strict=True):

@@ -168,7 +168,7 @@ class UniFiles:
         places = {(number, ".jpg"): number for number in range(len(folders))}
         for name, start, end in _track(spans, f"listing the crops of {listed.name}"):
             rows = order[start:end]
-            for number in reversed(range(len(folders))):  # so that the first one has the last word
+            for number in reversed(range(len(folders))):  # so that the first one wins
                 for suffix, crops in crop_numbers(folders[number] / name, self.cache, links).items():
                     place = places.setdefault((number, suffix), len(places))
                     where[rows[np.isin(frame[rows], crops)]] = place

@@ -272,7 +272,7 @@ class FaceDataModule(pl.LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self.pin_memory,
             "worker_init_fn": _use_one_thread,
-            "generator": torch.Generator(),  # or each loader draws from the global one, as often as it has workers
+            "generator": torch.Generator(),  # of its own, as workers would draw from the global one
         }
 
     def _check_batches(self, rows: int) -> None:
@@ -300,5 +300,5 @@ class _WholeBatches(Dataset[Batch]):
 
 
 def _use_one_thread(worker: int) -> None:
-    # OpenCV's pool does not survive a fork, and as many pools as workers would fight for the cores
+    # OpenCV's thread pool does not survive a fork, and a pool in each worker would compete for the cores
     cv2.setNumThreads(0)

@@ -85,7 +85,7 @@ def scan(folder: Path) -> Scan:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            link = entry.is_symlink()  # told by the listing, as is whether anything else is a folder
+            link = entry.is_symlink()  # the listing says so, and whether anything else is a folder
             (found.folders if _is_folder(entry, link) else found.files).append(entry.name)
             if link:
                 found.links.append(entry.name)
@@ -148,7 +148,7 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
             folder = root / relative
             stamp, *names = known.get(relative, (None,))
             try:
-                # read before the listing: a file that comes meanwhile makes the kept listing old, never wrong
+                # read before the listing: a file that appears meanwhile makes the kept listing old, never wrong
                 status = folder.stat()
                 if (status.st_dev, status.st_ino) in entered:
                     continue

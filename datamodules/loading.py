@@ -160,7 +160,7 @@ class TrainingLoader(DataLoader[Sample]):
                 if number == len(self):
                     self._warn(read, sorted(one_colour))
                 yield batch
-        finally:  # also of an epoch that is cut short
+        finally:  # also if an epoch is cut short
             self._warn(read, sorted(one_colour))
 
     def _warn(self, read: int, rows: list[int]) -> None:

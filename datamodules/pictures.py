@@ -25,9 +25,11 @@ _FLAGS: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"
-_NO_SIZE: Final = (0xC4, 0xC8, 0xCC)  # markers among those of frames that begin something else
-_PIECES: Final = [bytes((0xFF, 0xD0 + number)) for number in range(8)]  # markers at which decoding can begin again
-_NOISE: Final = np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()  # without 255, as of a marker
+_NO_SIZE: Final = (0xC4, 0xC8, 0xCC)  # markers in the range of frame headers that begin something else
+_PIECES: Final = [bytes((0xFF, 0xD0 + number)) for number in range(8)]  # restart markers
+_NOISE: Final = (
+    np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()
+)  # without 255, with which a marker begins
 
 
 class UnreadableImageError(DataError):
@@ -131,7 +133,7 @@ def _has_grey_corner(image: npt.NDArray[Any]) -> bool:
     """Return whether a corner is middle grey, with which libjpeg fills missing data; headers may turn pictures."""
     for row in (0, -1):
         for column, part in ((0, slice(8)), (-1, slice(-8, None))):
-            if image.item(row, column, 0) == 128 and (image[row, part] == 128).all():  # nearly always told by one value
+            if image.item(row, column, 0) == 128 and (image[row, part] == 128).all():  # one value nearly always decides
                 return True
     return False
 
@@ -144,9 +146,9 @@ def _is_complete(data: bytes) -> bool:
     body, end, rest = data.rpartition(_END)
     try:
         wanted = _pixels(data)
-    except (OSError, PIL.Image.DecompressionBombError):  # more than Pillow takes, which says nothing of the data
+    except (OSError, PIL.Image.DecompressionBombError):  # larger than Pillow accepts, which says nothing about the data
         return True
-    # where the data are in numbered pieces and the next one is missing, the second noise is that piece
+    # if the data come in numbered pieces and the next one is missing, the second noise is that piece
     last = max(_PIECES, key=body.rfind)
     piece = _PIECES[(_PIECES.index(last) + 1) % len(_PIECES)] if last in body else _PIECES[0]
     try:
@@ -157,7 +159,7 @@ def _is_complete(data: bytes) -> bool:
 
 def _pixels(data: bytes) -> bytes:
     with PIL.Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        if "progressive" not in image.info:  # whose last data are of details
+        if "progressive" not in image.info:  # in a progressive file, the last data hold details
             image.draft(None, (1, 1))  # an eighth of each side, which takes all data
         return image.tobytes()
 

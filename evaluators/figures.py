@@ -23,11 +23,11 @@ GREY: Final = "#c9d0d8"
 INK: Final = "#2b3440"
 COLOURS: Final = (BLUE, ORANGE, "#3f9b6b", "#b04a5a", "#7a5ea8", "#8a6d4b", "#4aa3b0", "#7d8590")
 CURVES: Final = (*MAIN, "score")
-"""Validation scores that are drawn as curves; the per-class ones would hide them."""
+"""Validation scores that are drawn as curves; scores per class would hide them."""
 
 
 class Svg:
-    """Holds the SVG text of a figure once its ``drawing`` block is left."""
+    """Holds the SVG text of a figure after its ``_drawing`` block."""
 
     text = ""
 
@@ -146,7 +146,7 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
             for name, colour in zip(names, COLOURS, strict=False):
                 values = [scores[index][name] for index in order]
                 axes.plot([ks[index] for index in order], values, label=name, color=colour, marker="o", markersize=3)
-            axes.set_xscale("symlog", linthresh=1)  # k = 0 has its place beside 1, 10, 100
+            axes.set_xscale("symlog", linthresh=1)  # so that k = 0 has a place beside 1, 10, 100
             axes.set_xlim(0)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set(title=title, xlabel=f"k of the {kind} window [i − k, i + k], frames")

@@ -121,7 +121,7 @@ class ExpressionScores(ExactMetric):
         if prediction.shape[1] != self.classes:
             raise ValueError(f"expression: {prediction.shape[1]} scores a row, but there are {self.classes} classes")
         valid = target >= 0
-        # float32 as in the prediction table: both then decide alike, ties included.
+        # float32 as in the prediction table, so that both decide alike, ties included.
         cell = target[valid] * self.classes + prediction[valid].float().argmax(dim=1)
         counts = torch.bincount(cell, minlength=self.classes**2)
         if len(counts) != self.classes**2:

@@ -58,6 +58,6 @@ def _checksum(table: Any) -> bytes:
         digest.update(b"%d %d %s%s" % (len(key), len(value), key, value))
     for name, column in zip(table.column_names, table.columns, strict=True):
         digest.update(json.dumps([name, str(column.type), len(column), column.null_count]).encode())
-        values = column.to_numpy()  # of nulls: NaN or None
+        values = column.to_numpy()  # nulls become NaN or None
         digest.update(json.dumps(values.tolist()).encode() if values.dtype == object else values.tobytes())
     return digest.hexdigest().encode()

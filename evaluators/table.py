@@ -208,7 +208,7 @@ def check_range(key: str, values: FloatArray, source: str) -> None:
     """
     if key in TASKS:
         low = -1.0 if key == "valence_arousal" else 0.0
-        if ((values < low - 1e-6) | (values > 1 + 1e-6)).any():  # float32 means may exceed 1 by a rounding
+        if ((values < low - 1e-6) | (values > 1 + 1e-6)).any():  # float32 means may exceed 1 by a rounding error
             raise DataError(f"{source}: {key} has values outside [{low:g}, 1]; clamp, softmax or sigmoid it first")
 
 

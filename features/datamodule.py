@@ -123,7 +123,7 @@ class FeaturesDataModule(FaceDataModule):
             batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
         return DataLoader(
             cast("Dataset[Sample]", FeatureDataset(frames, self.places(split), self.store)),
-            batch_size=None,  # the sampler gives whole batches, which are read together
+            batch_size=None,  # the sampler yields whole batches, which are read together
             sampler=batches,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -211,7 +211,7 @@ class FeatureBatches(Sampler[Any]):
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.rows), self.batch_size)
-        if self.drop_last or self.world_size > 1:  # processes must make as many steps
+        if self.drop_last or self.world_size > 1:  # all processes must make the same number of steps
             return whole // self.world_size
         return whole + bool(rest)
 

@@ -133,7 +133,7 @@ class FeatureStore:
                 sums = read_checksums(self.parts[number]) or {}
                 for name in ARRAYS:
                     path = self.parts[number] / f"{name}.npy"
-                    if path in self._checked or not path.is_file():  # reading tells what is missing
+                    if path in self._checked or not path.is_file():  # reading will say what is missing
                         continue
                     status, key = path.stat(), str(path.relative_to(self.root))
                     found[key] = [status.st_size, status.st_mtime_ns, sums.get(name)]
@@ -182,7 +182,7 @@ class FeatureStore:
             rows = np.flatnonzero(places.part == number)
             at = places.position[rows]
             rows, at = rows[order := np.argsort(at, kind="stable")], at[order]
-            # neighbours on the disk are one copy, which is several times faster than picking rows
+            # neighbours on the disk are copied at once, several times faster than picking rows
             wanted: Any = slice(at[0], at[-1] + 1) if at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all() else at
             values[rows] = self._array(int(number), name)[wanted]
         return values
@@ -244,10 +244,10 @@ def writing(root: Path) -> Iterator[None]:
             yield
             for left in (*root.glob(f"*/{WRITING}"), *root.glob(f".{INFO}.*")):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-                with suppress(OSError):  # the folder of a video of which nothing else is there
+                with suppress(OSError):  # the folder of a video without any other part
                     left.parent.rmdir()
     finally:
-        with suppress(OSError):  # there is something in it, as a rule
+        with suppress(OSError):  # usually it is not empty
             root.rmdir()
 
 
@@ -255,7 +255,7 @@ def _check_folder(root: Path) -> None:
     """Refuse a place that holds something other than a store."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root} is a file, not a folder. Give another store=…")
-    # what begins with a dot is another rank's beginning
+    # names with a dot are what another rank has begun
     if root.is_dir() and not (root / INFO).is_file() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise DataError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
 
@@ -279,7 +279,7 @@ def problems(root: Path) -> tuple[int, list[str]]:
                 sums = read_checksums(part) or {}
                 for name in ARRAYS:
                     check_array(part, name, store.info, sums.get(name))
-            except DataError as error:  # the first of a part, which is to be deleted anyway
+            except DataError as error:  # one per part is enough, as the part must be deleted
                 found.append(str(error))
     return len(store.parts), found
 

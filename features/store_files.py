@@ -212,7 +212,7 @@ class FeatureWriter:
         if self.folder.resolve() != root.resolve() / video or self.folder.parent != root or video in (".", ".."):
             raise DataError(f"video {video!r}: {self.folder} is no folder of its own in the store; rename the video")
         self.beside = self.folder / WRITING
-        shutil.rmtree(self.beside, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(self.beside, ignore_errors=True)  # left by a killed run
         self.beside.mkdir(parents=True)
         self.count = 0
         self._files: dict[str, BinaryIO] = {}

@@ -66,7 +66,7 @@ def _import() -> Callable[[int, int, bytes], list[tuple[int, int, int, int, int]
     """Return the package's function: width, height and BGR bytes to left, top, width, height, confidence in percent."""
     try:
         detect: Callable[[int, int, bytes], list[tuple[int, int, int, int, int]]]
-        detect = importlib.import_module(PACKAGE).detectRGB  # its name is wrong: it takes BGR, as its README says
+        detect = importlib.import_module(PACKAGE).detectRGB  # despite its name it takes BGR, as its README says
     except ImportError as error:
         raise DataError(
             f"faces are found by the package {PACKAGE}, which cannot be loaded ({error}): {INSTALL}"

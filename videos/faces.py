@@ -102,14 +102,14 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
         for path in files:
             name = path.stem
             if name in waiting:
-                shutil.rmtree(folder / ".writing", ignore_errors=True)  # of a process that was ended
+                shutil.rmtree(folder / ".writing", ignore_errors=True)  # left by a killed process
                 made = below(folder, f".writing/{name}")
                 crops = below(folder, f"{IMAGES}/{name}")
                 done = _extract(path, waiting[name], made, detector, settings)
-                if crops.exists():  # of a file that has changed
+                if crops.exists():  # the file has changed
                     put_in_place(crops, made.with_name(".old"))
                 finished[name] = done
-                # the row first: a row without a folder is a video to be done again, a folder without one is a stranger
+                # the row first: a row without a folder is done again, a folder without a row would be refused
                 write_finished(folder, finished)
                 (folder / IMAGES).mkdir(exist_ok=True)
                 put_in_place(made, crops)
@@ -134,7 +134,7 @@ def cut(image: Image, square: Array, settings: CropSettings) -> Image:
         np.clip(round(centre - side / 2) + np.arange(side), 0, length - 1)
         for centre, length in ((square[1], image.shape[0]), (square[0], image.shape[1]))
     )
-    # averages where it shrinks, as every pixel of the face counts; smooth where it grows
+    # shrink by averaging, so that every pixel of the face counts; enlarge smoothly
     interpolation = cv2.INTER_AREA if side > settings.size else cv2.INTER_CUBIC
     square_image: Image = image[rows[:, None], columns]
     crop = cv2.resize(square_image, (settings.size, settings.size), interpolation=interpolation)

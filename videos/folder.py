@@ -106,7 +106,7 @@ def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         DataError: they were made with other settings.
     """
     path = folder / SETTINGS
-    if (folder / VIDEOS).is_file():  # else no video is finished, and nothing binds
+    if (folder / VIDEOS).is_file():  # otherwise no video is finished, and any settings will do
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, TypeError, ValueError) as error:

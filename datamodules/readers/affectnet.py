@@ -38,7 +38,7 @@ _EXPECTED: Final[dict[Kind, str]] = {
     "val": _VALENCE_AROUSAL,
     "aro": _VALENCE_AROUSAL,
 }
-_LARGEST: Final = 100_000  # bytes of an annotation
+_LARGEST: Final = 100_000  # most bytes of an annotation
 _THREADS: Final = 16  # they wait for the disk most of the time
 _CHUNK: Final = 256  # files per task: handing each over by itself would take longer than reading it
 
@@ -135,7 +135,7 @@ def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links)
         found = scan(folder)
         names = sorted(name for name in found.files if name.endswith(f"_{kind}.npy"))
         linked = list(set(found.links).intersection(names))
-        links.check_files(folder, linked)  # before they are read; below for what was kept
+        links.check_files(folder, linked)  # before they are read; kept ones are checked below
         return _read_annotations(folder, kind, names), linked
 
     links.check(folder)

@@ -23,7 +23,7 @@ LAST_FRAME: Final = 2**31 - 1
 """The largest frame number: feature stores keep them in four bytes."""
 
 
-_IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' and those of edited files
+_IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' names, and those in edited files
 
 
 def read_text(path: Path) -> tuple[list[str], str]:
@@ -138,7 +138,7 @@ def _decimals(text: str) -> int | None:
 
 def parse_numbers(text: str) -> npt.NDArray[np.float64] | None:
     """Return the numbers of comma-separated text, or None where any is none: ASCII digits, without underscores."""
-    if "_" in text or not text.isascii() or not text.isprintable():  # Python's float takes more
+    if "_" in text or not text.isascii() or not text.isprintable():  # Python's float accepts more
         return None
     fields = text.split(",")
     try:

@@ -219,7 +219,7 @@ def _enter(table: Table, task: str, space: str) -> Array:
     if space != "logits" or task == "valence_arousal":
         return exact
     exact = exact.clip(EDGE, 1 - EDGE)
-    # of a softmax, logarithms are logits up to a constant of the row, which a softmax does not see
+    # logarithms of a softmax are its logits up to a constant per row, which the next softmax removes
     return np.log(exact) if task == "expression" else np.log(exact / (1 - exact))
 
 

@@ -238,7 +238,9 @@ def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
 def _check_used(settings: PostProcess) -> None:
     """Refuse settings that nothing would use: they were meant to do something."""
     if settings.sigma is not None and settings.smoothing != "gaussian":
-        raise UserError("postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out")
+        raise UserError(
+            "postprocess.sigma belongs to the Gaussian: give postprocess.smoothing=gaussian, or leave it out"
+        )
     if settings.sigma is not None and not settings.sigma > 0:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
     if settings.smoothing is None and settings.k != PUBLISHED_K:
@@ -253,9 +255,11 @@ def _check_gate(settings: PostProcess, tables: int) -> None:
     if gate is not None:
         check_gate_count(gate, tables)
     if gate == "confidence" and settings.blend == "raw":
-        raise UserError("postprocess.blend=raw is of expressions, which gate=confidence does not blend: leave one out")
+        raise UserError(
+            "postprocess.blend=raw concerns expressions, which gate=confidence does not blend: leave one out"
+        )
     if gate != "confidence" and confidence != CONFIDENCE:
-        raise UserError("postprocess.confidence is of one gate: give postprocess.gate=confidence, or leave it out")
+        raise UserError("postprocess.confidence belongs to one gate: give postprocess.gate=confidence, or leave it out")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
         raise UserError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
 

@@ -57,7 +57,7 @@ def check_gate(gate: str | None, tables: Sequence[Table]) -> None:
         if "expression" not in table.tasks or table.expressions != EXPRESSIONS:
             classes = ", ".join(table.expressions) if "expression" in table.tasks else "none"
             raise UserError(
-                f"postprocess.gate={gate} is for the eight expressions of ABAW, of which {table.source} has {classes}; "
+                f"postprocess.gate={gate} is for the eight expressions of ABAW, but {table.source} has {classes}; "
                 "leave it out, or give tables with these"
             )
 

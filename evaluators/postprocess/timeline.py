@@ -87,6 +87,6 @@ def check_videos(frames: Frames | Table, name: str) -> None:
         raise DataError(f"{name}: no row, so there is nothing to smooth or to fill")
     if np.array_equal(frames.frame, np.arange(len(frames.frame))):
         raise DataError(
-            f"{name}: is of single pictures, not of videos (its frame numbers are the row numbers), so there is no "
+            f"{name}: lists single pictures, not videos (its frame numbers are the row numbers), so there is no "
             "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
         )
