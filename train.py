@@ -21,8 +21,8 @@ from affect.hints import key_errors
 from affect.ranges import Positive, Range
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import label_means
-from evaluators.predictions import read_table
 from evaluators.report import read_records
+from evaluators.table import read_table
 from runs.assembly import absolute_data, build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
 from runs.config import check_command_line, literal_paths

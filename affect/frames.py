@@ -94,6 +94,20 @@ class Frames:
         return weights
 
 
+def column_means(values: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the mean of each column over its valid (not NaN) values; NaN for a column without any."""
+    count = (~np.isnan(values)).sum(axis=0)
+    total = np.nansum(values.astype(np.float64), axis=0)
+    means: npt.NDArray[np.float64] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return means
+
+
+def class_shares(expression: IntArray, classes: int) -> npt.NDArray[np.float64]:
+    """Return the (classes,) shares of the expressions among the valid labels; NaN without any."""
+    counts = np.bincount(expression[expression >= 0], minlength=classes)
+    return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
+
+
 def concatenate(lists: Sequence[Frames]) -> Frames:
     """Return several lists as one, in their order."""
     return Frames(

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from affect.frames import Frames
+from affect.frames import Frames, class_shares, column_means
 from affect.labels import ACTION_UNITS, EXPRESSIONS
-from evaluators.metrics import AffectScores, Labels, Scores, expression_score
+from evaluators.metrics import Scores, expression_score
+from evaluators.predictions import score_rows
 
 VARIANTS: Final = ("majority", "random draws", "always positive")
 DRAWS: Final = 20
@@ -44,11 +44,11 @@ def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> 
     Returns:
         Scores by variant, in the order of ``VARIANTS``.
     """
-    frequencies = _frequencies(train.expression, len(EXPRESSIONS))
+    frequencies = class_shares(train.expression, len(EXPRESSIONS))
     if np.isnan(frequencies).any():
         frequencies = np.full(len(EXPRESSIONS), 1 / len(EXPRESSIONS))
-    positive = np.nan_to_num(_means(train.action_units), nan=0.5)
-    affect = np.nan_to_num(_means(train.valence_arousal), nan=0.0)
+    positive = np.nan_to_num(column_means(train.action_units), nan=0.5)
+    affect = np.nan_to_num(column_means(train.valence_arousal), nan=0.0)
     # A stream of its own: labels drawn elsewhere from the same bare seed would be guessed right.
     random = np.random.default_rng([seed, zlib.crc32(b"chance")])
     rows = len(validation.expression)
@@ -79,7 +79,7 @@ def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
         labels: labels whose frequencies are used.
         expressions: class names, in label order.
     """
-    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
     return _expected(labels, expressions, f1_expression=frequencies, f1_units=2 * positive / (1 + positive))
 
 
@@ -90,7 +90,7 @@ def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores
         labels: labels whose frequencies are used.
         expressions: class names, in label order.
     """
-    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
     f1_expression, most = 0 * frequencies, frequencies.argmax()  # NaN stays NaN
     f1_expression[most] = 2 * frequencies[most] / (1 + frequencies[most])
     f1_units = np.where(positive < 0.5, 0 * positive, 2 * positive / (1 + positive))
@@ -105,9 +105,9 @@ def _expected(
     f1_units: NDArray[np.float64],
 ) -> Scores:
     """Return the scores of a predictor with these F1 that gets the majority right; None where there is no label."""
-    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
     valid = (~np.isnan(labels.action_units)).sum(axis=0)
-    affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0
+    affect = None if np.isnan(column_means(labels.valence_arousal)).any() else 0.0
     expression = _known(f1_expression.mean())
     units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
     hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
@@ -128,38 +128,17 @@ def _expected(
     }
 
 
-def _frequencies(expression: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Return the (classes,) shares of the expressions among the valid labels; NaN where there is none."""
-    counts = np.bincount(expression[expression >= 0], minlength=classes)
-    return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
-
-
-def _means(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return column means over the valid (not NaN) values; NaN for a column without any."""
-    count = (~np.isnan(values)).sum(axis=0)
-    total = np.nansum(values.astype(np.float64), axis=0)
-    means: NDArray[np.float64] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return means
-
-
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
 def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: Frames) -> Scores:
-    scores = AffectScores()
-    predictions: Any = {
-        "valence_arousal": torch.from_numpy(affect).expand(len(expression), 2),
-        "expression": torch.eye(len(EXPRESSIONS))[torch.from_numpy(expression)],
-        "action_units": torch.from_numpy(units.astype(np.float32)),
+    predictions = {
+        "valence_arousal": np.tile(affect.astype(np.float32), (len(expression), 1)),
+        "expression": np.eye(len(EXPRESSIONS), dtype=np.float32)[expression],
+        "action_units": units.astype(np.float32),
     }
-    targets = Labels(
-        valence_arousal=torch.from_numpy(labels.valence_arousal),
-        expression=torch.from_numpy(labels.expression),
-        action_units=torch.from_numpy(labels.action_units),
-    )
-    scores.update(predictions, targets)
-    return scores.compute()
+    return score_rows(predictions, labels, np.ones(len(expression), dtype=bool), expressions=EXPRESSIONS)
 
 
 def _mean_scores(runs: list[Scores]) -> Scores:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from affect.files import whole_file
+from affect.files import whole_file, write_whole
 from affect.frames import Frames
 from evaluators import figures
 from evaluators.metrics import MAIN, Scores
@@ -82,8 +82,7 @@ def write_curve(folder: Path, ks: Sequence[int], scores: Mapping[str, Sequence[S
                 writer.writerow([rows, k, *(NO_LABELS if of_k[name] is None else of_k[name] for name in names)])
     drawn = figures.smoothing_curve(ks, scores["all"], kind)
     if drawn is not None:
-        with whole_file(folder / "curve.svg") as beside:
-            beside.write_text(drawn, encoding="utf-8")
+        write_whole(folder / "curve.svg", drawn)
     lines = []
     for name in (name for name in MAIN if name in names):
         values = {k: value for k, of_k in zip(ks, scores["all"], strict=True) if (value := of_k[name]) is not None}

@@ -30,22 +30,10 @@ from evaluators.table import (
     column_names,
     from_columns,
     known_columns,
-    read_table,
     some_rows,
     to_columns,
     write_table,
 )
-
-__all__ = [
-    "PredictionWriter",
-    "Table",
-    "check_same_list",
-    "merge_parts",
-    "read_table",
-    "score_table",
-    "write_table",
-]
-
 
 CHUNK: Final = 16384
 """Rows that are scored at a time: what is computed of them then stays in a core's cache."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from affect.files import whole_file
+from affect.files import write_whole
 from affect.frames import Frames
 from evaluators import figures
 from evaluators.metrics import MAIN, ExpressionScores, Scores
@@ -58,7 +58,7 @@ def write_scores(scores: Scores, path: str | Path, notes: Mapping[str, Any] | No
         notes: what a reader of the scores must know (``postprocess``, ``tuned_on_these_labels``); lists or objects.
     """
     content = {name: NO_LABELS if value is None else value for name, value in scores.items()}
-    _write(Path(path), json.dumps({**content, **(notes or {})}, indent=2) + "\n")
+    write_whole(Path(path), json.dumps({**content, **(notes or {})}, indent=2) + "\n")
 
 
 def read_scores(path: str | Path) -> Scores:
@@ -114,7 +114,7 @@ def write_report(
     above = [f"<p class=remark>{escape(remark)}</p>"] if remark else []
     body = "\n".join([_header(run, table), *above, _tiles(scores, named), *sections])
     path = run / "report.html"
-    _write(path, _PAGE.replace("{title}", escape(_name(run))).replace("{body}", body))
+    write_whole(path, _PAGE.replace("{title}", escape(_name(run))).replace("{body}", body))
     return path
 
 
@@ -216,11 +216,6 @@ def _name(run: Path) -> str:
 
 def _text(value: float | None) -> str:
     return NO_LABELS if value is None else f"{value:.4f}"
-
-
-def _write(path: Path, content: str) -> None:
-    with whole_file(path) as beside:
-        beside.write_text(content, encoding="utf-8")
 
 
 _PAGE: Final = """<!doctype html>

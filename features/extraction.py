@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from affect.batch import Batch
 from affect.errors import DataError
 from affect.preprocessing import Preprocessing
-from features.store import FeatureStore, FeatureWriter, rows_by_video, share
+from features.store import FeatureStore, rows_by_video, share
+from features.store_files import FeatureWriter
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split

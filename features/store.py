@@ -35,28 +35,12 @@ from features.store_files import (
     ARRAYS,
     INFO,
     WRITING,
-    Dtype,
-    FeatureWriter,
     FloatArray,
     StoreInfo,
     check_array,
     open_array,
     read_checksums,
 )
-
-__all__ = [
-    "Dtype",
-    "FeatureStore",
-    "FeatureWriter",
-    "Features",
-    "Places",
-    "StoreInfo",
-    "open_store",
-    "problems",
-    "rows_by_video",
-    "share",
-    "writing",
-]
 
 IntArray = npt.NDArray[np.int64]
 

@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 
 from affect.errors import CheckpointError, ConfigError, DataError, UserError
 from evaluate import evaluate
-from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from evaluators.table import read_table
 from runs.assembly import build_module
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, resolve

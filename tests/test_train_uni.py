@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from affect.errors import CheckpointError, ConfigError, DataError
 from evaluate import evaluate
-from evaluators.predictions import read_table
+from evaluators.table import read_table
 from rendering.uni import render_uni
 from runs.config import CONFIG_DIR
 from tests.conftest import SMALL

@@ -40,9 +40,9 @@ from evaluate import evaluate
 from evaluators.curve import curve
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
-from evaluators.predictions import read_table, score_table
+from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission
-from evaluators.table import Table
+from evaluators.table import Table, read_table
 from extract import extract
 from rendering.cache import rendered
 from runs.config import CONFIG_DIR

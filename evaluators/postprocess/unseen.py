@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import DataError, UserError
-from affect.frames import Frames
+from affect.frames import Frames, class_shares, column_means
 from affect.labels import EXPRESSION_LISTS, TASKS, label_names
 from evaluators.postprocess.timeline import video_numbers
 from evaluators.table import Table, some_rows
@@ -40,12 +40,11 @@ def label_means(labels: Frames, rows: NDArray[np.int64], expressions: Sequence[s
 
     A task without any gets 0 and 0, equal shares, or 0: nothing is learnt of it either.
     """
-    expression = labels.expression[rows]
-    shares = np.bincount(expression[expression >= 0], minlength=len(expressions)).astype(np.float64)
+    shares = class_shares(labels.expression[rows], len(expressions))
     return {
-        "valence_arousal": _column_means(labels.valence_arousal[rows]),
-        "expression": (shares / shares.sum() if shares.any() else np.full(len(shares), 1 / len(shares))).tolist(),
-        "action_units": _column_means(labels.action_units[rows]),
+        "valence_arousal": np.nan_to_num(column_means(labels.valence_arousal[rows])).tolist(),
+        "expression": np.nan_to_num(shares, nan=1 / len(shares)).tolist(),
+        "action_units": np.nan_to_num(column_means(labels.action_units[rows])).tolist(),
     }
 
 
@@ -220,9 +219,3 @@ def _example(tasks: Sequence[str], expressions: Sequence[str]) -> str:
     name = "neutral" if "neutral" in expressions else expressions[0]
     values = {"valence_arousal": 0, "expression": name, "action_units": 0}
     return f"'postprocess.fallback={{{', '.join(f'{task}: {values[task]}' for task in tasks)}}}'"
-
-
-def _column_means(values: NDArray[np.float32]) -> list[float]:
-    """Average the valid (not NaN) values of each column; 0 for a column without any."""
-    count = (~np.isnan(values)).sum(axis=0)
-    return [float(mean) for mean in np.nansum(values.astype(np.float64), axis=0) / np.maximum(count, 1)]

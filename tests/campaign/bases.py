@@ -174,7 +174,8 @@ def table(folder: Path) -> None:
 
 def store(folder: Path) -> None:
     """A feature store of two videos, as it is written."""
-    from features.store import FeatureWriter, StoreInfo, open_store
+    from features.store import open_store
+    from features.store_files import FeatureWriter, StoreInfo
 
     info = StoreInfo("efficientnet_b0", "ab" * 32, 6, ("happiness", "anger", "fear"), "cropped_aligned", 224)
     root = folder / "store"

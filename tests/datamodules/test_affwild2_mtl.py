@@ -19,7 +19,8 @@ from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.pictures import UnreadableImageError
 from datamodules.transforms import JitterAndCrop
 from features.datamodule import FeaturesDataModule
-from features.store import FeatureWriter, StoreInfo, open_store
+from features.store import open_store
+from features.store_files import FeatureWriter, StoreInfo
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"

@@ -21,7 +21,8 @@ from datamodules.links import Links
 from datamodules.listing import list_images
 from datamodules.lsd import LSDDataModule
 from features.datamodule import FeaturesDataModule
-from features.store import StoreInfo, open_store
+from features.store import open_store
+from features.store_files import StoreInfo
 from tests.datamodules.conftest import HEADER, LABELS, write_picture, write_release
 
 SIZES: dict[str, Any] = {"image_size": 16, "batch_size": 2}

@@ -16,7 +16,8 @@ from affect import checksums
 from affect.errors import DataError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import AffectScores
-from evaluators.predictions import PredictionWriter, check_same_list, merge_parts, read_table, score_table, write_table
+from evaluators.predictions import PredictionWriter, merge_parts, score_table
+from evaluators.table import check_same_list, read_table, write_table
 from tests.changes import changed
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from evaluators.figures import training_curves
-from evaluators.predictions import PredictionWriter, merge_parts, read_table, score_table
+from evaluators.predictions import PredictionWriter, merge_parts, score_table
 from evaluators.report import NO_LABELS, format_table, read_scores, write_report, write_scores
+from evaluators.table import read_table
 from tests.evaluators.fake import make_frames, make_predictions
 
 

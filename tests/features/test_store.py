@@ -20,17 +20,8 @@ from affect import checksums, files
 from affect.errors import DataError
 from affect.files import LockedError
 from features import store as module
-from features.store import (
-    FeatureStore,
-    FeatureWriter,
-    Places,
-    StoreInfo,
-    open_store,
-    problems,
-    rows_by_video,
-    share,
-    writing,
-)
+from features.store import FeatureStore, Places, open_store, problems, rows_by_video, share, writing
+from features.store_files import FeatureWriter, StoreInfo
 from tests.changes import changed
 
 INFO = StoreInfo(

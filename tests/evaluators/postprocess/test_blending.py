@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from affect.errors import DataError, UserError
 from evaluators.postprocess.blending import blend, search_weights
 from evaluators.postprocess.thresholds import best_f1
-from evaluators.predictions import read_table, score_table, write_table
-from evaluators.table import Table
+from evaluators.predictions import score_table
+from evaluators.table import Table, read_table, write_table
 from tests.evaluators.fake import make_frames, make_predictions
 
 

@@ -164,7 +164,7 @@ def test_searches_that_have_nothing_to_search_on():
     pictures = dataclasses.replace(frames, frame=np.arange(30))
     for settings in (PostProcess(smoothing="box"), PostProcess(missing="linear")):
         settings.check_list(frames)
-        with pytest.raises(DataError, match="the frame list: is of single pictures, not of videos"):
+        with pytest.raises(DataError, match="the frame list: lists single pictures, not videos"):
             settings.check_list(pictures)
     PostProcess().check_list(pictures)
     expressions = dataclasses.replace(table, predictions={"expression": table.predictions["expression"]})

@@ -16,8 +16,8 @@ from evaluators.postprocess.chain import PostProcess, process
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.smoothing import smooth
 from evaluators.postprocess.unseen import check_unseen, checked_means, fill_unseen, label_means, unseen_note
-from evaluators.predictions import read_table, write_table
 from evaluators.submission import write_submission
+from evaluators.table import read_table, write_table
 from tests.evaluators.fake import make_frames
 from tests.evaluators.tables import random_table
 
