@@ -84,7 +84,7 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
         ('"weights"', '"{half', "not JSON"),
         ("0.5", "NaN", "NaN is no number"),
         ("0.25", "0.25\xff", "not JSON"),
-        ("{", '{"weights": {}, ', "weights is there twice"),
+        ("{", '{"weights": {}, ', "weights is given twice"),
         ("{", '{"wieghts": 1, ', "there is no wieghts in such a file"),
         ("0.25", "1e400", "weights of expression are"),
         ("0.25", "1" + "0" * 400, "weights of expression are"),
