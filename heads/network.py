@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from affect.batch import AffectLogits
 from affect.errors import ConfigError
-from affect.labels import AFFECT, label_names
+from affect.labels import AFFECT, EXPRESSIONS, label_names
 from affect.preprocessing import IMAGENET
 from affect.ranges import Count
 
