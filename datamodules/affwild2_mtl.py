@@ -90,7 +90,7 @@ class MTLDataModule(FaceDataModule):
         test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
-        **options: see ``FaceDataModule``.
+        **options: keywords of ``FaceDataModule``.
     """
 
     of_videos = True

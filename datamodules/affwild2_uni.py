@@ -27,10 +27,10 @@ class AffWild2UniDataModule(FaceDataModule):
         test_list: list of the test split's frames or videos; needed for ``predict_split="test"`` only.
         expected_frames: file with each video's number of frames, for a list of videos; None: the last crop's number.
         test_root: folder or folders of the test images; ``root`` where None.
-        images: name of the image folder, ``cropped_aligned`` or ``cropped``; the one of ABAW5's new videos, and those
-            in ``batch1`` and ``batch2``, are found from it.
-        cache_dir: where listings of crops are kept; see ``datamodules.listing``. None: never kept.
-        **options: see ``FaceDataModule``.
+        images: name of the image folder, ``cropped_aligned`` or ``cropped``; the folder of ABAW5's new videos and
+            those in ``batch1`` and ``batch2`` are found by it.
+        cache_dir: folder in which listings of crops are cached; None: no cache.
+        **options: keywords of ``FaceDataModule``.
 
     Raises:
         ValueError: an unknown task.

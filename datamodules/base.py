@@ -60,13 +60,13 @@ class FaceDataModule(pl.LightningDataModule):
     Args:
         image_size: side of the images in a batch, px.
         batch_size: rows per training batch and process.
-        augmentation: done to the images of training; where None, they are prepared as those of validation.
+        augmentation: applied to training images; None: they are prepared like those of validation.
         interpolation: how images are enlarged; it belongs to the weights that the network starts from.
-        seed: with the epoch, decides the order.
-        num_workers: loader processes; it changes nothing but the speed.
-        on_unreadable: what training does at an unreadable image: "error", or "skip" to leave it out and count it.
-        max_pixels: images with more pixels count as unreadable; see ``pictures.decode_image``.
-        follow_outside: whether links below the given folders may lead out of them; see ``Links``.
+        seed: decides the order, together with the epoch.
+        num_workers: number of loader processes, which changes the speed only.
+        on_unreadable: what training does with an unreadable image: "error", or "skip" to leave it out and count it.
+        max_pixels: images with more pixels count as unreadable.
+        follow_outside: whether links below the given folders may lead out of them.
         drop_last: whether training drops the last batch where that is smaller.
         pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster.
         eval_batch_size: rows per batch of validation and prediction; ``batch_size`` where None.
@@ -142,7 +142,7 @@ class FaceDataModule(pl.LightningDataModule):
         return Links(self.root, *more, follow_outside=self.follow_outside)
 
     def kept_apart(self, split: Split) -> Sequence[object]:
-        """Return what of each row of a split should be in no other split: its image, or its video."""
+        """Return what each row of a split must not share with another split: its image, or its video."""
         if self.of_videos:
             return self.frames(split).video
         real = cache(os.path.realpath)  # a folder may be a link to that of the other split
@@ -249,7 +249,7 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def loader_of(self, split: Split, batches: Sequence[IntArray]) -> DataLoader[Sample]:
-        """Return these batches of rows, prepared as in validation, for this process alone."""
+        """Return a loader of these batches of rows, prepared as in validation, for this process only."""
         dataset = self._dataset(split, None, "skip")
         whole = cast("Dataset[Sample]", _WholeBatches(dataset, batches))
         return DataLoader(whole, batch_size=None, **{**self._loading(dataset), "collate_fn": None})
