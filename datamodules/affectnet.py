@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
 
-import numpy as np
-
 from affect.errors import DataError
-from affect.frames import Frames, unlabelled
+from affect.frames import Frames
 from affect.labels import AFFECTNET_FOLDERS
 from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
-from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.listing import IMAGE_SUFFIXES
 from datamodules.readers.affectnet import read_release
-from datamodules.readers.class_folders import find_classes
+from datamodules.readers.class_folders import find_classes, read_classes
 
 
 class AffectNetDataModule(ExpressionDataModule):
@@ -93,7 +90,6 @@ class AffectNetDataModule(ExpressionDataModule):
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
                 "data.valence_arousal=false, or read AffectNet as it is given out."
             )
-        links, image, expression = self.links(), list[str](), list[int]()
         found, others = find_classes(folder, AFFECTNET_FOLDERS[: len(self.expressions)])
         for number, name in enumerate(self.expressions):
             if number not in found:
@@ -102,18 +98,13 @@ class AffectNetDataModule(ExpressionDataModule):
                     f"{folder} has no folder {number} or {name}, there is {there}. Set data.root to the folder that "
                     f"holds {self._class_folder_names(folder.name)}."
                 )
-            names = list_images(found[number], cache, links)
-            image += [f"{found[number].name}/{file}" for file in names]
-            expression += [number] * len(names)
-        if not image:
+        frames, images = read_classes(folder, [path for _, path in sorted(found.items())], cache, self.links())
+        if not images:
             raise DataError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "
                 f"Put {', '.join(IMAGE_SUFFIXES)} files there."
             )
-        video = [name.partition("/")[0] for name in image]
-        # Photographs have no frame number; their position in the list stands in for it.
-        frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
-        return replace(frames, expression=np.array(expression, dtype=np.int64)), [folder / name for name in image]
+        return frames, images
 
     def _class_folder_names(self, split: str) -> str:
         last = len(self.expressions) - 1

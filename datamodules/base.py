@@ -145,7 +145,7 @@ class FaceDataModule(pl.LightningDataModule):
         """Return what each row of a split must not share with another split: its image, or its video."""
         if self.of_videos:
             return self.frames(split).video
-        real = cache(os.path.realpath)  # a folder may be a link to that of the other split
+        real = cache(os.path.realpath)  # a split's folder may be a link to the other's
         return [path and f"{real(path.parent)}/{path.name}" for path in self._split(split)[1]]
 
     def frames(self, split: Split) -> Frames:

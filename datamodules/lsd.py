@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Unpack
 
@@ -10,11 +9,17 @@ import numpy as np
 
 from affect.errors import DataError
 from affect.frames import Frames, unlabelled
-from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS
+from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS, LSD_HEADER
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.links import Links
-from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
-from datamodules.readers.class_folders import find_classes
+from datamodules.listing import (
+    IMAGE_SUFFIXES,
+    first_existing,
+    match_case,
+    scan_if_there,
+    with_other_suffix,
+)
+from datamodules.readers.class_folders import find_classes, read_classes
 from datamodules.readers.lists import check_names, read_rows
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
@@ -23,8 +28,8 @@ FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
 }
 """Names of the split's folder: the organisers', and what the published code asks its users to rename it to."""
 
-LIST_HEADERS: Final = (("image", "expression"), ("image",))
-"""Headers of the test list: the organisers', and that of a list which leaves out what is to be predicted."""
+LIST_HEADERS: Final = (tuple(LSD_HEADER.split(",")), ("image",))
+"""Headers of the test list: the organisers', and that of a list without the column to predict."""
 
 
 class LSDDataModule(FaceDataModule):
@@ -36,11 +41,11 @@ class LSDDataModule(FaceDataModule):
     Args:
         root: folder with the folders of the splits.
         train_folder: another name of the training folder, absolute or relative to ``root``; where None, FOLDERS.
-        val_folder: likewise, of the validation folder.
+        val_folder: another name of the validation folder, in the same way.
         test_list: list of the test images; needed for ``predict_split="test"`` only.
-        test_root: their flat folder; ``root`` where None.
-        cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
-        **options: see ``FaceDataModule``.
+        test_root: flat folder of the test images; ``root`` where None.
+        cache_dir: folder in which listings are cached; None: no cache.
+        **options: keywords of ``FaceDataModule``.
     """
 
     root: str
@@ -68,7 +73,7 @@ class LSDDataModule(FaceDataModule):
 
         Raises:
             FileNotFoundError: the split's folder or list is missing.
-            DataError: a class folder is unknown, missing, there twice or empty; a listed image is missing; or a link
+            DataError: a class folder is unknown, missing, duplicate or empty; a listed image is missing; or a link
                 leads out of the roots.
         """
         links = self.links(self.test_root)
@@ -76,21 +81,15 @@ class LSDDataModule(FaceDataModule):
             return self._read_test(links)
         folder = links.enter(self._split_folder(split))
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        image: list[str] = []
-        expression: list[int] = []
-        for number, path in enumerate(class_folders(folder)):
-            names = list_images(path, cache, links)
-            if not names:
+        folders = class_folders(folder)
+        frames, images = read_classes(folder, folders, cache, links)
+        for number, path in enumerate(folders):
+            if number not in frames.expression:
                 raise DataError(
                     f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "
                     f"be learnt nor scored. Copy the class again from the challenge's archive."
                 )
-            image += [f"{path.name}/{name}" for name in names]
-            expression += [number] * len(names)
-        video = [name.partition("/")[0] for name in image]
-        # Single pictures have no frame number; their position in the list stands in for it.
-        frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
-        return replace(frames, expression=np.array(expression, dtype=np.int64)), [folder / name for name in image]
+        return frames, images
 
     def _split_folder(self, split: Split) -> Path:
         root = Path(self.root).expanduser()
@@ -98,14 +97,8 @@ class LSDDataModule(FaceDataModule):
             raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder of the challenge's images.")
         given = self.folders[split]
         candidates = [root / Path(name).expanduser() for name in ((given,) if given else FOLDERS[split])]
-        for path in candidates:
-            if path.is_dir():
-                return path
-        looked = ", ".join(map(str, candidates))
-        raise FileNotFoundError(
-            f"no folder of the {split} split: looked for {looked}. Set data.root to the folder above it, or "
-            f"data.{split}_folder to its name."
-        )
+        fix = f"Set data.root to the folder above it, or data.{split}_folder to its name."
+        return first_existing(candidates, f"no folder of the {split} split", fix, folder=True)
 
     def _read_test(self, links: Links) -> tuple[Frames, list[Path | None]]:
         if self.test_list is None:

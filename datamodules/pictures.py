@@ -90,7 +90,7 @@ def write_jpeg(picture: Image, quality: int, path: Path) -> None:
     Args:
         picture: (H, W, 3) uint8 BGR, as OpenCV has colours.
         quality: 0..100, as libjpeg understands it.
-        path: of the file.
+        path: path of the file.
     """
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:

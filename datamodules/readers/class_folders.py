@@ -1,11 +1,17 @@
-"""Find class folders, whose names are the labels of the images in them."""
+"""Find and list class folders, whose names are the labels of the images in them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from affect.errors import DataError
+from affect.frames import Frames, unlabelled
+from datamodules.links import Links
+from datamodules.listing import list_images
 
 
 def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[int, Path], list[Path]]:
@@ -33,3 +39,26 @@ def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[i
         else:
             found[number] = path
     return found, others
+
+
+def read_classes(
+    folder: Path, classes: Sequence[Path], cache: Path | None, links: Links
+) -> tuple[Frames, list[Path | None]]:
+    """List the images of class folders in order of class and file name.
+
+    Args:
+        folder: folder above them.
+        classes: the folder of each class.
+        cache: folder in which listings are cached; None: no cache.
+        links: decides which links are followed.
+
+    Returns:
+        The rows, whose expression is the number of the class, and their images.
+    """
+    found = [(number, f"{path.name}/{name}") for number, path in enumerate(classes)
+             for name in list_images(path, cache, links)]  # fmt: skip
+    image = [name for _, name in found]
+    # Photographs have no frame number; their position in the list stands in for it.
+    frames = unlabelled(image, [name.partition("/")[0] for name in image], np.arange(len(image), dtype=np.int64), {})
+    expression = np.array([number for number, _ in found], dtype=np.int64)
+    return replace(frames, expression=expression), [folder / name for name in image]

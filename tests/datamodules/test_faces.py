@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from affect.errors import DataError
-from datamodules.faces import FacesDataModule, read_partition
+from datamodules.faces import FacesDataModule
+from datamodules.readers.celeba import read_partition
 from datamodules.transforms import MAETransform, Transform, middle_square
 
 

@@ -15,8 +15,8 @@ from affect.errors import DataError
 from affect.labels import UniTask
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from datamodules.faces import read_partition
 from datamodules.lsd import LSDDataModule
+from datamodules.readers.celeba import read_partition
 from datamodules.readers.lists import frame_number, parse_numbers
 from datamodules.readers.mtl import read_frame_list, read_mtl
 from datamodules.readers.uni import read_frame_counts, read_labels, read_test_frames, read_test_videos
