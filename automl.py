@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, TypedDict
 
 import hydra
 import numpy as np
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from affect.batch import Batch
 from affect.errors import CheckpointError
 from affect.hints import key_errors
-from affect.labels import UniTask
+from affect.labels import UNI_TASKS, Task, UniTask
 from affect.preprocessing import IMAGENET
 from affect.ranges import Count
 from datamodules.base import Split
@@ -24,15 +24,13 @@ from evaluators.submission import check_destination, write_uni_submission
 from evaluators.table import table_of_rows
 from features.datamodule import FeaturesDataModule, usable
 from features.store import rows_by_video
-from heads.automl import AutoML, AutoMLSettings, Task, fit, require
+from heads.automl import AutoML, AutoMLSettings, fit, require
 from heads.network import Inputs
 from runs.assembly import absolute_data, build_data
 from runs.config import check_command_line, described_features, literal_paths
 from runs.ending import clear_errors
 from runs.folder import Run, opened_run
 from runs.scoring import report
-
-TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expression", "au": "action_units"}
 
 
 def automl(config: DictConfig) -> None:
@@ -54,7 +52,7 @@ class _Settings(TypedDict):
 
 def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
-    yield from AutoMLSettings(**plain["settings"]).problems(TASKS.get(plain["task"], ""))
+    yield from AutoMLSettings(**plain["settings"]).problems(UNI_TASKS.get(plain["task"], ""))
     yield from PostProcess.problems(plain["postprocess"])
 
 
@@ -62,7 +60,7 @@ def _automl(run: Run) -> None:
     plain, folder = run.config, run.folder
     plain["data"] = absolute_data(plain["data"])
     postprocess = PostProcess.of(plain["postprocess"])
-    task = TASKS[plain["task"]]
+    task = UNI_TASKS[plain["task"]]
     if plain["submission"] is not None:
         check_destination(plain["submission"])
     require()

@@ -20,8 +20,8 @@ from affect.ranges import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
 from evaluators.postprocess.chain import PostProcess, Processed
-from evaluators.predictions import read_table
 from evaluators.submission import check_destination, write_submission, write_uni_submission
+from evaluators.table import read_table
 from runs.assembly import absolute_data, build_data, build_trainer
 from runs.checkpoints import load_module
 from runs.config import check_command_line, literal_paths

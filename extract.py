@@ -22,7 +22,8 @@ from datamodules.base import FaceDataModule, Split
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from features.extraction import extract_split, weights_sha256
-from features.store import Dtype, FeatureStore, Places, StoreInfo, open_store, writing
+from features.store import FeatureStore, Places, open_store, writing
+from features.store_files import Dtype, StoreInfo
 from runs.assembly import absolute_data, build_data
 from runs.building import build
 from runs.checkpoints import load_module

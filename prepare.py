@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from affect.checksums import file_sha256
+from affect.errors import DataError
 from backbones.files import check_names, fetch, listing
 from backbones.registry import REGISTRY
 from datamodules.london import fetch_london
-from features.store import StoreError, problems
+from features.store import problems
 from runs.ending import clear_errors
 from videos.faces import CropSettings, extract_faces
 from videos.folder import FRAMES, IMAGES
@@ -52,7 +53,7 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
         settings: of detector and crops.
 
     Raises:
-        VideoError: a video or the folder cannot be used, or the detector is not installed.
+        DataError: a video or the folder cannot be used, or the detector is not installed.
     """
     for video in extract_faces(videos, folder, settings):
         print(video.summary(), flush=True)
@@ -80,11 +81,11 @@ def store(folder: Path) -> None:
         folder: of the store.
 
     Raises:
-        StoreError: it is no store, or something in it is wrong; a line for each part.
+        DataError: it is no store, or something in it is wrong; a line for each part.
     """
     parts, wrong = problems(folder.expanduser())
     if wrong:
-        raise StoreError("\n".join([f"{folder}: {len(wrong)} of {parts} parts cannot be used", *wrong]))
+        raise DataError("\n".join([f"{folder}: {len(wrong)} of {parts} parts cannot be used", *wrong]))
     print(f"{folder}: {parts} parts, all as they were written")
 
 

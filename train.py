@@ -21,10 +21,10 @@ from affect.hints import key_errors
 from affect.ranges import Positive, Range
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import label_means
-from evaluators.predictions import read_table
 from evaluators.report import read_records
+from evaluators.table import read_table
 from runs.assembly import absolute_data, build_data, build_module, build_trainer
-from runs.checkpoints import load_state, read_checkpoint, save_atomically
+from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
 from runs.config import check_command_line, literal_paths
 from runs.ending import clear_errors
 from runs.folder import Run, is_first_process, is_own, opened_run, run_folder
@@ -91,7 +91,7 @@ def _train(run: Run, resume: Path | None) -> float:
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_module(plain["model"], initialise=not (resume or fork))
     for checkpoint in filter(None, (resume, fork)):
-        load_state(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
+        restore_weights(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
     data = build_data(
         plain["data"],
         plain["render"],
@@ -120,7 +120,7 @@ def _train(run: Run, resume: Path | None) -> float:
     with restoring(trainer, resume):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     path, score = best_epoch(trainer, folder)
-    load_state(module, read_checkpoint(path), path)
+    restore_weights(module, read_checkpoint(path), path)
     if isinstance(module, AffectModule):
         made_by = {"experiment": plain["name"], "checkpoint": str(path), "checkpoint_sha256": file_sha256(path)}
         table = predict_table(trainer, module, data, split="val", folder=folder / "predictions", metadata=made_by)

@@ -1,4 +1,4 @@
-"""Check that a zip file, the form of everything that ``torch.save`` writes, holds what was written to it."""
+"""Check that a zip file, the format of everything that ``torch.save`` writes, holds what was written to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_archive(file: BinaryIO) -> None:
     """Compare every entry of an uncompressed zip file with its checksum, and the end record with the entries.
 
     What remains unchecked (times, attributes, padding) is no part of any value. torch's own reader compares no
-    checksums.
+    What is not checked (times, attributes, padding) is part of no value. torch's own reader compares no checksums.
 
     Args:
         file: open for reading; it stands at its start again afterwards.
@@ -30,7 +30,13 @@ def check_archive(file: BinaryIO) -> None:
             entries = archive.infolist()
             for entry in entries:
                 _check_entry(archive, entry)
-    except (NotImplementedError, RuntimeError, EOFError, ValueError, struct.error) as error:  # whatever its bytes say
+    except (
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        struct.error,
+    ) as error:  # damaged bytes raise all of these
         raise zipfile.BadZipFile(str(error)) from error
     file.seek(-_END.size, os.SEEK_END)
     signature, _, _, _, count, *_, comment = _END.unpack(file.read(_END.size))

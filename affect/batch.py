@@ -1,4 +1,4 @@
-"""What passes between data, networks and scores: a batch of faces, raw scores, predictions."""
+"""What data, networks and scores exchange: a batch of faces, raw scores, predictions."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Batch(TypedDict):
     expression: Tensor  # (B,) int64, -1 = missing
     action_units: Tensor  # (B, 12) float32, NaN = missing
     row: Tensor  # (B,) int64, index into the split's frame list
-    unreadable: Tensor  # (U,) int64, likewise
-    one_colour: NotRequired[Tensor]  # (K,) int64, likewise
+    unreadable: Tensor  # (U,) int64, indices into the split's frame list
+    one_colour: NotRequired[Tensor]  # (K,) int64, indices into the split's frame list
     augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
     embedding: NotRequired[Tensor]  # (B, E) float32
     outputs: NotRequired[Tensor]  # (B, O) float32, scores of the network that made the embeddings

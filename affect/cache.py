@@ -1,4 +1,4 @@
-"""What takes long to find out, kept in a folder of this machine that may be deleted at any time."""
+"""Keep what takes long to find out in a folder of this machine that may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any, Final
 from affect.errors import UserError
 from affect.files import whole_file
 
-_VERSION: Final = 2  # of what is kept
+_VERSION: Final = 2  # version of what is kept
 
 _log = logging.getLogger(__name__)
 _warned: set[Path] = set()  # caches that cannot be written to
 
 
 def kept_file(cache: Path, where: str) -> Path:
-    """The file of a cache in which something is kept.
+    """Return the file of a cache in which something is kept.
 
     Args:
         cache: folder.
-        where: name of what is kept.
+        where: name under which it is kept.
     """
     return cache / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.json"
 
 
 def read_kept(kept: Path, where: str) -> Any:
-    """What is kept under a name; None where the file is missing, damaged, another name's, or of another version."""
+    """Return what is kept under a name; None where the file is missing, damaged, of another name or an old version."""
     try:
         digest, _, text = kept.read_bytes().partition(b"\n")
     except OSError:

@@ -25,20 +25,20 @@ def file_sha256(path: str | Path) -> str:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with a checksum of all its other entries."""
+    """Add to a JSON object a checksum of all its entries."""
     return {**content, CHECKSUM: _sha256(content)}
 
 
 def unsealed(content: Mapping[str, Any], path: Path, kind: str) -> dict[str, Any]:
-    """Check what ``sealed`` returned, as read from a file, and take the checksum off.
+    """Check what ``sealed`` returned, as read from a file, and remove the checksum.
 
     Args:
         content: a JSON object; one without a checksum is taken as it is, with a warning.
-        path: of the file, for messages.
-        kind: see ``warn_unchecked``.
+        path: path of the file, for messages.
+        kind: kind of file in the singular with its article, for example ``a feature store``.
 
     Raises:
-        UserError: the content is not that of which the checksum was taken.
+        UserError: the content does not match its checksum.
     """
     rest = {key: value for key, value in content.items() if key != CHECKSUM}
     if CHECKSUM not in content:
@@ -52,7 +52,7 @@ def warn_unchecked(kind: str, path: Path) -> None:
     """Warn that a file has no checksum, once per process and kind.
 
     Args:
-        kind: of file, in the singular with its article, for example ``a prediction table``.
+        kind: kind of file in the singular with its article, for example ``a prediction table``.
         path: the first such file.
     """
     if kind not in _told:

@@ -1,4 +1,4 @@
-"""Lists of millions of entries without an object for each: an entry is made of its row's numbers when asked for."""
+"""Lists of millions of entries without an object for each: an entry is computed from numbers when it is asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Integers = npt.NDArray[np.integer[Any]]
 
 
 class Computed(Sequence[Value], Generic[Value]):
-    """A sequence of N values of which none is kept.
+    """A sequence of N values that are computed when asked for, and not kept.
 
     Args:
         make: makes the value of a row from its numbers; must be picklable, because loader processes get a copy.
@@ -57,8 +57,8 @@ class CropPaths(Computed[Path | None]):
     Args:
         places: image folders and the suffix of crops in them, with the dot.
         videos: the videos' names.
-        place: (N,) which of ``places`` has the crop, −1 where none has.
-        video: (N,) which of ``videos`` the row is of.
+        place: (N,) index into ``places`` of each row's crop, −1 where there is none.
+        video: (N,) index into ``videos`` of each row.
         frame: (N,) frame numbers.
     """
 
@@ -80,11 +80,11 @@ class CropPaths(Computed[Path | None]):
 
 
 def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tuple[Computed[str], Computed[str]]:
-    """The video's name and the image's, ``<video>/<frame>.jpg``, of each of N rows.
+    """Return the name of the video and of the image, ``<video>/<frame>.jpg``, of each of N rows.
 
     Args:
         videos: the videos' names.
-        video: (N,) which of them the row is of.
+        video: (N,) index into ``videos`` of each row.
         frame: (N,) frame numbers.
     """
     names = tuple(videos)
@@ -92,7 +92,7 @@ def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tupl
 
 
 def image_file(frame: int, suffix: str = ".jpg") -> str:
-    """Name of the image file of a frame, as Aff-Wild2 has them: at least five digits."""
+    """Return the name of a frame's image file as Aff-Wild2 writes it, with at least five digits."""
     return f"{frame:05d}{suffix}"
 
 

@@ -1,4 +1,4 @@
-"""The one base of all errors that end in a message instead of a traceback."""
+"""The errors that end in a message instead of a traceback; all have one base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class UserError(ValueError):
     """An error that the user can fix. Its message names the file, the line or the key, and says what to do."""
 
     def __str__(self) -> str:
-        """Return the message, which can be printed whatever it quotes: bytes of names that are no UTF-8 are escaped."""
+        """Return the message; bytes of names that are not UTF-8 are escaped, so that it can be printed."""
         return super().__str__().encode("utf-8", "backslashreplace").decode()
 
 
@@ -27,7 +27,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Files of a data set that cannot be used; the message names the file, the line and the mend."""
+    """Files with data or predictions that cannot be used; the message names the file, the line and the fix."""
 
 
 class CheckpointError(UserError):

@@ -78,7 +78,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
             process left beside it is written over.
 
     Raises:
-        OutputError: see ``check_output``.
+        OutputError: a folder, a device, a pipe or a socket is there, or a file where a folder of it should be.
     """
     path = check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,19 +89,24 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
         reached("file.written", path)
         sync(beside)
         reached("file.synced", path)
-        os.replace(beside, path)
+        put_in_place(beside, path)
     except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # what fails in the midst of a file does not name it
+            error.filename = str(path)  # an error while writing does not name the file
         raise
-    sync(path.parent)
     reached("file.renamed", path)
 
 
+def put_in_place(made: Path, path: Path) -> None:
+    """Give a complete file or folder its name, in the place of a file or an empty folder, and sync the name."""
+    os.replace(made, path)
+    sync(path.parent)
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file as UTF-8; see ``whole_file``."""
+    """Write a text file as UTF-8; a kill, an error or a full disk leaves the former file as it was."""
     with whole_file(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
@@ -130,7 +135,7 @@ def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
+    except PermissionError:  # Windows cannot open folders
         return
     try:
         os.fsync(descriptor)
@@ -175,7 +180,7 @@ def locked(folder: Path, purpose: str) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink(missing_ok=True)  # while it is held: afterwards it could be another process's
+            path.unlink(missing_ok=True)  # while the lock is held: afterwards the file could be another process's
         lock.release()
 
 

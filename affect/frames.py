@@ -1,4 +1,4 @@
-"""Listed frames and their labels, whatever file they come from."""
+"""A list of frames and their labels, whatever file they come from."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Frames:
         )
 
     def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
-        """Return (classes,) rows of each expression, by which it is to be weighted; warn where all are of one."""
+        """Count the rows of each expression, (classes,), to weight them by; warn if all rows have the same one."""
         counts = np.bincount(self.expression[self.expression >= 0], minlength=classes)
         if np.count_nonzero(counts) == 1:
             _log.warning(
@@ -73,7 +73,7 @@ class Frames:
         return counts
 
     def class_weights(self, classes: int = len(EXPRESSIONS)) -> FloatArray:
-        """Return (classes,) weights of a cross entropy in which every expression counts as much: n / (classes n_c).
+        """Return (classes,) weights for a cross entropy in which every expression counts the same: n / (classes n_c).
 
         An expression without a row gets 1: nothing can be learnt of it, and no weight would change that.
         """
@@ -94,6 +94,20 @@ class Frames:
         return weights
 
 
+def column_means(values: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the mean of each column over its valid (not NaN) values; NaN for a column without any."""
+    count = (~np.isnan(values)).sum(axis=0)
+    total = np.nansum(values.astype(np.float64), axis=0)
+    means: npt.NDArray[np.float64] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return means
+
+
+def class_shares(expression: IntArray, classes: int) -> npt.NDArray[np.float64]:
+    """Return the (classes,) shares of the expressions among the valid labels; NaN without any."""
+    counts = np.bincount(expression[expression >= 0], minlength=classes)
+    return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
+
+
 def concatenate(lists: Sequence[Frames]) -> Frames:
     """Return several lists as one, in their order."""
     return Frames(
@@ -108,7 +122,14 @@ def concatenate(lists: Sequence[Frames]) -> Frames:
 
 
 def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
-    """Return frames of which no label is known; see ``Frames`` for the arguments."""
+    """Return frames without any label.
+
+    Args:
+        image: path of each frame below the image folder, as the list has it.
+        video: name of each frame's face folder.
+        frame: (N,) frame numbers.
+        files: name of each file that was read to its sha256.
+    """
     return Frames(
         video=video,
         frame=frame,

@@ -1,4 +1,4 @@
-"""Whether plain values fit type hints and the ranges in them."""
+"""Check plain values against type hints and the ranges in them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from affect.ranges import Range
 
 
 def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:
-    """What is wrong with the values of a node, whose types a class tells; keys that the class has not are left alone.
+    """Find values of a node that do not fit the types in a class; keys that the class does not have are left alone.
 
     Args:
         node: plain values.
         kind: a TypedDict or a dataclass.
-        prefix: of the keys, for the messages.
+        prefix: what messages put before the keys.
     """
     for key, hint in typing.get_type_hints(kind, include_extras=True).items():
         if key in node:
@@ -41,7 +41,7 @@ def value_errors(value: Any, hint: Any, key: str) -> Iterator[str]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value can be of the annotated type, and in its ranges; says True where it cannot tell."""
+    """Return whether a plain value can be of the annotated type, and in its ranges; says True where it cannot tell."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
@@ -71,7 +71,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
-    """A type as messages have it: ``float >= 0 and <= 1 or null``."""
+    """Write a type as messages show it: ``float >= 0 and <= 1 or null``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return " ".join([_name(arguments[0]), *map(str, arguments[1:])])

@@ -9,7 +9,8 @@ AffectNet's own numbering (Mollahosseini et al. 2017, http://mohammadmahoor.com/
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
 
 EXPRESSIONS: Final = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
 """The eight ABAW expressions; the index is the number in the annotation files."""
@@ -24,7 +25,7 @@ ABAW2_EXPRESSIONS: Final = EXPRESSIONS[:7]
 """The seven expressions of ABAW1 and 2, numbered alike."""
 
 LSD_FOLDERS: Final = (("ANGRER", "ANGER", "ANGERE"), *((name.upper(),) for name in LSD_EXPRESSIONS[1:]))
-"""Names of the class folders of that challenge, in any case: the official first, then those that users made of it."""
+"""Names of the challenge's class folders, in any case: the official one first, then those that users made of it."""
 
 ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 """FACS numbers of the twelve scored action units, in file order."""
@@ -38,8 +39,11 @@ AU_NAMES: Final = tuple(f"au{unit}" for unit in ACTION_UNITS)
 AFFECT: Final = ("valence", "arousal")
 """Names of the two columns of valence and arousal."""
 
-TASKS: Final = ("valence_arousal", "expression", "action_units")
-"""The three tasks by their keys in batches and predictions."""
+Task = Literal["valence_arousal", "expression", "action_units"]
+"""A task by its key in batches and predictions."""
+
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
+"""The three tasks, in the order of columns and scores."""
 
 AFFECTNET_EXPRESSIONS: Final = (
     "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
@@ -53,10 +57,15 @@ AFFECTNET_FOLDERS: Final = (
 """Names of the class folders, in any case: AffectNet's own first, then those of copies."""
 
 AFFECTNET_CLASSES: Final = (7, 8)
-"""How many of them are learnt: the first seven (AffectNet-7, which leaves out contempt), or all (AffectNet-8)."""
+"""How many of AffectNet's classes are learnt: the first seven (AffectNet-7, without contempt), or all eight."""
+
+EXPRESSION_LISTS: Final = (
+    EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES),
+)  # fmt: skip
+"""Every class list that a model may have. ABAW's comes first: without its last class, it has those of the shortest."""
 
 AFFECTNET_NO_EXPRESSION: Final = ("none", "uncertain", "no face")
-"""What the numbers after them say: pictures that show none of these expressions."""
+"""What the numbers after these classes mean: pictures that show none of the expressions."""
 
 AFFECTNET_ALPHABETICAL: Final = tuple(sorted(AFFECTNET_EXPRESSIONS))
 """AffectNet's eight classes in alphabetical order: the order of EmotiEffNet's outputs."""
@@ -70,23 +79,40 @@ MISSING_AFFECTNET: Final = -2.0
 MISSING_CLASS: Final = -1
 """What annotation files write where an expression or an action unit is not annotated."""
 
-
 MTL_HEADER: Final = "image,valence,arousal,expression,aus"
 """First line of the multi-task challenge's label files, lists and submissions, above rows of 16 fields."""
 
+LSD_HEADER: Final = "image,expression"
+"""First line of the lists and submissions of the challenge on synthetic data."""
+
+LIST_FIELD: Final = "image_location"
+"""Name of the image in the first line of the uni-task challenges' lists and submissions, before the names below."""
+
 UniTask = Literal["va", "expr", "au"]
-"""The tasks of the uni-task challenges."""
+"""A task as the uni-task challenges call it."""
+
+UNI_TASKS: Final[dict[UniTask, Task]] = {"va": "valence_arousal", "expr": "expression", "au": "action_units"}
+"""What each of these is called here."""
 
 UNI_HEADERS: Final[dict[UniTask, str]] = {
     "va": "valence,arousal",
     "expr": ",".join(name.capitalize() for name in EXPRESSIONS),
     "au": ",".join(f"AU{unit}" for unit in ACTION_UNITS),
 }
-"""First line of their label files; that of the expression has eight names although rows have one number."""
+"""First line of each task's label files; the expressions' has eight names although rows have one number."""
+
+
+def label_names(expressions: Sequence[str] = EXPRESSIONS) -> dict[str, tuple[str, ...]]:
+    """Return the names of what each task predicts, in the order of its columns.
+
+    Args:
+        expressions: the model's classes.
+    """
+    return {"valence_arousal": AFFECT, "expression": tuple(expressions), "action_units": AU_NAMES}
 
 
 def affectnet_columns(order: tuple[str, ...] = AFFECTNET_EXPRESSIONS) -> tuple[int | None, ...]:
-    """For each ABAW expression, its position in ``order``, or None where AffectNet has no counterpart.
+    """Map ABAW's expressions to positions in ``order``, None where AffectNet has no counterpart.
 
     Contempt has no place among the ABAW expressions and Other has none in AffectNet: the pair is left
     unmatched here, and rules that equate them say so themselves.

@@ -1,4 +1,4 @@
-"""Names that files of anybody hold and that become paths: they stay below the folder that they are relative to."""
+"""Names from anybody's files that become paths: they must stay below the folder that they are relative to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Final
 
 from affect.files import OutputError
 
-_PART: Final = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"  # surrogates: bytes that are no UTF-8
+_PART: Final = (
+    r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"  # surrogates stand for bytes that are not UTF-8
+)
 _RELATIVE: Final = re.compile(f"{_PART}(/{_PART})*")
 
 RULE: Final = (
@@ -22,7 +24,7 @@ _LONGEST: Final = 255  # bytes of a name, on nearly every file system
 
 
 def is_relative(name: str) -> bool:
-    """Whether a name stays below any folder: parts between slashes, none empty, too long, or beginning with a dot.
+    """Return whether a name stays below any folder: no part of it is empty, too long, or begins with a dot.
 
     Backslashes and control characters are refused, too: to other systems and to tools that read lines, they mean more.
     """
@@ -34,7 +36,7 @@ def below(folder: Path, name: str) -> Path:
 
     Args:
         folder: the folder, which may itself be a link.
-        name: of the file or folder in it.
+        name: name of the file or folder in it.
 
     Raises:
         OutputError: the name, or a link on the way, leads out of the folder.

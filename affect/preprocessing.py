@@ -1,4 +1,4 @@
-"""What a network wants its images to look like. It belongs to the weights, not to the data."""
+"""How a network wants its images prepared. This belongs to the weights, not to the data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Preprocessing:
     """Size and normalisation with which weights were trained; the defaults are ImageNet's.
 
     Attributes:
-        mean: per RGB channel, of values in [0, 1].
-        std: per RGB channel, of values in [0, 1].
+        mean: mean of each RGB channel, of values in [0, 1].
+        std: standard deviation of each RGB channel, of values in [0, 1].
         image_size: side of the square input in pixels.
-        interpolation: of the resize to ``image_size``; down-scaling is antialiased.
+        interpolation: how images are resized to ``image_size``; down-scaling is antialiased.
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -39,7 +39,7 @@ class Preprocessing:
             raise ValueError(f"image_size={self.image_size!r}: give pixels, 1 to {LARGEST}")
 
     def at(self, image_size: int, interpolation: Interpolation | None = None) -> Preprocessing:
-        """The same for a network of this input size and, unless None, another interpolation."""
+        """Return a copy with this input size and, unless it is None, this interpolation."""
         return replace(self, image_size=image_size, interpolation=interpolation or self.interpolation)
 
 

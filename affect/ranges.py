@@ -43,4 +43,4 @@ Positive: TypeAlias = Annotated[float, Range(above=0)]
 NotNegative: TypeAlias = Annotated[float, Range(least=0)]
 Probability: TypeAlias = Annotated[float, Range(least=0, most=1)]
 Dropped: TypeAlias = Annotated[float, Range(least=0, below=1)]
-"""A share of which something must be left."""
+"""A share that is dropped: something must be left."""

@@ -24,7 +24,7 @@ class WeightsError(UserError):
     """Weights that cannot be found, read safely, or fitted to the network. The message says what to do."""
 
 
-def load_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path) -> dict[str, Tensor]:
     """Reads a state dict without running anything that the file may hold.
 
     Args:

@@ -25,7 +25,7 @@ from backbones.files import fetch
 from backbones.normalize import Normalize
 from backbones.onnx import onnx_classifier, onnx_state
 from backbones.registry import REGISTRY, Kind, WeightsEntry
-from backbones.state import WeightsError, check_finite, load_state, some
+from backbones.state import WeightsError, check_finite, read_state, some
 
 __all__ = [
     "IMAGENET",
@@ -33,8 +33,8 @@ __all__ = [
     "Preprocessing",
     "WeightsError",
     "classifier_state",
-    "load_state",
     "load_weights",
+    "read_state",
     "same_preprocessing",
 ]
 
@@ -161,7 +161,7 @@ def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[d
             raise WeightsError(f"weights {source}: ONNX files are for networks of timm, not for {_KINDS[kind]}")
         state = onnx_state(path, network)
     else:
-        state = load_state(path)
+        state = read_state(path)
     if entry is not None and entry.by_order_of is not None:
         state = _in_order(state, entry.by_order_of, source)
     return state, source, entry.preprocessing if entry is not None else IMAGENET

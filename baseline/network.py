@@ -6,19 +6,21 @@ Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
 from affect.buildable import buildable
-from affect.labels import ACTION_UNITS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS
+from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, Task, label_names
 from affect.preprocessing import Interpolation
 from affect.ranges import Count, Dropped
 from backbones.timm_network import PooledNetwork, build_timm, feature_size
 
-Task = Literal["expression", "action_units", "valence_arousal"]
+ORDER: tuple[Task, ...] = ("expression", "action_units", "valence_arousal")
+"""Of the outputs of the linear layer."""
+
 EXPRESSION_SETS = {"abaw": EXPRESSIONS, "lsd": LSD_EXPRESSIONS}
 
 
@@ -55,7 +57,7 @@ class Baseline(PooledNetwork):
         *,
         image_size: Count,
         weights: str | None,
-        tasks: Sequence[Task] = get_args(Task),
+        tasks: Sequence[Task] = ORDER,
         expressions: Literal["abaw", "lsd"] = "abaw",
         frozen: bool = False,
         dropout: Dropped = 0.0,
@@ -64,8 +66,8 @@ class Baseline(PooledNetwork):
         std: Sequence[float] | None = None,
         interpolation: Interpolation | None = None,
     ) -> None:
-        if not tasks or not set(tasks) <= set(get_args(Task)):
-            raise ValueError(f"Baseline tasks={list(tasks)}: choose some of {', '.join(get_args(Task))}")
+        if not tasks or not set(tasks) <= set(ORDER):
+            raise ValueError(f"Baseline tasks={list(tasks)}: choose some of {', '.join(ORDER)}")
         network, preprocessing = build_timm(
             backbone,
             image_size=image_size,
@@ -77,8 +79,8 @@ class Baseline(PooledNetwork):
         )
         super().__init__(network, preprocessing)
         self.expressions = EXPRESSION_SETS[expressions]
-        sizes = {"expression": len(self.expressions), "action_units": len(ACTION_UNITS), "valence_arousal": 2}
-        self.sizes = {task: size for task, size in sizes.items() if task in tasks}
+        names = label_names(self.expressions)
+        self.sizes = {task: len(names[task]) for task in ORDER if task in tasks}
         self.tasks = tuple(self.sizes)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(feature_size(self.backbone), sum(self.sizes.values()))
@@ -90,8 +92,7 @@ class Baseline(PooledNetwork):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs of the linear layer, in order."""
-        names = {"expression": self.expressions, "action_units": AU_NAMES, "valence_arousal": ("valence", "arousal")}
-        return tuple(name for task in self.sizes for name in names[task])
+        return tuple(name for task in self.sizes for name in label_names(self.expressions)[task])
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features (B, F) and the scores of them (B, O); see ``features.extraction.Embedder``."""

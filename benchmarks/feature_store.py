@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from benchmarks.reference import feature_store as plain
 from evaluators.report import aligned
 from features.datamodule import FeatureBatches
-from features.store import FeatureStore, PartWriter, Places, StoreInfo, open_store
+from features.store import FeatureStore, Places, open_store
+from features.store_files import FeatureWriter, StoreInfo
 
 EMBEDDING, SCORES, BATCH, VIDEO = 1280, 10, 96, 2500
 INFO: Final = StoreInfo("benchmark", "0" * 64, EMBEDDING, tuple(f"s{n}" for n in range(SCORES)), "cropped", 224)
@@ -52,7 +53,7 @@ def write_store(root: Path, frames: int) -> None:
         if video != current:
             if writer is not None:
                 writer.finish()
-            writer, current = PartWriter(root, video, INFO), video
+            writer, current = FeatureWriter(root, video, INFO), video
         assert writer is not None
         writer.add(numbers, embedding, scores)
     if writer is not None:

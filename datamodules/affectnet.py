@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
 
-import numpy as np
-
 from affect.buildable import buildable
-from affect.frames import Frames, unlabelled
+from affect.errors import DataError
+from affect.frames import Frames
 from affect.labels import AFFECTNET_FOLDERS
 from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
-from datamodules.listing import IMAGE_SUFFIXES, list_images
+from datamodules.listing import IMAGE_SUFFIXES
 from datamodules.readers.affectnet import read_release
-from datamodules.readers.class_folders import find_classes
-from datamodules.readers.lists import AnnotationError
+from datamodules.readers.class_folders import find_classes, read_classes
 
 
 @buildable("data")
 class AffectNetDataModule(ExpressionDataModule):
     """Faces of AffectNet in its own numbering, the index in ``labels.AFFECTNET_EXPRESSIONS``, in one of two layouts.
 
-    * As it is given out: ``root/{train,val}_set/images/<id>.jpg`` and ``…/annotations/<id>_exp.npy``; see
-      ``affectnet_release``.
+    * As it is given out: ``root/{train,val}_set/images/<id>.jpg`` and ``…/annotations/<id>_exp.npy``
+      (``datamodules.readers.affectnet``).
     * Class folders: ``root/{train,val}/<k>/*.jpg`` with k from 0 to 7, or the name of the expression. The other folders
       that may be there (8 none, 9 uncertain, 10 no face) are not read.
 
     Args:
-        root: the folder above the splits.
-        layout: ``release`` or ``folders``, which a root that holds both needs (the published code of DAN copies the one
-            into the other); None: the one that is there.
+        root: folder above the splits.
+        layout: ``release`` or ``folders``, needed where the root holds both (the published code of DAN copies the one
+            into the other); None: the one that exists.
         valence_arousal: read valence and arousal as well, which only the first layout has.
-        cache_dir: where folder listings and annotations are kept, see ``listing.keep``; None: never.
-        **options: see ``ExpressionDataModule``.
+        cache_dir: folder in which listings and annotations are cached; None: no cache.
+        **options: keywords of ``ExpressionDataModule``.
     """
 
     root: str
@@ -55,19 +52,18 @@ class AffectNetDataModule(ExpressionDataModule):
         self.cache_dir = cache_dir
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read the layout that is there.
+        """Read a split in the layout that exists.
 
         Raises:
             FileNotFoundError: neither layout, or a folder of one is missing.
-            AnnotationError: both layouts and no choice, no image, or annotations that cannot be used.
-            LinkError: a link leads out of the root.
+            DataError: both layouts and no choice, no image, annotations that cannot be used, or a link out of the root.
         """
         root = Path(self.root).expanduser()
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         layouts = {"release": root / f"{split}_set", "folders": root / split}
         found = [name for name, path in layouts.items() if path.is_dir() and self.layout in (None, name)]
         if len(found) == len(layouts):
-            raise AnnotationError(
+            raise DataError(
                 f"{layouts['release']} and {layouts['folders']} are both AffectNet's {split} split. Set "
                 "data.layout=release to read the first, or data.layout=folders."
             )
@@ -92,11 +88,10 @@ class AffectNetDataModule(ExpressionDataModule):
     def _read_class_folders(self, folder: Path, cache: Path | None) -> tuple[Frames, list[Path | None]]:
         """List the class folders in order of class and file name."""
         if self.valence_arousal:
-            raise AnnotationError(
+            raise DataError(
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
                 "data.valence_arousal=false, or read AffectNet as it is given out."
             )
-        links, image, expression = self.links(), list[str](), list[int]()
         found, others = find_classes(folder, AFFECTNET_FOLDERS[: len(self.expressions)])
         for number, name in enumerate(self.expressions):
             if number not in found:
@@ -105,18 +100,13 @@ class AffectNetDataModule(ExpressionDataModule):
                     f"{folder} has no folder {number} or {name}, there is {there}. Set data.root to the folder that "
                     f"holds {self._class_folder_names(folder.name)}."
                 )
-            names = list_images(found[number], cache, links)
-            image += [f"{found[number].name}/{file}" for file in names]
-            expression += [number] * len(names)
-        if not image:
-            raise AnnotationError(
+        frames, images = read_classes(folder, [path for _, path in sorted(found.items())], cache, self.links())
+        if not images:
+            raise DataError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "
                 f"Put {', '.join(IMAGE_SUFFIXES)} files there."
             )
-        video = [name.partition("/")[0] for name in image]
-        # Photographs have no frame number; their position in the list stands in for it.
-        frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
-        return replace(frames, expression=np.array(expression, dtype=np.int64)), [folder / name for name in image]
+        return frames, images
 
     def _class_folder_names(self, split: str) -> str:
         last = len(self.expressions) - 1

@@ -16,23 +16,23 @@ from affect.labels import MISSING_CLASS, affectnet_columns
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.expressions import ExpressionDataModule, ExpressionOptions
 from datamodules.links import Links
-from datamodules.listing import match_case, scan_if_there, with_other_suffix
+from datamodules.listing import existing_roots, first_existing, match_case, scan_if_there, with_other_suffix
 from datamodules.readers.mtl import read_frame_list, read_mtl
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_annotations.txt", "train_set.txt"),
     "val": ("validation_set_annotations.txt", "validation_set.txt"),
 }
-"""Names of the label files, as of ABAW4 and later and as of ABAW3; the first that exists is read."""
+"""Names of the label files since ABAW4, and in ABAW3; the first that exists is read."""
 
 
 @dataclass(frozen=True)
 class MTLFiles:
-    """Where the label files and images of the challenge are; see ``MTLDataModule``.
+    """The places of the challenge's label files and images.
 
     Attributes:
         root: folder with label files and images, or several: an image is taken from the first that has it.
-        annotations: list of each split, absolute or relative to a root; where None, ANNOTATIONS.
+        annotations: list of each split, absolute or relative to a root; None: those in ANNOTATIONS.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
     """
@@ -51,8 +51,7 @@ class MTLFiles:
 
         Raises:
             FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
-            AnnotationError: the label file is faulty.
-            LinkError: a link leads out of the roots.
+            DataError: the label file is faulty, or a link leads out of the roots.
         """
         key, root = "data.root", self.root
         if split == "test" and self.test_root:
@@ -79,11 +78,7 @@ class MTLFiles:
         if not names:
             raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
         candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
-        for path in candidates:
-            if path.is_file():
-                return path
-        looked = ", ".join(dict.fromkeys(map(str, candidates)))
-        raise FileNotFoundError(f"no label file of the {split} split: looked for {looked}. Set {key} to its path.")
+        return first_existing(candidates, f"no label file of the {split} split", f"Set {key} to its path.")
 
 
 @buildable("data")
@@ -93,11 +88,11 @@ class MTLDataModule(FaceDataModule):
     Args:
         root: folder with label files and images, or several: an image is taken from the first that has it.
         train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
-        val_annotations: likewise, of the validation split.
+        val_annotations: label file of the validation split, in the same way.
         test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
         test_root: folder or folders of the test images; ``root`` where None.
         images: name of the image folder below each root.
-        **options: see ``FaceDataModule``.
+        **options: keywords of ``FaceDataModule``.
     """
 
     of_videos = True
@@ -119,7 +114,7 @@ class MTLDataModule(FaceDataModule):
         self.files = MTLFiles(root, lists, test_root, images)
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """See ``MTLFiles.read``."""
+        """Read a label file or the test list, and find the images, as ``MTLFiles.read`` does."""
         return self.files.read(split, self.links(self.files.test_root))
 
 
@@ -127,18 +122,18 @@ class MTLDataModule(FaceDataModule):
 class AffWild2ExpressionDataModule(ExpressionDataModule):
     """The expressions of the same files in AffectNet's numbering, to train or to score a DAN on.
 
-    A row of the expression that AffectNet does not have (``other``) counts as one without an expression: training
-    leaves both out, evaluation predicts them and does not score them. No row shows contempt. Valence, arousal and
-    action units are not handed on.
+    Rows with the expression that AffectNet does not have (``other``) count as rows without an expression: training
+    leaves both out, evaluation predicts but does not score them. No row shows contempt. Valence, arousal and action
+    units are left out.
 
     Args:
-        root: see ``MTLDataModule``, also for the five below.
-        train_annotations: label file of the training split.
-        val_annotations: label file of the validation split.
-        test_list: list of the test split.
-        test_root: folder or folders of the test images.
-        images: name of the image folder.
-        **options: see ``ExpressionDataModule``.
+        root: folder with label files and images, or several: an image is taken from the first that has it.
+        train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
+        val_annotations: label file of the validation split, in the same way.
+        test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
+        test_root: folder or folders of the test images; ``root`` where None.
+        images: name of the image folder below each root.
+        **options: keywords of ``ExpressionDataModule``.
     """
 
     of_videos = True
@@ -160,30 +155,13 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         self.files = MTLFiles(root, lists, test_root, images)
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read the files (``MTLFiles.read``) and renumber the expressions."""
+        """Read the same files as ``MTLDataModule`` and renumber the expressions."""
         frames, images = self.files.read(split, self.links(self.files.test_root))
         columns = affectnet_columns(self.expressions)
         # a missing label, -1, looks up the last entry
         numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])
         bare = unlabelled(frames.image, frames.video, frames.frame, frames.files)
         return replace(bare, expression=numbers[frames.expression]), images
-
-
-def existing_roots(root: str | list[str], key: str) -> list[Path]:
-    """Return the folders of a root or of several.
-
-    Args:
-        root: a folder, or several.
-        key: of the configuration that names them, for the message.
-
-    Raises:
-        FileNotFoundError: one is missing.
-    """
-    roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
-    for folder in roots:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
-    return roots
 
 
 def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path | None]:
@@ -200,7 +178,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
         One path per row, None where no folder has the image.
 
     Raises:
-        LinkError: a link leads out of the data's folders.
+        DataError: a link leads out of the data's folders.
     """
     names = [image.rpartition("/")[2] for image in frames.image]
     rows_of = defaultdict(list)
@@ -208,9 +186,9 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
         rows_of[video].append(row)
     paths: list[Path | None] = [None] * len(frames)
     for video, rows in rows_of.items():
-        for folder in reversed(folders):  # so that the first one has the last word
+        for folder in reversed(folders):  # so that the first one wins
             parent = folder / video
-            files = scan_if_there(parent, links).files  # none: another root has it, or no face was found
+            files = scan_if_there(parent, links).files  # none: another root has the video, or no face was found
             for row, file in zip(rows, match_case(files, [names[row] for row in rows]), strict=True):
                 if file is not None:
                     paths[row] = parent / file

@@ -1,4 +1,4 @@
-"""Data module of ABAW's uni-task challenges on Aff-Wild2: one of the three tasks, every frame of the videos."""
+"""Data module of ABAW's uni-task challenges on Aff-Wild2: one of the three tasks, every frame of each video."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from affect.buildable import buildable
 from affect.computed import CropPaths
 from affect.frames import Frames
 from affect.labels import UniTask
+from datamodules.affwild2_uni_files import UniFiles
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.uni_files import UniFiles
 
 
 @buildable("data")
@@ -25,14 +25,14 @@ class AffWild2UniDataModule(FaceDataModule):
         task: ``va`` (valence and arousal), ``expr`` (expression) or ``au`` (action units).
         train_annotations: label folder of the training split, absolute or relative to a root; where None, those of
             LABEL_FOLDERS and SPLIT_FOLDERS.
-        val_annotations: likewise, of the validation split.
-        test_list: list of the frames or of the videos of the test split; needed for ``predict_split="test"`` only.
-        expected_frames: number of frames of each video, for a list of videos; where None, that of the last crop.
+        val_annotations: label folder of the validation split, in the same way.
+        test_list: list of the test split's frames or videos; needed for ``predict_split="test"`` only.
+        expected_frames: file with each video's number of frames, for a list of videos; None: the last crop's number.
         test_root: folder or folders of the test images; ``root`` where None.
-        images: name of the image folder, ``cropped_aligned`` or ``cropped``; the one of ABAW5's new videos, and those
-            in ``batch1`` and ``batch2``, are found from it.
-        cache_dir: where listings of crops are kept; see ``datamodules.listing``. None: never kept.
-        **options: see ``FaceDataModule``.
+        images: name of the image folder, ``cropped_aligned`` or ``cropped``; the folder of ABAW5's new videos and
+            those in ``batch1`` and ``batch2`` are found by it.
+        cache_dir: folder in which listings of crops are cached; None: no cache.
+        **options: keywords of ``FaceDataModule``.
 
     Raises:
         ValueError: an unknown task.
@@ -63,5 +63,5 @@ class AffWild2UniDataModule(FaceDataModule):
         self.files = UniFiles(root, task, lists, test_root, expected_frames, images, cache)
 
     def read_split(self, split: Split) -> tuple[Frames, CropPaths]:
-        """See ``UniFiles.read``."""
+        """Read the label files of a split or the test list, and find the crops, as ``UniFiles.read`` does."""
         return self.files.read(split, self.links(self.files.test_root))

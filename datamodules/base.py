@@ -1,4 +1,4 @@
-"""What the data modules share: which rows each split loads, the data loaders, and the count of skipped images."""
+"""Base of the data modules: which rows each split loads, the data loaders, and the count of skipped images."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from affect.batch import Batch
 from affect.computed import CropPaths, take
+from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
 from affect.preprocessing import Interpolation
@@ -25,7 +26,6 @@ from affect.ranges import Count, Whole
 from datamodules.links import Links
 from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS
-from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import EvalTransform, Transform
 
 Split = Literal["train", "val", "test"]
@@ -35,7 +35,7 @@ _STAGES: Final[dict[str, tuple[Split, ...]]] = {"fit": ("train", "val"), "valida
 
 
 class LoaderOptions(TypedDict, total=False):
-    """The keywords of ``FaceDataModule``, which its subclasses hand on."""
+    """The keywords of ``FaceDataModule``, which its subclasses pass on."""
 
     image_size: Required[int]
     batch_size: Required[int]
@@ -54,22 +54,22 @@ class LoaderOptions(TypedDict, total=False):
 class FaceDataModule(pl.LightningDataModule):
     """Base of the data modules; a subclass says what a split holds (``read_split``).
 
-    Training loads the rows that have a label and an image, duplicates included. Validation and prediction give every
+    Training loads the rows that have a label and an image, duplicates included. Validation and prediction load every
     row of the list, in its order; rows whose image is missing or unreadable come in ``Batch["unreadable"]``.
 
     Args:
         image_size: side of the images in a batch, px.
         batch_size: rows per training batch and process.
-        augmentation: done to the images of training; where None, they are prepared as those of validation.
+        augmentation: applied to training images; None: they are prepared like those of validation.
         interpolation: how images are enlarged; it belongs to the weights that the network starts from.
-        seed: with the epoch, decides the order.
-        num_workers: loader processes; it changes nothing but the speed.
-        on_unreadable: what training does at an unreadable image: "error", or "skip" to leave it out and count it.
-        max_pixels: images with more pixels count as unreadable; see ``pictures.decode_image``.
-        follow_outside: whether links below the given folders may lead out of them; see ``Links``.
+        seed: decides the order, together with the epoch.
+        num_workers: number of loader processes, which changes the speed only.
+        on_unreadable: what training does with an unreadable image: "error", or "skip" to leave it out and count it.
+        max_pixels: images with more pixels count as unreadable.
+        follow_outside: whether links below the given folders may lead out of them.
         drop_last: whether training drops the last batch where that is smaller.
-        pin_memory: see ``torch.utils.data.DataLoader``.
-        eval_batch_size: rows per batch of validation and prediction; as ``batch_size`` where None.
+        pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster.
+        eval_batch_size: rows per batch of validation and prediction; ``batch_size`` where None.
 
     Attributes:
         root: folder or folders of the data.
@@ -131,45 +131,45 @@ class FaceDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
-        """Return the probability of each of these training rows, or None to use each once per epoch."""
+        """Return the probability with which each training row is drawn, or None to use each once per epoch."""
         return None
 
     def evaluate_only(self) -> None:
-        """Say that nothing will be trained, so that no image need be kept for training."""
+        """Declare that nothing will be trained, so that no image need be kept for training."""
 
     def links(self, *more: str | Sequence[str] | None) -> Links:
-        """Return what decides which links below ``root`` and further given folders are followed."""
+        """Return the rule which links below ``root`` and further folders are followed."""
         return Links(self.root, *more, follow_outside=self.follow_outside)
 
     def kept_apart(self, split: Split) -> Sequence[object]:
-        """Return what of each row of a split should be in no other split: its image, or its video."""
+        """Return what each row of a split must not share with another split: its image, or its video."""
         if self.of_videos:
             return self.frames(split).video
-        real = cache(os.path.realpath)  # a folder may be a link to that of the other split
+        real = cache(os.path.realpath)  # a split's folder may be a link to the other's
         return [path and f"{real(path.parent)}/{path.name}" for path in self._split(split)[1]]
 
     def frames(self, split: Split) -> Frames:
-        """Return the list of a split, all rows, which ``Batch["row"]`` indexes; read from disk at the first call."""
+        """Return all rows of a split, which ``Batch["row"]`` indexes; they are read from disk at the first call."""
         return self._split(split)[0]
 
     def has_image(self, split: Split) -> BoolArray:
         """Return (N,) true for the rows of a split that have an image."""
-        return _have_image(self._split(split)[1])
+        images = self._split(split)[1]
+        return images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], bool)
 
     @property
     def train_rows(self) -> IntArray:
         """Rows of the training list that have a label and an image.
 
         Raises:
-            AnnotationError: there is none.
+            DataError: there is none.
         """
         if self._train_rows is None:
-            frames, images = self._split("train")
+            frames, found = self.frames("train"), self.has_image("train")
             labelled = frames.has_label if self.needs_labels else np.ones(len(frames), dtype=bool)
-            found = _have_image(images)
             rows = np.flatnonzero(labelled & found)
             if not len(rows):
-                raise AnnotationError(
+                raise DataError(
                     f"none of the {len(frames)} rows of {', '.join(frames.files) or 'the training split'} has both a "
                     "label and an image, so the training split is empty. Is this the file with labels?"
                 )
@@ -202,7 +202,7 @@ class FaceDataModule(pl.LightningDataModule):
         return self._dataloader_factory(self.predict_split, training=False)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Count the images that training skips: here, because workers cannot hand a count back."""
+        """Count the images that training skips; it is done here because workers cannot return a count."""
         if self.trainer is not None and self.trainer.training:
             frames = self.frames("train")
             for row in set(batch["unreadable"].tolist()) - self.skipped_rows:
@@ -225,11 +225,10 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         if split not in self._splits:
-            frames, images = self.read_split(split)
-            absent = int(np.sum(~_have_image(images)))
+            self._splits[split] = self.read_split(split)
+            absent = int(np.sum(~self.has_image(split)))
             if absent:
-                _log.info("%s: %d of %d listed frames have no image", split, absent, len(frames))
-            self._splits[split] = frames, images
+                _log.info("%s: %d of %d listed frames have no image", split, absent, len(self.frames(split)))
         return self._splits[split]
 
     def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
@@ -250,7 +249,7 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def loader_of(self, split: Split, batches: Sequence[IntArray]) -> DataLoader[Sample]:
-        """Return these batches of rows, prepared as in validation, for this process alone."""
+        """Return a loader of these batches of rows, prepared as in validation, for this process only."""
         dataset = self._dataset(split, None, "skip")
         whole = cast("Dataset[Sample]", _WholeBatches(dataset, batches))
         return DataLoader(whole, batch_size=None, **{**self._loading(dataset), "collate_fn": None})
@@ -273,20 +272,20 @@ class FaceDataModule(pl.LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self.pin_memory,
             "worker_init_fn": _use_one_thread,
-            "generator": torch.Generator(),  # or each loader draws from the global one, as often as it has workers
+            "generator": torch.Generator(),  # of its own, as workers would draw from the global one
         }
 
     def _check_batches(self, rows: int) -> None:
         world_size = 1 if self.trainer is None else self.trainer.world_size
         if rows // world_size < (self.batch_size if self.drop_last else 1):
-            raise AnnotationError(
+            raise DataError(
                 f"{rows} training rows over {world_size} process(es) do not fill one batch of {self.batch_size}, so an "
                 "epoch would have no step. Lower data.batch_size, or set data.drop_last=false."
             )
 
 
 class _WholeBatches(Dataset[Batch]):
-    """Batches whose rows are given, each loaded as a whole; Lightning takes batch samplers apart in prediction."""
+    """Batches of given rows, each loaded as a whole; in prediction, Lightning would take a batch sampler apart."""
 
     def __init__(self, dataset: FaceDataset, batches: Sequence[IntArray]) -> None:
         self.dataset, self.batches = dataset, batches
@@ -300,13 +299,6 @@ class _WholeBatches(Dataset[Batch]):
         return batch
 
 
-def _have_image(images: Sequence[Path | None]) -> BoolArray:
-    """(N,) true where there is an image."""
-    return (
-        images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], dtype=bool)
-    )
-
-
 def _use_one_thread(worker: int) -> None:
-    # OpenCV's pool does not survive a fork, and as many pools as workers would fight for the cores
+    # OpenCV's thread pool does not survive a fork, and a pool in each worker would compete for the cores
     cv2.setNumThreads(0)

@@ -1,4 +1,4 @@
-"""What the data modules of AffectNet's expressions share: AffectNet's numbering, and balanced draws."""
+"""Base of the data modules with AffectNet's expressions: AffectNet's numbering, and balanced sampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datamodules.base import FaceDataModule, LoaderOptions
 
 
 class ExpressionOptions(LoaderOptions, total=False):
-    """The keywords of ``ExpressionDataModule``, which its subclasses hand on."""
+    """The keywords of ``ExpressionDataModule``, which its subclasses pass on."""
 
     classes: Literal[7, 8]
     balanced: bool
@@ -22,12 +22,12 @@ class ExpressionOptions(LoaderOptions, total=False):
 class ExpressionDataModule(FaceDataModule):
     """Base of the data modules whose ``Batch["expression"]`` is in AffectNet's numbering, as DAN learns it.
 
-    Every training row must have an expression, so a subclass gives no other label to rows without one.
+    Every training row must have an expression, so subclasses give no other label to rows without one.
 
     Args:
         classes: 8, or 7 to leave out contempt.
-        balanced: draw training rows with replacement, each class as often, as many rows as there are.
-        **options: see ``FaceDataModule``.
+        balanced: whether to draw training rows with replacement so that all classes are equally frequent.
+        **options: keywords of ``FaceDataModule``.
 
     Raises:
         ValueError: another number of classes.
@@ -47,7 +47,7 @@ class ExpressionDataModule(FaceDataModule):
         self.balanced = balanced
 
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
-        """Return (N,) probabilities under which each class that is present is drawn as often, or None."""
+        """Return (N,) probabilities with which all classes that are present are drawn equally often, or None."""
         if not self.balanced:
             return None
         weights = 1 / np.bincount(frames.expression)[frames.expression]

@@ -6,44 +6,37 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 import numpy as np
 
 from affect.buildable import buildable
+from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.ranges import Range, Whole
 from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case
-from datamodules.readers.lists import AnnotationError, check_names, read_text
-
-PARTITIONS: Final = ("list_eval_partition.txt", "Eval/list_eval_partition.txt", "list_eval_partition.csv")
-"""Where CelebA's partition file lies below its root: the official archive's names, and that of a copy in wide use."""
-
-PARTITION_HEADER: Final = ["image_id", "partition"]
-"""Header of that copy, whose rows have a comma."""
-
-_NUMBERS: Final[dict[Split, str]] = {"train": "0", "val": "1", "test": "2"}
+from datamodules.listing import IMAGE_SUFFIXES, first_existing, list_images, match_case
+from datamodules.readers.celeba import NUMBERS, PARTITIONS, read_partition
 
 
 @buildable("data")
 class FacesDataModule(FaceDataModule):
-    """All images below ``root``, whatever the folders: CelebA, Aff-Wild2's crops, a collection of one's own.
+    """All images below ``root``, in whatever folders: CelebA, Aff-Wild2's crops, your own collection.
 
-    Where CelebA's partition file is found (or given), it splits the images by their names; otherwise a share of them
-    becomes the validation split, chosen by a hash of their paths, so that adding images moves none; where nothing is
-    trained, all are evaluated.
+    If CelebA's partition file is found (or given), it splits the images by their names. Otherwise a share of the images
+    becomes the validation split, chosen by a hash of their paths, so that adding images moves no other; where nothing
+    is trained, all images are evaluated.
 
     Args:
         root: folder of the images, or several.
         partition: CelebA's partition file, absolute or relative to a root; where None, PARTITIONS, if there is one.
-        val_share: share of the validation split, where there is no partition file.
-        val_by: what is chosen for the validation split: single ``image``s, or whole ``folder``s, so that frames of one
-            video are not on both sides.
-        square: crop images to the square in their middle, instead of changing their aspect.
+        val_share: share of the validation split if there is no partition file.
+        val_by: choose single ``image``s or whole ``folder``s for the validation split; folders keep the frames of one
+            video on one side.
+        square: crop images to the square in their middle instead of changing their aspect ratio.
         min_size: images with a shorter side, px, are left out and counted.
-        cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
-        **options: see ``FaceDataModule``.
+        cache_dir: folder in which listings are cached; None: no cache.
+        **options: keywords of ``FaceDataModule``.
 
     Raises:
         ValueError: a share outside (0, 1), or an unknown ``val_by``.
@@ -84,8 +77,7 @@ class FacesDataModule(FaceDataModule):
 
         Raises:
             FileNotFoundError: a root or the partition file is missing.
-            AnnotationError: there is no image, the partition file is faulty, or the split is empty.
-            LinkError: a link leads out of the roots.
+            DataError: no image, a faulty partition file, an empty split, or a link out of the roots.
         """
         roots = [Path(folder).expanduser() for folder in ([self.root] if isinstance(self.root, str) else self.root)]
         if self._files is None:
@@ -99,23 +91,21 @@ class FacesDataModule(FaceDataModule):
             self.links().check(partition)
             split_of, digest = read_partition(partition)
             files = {partition.name: digest}
-            number = _NUMBERS[split]
+            number = NUMBERS[split]
             listed = match_case(split_of, [name.rpartition("/")[2] for _, name in self._files])
             chosen = [
                 file for file, name in zip(self._files, listed, strict=True) if split_of.get(name or "") == number
             ]
             empty = f"None of them is listed with {number} in {partition}. {self._with_other_suffix(split_of)}"
         if not chosen:
-            raise AnnotationError(
-                f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}"
-            )
+            raise DataError(f"{len(self._files)} images below {_join(roots)}, but the {split} split is empty. {empty}")
         image = [name for _, name in chosen]
         video = [name.rpartition("/")[0] for name in image]
         # Photographs have no frame number; their position in the list stands in for it.
         return unlabelled(image, video, np.arange(len(image), dtype=np.int64), files), [r / n for r, n in chosen]
 
     def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
-        """Root and path below it of every image."""
+        """List every image as its root and the path below it."""
         for root in roots:
             if not root.is_dir():
                 raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
@@ -123,26 +113,20 @@ class FacesDataModule(FaceDataModule):
         links = self.links()
         found = [(root, name) for root in roots for name in list_images(root, cache, links, recursive=True)]
         if not found:
-            raise AnnotationError(
+            raise DataError(
                 f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_join(roots)} or any folder below. "
                 "Set data.root to the folder above the images."
             )
         return found
 
     def _partition_file(self, roots: Sequence[Path]) -> Path | None:
-        names = PARTITIONS if self.partition is None else (self.partition,)
-        candidates = [root / Path(name).expanduser() for root in roots for name in names]
-        for path in candidates:
-            if path.is_file():
-                return path
         if self.partition is not None:
-            raise FileNotFoundError(
-                f"no partition file: looked for {_join(candidates)}. Set data.partition to its path."
-            )
-        return None
+            candidates = [root / Path(self.partition).expanduser() for root in roots]
+            return first_existing(candidates, "no partition file", "Set data.partition to its path.")
+        return next((path for root in roots for name in PARTITIONS if (path := root / name).is_file()), None)
 
     def _with_other_suffix(self, listed: Iterable[str]) -> str:
-        """Part of a message: an image that is listed with another suffix, if there is one."""
+        """Write the part of a message that names an image listed with another suffix; empty where there is none."""
         name_of = {os.path.splitext(name)[0].lower(): name for name in listed}
         for root, name in self._files or ():
             other = name_of.get(os.path.splitext(name)[0].rpartition("/")[2].lower())
@@ -151,42 +135,10 @@ class FacesDataModule(FaceDataModule):
         return ""
 
     def _split_of(self, name: str) -> Split:
-        """Train or val, by a hash of the image's path or of its folder's."""
+        """Choose train or val by a hash of the path of the image or its folder."""
         key = name if self.val_by == "image" else name.rpartition("/")[0]
         number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") / 2**64
         return "val" if number < self.val_share else "train"
-
-
-def read_partition(path: Path) -> tuple[dict[str, str], str]:
-    """Read CelebA's partition: ``000001.jpg 0`` a line, or the same as comma-separated values under a header.
-
-    Args:
-        path: the file.
-
-    Returns:
-        File name to "0" (training), "1" (validation) or "2" (test); sha256 of the file.
-
-    Raises:
-        AnnotationError: the file is no text or empty, a line is not of this form, an image is there twice, or a name
-            leads elsewhere.
-    """
-    lines, digest = read_text(path)
-    commas = [field.strip() for field in lines[0].split(",")] == PARTITION_HEADER
-    split_of: dict[str, str] = {}
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(lines[commas:], start=1 + commas):
-        fields = [field.strip() for field in line.split(",")] if commas else line.split()
-        if len(fields) != 2 or "," in fields[0] or fields[1] not in _NUMBERS.values():
-            raise AnnotationError(
-                f"{path}:{number}: {line[:200]!r} is not an image name and 0 (training), 1 (validation) or 2 (test)."
-            )
-        name, split_of[fields[0]] = fields
-        if line_of.setdefault(name, number) != number:
-            raise AnnotationError(f"{path}:{number}: {name!r} is listed in line {line_of[name]} already. Remove one.")
-    if not line_of:
-        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
-    check_names(path, line_of)
-    return split_of, digest
 
 
 def _join(paths: Sequence[Path]) -> str:

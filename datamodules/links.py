@@ -1,4 +1,4 @@
-"""Links below the folders of a data set: followed where they stay inside, refused where they lead out."""
+"""Follow links below the folders of a data set that stay inside, and refuse those that lead out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from affect.errors import DataError
-
-
-class LinkError(DataError):
-    """A link that leads out of the folders of the data; the message names it and the key that allows it."""
 
 
 class Links:
@@ -31,13 +27,13 @@ class Links:
                 self._add(Path(root).expanduser())
 
     def enter(self, folder: Path) -> Path:
-        """Check a folder that the configuration names; one that lies elsewhere, not by a link, is a further root.
+        """Check a folder that the configuration names; one that lies elsewhere without a link becomes a further root.
 
         Returns:
             The folder.
 
         Raises:
-            LinkError: a link on the way from its root leads out.
+            DataError: a link on the way from its root leads out.
         """
         self.check(folder)
         if not self._is_inside(os.path.realpath(folder)):
@@ -48,7 +44,7 @@ class Links:
         """Check every link on the way from a root to a file or folder below it; asks the disk once for each folder.
 
         Raises:
-            LinkError: one leads out of the roots.
+            DataError: one leads out of the roots.
         """
         if self.follow_outside:
             return
@@ -66,7 +62,7 @@ class Links:
         """Check the files of a folder that are links, as its listing says, in the order of their names.
 
         Raises:
-            LinkError: one leads out of the roots.
+            DataError: one leads out of the roots.
         """
         if not self.follow_outside:
             for name in sorted(names):
@@ -78,7 +74,7 @@ class Links:
 
     def _check_link(self, path: Path) -> None:
         if os.path.islink(path) and not self._is_inside(real := os.path.realpath(path)):
-            raise LinkError(
+            raise DataError(
                 f"{path} is a link that leads out of the data's folder, to {real}. Set data.follow_outside=true to "
                 "follow such links, or remove it."
             )

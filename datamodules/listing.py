@@ -1,4 +1,4 @@
-"""What is read of a folder once and kept: hundreds of thousands of files take minutes on a network disk."""
+"""Find and list the files of a data set. Listings are kept: on a network disk, 100,000 files take minutes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,42 @@ _log = logging.getLogger(__name__)
 Content = TypeVar("Content")
 
 
+def existing_roots(root: str | list[str], key: str) -> list[Path]:
+    """Return the folders of a root or of several.
+
+    Args:
+        root: a folder, or several.
+        key: configuration key that names them, for the message.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
+    for folder in roots:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+    return roots
+
+
+def first_existing(candidates: Sequence[Path], problem: str, fix: str, *, folder: bool = False) -> Path:
+    """Return the first of these files that exists.
+
+    Args:
+        candidates: where it may be.
+        problem: begins the message where it is nowhere, for example ``no such file``.
+        fix: ends that message.
+        folder: look for a folder instead of a file.
+
+    Raises:
+        FileNotFoundError: none exists; the message names all of them.
+    """
+    for path in candidates:
+        if path.is_dir() if folder else path.is_file():
+            return path
+    looked = ", ".join(dict.fromkeys(map(str, candidates)))
+    raise FileNotFoundError(f"{problem}: looked for {looked}. {fix}")
+
+
 class Scan(NamedTuple):
     """Names in a folder.
 
@@ -41,15 +77,15 @@ class Scan(NamedTuple):
 def scan(folder: Path) -> Scan:
     """List a folder without asking the disk about each file; what begins with a dot is left out.
 
-    An archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside each ``0.jpg``. A link that is
-    called like an image is one.
+    An archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside each ``0.jpg``. A link with the
+    name of an image counts as an image.
     """
     found = Scan([], [], [])
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            link = entry.is_symlink()  # told by the listing, as is whether anything else is a folder
+            link = entry.is_symlink()  # the listing says so, and whether anything else is a folder
             (found.folders if _is_folder(entry, link) else found.files).append(entry.name)
             if link:
                 found.links.append(entry.name)
@@ -57,10 +93,10 @@ def scan(folder: Path) -> Scan:
 
 
 def scan_if_there(folder: Path, links: Links) -> Scan:
-    """List a folder as ``scan`` does, after checking the links to it and in it; nothing where there is no such folder.
+    """List a folder as ``scan`` does and check the links to it and in it; the listing is empty if there is no folder.
 
     Raises:
-        LinkError: a link leads out of the data's folders.
+        DataError: a link leads out of the data's folders.
     """
     links.check(folder)
     try:
@@ -74,25 +110,25 @@ def scan_if_there(folder: Path, links: Links) -> Scan:
 
 
 def is_absent(error: OSError) -> bool:
-    """Whether a folder could not be listed because there is none: also a name too long for one, or links in a ring."""
+    """Return whether a listing failed because there is no such folder, its name is too long, or links form a ring."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno in _ABSENT
 
 
 def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool = False) -> list[str]:
-    """Sorted paths of the images in a folder, relative to it; a folder that has not changed is not listed again.
+    """List the images in a folder as sorted relative paths; a folder that has not changed is not listed again.
 
-    A folder that a link leads to for a second time is not entered. Folders below that nobody but the administrator may
-    list, such as ``lost+found``, are left out with a warning, and so are names that are no UTF-8, which neither tables
-    nor lists can hold. Other files are counted in the log.
+    A folder that is reached a second time through a link is not entered. Folders below that only the administrator may
+    list, such as ``lost+found``, are left out with a warning, and so are names that are not UTF-8, which neither
+    tables nor lists can hold. Other files are counted in the log.
 
     Args:
-        root: what to list.
-        cache: folder of the kept listings, made where missing; None to list always.
+        root: folder to list.
+        cache: folder of the kept listings, made where missing; None: no cache.
         links: decides which links are followed.
-        recursive: also list the folders below.
+        recursive: list the folders below, too.
 
     Raises:
-        LinkError: an image or a folder is a link that leads out of the data's folders.
+        DataError: an image or a folder is a link that leads out of the data's folders.
         OSError: the folder itself cannot be listed.
     """
     links.check(root)
@@ -112,7 +148,7 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
             folder = root / relative
             stamp, *names = known.get(relative, (None,))
             try:
-                # read before the listing: a file that comes meanwhile makes the kept listing old, never wrong
+                # read before the listing: a file that appears meanwhile makes the kept listing old, never wrong
                 status = folder.stat()
                 if (status.st_dev, status.st_ino) in entered:
                     continue
@@ -153,11 +189,11 @@ def _tell_what_is_left_out(root: Path, images: int, no_text: list[str], others: 
 
 
 def match_case(files: Iterable[str], names: Sequence[str]) -> list[str | None]:
-    """Find the file of each name: the one that is called so or, where there is none, one that differs in case alone.
+    """Find the file of each name: the one with this name or, if there is none, one that differs in case only.
 
     Args:
-        files: those of a folder.
-        names: as a list has them.
+        files: names of the files in a folder.
+        names: names that a list has.
 
     Returns:
         One file per name, None where there is none.
@@ -168,11 +204,11 @@ def match_case(files: Iterable[str], names: Sequence[str]) -> list[str | None]:
 
 
 def with_other_suffix(folders: Iterable[Path], images: Iterable[str], links: Links) -> str:
-    """Look for a listed image that is there with another suffix; part of a message, empty where there is none.
+    """Look for a listed image that exists with another suffix; return part of a message, empty if there is none.
 
     Args:
-        folders: that the images are looked for in.
-        images: paths below them, of which none is there.
+        folders: folders to look in.
+        images: paths below them, none of which exists.
         links: decides which links are followed.
     """
     stems = defaultdict(set)
@@ -188,16 +224,16 @@ def with_other_suffix(folders: Iterable[Path], images: Iterable[str], links: Lin
 
 
 def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content]) -> Content:
-    """What ``read`` returns of the files in a folder; a folder that has not changed is not read again.
+    """Return what ``read`` finds in the files of a folder; a folder that has not changed is not read again.
 
-    A folder changes when a file in it is added, removed or renamed. A file that is written over in place is not
-    noticed: ``touch`` the folder then.
+    A folder changes when a file in it is added, removed or renamed. When a file was overwritten in place, ``touch`` the
+    folder.
 
     Args:
-        folder: what is read.
-        cache: folder of what is kept, made where missing; None to read always.
-        what: tells apart what is kept of the same folder.
-        read: gives plain values, of which JSON keeps everything.
+        folder: folder to read.
+        cache: folder of what is kept, made where missing; None: no cache.
+        what: name of what is read, if several things of a folder are kept.
+        read: returns plain values that JSON can hold.
     """
     if cache is None:
         return read()
@@ -216,7 +252,7 @@ def _is_image(name: str) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8; in others, Python has surrogates for the bytes."""
+    """Return whether a name is UTF-8; in others, Python has surrogates for the bytes."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -225,7 +261,7 @@ def _suffix(name: str) -> str:
 
 
 def _is_folder(entry: os.DirEntry[str], link: bool) -> bool:
-    """Whether an entry is a folder; the disk is asked about links alone, but not about one that is called an image."""
+    """Return whether an entry is a folder; the disk is asked only about links, except those named like an image."""
     try:
         return not (link and _is_image(entry.name)) and entry.is_dir()
     except OSError:  # links in a ring

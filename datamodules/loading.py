@@ -1,4 +1,4 @@
-"""Faces on disk to batches: the dataset, and the sampler through which the epoch reaches the transforms.
+"""Load faces from disk into batches: the dataset, and the sampler that carries the epoch to the transforms.
 
 The sampler yields (epoch, row) pairs, so that the epoch travels with the index into whichever worker loads the row.
 """
@@ -44,8 +44,8 @@ class FaceDataset(Dataset[Sample]):
         frames: the split's list.
         images: image file of each row, None where there is none.
         transform: applied to each image.
-        on_unreadable: "error" raises where an image is missing or unreadable; "skip" leaves it out and gives its row in
-            ``Batch["unreadable"]``.
+        on_unreadable: "error" raises an error where an image is missing or unreadable; "skip" leaves it out and puts
+            its row into ``Batch["unreadable"]``.
         min_size: an image whose shorter side has fewer pixels counts as unreadable.
         max_pixels: an image with more pixels counts as unreadable.
         square: crop images to the square in their middle first, instead of changing their aspect.
@@ -107,7 +107,7 @@ class FaceDataset(Dataset[Sample]):
         return Sample(row, self.transform(image, epoch=epoch, row=row), left, one_colour)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Put samples into a batch, with the labels of their rows."""
+        """Put samples into a batch with the labels of their rows."""
         loaded = [(sample.row, sample.image) for sample in samples if sample.image is not None]
         size = self.transform.image_size
         images = np.empty((len(loaded), 3, size, size), dtype=np.uint8)
@@ -136,14 +136,14 @@ def _is_one_colour(image: Image) -> bool:
 
 
 class TrainingLoader(DataLoader[Sample]):
-    """Starts fetching at the first batch, and warns after the first epoch in which pictures are of one colour.
+    """A loader that starts fetching at the first batch, and warns after an epoch with pictures of one colour.
 
     Lightning 2.6.6 makes the iterator of a resumed run before it calls ``set_epoch``; workers that fetch ahead from
     that moment would load the first resumed epoch in the order of epoch 0.
 
     Args:
         dataset: the faces.
-        **options: see ``torch.utils.data.DataLoader``.
+        **options: keywords of ``torch.utils.data.DataLoader``.
     """
 
     def __init__(self, dataset: FaceDataset, **options: Any) -> None:
@@ -160,7 +160,7 @@ class TrainingLoader(DataLoader[Sample]):
                 if number == len(self):
                     self._warn(read, sorted(one_colour))
                 yield batch
-        finally:  # also of an epoch that is cut short
+        finally:  # also if an epoch is cut short
             self._warn(read, sorted(one_colour))
 
     def _warn(self, read: int, rows: list[int]) -> None:
@@ -176,10 +176,10 @@ class TrainingLoader(DataLoader[Sample]):
 
 
 class RowSampler(DistributedSampler[tuple[int, int]]):
-    """Yields (epoch, row) of the rows that this process trains on, shuffled by (seed, epoch).
+    """A sampler of (epoch, row) for the rows that this process trains on, shuffled by (seed, epoch).
 
-    The tail is dropped so that every process gets as many. It is a DistributedSampler so that Lightning leaves it
-    alone; any other it would wrap in one of its own, which shards a second time.
+    The tail is dropped so that every process gets the same number. It is a DistributedSampler because Lightning would
+    wrap any other sampler in one of its own, which would shard a second time.
 
     Args:
         rows: (N,) row numbers to draw from.
@@ -228,8 +228,8 @@ def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int
         world_size: number of processes.
 
     Returns:
-        Row numbers of each batch of this process. Every process gets as many batches, the last of which may have no
-        row: whatever the processes do together in a batch, none waits for another.
+        Row numbers of each batch of this process. Every process gets the same number of batches, the last of which may
+        have no row: whatever the processes do together in a batch, none waits for another.
     """
     whole_rounds = -(-count // (batch_size * world_size))
     starts = [(number * world_size + rank) * batch_size for number in range(whole_rounds)]

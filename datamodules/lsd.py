@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Unpack
 
 import numpy as np
 
 from affect.buildable import buildable
+from affect.errors import DataError
 from affect.frames import Frames, unlabelled
-from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS
+from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS, LSD_HEADER
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.links import Links
-from datamodules.listing import IMAGE_SUFFIXES, list_images, match_case, scan_if_there, with_other_suffix
-from datamodules.readers.class_folders import find_classes
-from datamodules.readers.lists import AnnotationError, check_names, read_rows
+from datamodules.listing import (
+    IMAGE_SUFFIXES,
+    first_existing,
+    match_case,
+    scan_if_there,
+    with_other_suffix,
+)
+from datamodules.readers.class_folders import find_classes, read_classes
+from datamodules.readers.lists import check_names, read_rows
 
 FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("training_set_synthetic_images", "train"),
@@ -23,8 +29,8 @@ FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
 }
 """Names of the split's folder: the organisers', and what the published code asks its users to rename it to."""
 
-LIST_HEADERS: Final = (("image", "expression"), ("image",))
-"""Headers of the test list: the organisers', and that of a list which leaves out what is to be predicted."""
+LIST_HEADERS: Final = (tuple(LSD_HEADER.split(",")), ("image",))
+"""Headers of the test list: the organisers', and that of a list without the column to predict."""
 
 
 @buildable("data")
@@ -37,11 +43,11 @@ class LSDDataModule(FaceDataModule):
     Args:
         root: folder with the folders of the splits.
         train_folder: another name of the training folder, absolute or relative to ``root``; where None, FOLDERS.
-        val_folder: likewise, of the validation folder.
+        val_folder: another name of the validation folder, in the same way.
         test_list: list of the test images; needed for ``predict_split="test"`` only.
-        test_root: their flat folder; ``root`` where None.
-        cache_dir: where folder listings are kept; see ``datamodules.listing``. None: never kept.
-        **options: see ``FaceDataModule``.
+        test_root: flat folder of the test images; ``root`` where None.
+        cache_dir: folder in which listings are cached; None: no cache.
+        **options: keywords of ``FaceDataModule``.
     """
 
     root: str
@@ -69,29 +75,23 @@ class LSDDataModule(FaceDataModule):
 
         Raises:
             FileNotFoundError: the split's folder or list is missing.
-            AnnotationError: a class folder is unknown, missing, there twice or empty; or a listed image is missing.
-            LinkError: a link leads out of the roots.
+            DataError: a class folder is unknown, missing, duplicate or empty; a listed image is missing; or a link
+                leads out of the roots.
         """
         links = self.links(self.test_root)
         if split == "test":
             return self._read_test(links)
         folder = links.enter(self._split_folder(split))
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        image: list[str] = []
-        expression: list[int] = []
-        for number, path in enumerate(class_folders(folder)):
-            names = list_images(path, cache, links)
-            if not names:
-                raise AnnotationError(
+        folders = class_folders(folder)
+        frames, images = read_classes(folder, folders, cache, links)
+        for number, path in enumerate(folders):
+            if number not in frames.expression:
+                raise DataError(
                     f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "
                     f"be learnt nor scored. Copy the class again from the challenge's archive."
                 )
-            image += [f"{path.name}/{name}" for name in names]
-            expression += [number] * len(names)
-        video = [name.partition("/")[0] for name in image]
-        # Single pictures have no frame number; their position in the list stands in for it.
-        frames = unlabelled(image, video, np.arange(len(image), dtype=np.int64), files={})
-        return replace(frames, expression=np.array(expression, dtype=np.int64)), [folder / name for name in image]
+        return frames, images
 
     def _split_folder(self, split: Split) -> Path:
         root = Path(self.root).expanduser()
@@ -99,14 +99,8 @@ class LSDDataModule(FaceDataModule):
             raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder of the challenge's images.")
         given = self.folders[split]
         candidates = [root / Path(name).expanduser() for name in ((given,) if given else FOLDERS[split])]
-        for path in candidates:
-            if path.is_dir():
-                return path
-        looked = ", ".join(map(str, candidates))
-        raise FileNotFoundError(
-            f"no folder of the {split} split: looked for {looked}. Set data.root to the folder above it, or "
-            f"data.{split}_folder to its name."
-        )
+        fix = f"Set data.root to the folder above it, or data.{split}_folder to its name."
+        return first_existing(candidates, f"no folder of the {split} split", fix, folder=True)
 
     def _read_test(self, links: Links) -> tuple[Frames, list[Path | None]]:
         if self.test_list is None:
@@ -121,7 +115,7 @@ class LSDDataModule(FaceDataModule):
         absent = [row for row, file in enumerate(files) if file is None]
         if absent:
             other = with_other_suffix([folder], [image[row] for row in absent], links)
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{absent[0] + 2}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} more of "
                 f"{len(image)} listed images. {other}Set data.test_root to the flat folder of the test images."
             )
@@ -130,18 +124,18 @@ class LSDDataModule(FaceDataModule):
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The six class folders, in the order of ``LSD_EXPRESSIONS``.
+    """Return the six class folders in the order of ``LSD_EXPRESSIONS``.
 
     Raises:
-        AnnotationError: a folder that is no class, a class without a folder, or with several.
+        DataError: a folder that is no class, a class without a folder, or with several.
     """
     found, others = find_classes(folder, LSD_FOLDERS)
     if others:
-        raise AnnotationError(
+        raise DataError(
             f"{others[0]} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
             f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
         )
     missing = [names[0] for number, names in enumerate(LSD_FOLDERS) if number not in found]
     if missing:
-        raise AnnotationError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
+        raise DataError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
     return [found[number] for number in range(len(LSD_FOLDERS))]

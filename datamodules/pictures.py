@@ -1,4 +1,4 @@
-"""Decode pictures of anybody: what is no picture, is cut off or would fill the memory is unreadable; write JPEGs."""
+"""Decode anybody's pictures: what is not one, is cut off or would fill the memory is unreadable. Write JPEGs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:  # what is imported there takes a second
     from datamodules.transforms import Image
 
 MAX_PIXELS: Final = 2**26
-"""Pixels that a picture may have unless more are asked for: 8192 x 8192, which take 200 MB."""
+"""Most pixels that a picture may have unless more are allowed: 8192 x 8192, which take 200 MB."""
 
 _FLAGS: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"
-_NO_SIZE: Final = (0xC4, 0xC8, 0xCC)  # markers among those of frames that begin something else
-_PIECES: Final = [bytes((0xFF, 0xD0 + number)) for number in range(8)]  # markers at which decoding can begin again
-_NOISE: Final = np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()  # without 255, as of a marker
+_NO_SIZE: Final = (0xC4, 0xC8, 0xCC)  # markers in the range of frame headers that begin something else
+_PIECES: Final = [bytes((0xFF, 0xD0 + number)) for number in range(8)]  # restart markers
+_NOISE: Final = (
+    np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()
+)  # without 255, with which a marker begins
 
 
 class UnreadableImageError(DataError):
@@ -37,12 +39,12 @@ class UnreadableImageError(DataError):
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode an image file's content.
 
-    Values of 16 bits are divided by 257. Where none needs more than 14 bits, the picture may be of a camera of 10, 12
-    or 14 bits, or be dark: as nothing tells which, it counts as unreadable.
+    16-bit values are divided by 257. Where none needs more than 14 bits, the picture may come from a camera with 10, 12
+    or 14 bits, or may be dark: nothing tells which, so it counts as unreadable.
 
     Args:
         data: content of a JPEG or PNG file, or of another that OpenCV reads and Pillow knows.
-        max_pixels: most that are decoded; the header is asked first.
+        max_pixels: most pixels that are decoded; the header is read first.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -70,7 +72,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read an image file; see ``decode_image``.
+    """Read an image file and decode it as ``decode_image`` does.
 
     Raises:
         UnreadableImageError: the file is missing, not a regular one, or cannot be decoded; the message names it.
@@ -88,7 +90,7 @@ def write_jpeg(picture: Image, quality: int, path: Path) -> None:
     Args:
         picture: (H, W, 3) uint8 BGR, as OpenCV has colours.
         quality: 0..100, as libjpeg understands it.
-        path: of the file.
+        path: path of the file.
     """
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
@@ -128,25 +130,25 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _has_grey_corner(image: npt.NDArray[Any]) -> bool:
-    """Whether a corner is middle grey, which libjpeg makes up where data are missing; headers may turn pictures."""
+    """Return whether a corner is middle grey, with which libjpeg fills missing data; headers may turn pictures."""
     for row in (0, -1):
         for column, part in ((0, slice(8)), (-1, slice(-8, None))):
-            if image.item(row, column, 0) == 128 and (image[row, part] == 128).all():  # nearly always told by one value
+            if image.item(row, column, 0) == 128 and (image[row, part] == 128).all():  # one value nearly always decides
                 return True
     return False
 
 
 def _is_complete(data: bytes) -> bool:
-    """Whether a JPEG's data reach to its last pixel: if they do, what stands between them and the end changes nothing.
+    """Return whether a JPEG's data reach its last pixel: if so, what stands between them and the end changes nothing.
 
-    OpenCV does not tell, and prints to the terminal what it thinks of such data; Pillow does neither.
+    OpenCV does not tell, and prints its complaints about such data to the terminal; Pillow does neither.
     """
     body, end, rest = data.rpartition(_END)
     try:
         wanted = _pixels(data)
-    except (OSError, PIL.Image.DecompressionBombError):  # more than Pillow takes, which says nothing of the data
+    except (OSError, PIL.Image.DecompressionBombError):  # larger than Pillow accepts, which says nothing about the data
         return True
-    # where the data are in numbered pieces and the next one is missing, the second noise is that piece
+    # if the data come in numbered pieces and the next one is missing, the second noise is that piece
     last = max(_PIECES, key=body.rfind)
     piece = _PIECES[(_PIECES.index(last) + 1) % len(_PIECES)] if last in body else _PIECES[0]
     try:
@@ -157,7 +159,7 @@ def _is_complete(data: bytes) -> bool:
 
 def _pixels(data: bytes) -> bytes:
     with PIL.Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        if "progressive" not in image.info:  # whose last data are of details
+        if "progressive" not in image.info:  # in a progressive file, the last data hold details
             image.draft(None, (1, 1))  # an eighth of each side, which takes all data
         return image.tobytes()
 

@@ -1,8 +1,8 @@
-"""Image transforms: uint8 RGB in, uint8 RGB of the network's size out. The only file that knows albumentations.
+"""Transform images: uint8 RGB in, uint8 RGB of the network's size out. Only this file uses albumentations.
 
 Every random draw is a pure function of (seed, epoch, row). albumentations 2.0.8 keeps its own generators, which every
-DataLoader worker would copy and no seeding from outside reaches; here one pair of generators is shared by all steps and
-set anew before each image, which is much cheaper than building new ones.
+DataLoader worker would copy and no outside seed reaches. Here all steps share one pair of generators, re-seeded before
+each image: much cheaper than building new ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version on import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks the network for a newer version on import
 import albumentations as A  # type: ignore[import-untyped]
 from albumentations.augmentations.pixel import functional as pixels  # type: ignore[import-untyped]
 
@@ -29,16 +29,16 @@ from affect.ranges import Count, NotNegative, Probability, Range, Whole
 Image = npt.NDArray[np.uint8]
 
 _FLAGS: Final[dict[Interpolation, int]] = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
-_PCG64_INCREMENT: Final = 0xDA3E39CB94B95BDB  # any odd number: it names the stream, the state comes from the row
+_PCG64_INCREMENT: Final = 0xDA3E39CB94B95BDB  # any odd number: it selects the stream, and the state comes from the row
 STORED_SIZE: Final = 112
-"""Side of Aff-Wild2's aligned crops, px: what is handed to a method that augments by itself."""
+"""Side of Aff-Wild2's aligned crops, px, and of the images passed to a method that augments them itself."""
 
 
 class Transform(Protocol):
-    """What a dataset asks of a transform, and a data module of its augmentation.
+    """The interface of a dataset's transform and a data module's augmentation.
 
-    A class that a file of conf/augmentation names is called with ``image_size``, ``interpolation`` and ``seed``, beside
-    the keys of that file.
+    A class that a file in conf/augmentation names gets ``image_size``, ``interpolation`` and ``seed`` besides the keys
+    of that file.
     """
 
     image_size: int
@@ -48,7 +48,7 @@ class Transform(Protocol):
         ...
 
     def left_to_do(self, *, epoch: int, row: int) -> Augmentation | None:
-        """Return what the method must still do to the picture, or None where all is done."""
+        """Return the augmentation that the method must still apply, or None if all is done."""
         ...
 
 
@@ -93,9 +93,9 @@ class _Pipeline:
 class JitterAndCrop:
     """Augmentation of EMMA and of CoTEX: colour jitter, horizontal flip, resize a little larger, random crop.
 
-    Jitter and flip work on the face as it is stored (112 px), where they are cheaper than after enlarging. All their
-    parameters are drawn before anything is done, so that a method that looks at few patches can be handed them instead.
-    The steps of the jitter have a fixed order; torchvision's, which the papers' code calls, draws one.
+    Jitter and flip are applied to the stored face (112 px), which is cheaper than after enlarging. All parameters are
+    drawn first, so that a method that looks at few patches can apply them itself. The jitter's steps have a fixed
+    order; torchvision's, which the papers' code calls, have a random one.
 
     Args:
         image_size: side of the network's input, px.
@@ -106,14 +106,14 @@ class JitterAndCrop:
         contrast: factor drawn from [1 − contrast, 1 + contrast].
         saturation: factor drawn from [1 − saturation, 1 + saturation].
         hue: hue shift drawn from [−hue, hue], as a fraction of the colour circle.
-        grey: probability of taking the colours away. Not in the papers, like the next two: for few photographs.
-        affine: probability of turning (to 15°), scaling (0.85–1.15) and shifting (to 0.06 of the side); the border is
-            repeated outside.
+        grey: probability of conversion to grey. Like the next two not in the papers: for small sets of photographs.
+        affine: probability of rotation (up to 15°), scaling (0.85–1.15) and shift (up to 0.06 of the side); the border
+            is repeated outside.
         erase: probability of erasing one rectangle (2–33 % of the area) to ImageNet's mean colour.
-        input: ``full``: do all of this; ``visible``: hand out pictures of ``STORED_SIZE`` and what is left to do, for a
-            method that computes the patches that it looks at, and no others.
+        input: ``full``: apply all of this; ``visible``: return pictures of ``STORED_SIZE`` and the augmentation, for a
+            method that computes only the patches that it looks at.
         interpolation: how images are enlarged; shrinking averages areas, so that it does not alias.
-        seed: with epoch and row, decides every draw.
+        seed: decides every draw, together with epoch and row.
 
     Raises:
         ValueError: a resize ratio below 1, an unknown interpolation, or ``visible`` with ``affine`` or ``erase``.
@@ -160,7 +160,7 @@ class JitterAndCrop:
         self._then = _Pipeline(steps, image_size=image_size, seed=seed) if affine or erase else None
 
     def draw(self, *, epoch: int, row: int) -> Augmentation:
-        """Return the parameters of a row in an epoch; they depend on the seed and on nothing else."""
+        """Return the parameters of a row in an epoch; apart from these they depend on the seed only."""
         key = hashlib.blake2b(f"{self.seed},{epoch},{row}".encode(), digest_size=16).digest()
         self._random.seed(int.from_bytes(key, "little"))
         draws = [self._random.random() for _ in range(9)]
@@ -182,7 +182,7 @@ class JitterAndCrop:
         )
 
     def left_to_do(self, *, epoch: int, row: int) -> Augmentation | None:
-        """Return the parameters where the method applies them, else None."""
+        """Return the parameters if the method applies them, else None."""
         return self.draw(epoch=epoch, row=row) if self.visible else None
 
     def __call__(self, image: Image, *, epoch: int, row: int) -> Image:
@@ -202,7 +202,7 @@ class MAETransform(_Pipeline):
         least_area: smallest share of the picture that a crop has.
         flip: probability of the horizontal flip.
         interpolation: how crops are enlarged.
-        seed: with epoch and row, decides every draw.
+        seed: decides every draw, together with epoch and row.
 
     Raises:
         ValueError: an unknown interpolation.
@@ -238,7 +238,7 @@ class DANTransform(_Pipeline):
         erase: probability of erasing one rectangle (2–33 % of the area, aspect 0.3–3.3) to ImageNet's mean colour,
             which is 0 once normalised, as in the published code.
         interpolation: how images are enlarged.
-        seed: with epoch and row, decides every draw.
+        seed: decides every draw, together with epoch and row.
 
     Raises:
         ValueError: an unknown interpolation.
@@ -269,7 +269,7 @@ class DANTransform(_Pipeline):
 
 
 def augment(image: Image, augmentation: Augmentation, size: int, interpolation: Interpolation) -> Image:
-    """Do to a whole (H, W, 3) picture what the parameters say; return (size, size, 3)."""
+    """Apply an augmentation to a whole (H, W, 3) picture; return (size, size, 3)."""
     image = pixels.adjust_brightness_torchvision(image, augmentation.brightness)
     image = pixels.adjust_contrast_torchvision(image, augmentation.contrast)
     image = pixels.adjust_saturation_torchvision(image, augmentation.saturation)
@@ -282,7 +282,7 @@ def augment(image: Image, augmentation: Augmentation, size: int, interpolation: 
 
 
 def resize(image: Image, size: int, interpolation: Interpolation) -> Image:
-    """Resize to (size, size, 3), averaging areas where that shrinks the picture."""
+    """Resize to (size, size, 3), averaging areas when shrinking."""
     if image.shape[:2] == (size, size):
         return image
     flags = cv2.INTER_AREA if max(image.shape[:2]) > size else _flag(interpolation)
@@ -290,7 +290,7 @@ def resize(image: Image, size: int, interpolation: Interpolation) -> Image:
 
 
 class EvalTransform(_Pipeline):
-    """Resize straight to the network's size; nothing is drawn.
+    """Resizes straight to the network's size, without anything random.
 
     Args:
         image_size: side of the result, px.
@@ -324,7 +324,7 @@ def _erasing(probability: float) -> Any:
 
 
 def _flag(interpolation: str) -> int:
-    """Return OpenCV's number of an interpolation, or raise ValueError for one that is not offered."""
+    """Return OpenCV's number of an interpolation, or raise ValueError for an unknown one."""
     if interpolation not in _FLAGS:
         raise ValueError(f"interpolation is {interpolation!r}, expected one of {', '.join(_FLAGS)}")
     return _FLAGS[interpolation]

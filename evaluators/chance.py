@@ -1,8 +1,8 @@
-"""What a predictor gets that never looks at a face: the numbers that a model must stand above.
+"""The scores of predictors that never look at a face: a model must be better than these.
 
-It knows label frequencies only. Valence and arousal are then a constant, whose CCC is 0. Guessing a class with
-frequency q where the truth has p gives an expected F1 of about 2 p q / (p + q). Over the expressions the mean of these
-is largest for q = p ("random draws"; it is 1 / classes), and for an action unit it is largest for q = 1 ("always
+They know label frequencies only. Valence and arousal are then constant, with a CCC of 0. Guessing a class with
+frequency q where its true frequency is p gives an expected F1 of about 2 p q / (p + q). Over the expressions the mean
+is largest for q = p ("random draws"; it is 1 / classes); for an action unit, F1 is largest for q = 1 ("always
 positive"; 2 p / (1 + p)): no other use of the frequencies does better in P_MTL.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from affect.frames import Frames
+from affect.frames import Frames, class_shares, column_means
 from affect.labels import ACTION_UNITS, EXPRESSIONS
-from evaluators.metrics import AffectScores, Labels, Scores, expression_score
+from evaluators.metrics import Scores, expression_score
+from evaluators.predictions import score_rows
 
 VARIANTS: Final = ("majority", "random draws", "always positive")
 DRAWS: Final = 20
@@ -26,7 +26,7 @@ DRAWS: Final = 20
 
 
 def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> dict[str, Scores]:
-    """Scores on ``validation`` of predictors that know only the label frequencies of ``train``.
+    """Score on ``validation`` predictors that know only the label frequencies of ``train``.
 
     All of them predict the training mean of valence and of arousal. The variants differ in the rest:
 
@@ -34,21 +34,21 @@ def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> 
     * ``random draws``: expression and units drawn by their training frequencies.
     * ``always positive``: expression drawn by its training frequencies; every unit positive. The strongest in P_MTL.
 
-    What has no training label at all is predicted as 0, by equal expression frequencies, or at one half.
+    Without any training label, valence and arousal are predicted as 0, expressions as equally frequent, units at 0.5.
 
     Args:
-        train: labels whose frequencies are known.
-        validation: labels that are predicted.
-        seed: of the random draws; scores are means over ``DRAWS`` of them.
+        train: labels whose frequencies the predictors know.
+        validation: labels to predict.
+        seed: seed of the random draws; scores are means over ``DRAWS`` of them.
 
     Returns:
         Scores by variant, in the order of ``VARIANTS``.
     """
-    frequencies = _frequencies(train.expression, len(EXPRESSIONS))
+    frequencies = class_shares(train.expression, len(EXPRESSIONS))
     if np.isnan(frequencies).any():
         frequencies = np.full(len(EXPRESSIONS), 1 / len(EXPRESSIONS))
-    positive = np.nan_to_num(_means(train.action_units), nan=0.5)
-    affect = np.nan_to_num(_means(train.valence_arousal), nan=0.0)
+    positive = np.nan_to_num(column_means(train.action_units), nan=0.5)
+    affect = np.nan_to_num(column_means(train.valence_arousal), nan=0.0)
     # A stream of its own: labels drawn elsewhere from the same bare seed would be guessed right.
     random = np.random.default_rng([seed, zlib.crc32(b"chance")])
     rows = len(validation.expression)
@@ -64,33 +64,33 @@ def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> 
 
 
 def frequency_baseline(train: Frames, validation: Frames, *, seed: int = 0) -> Scores:
-    """Scores of the strongest of ``frequency_baselines`` by ``SCORE``: P_MTL, or the sum of the parts with labels."""
+    """Return the scores of the ``frequency_baselines`` with the highest ``SCORE``."""
     return max(frequency_baselines(train, validation, seed=seed).values(), key=lambda scores: scores["SCORE"] or 0.0)
 
 
 def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
-    """The most that frequencies alone can be expected to give on these labels, in closed form.
+    """Return, in closed form, the highest scores that frequencies alone can be expected to give on these labels.
 
-    They are the frequencies of these very labels, so this is slightly above any ``frequency_baseline``. Accuracies are
+    The frequencies are those of the same labels, so this is slightly above any ``frequency_baseline``. Accuracies are
     those of the majority class (macro accuracy is 1 / classes for every guess); F1 rows are those of the predictor that
     is best for their mean: random draws for expressions, always positive for units.
 
     Args:
-        labels: whose frequencies they are.
+        labels: labels whose frequencies are used.
         expressions: class names, in label order.
     """
-    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
     return _expected(labels, expressions, f1_expression=frequencies, f1_units=2 * positive / (1 + positive))
 
 
 def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
-    """What the most frequent answer gives, always the same one: expression, and yes or no for each action unit.
+    """Score the predictor that always gives the most frequent expression, and the most frequent answer for each unit.
 
     Args:
-        labels: whose frequencies they are.
+        labels: labels whose frequencies are used.
         expressions: class names, in label order.
     """
-    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
     f1_expression, most = 0 * frequencies, frequencies.argmax()  # NaN stays NaN
     f1_expression[most] = 2 * frequencies[most] / (1 + frequencies[most])
     f1_units = np.where(positive < 0.5, 0 * positive, 2 * positive / (1 + positive))
@@ -104,10 +104,10 @@ def _expected(
     f1_expression: NDArray[np.float64],
     f1_units: NDArray[np.float64],
 ) -> Scores:
-    """Scores of a predictor with these F1 that is right about the majority; NaN, where there is no label, is None."""
-    frequencies, positive = _frequencies(labels.expression, len(expressions)), _means(labels.action_units)
+    """Return the scores of a predictor with these F1 that gets the majority right; None where there is no label."""
+    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
     valid = (~np.isnan(labels.action_units)).sum(axis=0)
-    affect = None if np.isnan(_means(labels.valence_arousal)).any() else 0.0
+    affect = None if np.isnan(column_means(labels.valence_arousal)).any() else 0.0
     expression = _known(f1_expression.mean())
     units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
     hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
@@ -128,42 +128,21 @@ def _expected(
     }
 
 
-def _frequencies(expression: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(classes,) shares of the expressions among the valid labels; NaN without any."""
-    counts = np.bincount(expression[expression >= 0], minlength=classes)
-    return counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
-
-
-def _means(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Column means over the valid (not NaN) values; NaN for a column without any."""
-    count = (~np.isnan(values)).sum(axis=0)
-    total = np.nansum(values.astype(np.float64), axis=0)
-    means: NDArray[np.float64] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return means
-
-
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
 def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: Frames) -> Scores:
-    scores = AffectScores()
-    predictions: Any = {
-        "valence_arousal": torch.from_numpy(affect).expand(len(expression), 2),
-        "expression": torch.eye(len(EXPRESSIONS))[torch.from_numpy(expression)],
-        "action_units": torch.from_numpy(units.astype(np.float32)),
+    predictions = {
+        "valence_arousal": np.tile(affect.astype(np.float32), (len(expression), 1)),
+        "expression": np.eye(len(EXPRESSIONS), dtype=np.float32)[expression],
+        "action_units": units.astype(np.float32),
     }
-    targets = Labels(
-        valence_arousal=torch.from_numpy(labels.valence_arousal),
-        expression=torch.from_numpy(labels.expression),
-        action_units=torch.from_numpy(labels.action_units),
-    )
-    scores.update(predictions, targets)
-    return scores.compute()
+    return score_rows(predictions, labels, np.ones(len(expression), dtype=bool), expressions=EXPRESSIONS)
 
 
 def _mean_scores(runs: list[Scores]) -> Scores:
-    """Mean of each score over runs on the same labels, so a score is None in all of them or in none."""
+    """Average each score over runs on the same labels, so that a score is None in all of them or in none."""
     means: Scores = {}
     for name in runs[0]:
         values = [value for run in runs if (value := run[name]) is not None]

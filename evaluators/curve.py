@@ -6,15 +6,15 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from affect.files import whole_file
+from affect.files import whole_file, write_whole
 from affect.frames import Frames
 from evaluators import figures
-from evaluators.metrics import Scores
+from evaluators.metrics import MAIN, Scores
 from evaluators.postprocess.gating import CONFIDENCE, expression_of, take_confident
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.predictions import score_table
-from evaluators.report import MAIN, NO_LABELS
+from evaluators.report import NO_LABELS
 from evaluators.table import Table
 
 
@@ -30,19 +30,18 @@ def curve(
     pair: Sequence[Table] = (),
     confidence: float = CONFIDENCE,
 ) -> dict[str, list[Scores]]:
-    """The scores for each half-width, the table being read and laid out once.
+    """Score a table for each half-width, reading and laying it out only once.
 
     Args:
-        table: as it is before missing frames are filled.
+        table: predictions, before missing frames are filled.
         frames: the list with labels.
-        ks: half-widths, of all tasks alike; 0 is without smoothing.
-        kind: see ``evaluators.postprocess.smoothing.smooth_many``, also for ``missing`` and ``sigma``.
-        missing: how missing frames are filled first.
-        sigma: of a Gaussian.
-        au_thresholds: of the action units, the same for all.
-        pair: the two tables of the gate ``confidence``, which are smoothed alike; see
-            ``evaluators.postprocess.gating``.
-        confidence: of that gate.
+        ks: half-widths in frames, the same for all tasks; 0 means no smoothing.
+        kind: kind of smoothing: ``box``, ``median`` or ``gaussian``.
+        missing: how missing frames are filled first: None (not at all), ``linear`` or ``reversed``.
+        sigma: standard deviation of the Gaussian in frames; None for k / 2.
+        au_thresholds: thresholds of the action units, the same for all half-widths.
+        pair: the two tables of the gate ``confidence``, which are smoothed in the same way.
+        confidence: probability above which that gate takes the second table's expression.
 
     Returns:
         Scores in the order of ``ks`` over ``all`` rows with a prediction; where rows were filled, also over those
@@ -66,10 +65,10 @@ def write_curve(folder: Path, ks: Sequence[int], scores: Mapping[str, Sequence[S
     """Write ``curve.csv`` (a line for each k and each set of rows, all scores) and ``curve.svg``.
 
     Args:
-        folder: where to.
+        folder: folder to write to.
         ks: the half-widths.
         scores: from ``curve``.
-        kind: of the smoothing.
+        kind: kind of smoothing, for the axis.
 
     Returns:
         Lines to print: the best k of each main score over all rows, the smallest of equal ones.
@@ -83,8 +82,7 @@ def write_curve(folder: Path, ks: Sequence[int], scores: Mapping[str, Sequence[S
                 writer.writerow([rows, k, *(NO_LABELS if of_k[name] is None else of_k[name] for name in names)])
     drawn = figures.smoothing_curve(ks, scores["all"], kind)
     if drawn is not None:
-        with whole_file(folder / "curve.svg") as beside:
-            beside.write_text(drawn, encoding="utf-8")
+        write_whole(folder / "curve.svg", drawn)
     lines = []
     for name in (name for name in MAIN if name in names):
         values = {k: value for k, of_k in zip(ks, scores["all"], strict=True) if (value := of_k[name]) is not None}

@@ -1,4 +1,4 @@
-"""The figures of a run's report, each as SVG text. matplotlib is imported when the first one is drawn."""
+"""The figures of a run's report, each as SVG text. matplotlib is imported when the first figure is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.metrics import Scores
+from evaluators.metrics import MAIN, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,19 +22,19 @@ ORANGE: Final = "#d9822b"
 GREY: Final = "#c9d0d8"
 INK: Final = "#2b3440"
 COLOURS: Final = (BLUE, ORANGE, "#3f9b6b", "#b04a5a", "#7a5ea8", "#8a6d4b", "#4aa3b0", "#7d8590")
-CURVES: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU", "score")
-"""Validation scores that are drawn as curves; the per-class ones would hide them."""
+CURVES: Final = (*MAIN, "score")
+"""Validation scores that are drawn as curves; scores per class would hide them."""
 
 
 class Svg:
-    """Holds the SVG text of a figure once its ``drawing`` block is left."""
+    """Holds the SVG text of a figure after its ``_drawing`` block."""
 
     text = ""
 
 
 @contextmanager
 def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
-    """A matplotlib figure of the given inches, turned into SVG at the end; no global state, no display."""
+    """Yield a matplotlib figure, sizes in inches, and turn it into SVG at the end; no global state, no display."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -62,7 +62,7 @@ def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
 
 
 def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> str | None:
-    """F1 per expression and per action unit, the reference as a mark on each bar; None without such scores."""
+    """Draw F1 per expression and action unit, with the reference as a mark on each bar; None without such scores."""
     kinds = (("Expressions", "F1_EXPR_"), ("Action units", "F1_AU"))
     panels = [(title, _starting(scores, prefix), prefix) for title, prefix in kinds]
     panels = [panel for panel in panels if any(value is not None for value in panel[1].values())]
@@ -91,7 +91,7 @@ def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> st
 
 
 def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
-    """Losses, validation scores and learning rates against the step; None where nothing was logged."""
+    """Draw losses, validation scores and learning rates against the step; None where nothing was logged."""
     names = list(dict.fromkeys(name for record in records for name in record if name not in ("step", "epoch")))
     groups = {
         "Loss": [name for name in names if "loss" in name.lower()],
@@ -99,8 +99,8 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
         "Learning rate": [name for name in names if name.lower().startswith("lr")],
     }
     series = {}
-    for title, of in groups.items():
-        lines = [line for name in of if (line := (name, *_series(records, name)))[1]]
+    for title, group in groups.items():
+        lines = [line for name in group if (line := (name, *_series(records, name)))[1]]
         if any(name == "val/P_MTL" for name, *_ in lines):  # then val/score is the same curve
             lines = [line for line in lines if line[0] != "val/score"]
         if lines:
@@ -122,12 +122,12 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> str | None:
-    """Scores of each task against the half-width of the smoothing; None where nothing has labels.
+    """Draw the scores of each task against the half-width of the smoothing; None where nothing has labels.
 
     Args:
         ks: half-widths in frames.
-        scores: one for each of them.
-        kind: of the smoothing, for the axis.
+        scores: the scores for each half-width.
+        kind: kind of smoothing, for the axis.
     """
     panels = {
         title: [name for name in names if name in scores[0] and scores[0][name] is not None]
@@ -146,7 +146,7 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
             for name, colour in zip(names, COLOURS, strict=False):
                 values = [scores[index][name] for index in order]
                 axes.plot([ks[index] for index in order], values, label=name, color=colour, marker="o", markersize=3)
-            axes.set_xscale("symlog", linthresh=1)  # k = 0 has its place beside 1, 10, 100
+            axes.set_xscale("symlog", linthresh=1)  # so that k = 0 has a place beside 1, 10, 100
             axes.set_xlim(0)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set(title=title, xlabel=f"k of the {kind} window [i − k, i + k], frames")
@@ -156,7 +156,7 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
 
 
 def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
-    """Rows are labels, columns predictions; colour is the share within the row, the numbers are counts."""
+    """Draw labels in rows and predictions in columns; colour is the share within the row, numbers are counts."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     with _drawing(4.6, 4.2) as (figure, svg):
         axes = figure.subplots()
@@ -173,7 +173,7 @@ def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
 
 
 def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:
-    """Predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by log count."""
+    """Draw predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by count."""
     with _drawing(7.6, 3.7) as (figure, svg):
         for column, (axes, name) in enumerate(zip(_row(figure, 2), ("Valence", "Arousal"), strict=True)):
             axes.hexbin(
@@ -197,7 +197,7 @@ def _starting(scores: Scores, prefix: str) -> Scores:
 
 
 def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of the finite numbers logged under a name."""
+    """Return steps and values of the finite numbers logged under a name."""
     points = [(record.get("step", index), record[name]) for index, record in enumerate(records) if name in record]
     points = [(step, value) for step, value in points if isinstance(value, int | float) and math.isfinite(value)]
     return [step for step, _ in points], [value for _, value in points]

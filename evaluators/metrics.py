@@ -1,4 +1,4 @@
-"""The challenge metrics as torchmetrics: exact under DDP, under any batching, and with partial labels.
+"""The challenge metrics as torchmetrics: exact with DDP, with any batch size, and with partial labels.
 
 States are sums and counts over single frames (float64 and int64), so merging ranks or batches gives the scores of one
 process to within 1e-12. Everything is pooled over all valid frames of all videos; definitions and their sources are in
@@ -8,7 +8,7 @@ process to within 1e-12. Everything is pooled over all valid frames of all video
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 
 Scores: TypeAlias = dict[str, float | None]
 """Score names to values in the order of printing; None = no valid label."""
+
+
+MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
+"""The scores of the challenges, each of the tasks that its name says."""
 
 
 class Labels(TypedDict):
@@ -82,7 +86,7 @@ class ConcordanceCorrelation(ExactMetric):
         self.high = torch.maximum(self.high, both.amax(dim=1))
 
     def compute(self) -> Tensor:
-        """(2,) float64: CCC of valence and of arousal; NaN without a valid row, 0 for a zero denominator."""
+        """Return (2,) float64: CCC of valence and of arousal; NaN without a valid row, 0 for a zero denominator."""
         n = self.sums[0]
         mean_x, mean_y, square_x, square_y, product = self.sums[1:] / n
         denominator = (square_x - mean_x**2) + (square_y - mean_y**2) + (mean_x - mean_y) ** 2
@@ -117,7 +121,7 @@ class ExpressionScores(ExactMetric):
         if prediction.shape[1] != self.classes:
             raise ValueError(f"expression: {prediction.shape[1]} scores a row, but there are {self.classes} classes")
         valid = target >= 0
-        # float32 as in the prediction table: both then decide alike, ties included.
+        # float32 as in the prediction table, so that both decide alike, ties included.
         cell = target[valid] * self.classes + prediction[valid].float().argmax(dim=1)
         counts = torch.bincount(cell, minlength=self.classes**2)
         if len(counts) != self.classes**2:
@@ -125,7 +129,7 @@ class ExpressionScores(ExactMetric):
         self.confusion = self.confusion + counts.view_as(self.confusion)
 
     def compute(self) -> dict[str, Tensor]:
-        """``f1`` (C,), ``accuracy`` (), ``macro_accuracy`` (), float64, and ``count`` () of valid rows."""
+        """Return ``f1`` (C,), ``accuracy`` (), ``macro_accuracy`` (), float64, and ``count`` () of valid rows."""
         correct, true, predicted = self.confusion.diagonal(), self.confusion.sum(dim=1), self.confusion.sum(dim=0)
         count = true.sum()
         return {
@@ -140,7 +144,8 @@ class ActionUnitScores(ExactMetric):
     """F1 of the positive class per action unit, and accuracy over all valid values.
 
     Args:
-        thresholds: positive means ``probability >= threshold``; see ``evaluators.postprocess.thresholds``.
+        thresholds: one number, twelve, ``published``, or the file of a search; positive means
+            ``probability >= threshold``.
     """
 
     counts: Tensor
@@ -162,7 +167,7 @@ class ActionUnitScores(ExactMetric):
         self.counts = self.counts + rows.sum(dim=1)
 
     def compute(self) -> dict[str, Tensor]:
-        """``f1`` (12,), ``accuracy`` (), float64, and ``count`` (12,) of valid values per unit."""
+        """Return ``f1`` (12,), ``accuracy`` (), float64, and ``count`` (12,) of valid values per unit."""
         hit, said, true, correct, valid = self.counts
         return {
             "f1": _ratio(2 * hit, said + true),
@@ -172,12 +177,12 @@ class ActionUnitScores(ExactMetric):
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Quotient of counts in float64; 0 for a zero denominator."""
+    """Divide counts in float64; 0 for a zero denominator."""
     return torch.where(denominator == 0, 0.0, numerator.double() / denominator.double())
 
 
 def expression_score(expressions: Sequence[str]) -> str:
-    """Name of the mean F1 over these classes: ``P_LSD`` for those of the synthetic-data challenge, else ``P_EXPR``."""
+    """Return the name of the mean F1 over these classes: ``P_LSD`` for synthetic data's six, else ``P_EXPR``."""
     return "P_LSD" if tuple(expressions) == LSD_EXPRESSIONS else "P_EXPR"
 
 
@@ -190,17 +195,17 @@ class AffectScores(nn.Module):
 
     * ``P_MTL`` = P_VA + P_EXPR + P_AU (only a model of all three tasks has the name);
     * ``P_VA`` = (CCC_V + CCC_A) / 2, ``CCC_V``, ``CCC_A``;
-    * ``P_EXPR`` = mean F1 of the classes (see ``expression_score``), ``F1_EXPR_<name>``, ``ACC_EXPR``,
+    * ``P_EXPR`` (``P_LSD`` for synthetic data) = mean F1 of the classes, ``F1_EXPR_<name>``, ``ACC_EXPR``,
       ``MACRO_ACC_EXPR``;
     * ``P_AU`` = mean F1 of the twelve units, ``F1_AU<k>``, ``ACC_AU``;
     * ``SCORE``, the sum of the parts that have labels: what checkpoints monitor.
 
-    A name without a valid label maps to None. A single unit without labels is None too and counts 0 in ``P_AU``.
+    A score without a valid label is None. A single unit without labels is None, too, and counts 0 in ``P_AU``.
 
     Args:
         tasks: which of ``TASKS`` the model has.
         expressions: class names in the order of the scores and of the label numbers.
-        au_thresholds: see ``evaluators.postprocess.thresholds``.
+        au_thresholds: one number, twelve, ``published``, or the file of a search.
         sync_on_compute: whether ``compute`` merges the ranks of a distributed run.
 
     Raises:
@@ -249,7 +254,7 @@ class AffectScores(nn.Module):
             self.get_submodule(task).reset()  # type: ignore[operator]
 
     def compute(self) -> Scores:
-        """The scores over all rows and ranks, as listed above."""
+        """Return the scores over all rows and ranks, as listed above."""
         scores: Scores = {}
         parts: list[float | None] = []
         for task in self.tasks:

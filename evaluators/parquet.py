@@ -1,4 +1,4 @@
-"""Parquet files with a checksum of all that they hold, however it is laid out: prediction tables and parts of them."""
+"""Parquet files with a checksum of their content, however it is laid out: prediction tables and parts of them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,21 @@ from typing import Any, Final
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from affect.checksums import warn_unchecked
-from affect.errors import UserError
+from affect.errors import DataError
 from affect.files import whole_file
 
 CHECKSUM_KEY: Final = b"sha256"
-"""Of the checksum in the file's metadata."""
-
-
-class TableError(UserError):
-    """A prediction table, or a part of one, that cannot be used; the message names the file and the mend."""
+"""Key of the checksum in the file's metadata."""
 
 
 def open_parquet(path: Path) -> Any:
-    """A Parquet file that ``write_parquet`` wrote, as an Arrow table, checked against its checksum.
+    """Read a Parquet file that ``write_parquet`` wrote into an Arrow table, and check it against its checksum.
 
     Raises:
-        TableError: no such file, not Parquet, or damaged.
+        DataError: no such file, not Parquet, or damaged.
     """
     if not path.is_file():
-        raise TableError(f"{path}: no such prediction table")
+        raise DataError(f"{path}: no such prediction table")
     try:
         table = pq.read_table(path, partitioning=None)
         metadata = dict(table.schema.metadata or {})
@@ -37,11 +33,11 @@ def open_parquet(path: Path) -> Any:
         found = None if expected is None else _checksum(table)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TableError(f"{path}: not a Parquet file, or damaged ({reason}); predict again") from error
+        raise DataError(f"{path}: not a Parquet file, or damaged ({reason}); predict again") from error
     if expected is None:
         warn_unchecked("a prediction table", path)
     elif found != expected:
-        raise TableError(
+        raise DataError(
             f"{path}: its content is not what was written: damaged, or edited without removing the metadata "
             f"{CHECKSUM_KEY.decode()!r}; predict again"
         )
@@ -56,12 +52,12 @@ def write_parquet(table: Any, path: Path) -> None:
 
 
 def _checksum(table: Any) -> bytes:
-    """Hexadecimal SHA-256 of an Arrow table's names, types, values and metadata."""
+    """Return the hexadecimal SHA-256 of an Arrow table's names, types, values and metadata."""
     digest = hashlib.sha256()
     for key, value in sorted((table.schema.metadata or {}).items()):
         digest.update(b"%d %d %s%s" % (len(key), len(value), key, value))
     for name, column in zip(table.column_names, table.columns, strict=True):
         digest.update(json.dumps([name, str(column.type), len(column), column.null_count]).encode())
-        values = column.to_numpy()  # of nulls: NaN or None
+        values = column.to_numpy()  # nulls become NaN or None
         digest.update(json.dumps(values.tolist()).encode() if values.dtype == object else values.tobytes())
     return digest.hexdigest().encode()

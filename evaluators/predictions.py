@@ -1,6 +1,6 @@
-"""From the predictions of one or many processes to one table, and from a table to its scores.
+"""Merge the predictions of one or many processes into one table, and score a table.
 
-Every process writes its rows with ``PartWriter``; ``merge_parts`` on rank 0 makes the table (``evaluators.table``).
+Every process writes its rows with ``PredictionWriter``; on rank 0, ``merge_parts`` makes the table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affect.batch import Predictions
+from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
 from evaluators.metrics import AffectScores, Scores
@@ -24,35 +25,21 @@ from evaluators.parquet import open_parquet, write_parquet
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.table import (
     Table,
-    TableError,
     check_range,
     check_same_list,
     column_names,
     from_columns,
     known_columns,
-    read_table,
     some_rows,
     to_columns,
     write_table,
 )
 
-__all__ = [
-    "PartWriter",
-    "Table",
-    "TableError",
-    "check_same_list",
-    "merge_parts",
-    "read_table",
-    "score_table",
-    "write_table",
-]
-
-
 CHUNK: Final = 16384
 """Rows that are scored at a time: what is computed of them then stays in a core's cache."""
 
 
-class PartWriter:
+class PredictionWriter:
     """Collects the predictions of one process and writes them as its part of a table.
 
     Args:
@@ -73,11 +60,11 @@ class PartWriter:
 
         Args:
             rows: (B,) row numbers in the split's list.
-            predictions: of these rows, at least one.
-            unreadable: (U,) further rows, whose image could not be read.
+            predictions: predictions of these rows, of at least one task.
+            unreadable: (U,) numbers of further rows, whose image could not be read.
 
         Raises:
-            TableError: a prediction is not finite or out of range, has other columns, or tasks come and go.
+            DataError: a prediction is not finite or out of range, has other columns, or the tasks change.
         """
         if unreadable is not None:
             self._unreadable.append(_array(unreadable, np.int64))
@@ -86,14 +73,14 @@ class PartWriter:
             return
         values = {key: _array(value, np.float32) for key, value in predictions.items() if isinstance(value, Tensor)}
         if self._values and set(values) != set(self._values):
-            raise TableError(f"predictions change from {sorted(self._values)} to {sorted(values)} between batches")
+            raise DataError(f"predictions change from {sorted(self._values)} to {sorted(values)} between batches")
         for key, value in values.items():
             expected = (len(numbers), len(column_names(key, self.expressions)))
             if value.shape != expected:
-                raise TableError(f"{key}: predictions have shape {value.shape}, expected {expected}")
+                raise DataError(f"{key}: predictions have shape {value.shape}, expected {expected}")
             bad = ~np.isfinite(value).all(axis=1)
             if bad.any():
-                raise TableError(f"{key}: not finite in {some_rows(numbers[bad])}; the network has diverged")
+                raise DataError(f"{key}: not finite in {some_rows(numbers[bad])}; the network has diverged")
             check_range(key, value, self.path.name)
             self._values.setdefault(key, []).append(value)
         self._rows.append(numbers)
@@ -123,7 +110,7 @@ def merge_parts(
     Args:
         folder: the folder that the part writers were given.
         frames: the split's list, whose rows 0..N-1 must each be there once.
-        destination: the table to write; replaced as a whole or not at all.
+        destination: the table to write, which is replaced as a whole or not at all.
         metadata: what made the table (experiment, checkpoint_sha256, split, renderer_version ...), JSON values. Schema
             version and label-file hashes are added here.
         world_size: how many processes wrote. Parts of other ranks, left by an earlier run that was killed, are then
@@ -133,7 +120,7 @@ def merge_parts(
         ``destination``.
 
     Raises:
-        TableError: a part is missing, a row is missing, there twice or not in the list, or parts hold different tasks.
+        DataError: a part is missing, a row is missing, there twice or not in the list, or parts hold different tasks.
     """
     parts = _parts_folder(folder)
     paths = sorted(parts.glob("part-*.parquet"))
@@ -141,13 +128,13 @@ def merge_parts(
         paths = [_part_path(folder, rank) for rank in range(world_size)]
     tables = {path: open_parquet(path) for path in paths}
     if not tables:
-        raise TableError(f"{parts}: no part to merge; run the prediction first")
+        raise DataError(f"{parts}: no part to merge; run the prediction first")
     rows = np.concatenate([table["row"].to_numpy() for table in tables.values()])
     _check_rows(rows, len(frames.frame), parts)
     # A process that met only unreadable images does not know the columns: its rows become nulls.
     having = {path: set(table.column_names) for path, table in tables.items() if len(table.column_names) > 1}
     if not having:
-        raise TableError(f"{parts}: none of the {len(rows)} images could be read; check the data root")
+        raise DataError(f"{parts}: none of the {len(rows)} images could be read; check the data root")
     names = dict.fromkeys(name for path in having for name in tables[path].column_names)
     expressions, keys = known_columns(list(names), str(parts))
     predictions = {}
@@ -155,7 +142,7 @@ def merge_parts(
         wanted = column_names(key, expressions)
         for path, present in having.items():
             if not present.issuperset(wanted):
-                raise TableError(f"{path}: no {key}, which other parts have; delete {parts} and predict again")
+                raise DataError(f"{path}: no {key}, which other parts have; delete {parts} and predict again")
         values = np.concatenate([from_columns(table, wanted, str(path)) for path, table in tables.items()])
         predictions[key] = np.empty_like(values)
         predictions[key][rows] = values
@@ -170,18 +157,18 @@ def merge_parts(
 def score_table(
     table: Table, frames: Frames, *, au_thresholds: Thresholds = 0.5, only: NDArray[np.bool_] | None = None
 ) -> Scores:
-    """Scores of a table by the very metrics that training uses; null rows are left out.
+    """Score a table with the same metrics that training uses; null rows are left out.
 
-    ``evaluators.postprocess.filling.fill_nulls`` first gives the score over every listed frame instead.
+    To score every listed frame, fill the table first (``evaluators.postprocess.filling.fill_nulls``).
 
     Args:
         table: the predictions.
         frames: the labels.
-        au_thresholds: see ``evaluators.postprocess.thresholds``.
+        au_thresholds: one number, twelve, ``published``, or the file of a search.
         only: (N,) the rows to score, by default all.
 
     Raises:
-        TableError: the table is not of this list.
+        DataError: the table is not of this list.
     """
     check_same_list([table, frames])
     keep = ~table.null if only is None else ~table.null & only
@@ -197,14 +184,14 @@ def score_rows(
     expressions: Sequence[str],
     au_thresholds: Thresholds = 0.5,
 ) -> Scores:
-    """Scores of predictions of some rows of a list.
+    """Score the predictions of some rows of a list.
 
     Args:
         predictions: by task, arrays (rows, columns) without NaN.
         frames: the labels of all rows.
-        keep: (N,) which rows the predictions are of.
+        keep: (N,) true for the rows that have a prediction.
         expressions: class names, in label order.
-        au_thresholds: see ``evaluators.postprocess.thresholds``.
+        au_thresholds: one number, twelve, ``published``, or the file of a search.
     """
     scores = AffectScores(
         tuple(predictions),
@@ -240,11 +227,11 @@ def _concatenate(arrays: list[IntArray]) -> IntArray:
 
 
 def _check_rows(rows: IntArray, length: int, folder: Path) -> None:
-    mend = f"delete {folder} and predict again"
+    fix = f"delete {folder} and predict again"
     outside = rows[(rows < 0) | (rows >= length)]
     if len(outside):
-        raise TableError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {mend}")
+        raise DataError(f"{folder}: {some_rows(outside)} not in the list of {length} rows; {fix}")
     counts = np.bincount(rows, minlength=length)
     for problem, wrong in (("missing", counts == 0), ("there more than once", counts > 1)):
         if wrong.any():
-            raise TableError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {mend}")
+            raise DataError(f"{folder}: {problem}: {some_rows(np.flatnonzero(wrong))} of {length}; {fix}")

@@ -12,30 +12,27 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from affect.files import whole_file
+from affect.files import write_whole
 from affect.frames import Frames
 from evaluators import figures
-from evaluators.metrics import ExpressionScores, Scores
+from evaluators.metrics import MAIN, ExpressionScores, Scores
 from evaluators.predictions import score_table
 from evaluators.table import Table, read_table
 
 NO_LABELS: Final = "no labels"
-"""What stands for a score without a valid label, in the printed table and in scores.json."""
-
-MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
-"""The scores that the page shows large."""
+"""What the printed table and scores.json say instead of a score that has no valid label."""
 
 BESIDE: Final = (*MAIN, "ACC_EXPR", "MACRO_ACC_EXPR", "ACC_AU")
 """The scores of references that the printed table repeats."""
 
 
 def format_table(scores: Scores, references: Mapping[str, Scores] | None = None) -> str:
-    """The final table: lines that read ``NAME value``, four decimals, ``no labels`` where there is no valid label.
+    """Format the final table: lines ``NAME value`` with four decimals, or ``no labels`` where no label is valid.
 
     Args:
         scores: in the order of printing.
-        references: scores to stand beside, chance for example: their main scores follow in lines that begin with the
-            reference's name and a colon, so that a line beginning with a score's name is always the model's.
+        references: scores to compare with, for example chance: their main scores follow in lines that begin with the
+            reference's name and a colon, so that a line that begins with a score's name is always the model's.
     """
     width = max((len(name) for name in scores), default=0)
     lines = [f"{name:<{width}} {_text(value)}" for name, value in scores.items()]
@@ -46,7 +43,7 @@ def format_table(scores: Scores, references: Mapping[str, Scores] | None = None)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equally many cells as lines of text, each column as wide as its longest cell."""
+    """Format rows of equally many cells as lines of text, each column as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines)
@@ -58,10 +55,10 @@ def write_scores(scores: Scores, path: str | Path, notes: Mapping[str, Any] | No
     Args:
         scores: to write.
         path: the file.
-        notes: what must be known of the scores (``postprocess``, ``tuned_on_these_labels``); lists or objects.
+        notes: what a reader of the scores must know (``postprocess``, ``tuned_on_these_labels``); lists or objects.
     """
     content = {name: NO_LABELS if value is None else value for name, value in scores.items()}
-    _write(Path(path), json.dumps({**content, **(notes or {})}, indent=2) + "\n")
+    write_whole(Path(path), json.dumps({**content, **(notes or {})}, indent=2) + "\n")
 
 
 def read_scores(path: str | Path) -> Scores:
@@ -81,16 +78,16 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` of a run: one file without external assets, from what the run folder holds.
 
-    Scores (scores.json), training curves (metrics.jsonl), configuration (config.yaml) and what made the predictions
-    (predictions/<split>.parquet); with ``frames`` also the confusion matrix and the valence and arousal plots. What is
-    not there, and tasks without labels, are left out.
+    It shows scores (scores.json), training curves (metrics.jsonl), configuration (config.yaml) and what made the
+    predictions (predictions/<split>.parquet); with ``frames`` also the confusion matrix and the plots of valence and
+    arousal. What the folder lacks, and tasks without labels, are left out.
 
     Args:
         run_dir: the run folder.
         frames: frames and labels of the split.
         split: which prediction table.
         references: scores to show beside the model's, by name; the first is marked in the bars.
-        remark: a sentence to stand above the scores.
+        remark: a sentence to show above the scores.
 
     Returns:
         Path of the page.
@@ -117,12 +114,12 @@ def write_report(
     above = [f"<p class=remark>{escape(remark)}</p>"] if remark else []
     body = "\n".join([_header(run, table), *above, _tiles(scores, named), *sections])
     path = run / "report.html"
-    _write(path, _PAGE.replace("{title}", escape(_name(run))).replace("{body}", body))
+    write_whole(path, _PAGE.replace("{title}", escape(_name(run))).replace("{body}", body))
     return path
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The objects of a metrics.jsonl, one per line; none if there is no file.
+    """Read the objects of a metrics.jsonl, one per line; none if there is no file.
 
     Raises:
         ValueError: a line is not JSON. The last one may be cut off, as a killed run leaves it.
@@ -141,7 +138,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _label_figures(table: Table, frames: Frames) -> list[str]:
-    """The figures that need labels, of the tasks that have some; null rows are left out as in the scores."""
+    """Draw the figures of the tasks that have labels; null rows are left out, as in the scores."""
     scores = score_table(table, frames)
     keep, parts = ~table.null, []
     if scores.get("CCC_V") is not None:
@@ -190,7 +187,7 @@ def _score_section(scores: Scores, references: Mapping[str, Scores]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", "model", *references))
     tables: list[str] = []
     for name, value in scores.items():
-        cells = [_text(value), *(_text(of[name]) if name in of else "" for of in references.values())]
+        cells = [_text(value), *(_text(known[name]) if name in known else "" for known in references.values())]
         if not tables or name in ("P_EXPR", "P_LSD", "P_AU"):  # one table per task, side by side
             tables.append(f"<tr>{head}</tr>")
         tables[-1] += f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
@@ -206,7 +203,7 @@ def _config_section(path: Path) -> str:
 
 
 def _figure(title: str, svg: str | None) -> str:
-    """A figure as an image of its own: ids of several SVGs cannot clash, and none can run a script."""
+    """Embed a figure as an image of its own: the ids of several SVGs cannot clash, and none can run a script."""
     if svg is None:
         return ""
     data = base64.b64encode(svg.encode()).decode()
@@ -219,11 +216,6 @@ def _name(run: Path) -> str:
 
 def _text(value: float | None) -> str:
     return NO_LABELS if value is None else f"{value:.4f}"
-
-
-def _write(path: Path, content: str) -> None:
-    with whole_file(path) as beside:
-        beside.write_text(content, encoding="utf-8")
 
 
 _PAGE: Final = """<!doctype html>

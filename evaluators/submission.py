@@ -1,28 +1,33 @@
-"""The files that the ABAW challenges take: one row per row of the official list, in its order."""
+"""The submissions that the ABAW challenges take: one row per row of the official list, in its order."""
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from affect.files import check_output, sync, whole_file
-from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, MTL_HEADER, TASKS, UNI_HEADERS, UniTask
+from affect.errors import DataError
+from affect.files import check_output, put_in_place, sync, whole_file
+from affect.labels import (
+    EXPRESSIONS,
+    LIST_FIELD,
+    LSD_EXPRESSIONS,
+    LSD_HEADER,
+    MTL_HEADER,
+    TASKS,
+    UNI_HEADERS,
+    UNI_TASKS,
+    UniTask,
+)
 from affect.names import below
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.postprocess.unseen import unseen_note
-from evaluators.table import Table, TableError, some_rows
-
-"""The header of the ABAW multi-task lists and submissions; it has five names although rows have sixteen fields."""
-LSD_HEADER: Final = "image,expression"
-_UNI_TASKS: Final[Mapping[str, str]] = dict(zip(UNI_HEADERS, TASKS, strict=True))
+from evaluators.table import Table, some_rows
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +49,7 @@ def write_submission(table: Table, destination: str | Path, *, au_thresholds: Th
         How many rows were filled; a warning in the log says it too.
 
     Raises:
-        TableError: a task is missing; a video has no prediction at all, and nothing is known to stand in for it; or an
+        DataError: a task is missing; a video has no prediction at all, and nothing is known to stand in for it; or an
             image of the synthetic-data challenge, whose images have no neighbours in time, has none.
     """
     if table.expressions == LSD_EXPRESSIONS:
@@ -63,7 +68,7 @@ def write_uni_submission(
     per_video: bool = False,
     au_thresholds: Thresholds = 0.5,
 ) -> int:
-    """Write the submission of a uni-task challenge; values are as in ``write_submission``.
+    """Write the submission of a uni-task challenge, with values as in that of the multi-task challenge.
 
     Since ABAW5 it is one file, ``image_location,…`` and a row per row of the list. ABAW1 to 3 took a folder with one
     ``<video>.txt`` per video, with the header of the label files and a line per frame, from the first on.
@@ -73,24 +78,24 @@ def write_uni_submission(
             ``evaluators.postprocess.filling.fill_nulls``.
         destination: the text file, or the folder, which must not hold anything; it appears as a whole or not at all.
         task: ``va``, ``expr`` or ``au``.
-        per_video: write the folder.
+        per_video: write a folder with a file per video.
         au_thresholds: positive means ``probability >= threshold``.
 
     Returns:
         How many rows were filled; a warning in the log says it too.
 
     Raises:
-        TableError: the task is missing or has other classes than the challenge; a video has no prediction at all, and
+        DataError: the task is missing or has other classes than the challenge; a video has no prediction at all, and
             nothing is known to stand in for it; a line per frame is asked for and a video's rows are not its frames
             1, 2, 3, …; or the folder is not empty.
     """
-    filled, fields = _fields(table, [_UNI_TASKS[task]], au_thresholds)
+    filled, fields = _fields(table, [UNI_TASKS[task]], au_thresholds)
     (lines,) = fields.values()
     if per_video:
         _write_videos(table, UNI_HEADERS[task], lines, Path(destination))
     else:
         rows = (",".join(row) for row in zip(table.image, lines, strict=True))
-        _write(f"image_location,{UNI_HEADERS[task]}", rows, Path(destination))
+        _write(f"{LIST_FIELD},{UNI_HEADERS[task]}", rows, Path(destination))
     return filled
 
 
@@ -99,31 +104,31 @@ def check_destination(destination: str | Path, *, per_video: bool = False) -> Pa
 
     Args:
         destination: the text file, or the folder.
-        per_video: it is the folder of a file per video.
+        per_video: whether it is a folder with a file per video.
 
     Returns:
         The path with all links resolved.
 
     Raises:
         OutputError: a folder, a device or the like is where the file should be.
-        TableError: something else than an empty folder is where the folder should be.
+        DataError: something else than an empty folder is where the folder should be.
     """
     if not per_video:
         return check_output(Path(destination))
     folder = Path(destination).expanduser().resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         problem = "not empty" if folder.is_dir() else "not a folder"
-        raise TableError(f"{destination} is {problem}: give another folder for the submission's files")
+        raise DataError(f"{destination} is {problem}: give another folder for the submission's files")
     return folder
 
 
 def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tuple[int, dict[str, list[str]]]:
-    """Number of filled rows, and what each row says of each task, comma-separated."""
+    """Return how many rows were filled, and each row's comma-separated fields by task."""
     missing = [task for task in tasks if task not in table.tasks]
     if missing:
-        raise TableError(f"{table.source}: no predictions of {', '.join(missing)}, which the submission needs")
+        raise DataError(f"{table.source}: no predictions of {', '.join(missing)}, which the submission needs")
     if "expression" in tasks and table.expressions != EXPRESSIONS:
-        raise TableError(
+        raise DataError(
             f"{table.source}: its expressions are {', '.join(table.expressions)}, but the challenge numbers "
             f"{', '.join(EXPRESSIONS)}; predict with a model of these classes"
         )
@@ -155,7 +160,7 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
         frames = np.asarray(table.frame)[rows]
         wrong = np.flatnonzero(frames != np.arange(1, len(rows) + 1))
         if len(wrong):
-            raise TableError(
+            raise DataError(
                 f"{table.source}: row {rows[wrong[0]]} is frame {frames[wrong[0]]} of {video} where frame "
                 f"{wrong[0] + 1} is expected, and a file per video has a line for each frame from 1 on; write one file"
             )
@@ -166,13 +171,12 @@ def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> 
     for video, rows in rows_of.items():
         _write(header, (lines[row] for row in rows), path_of[video])
     sync(beside)
-    os.replace(beside, folder)
-    sync(folder.parent)
+    put_in_place(beside, folder)
 
 
 def _write_lsd(table: Table, path: Path) -> int:
     if table.null.any():
-        raise TableError(
+        raise DataError(
             f"{table.source}: no prediction of {some_rows(np.flatnonzero(table.null).tolist())}, and the submission "
             "needs a class for every image: replace the files and predict again"
         )

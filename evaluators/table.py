@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
-from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
-from evaluators.parquet import TableError as TableError
+from affect.labels import EXPRESSION_LISTS, EXPRESSIONS, TASKS, label_names
 from evaluators.parquet import open_parquet, write_parquet
 
 SCHEMA_VERSION: Final = 1
@@ -39,7 +39,7 @@ class Table:
         image: image path as the list has it.
         predictions: float32 arrays by the keys of ``Predictions``; NaN where the file has nulls.
         expressions: class names of the expression columns, in label order.
-        metadata: what made the table.
+        metadata: what made the table, as JSON values.
         source: name of the table in messages, usually its path.
     """
 
@@ -75,14 +75,10 @@ class Table:
 
 
 def column_names(key: str, expressions: Sequence[str] = EXPRESSIONS) -> list[str]:
-    """Column names of one entry of ``Predictions``."""
-    return {
-        "valence_arousal": ["valence", "arousal"],
-        "expression": [f"expr_{name}" for name in expressions],
-        "action_units": list(AU_NAMES),
-        "logits_expression": [f"logit_expr_{name}" for name in expressions],
-        "logits_action_units": [f"logit_{name}" for name in AU_NAMES],
-    }[key]
+    """Return the column names of one entry of ``Predictions``."""
+    task = key.removeprefix("logits_")
+    prefix = ("" if key == task else "logit_") + ("expr_" if task == "expression" else "")
+    return [prefix + name for name in label_names(expressions)[task]]
 
 
 PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
@@ -92,14 +88,14 @@ PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
 def table_of_rows(
     frames: Frames, rows: IntArray, predictions: Mapping[str, FloatArray], metadata: Mapping[str, Any], source: str
 ) -> Table:
-    """A table of a list from the predictions of some of its rows; the others are null.
+    """Make the table of a list from the predictions of some of its rows; the others are null.
 
     Args:
         frames: the list.
         rows: (n,) which rows are predicted.
         predictions: (n, columns) by the keys of ``Predictions``.
-        metadata: what made the table; the hashes of the label files are added.
-        source: see ``Table``.
+        metadata: what made the table; the label files' hashes are added.
+        source: name of the table in messages.
     """
     whole = {}
     for key, values in predictions.items():
@@ -128,19 +124,19 @@ def read_table(path: str | Path) -> Table:
     """Read a table and check it.
 
     Raises:
-        TableError: no such file, not Parquet, damaged, not a prediction table, another schema version, a column is
+        DataError: no such file, not Parquet, damaged, not a prediction table, another schema version, a column is
             missing or of another type, rows are not 0..N-1, a value is NaN or outside its range.
     """
     content = open_parquet(Path(path))
     metadata = _metadata(content, str(path))
     missing = [name for name in IDENTITY if name not in content.column_names]
     if missing:
-        raise TableError(f"{path}: no column {', '.join(missing)}")
+        raise DataError(f"{path}: no column {', '.join(missing)}")
     for name, kind in IDENTITY.items():
         if not _is(kind, content[name].type) or content[name].null_count:
-            raise TableError(f"{path}: column {name} is {content[name].type}, expected {kind} without nulls")
+            raise DataError(f"{path}: column {name} is {content[name].type}, expected {kind} without nulls")
     if not np.array_equal(content["row"].to_numpy(), np.arange(len(content))):
-        raise TableError(f"{path}: column row is not 0..{len(content) - 1} in order")
+        raise DataError(f"{path}: column row is not 0..{len(content) - 1} in order")
     expressions, keys = known_columns(content.column_names, str(path))
     predictions = {key: from_columns(content, column_names(key, expressions), str(path)) for key in keys}
     for key, values in predictions.items():
@@ -157,22 +153,20 @@ def read_table(path: str | Path) -> Table:
 
 
 def _metadata(content: Any, source: str) -> dict[str, Any]:
-    """What an Arrow table says of what made it."""
+    """Read from an Arrow table what made it."""
     raw = (content.schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
-        raise TableError(
-            f"{source}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework"
-        )
+        raise DataError(f"{source}: no {METADATA_KEY.decode()!r} metadata, so not a prediction table of this framework")
     try:
         metadata: dict[str, Any] = dict(json.loads(raw))
         files = {str(name): str(sha256) for name, sha256 in dict(metadata.get("label_files", {})).items()}
     except (ValueError, TypeError, RecursionError) as error:
-        raise TableError(
+        raise DataError(
             f"{source}: its {METADATA_KEY.decode()!r} metadata is damaged ({error}); predict again"
         ) from error
     version = metadata.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise TableError(f"{source}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
+        raise DataError(f"{source}: schema version {version}, this code reads {SCHEMA_VERSION}; predict again")
     return {**metadata, "label_files": files} if "label_files" in metadata else metadata
 
 
@@ -184,23 +178,23 @@ def check_same_list(tables: Sequence[Frames | Table], names: Sequence[str] | Non
         names: what to call them; by default a table's source and "the frame list".
 
     Raises:
-        TableError: other label-file hashes (where both know theirs), another length, another video or frame in a row.
+        DataError: other label-file hashes (where both know theirs), another length, another video or frame in a row.
     """
     called = names or [getattr(table, "source", "the frame list") for table in tables]
     first, first_name = tables[0], called[0]
     for other, name in zip(tables[1:], called[1:], strict=True):
         pair = f"{first_name} and {name} are of different lists"
         if len(first.frame) != len(other.frame):
-            raise TableError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
+            raise DataError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
         differs = np.asarray(first.frame) != np.asarray(other.frame)
         if list(first.video) != list(other.video):
             differs |= np.asarray(first.video, dtype=object) != np.asarray(other.video, dtype=object)
         if differs.any():
             row = int(differs.argmax())
             a, b = (f"{one.video[row]} frame {one.frame[row]}" for one in (first, other))
-            raise TableError(f"{pair}: row {row} is {a} in one, {b} in the other; use tables of one split")
+            raise DataError(f"{pair}: row {row} is {a} in one, {b} in the other; use tables of one split")
         if first.files and other.files and sorted(first.files.values()) != sorted(other.files.values()):
-            raise TableError(
+            raise DataError(
                 f"{pair}: same frames, but the label files {', '.join(sorted({*first.files, *other.files}))} differ in "
                 "content (sha256); predict again on the present files"
             )
@@ -210,30 +204,28 @@ def check_range(key: str, values: FloatArray, source: str) -> None:
     """Refuse probabilities outside [0, 1] (logits, say) and valence or arousal outside [-1, 1]; NaN passes.
 
     Raises:
-        TableError: naming ``source``, the prediction and its range.
+        DataError: naming ``source``, the prediction and its range.
     """
     if key in TASKS:
         low = -1.0 if key == "valence_arousal" else 0.0
-        if ((values < low - 1e-6) | (values > 1 + 1e-6)).any():  # float32 means may exceed 1 by a rounding
-            raise TableError(f"{source}: {key} has values outside [{low:g}, 1]; clamp, softmax or sigmoid it first")
+        if ((values < low - 1e-6) | (values > 1 + 1e-6)).any():  # float32 means may exceed 1 by a rounding error
+            raise DataError(f"{source}: {key} has values outside [{low:g}, 1]; clamp, softmax or sigmoid it first")
 
 
 def some_rows(rows: Iterable[int]) -> str:
-    """A readable list of row numbers."""
+    """Format row numbers as a readable list."""
     listed = list(rows)
     more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
     return f"row {', '.join(str(row) for row in listed[:10])}{more}"
 
 
 def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], list[str]]:
-    """Which expression list the columns are of, in its order, and which keys of ``Predictions`` are there, complete."""
+    """Find the class list of the columns, in its order, and the complete entries of ``Predictions``."""
     present = set(names)
     plain = dict.fromkeys(name.removeprefix("logit_") for name in names)
     classes = tuple(name.removeprefix("expr_") for name in plain if name.startswith("expr_"))
-    # in their order: without its last class, the first list has the classes of the shortest of AffectNet's
-    lists = (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES))
-    if classes and classes not in lists:
-        raise TableError(
+    if classes and classes not in EXPRESSION_LISTS:
+        raise DataError(
             f"{source}: the expression columns {list(classes)} are none of the known class lists in their order"
         )
     expressions = classes or EXPRESSIONS
@@ -243,38 +235,38 @@ def known_columns(names: Sequence[str], source: str) -> tuple[tuple[str, ...], l
         if not missing:
             keys.append(key)
         elif len(missing) < len(column_names(key, expressions)):
-            raise TableError(f"{source}: no column {', '.join(missing)}")
+            raise DataError(f"{source}: no column {', '.join(missing)}")
     if not set(keys) & set(TASKS):
-        raise TableError(f"{source}: no prediction columns (valence, arousal, expr_<name> or au<k>)")
+        raise DataError(f"{source}: no prediction columns (valence, arousal, expr_<name> or au<k>)")
     return expressions, keys
 
 
 def to_columns(key: str, values: FloatArray, expressions: Sequence[str]) -> dict[str, Any]:
-    """Arrow columns of one entry of ``Predictions``, null where ``values`` (N, columns) is NaN."""
+    """Return the Arrow columns of one entry of ``Predictions``, null where ``values`` (N, columns) is NaN."""
     names = column_names(key, expressions)
     return {name: pa.array(column, mask=np.isnan(column)) for name, column in zip(names, values.T, strict=True)}
 
 
 def from_columns(table: Any, names: Sequence[str], source: str) -> FloatArray:
-    """(N, len(names)) float32, NaN for nulls and where the table has no such column.
+    """Return (N, len(names)) float32, NaN for nulls and for columns that the table does not have.
 
     Raises:
-        TableError: a column holds NaN, an infinite value, or no floating-point numbers.
+        DataError: a column holds NaN, an infinite value, or no floating-point numbers.
     """
     result = np.full((len(table), len(names)), np.nan, dtype=np.float32)
     for index, name in enumerate(names):
         if name not in table.column_names:
             continue
         if not _is("floating", table[name].type):
-            raise TableError(f"{source}: column {name} is {table[name].type}, expected floating-point numbers")
+            raise DataError(f"{source}: column {name} is {table[name].type}, expected floating-point numbers")
         result[:, index] = table[name].to_numpy()
         if np.isfinite(result[:, index]).sum() != len(table) - table[name].null_count:
-            raise TableError(f"{source}: column {name} holds NaN or infinity; a missing prediction must be null")
+            raise DataError(f"{source}: column {name} holds NaN or infinity; a missing prediction must be null")
     return result
 
 
 def _is(kind: str, column_type: Any) -> bool:
-    """Whether an Arrow type is one of a kind, in whatever width."""
+    """Return whether an Arrow type is one of a kind, in whatever width."""
     return bool(
         {
             "integer": pa.types.is_integer,

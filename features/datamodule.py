@@ -1,4 +1,4 @@
-"""Data module of stored features: the labels of another data module, and what a frozen network saw of each frame."""
+"""Data module of stored features: the labels of another data module, and a frozen network's features of each frame."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from affect.batch import Batch
 from affect.buildable import buildable
+from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray, concatenate
 from datamodules.base import FaceDataModule, LoaderOptions, Split
 from datamodules.loading import Sample, dealt_batches
-from features.store import FeatureStore, Places, StoreError, rows_by_video
+from features.store import FeatureStore, Places, rows_by_video
 
 BLOCK: Final = 256
-"""Rows that follow one another in the list and are drawn together: neighbours on the disk are read in one go."""
+"""Consecutive rows of the list that are drawn together: neighbours on the disk are read in one go."""
 
 POOL: Final = 65536
-"""Rows of shuffled blocks that are shuffled among one another: what the system's file cache must hold."""
+"""Rows of shuffled blocks that are shuffled together; the system's file cache must hold them."""
 
 _log = logging.getLogger(__name__)
 
 
 @buildable("data")
 class FeaturesDataModule(FaceDataModule):
-    """Stored features in the place of images; everything else is that of ``labels``.
+    """Stored features instead of images; everything else comes from ``labels``.
 
-    Training draws blocks of rows in random order and shuffles within a pool of them, so that a store larger than the
-    memory is read once an epoch from end to end. Rows without features are null in predictions.
+    Training draws blocks of rows in random order and shuffles the rows within a pool of blocks, so that a store larger
+    than the memory is read once per epoch from end to end. Rows without features are null in predictions.
 
     Args:
         store: folder that extract.py has made.
-        labels: lists and labels; no image of it is read.
-        train_splits: what is trained on. ``[train, val]`` is the published train+val regime, in which validation scores
-            are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
-        cache_dir: where is remembered what of the store was checked; see ``FeatureStore``. None: never.
-        **options: see ``FaceDataModule``; those of images have no effect, ``follow_outside`` holds for ``labels``.
+        labels: data module with the lists and labels; none of its images is read.
+        train_splits: splits to train on. ``[train, val]`` is the published train+val regime, in which validation
+            scores are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
+        cache_dir: folder in which it is remembered what was checked; None: no cache.
+        **options: keywords of ``FaceDataModule``; those for images have no effect, ``follow_outside`` also holds for
+            ``labels``.
 
     Raises:
-        StoreError: there is no such store, it is damaged, or it has nothing of a video that has images.
+        DataError: there is no such store, it is damaged, or it has nothing of a video that has images.
     """
 
     def __init__(
@@ -66,22 +68,24 @@ class FeaturesDataModule(FaceDataModule):
         self.train_splits: tuple[Split, ...] = tuple(train_splits)
         self._places: dict[Split, Places] = {}
 
-    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read the lists of ``labels`` and look up each row's features."""
+    def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
+        """Read the lists of ``labels`` and look up each row's features; there are no images."""
         parts = self.train_splits if split == "train" else (split,)
         frames = [self.labels.frames(part) for part in parts]
         places = [self._find(part, of_part) for part, of_part in zip(parts, frames, strict=True)]
         self._places[split] = Places(*(np.concatenate(columns) for columns in zip(*places, strict=True)))
-        here = self.store.root
-        there = [here if found else None for found in self._places[split].found.tolist()]
-        return (frames[0] if len(frames) == 1 else concatenate(frames)), there
+        return (frames[0] if len(frames) == 1 else concatenate(frames)), ()
+
+    def has_image(self, split: Split) -> BoolArray:
+        """Return (N,) true for the rows of a split that have features, which stand in for their images."""
+        return self.places(split).found
 
     def kept_apart(self, split: Split) -> Sequence[object]:
-        """Return what ``labels`` says; nothing where the validation split is trained on by intention."""
+        """Return what ``labels`` returns; nothing where the validation split is trained on intentionally."""
         return self.labels.kept_apart(split) if self.train_splits == ("train",) else ()
 
     def places(self, split: Split) -> Places:
-        """Where the features of each row of a split stand."""
+        """Return where the store keeps the features of each row of a split."""
         self._split(split)
         return self._places[split]
 
@@ -95,7 +99,7 @@ class FeaturesDataModule(FaceDataModule):
             if image[rows].any() and not places.found[rows].any()
         ]
         if lacking:
-            raise StoreError(
+            raise DataError(
                 f"{self.store.root} has no features of {len(lacking)} videos of the {split} split that have images, of "
                 f"{lacking[0]} for one. extract.py store={self.store.root} splits=[{split}] adds them"
             )
@@ -121,7 +125,7 @@ class FeaturesDataModule(FaceDataModule):
             batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
         return DataLoader(
             cast("Dataset[Sample]", FeatureDataset(frames, self.places(split), self.store)),
-            batch_size=None,  # the sampler gives whole batches, which are read together
+            batch_size=None,  # the sampler yields whole batches, which are read together
             sampler=batches,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -135,8 +139,8 @@ class FeatureDataset(Dataset[Batch]):
 
     Args:
         frames: the split's list.
-        places: where the features of its rows stand.
-        store: the store.
+        places: where the store keeps the features of its rows.
+        store: the feature store.
     """
 
     def __init__(self, frames: Frames, places: Places, store: FeatureStore) -> None:
@@ -162,17 +166,17 @@ class FeatureDataset(Dataset[Batch]):
 
 
 class FeatureBatches(Sampler[Any]):
-    """Arrays of the rows that are trained on, shuffled in blocks.
+    """A sampler of arrays of training rows, shuffled in blocks.
 
     The order is a function of (seed, epoch, rank). Lightning calls ``set_epoch``.
 
     Args:
-        rows: (N,) the rows.
+        rows: (N,) training rows.
         batch_size: rows per batch and process.
-        seed: of the order.
+        seed: seed of the order.
         rank: number of this process.
-        world_size: number of processes, each of which gets as many batches.
-        drop_last: leave out a last batch that is smaller.
+        world_size: number of processes, each of which gets the same number of batches.
+        drop_last: whether to leave out a smaller last batch.
     """
 
     def __init__(
@@ -190,7 +194,7 @@ class FeatureBatches(Sampler[Any]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
+        """Set the epoch that comes next."""
         self.epoch = epoch
 
     def _order(self) -> IntArray:
@@ -209,13 +213,13 @@ class FeatureBatches(Sampler[Any]):
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.rows), self.batch_size)
-        if self.drop_last or self.world_size > 1:  # processes must make as many steps
+        if self.drop_last or self.world_size > 1:  # all processes must make the same number of steps
             return whole // self.world_size
         return whole + bool(rest)
 
 
 def usable(data: FeaturesDataModule, split: Split) -> tuple[Batch, BoolArray]:
-    """All features of a split in memory, for learners that are not trained in batches.
+    """Load all features of a split into memory, for learners that are not trained in batches.
 
     Returns:
         The rows with features as one batch, and (N,) which rows of the list these are.

@@ -1,4 +1,4 @@
-"""From faces to a feature store: a frozen network sees every frame once, each process whole videos."""
+"""Extract features of faces into a store: a frozen network sees every frame once, each process takes whole videos."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from affect.batch import Batch
+from affect.errors import DataError
 from affect.preprocessing import Preprocessing
-from features.store import FeatureStore, PartWriter, StoreError, rows_by_video, share
+from features.store import FeatureStore, rows_by_video, share
+from features.store_files import FeatureWriter
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
@@ -24,22 +26,22 @@ _log = logging.getLogger(__name__)
 
 
 class Embedder(Protocol):
-    """A network that gives features.
+    """A network that computes features.
 
     Attributes:
         preprocessing: how its images must be prepared.
-        output_names: of its own scores, in order; none where it has no classifier.
+        output_names: names of its own scores, in order; none if it has no classifier.
     """
 
     preprocessing: Preprocessing
     output_names: tuple[str, ...]
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding (B, E) and scores (B, O) of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return embedding (B, E) and scores (B, O) of (B, 3, H, W) images, uint8 or 0..255."""
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """A hash of all names and values of a network's state, in whatever file they came."""
+    """Hash all names and values of a network's state, whatever file they came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -48,16 +50,16 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 class Extraction(pl.LightningModule):
-    """Writes the features of a split that a store does not have; run it with ``Trainer.predict``.
+    """Writes those features of a split that a store does not have; run it with ``Trainer.predict``.
 
     Args:
-        network: an ``Embedder``.
-        data: whose images are looked at.
-        split: which.
-        store: where the features go.
+        network: a network that is an ``Embedder``.
+        data: data module with the images.
+        split: split to extract.
+        store: store that the features go to.
 
     Attributes:
-        unreadable: images that could not be read, so far and in this process.
+        unreadable: number of images that this process could not read so far.
     """
 
     def __init__(self, network: nn.Module, data: FaceDataModule, split: Split, store: FeatureStore) -> None:
@@ -67,16 +69,16 @@ class Extraction(pl.LightningModule):
         self.frames = data.frames(split)
         self.unreadable = 0
         self._left: dict[str, int] = {}
-        self._writer: PartWriter | None = None
+        self._writer: FeatureWriter | None = None
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """This process's videos, one after the other."""
+        """Return a loader of this process's videos, one after the other."""
         missing = missing_rows(self.data, self.split, self.store)
         names, sizes = list(missing), [len(rows) for rows in missing.values()]
         mine = [names[number] for number in share(sizes, self.trainer.world_size)[self.trainer.global_rank]]
         self._left = {name: len(missing[name]) for name in mine}
         size = self.data.eval_batch_size
-        # no batch is of two videos: neighbours in a batch change the last digits, and would differ after a kill
+        # no batch holds two videos: neighbours in a batch change the last digits, and would differ after a kill
         batches = [missing[name][start : start + size] for name in mine for start in range(0, len(missing[name]), size)]
         return self.data.loader_of(self.split, batches)
 
@@ -89,7 +91,7 @@ class Extraction(pl.LightningModule):
         self.unreadable += len(unreadable)
         video = self.frames.video[(*rows, *unreadable)[0]]
         if self._writer is None:
-            self._writer = PartWriter(self.store.root, video, self.store.info)
+            self._writer = FeatureWriter(self.store.root, video, self.store.info)
         self._writer.add(self.frames.frame[rows], embedding, outputs)
         self._left[video] -= len(rows) + len(unreadable)
         if not self._left[video]:
@@ -98,16 +100,16 @@ class Extraction(pl.LightningModule):
 
 
 def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dict[str, np.ndarray[Any, Any]]:
-    """Rows whose features are not in the store though there is an image, by video; a frame that is listed twice once.
+    """Find, by video, the rows with an image whose features are not in the store; a frame listed twice counts once.
 
     Raises:
-        StoreError: the list is of single pictures, which belong to no video.
+        DataError: the list is of single pictures, which belong to no video.
     """
     frames, found = data.frames(split), data.has_image(split)
     missing = {}
     for video, rows in rows_by_video(frames.video).items():
         if not video or video.startswith("."):
-            raise StoreError(
+            raise DataError(
                 f"the {split} split has rows of no video (row {rows[0]}: {frames.image[rows[0]]}): a feature store is "
                 "of videos, or of photographs in folders, as in Aff-Wild2's layouts"
             )
@@ -121,14 +123,14 @@ def missing_rows(data: FaceDataModule, split: Split, store: FeatureStore) -> dic
 
 
 def extract_split(trainer: pl.Trainer, network: nn.Module, data: FaceDataModule, split: Split, root: Path) -> int:
-    """Adds to a store what it does not have of a split.
+    """Add to a store the features of a split that it does not have.
 
     Args:
-        trainer: whose processes share the videos, with ``Ranks`` among its callbacks, which waits for all of them.
-        network: an ``Embedder``, on which nothing is trained.
-        data: whose images are looked at.
-        split: which.
-        root: of the store, which ``features.store.open_store`` has made.
+        trainer: trainer whose processes share the videos; its callback ``Ranks`` waits for all of them.
+        network: a network that is an ``Embedder``; it is not trained.
+        data: data module with the images.
+        split: split to extract.
+        root: folder of the store, which ``features.store.open_store`` has made.
 
     Returns:
         How many images could not be read, in this process.

@@ -1,4 +1,4 @@
-"""The feature store: what a frozen network says of every frame of every video, on disk and memory-mapped.
+"""The feature store: a frozen network's features of every frame of every video, on disk and memory-mapped.
 
 Layout, below one folder::
 
@@ -8,9 +8,9 @@ Layout, below one folder::
     <video>/part-00000/outputs.npy     (n, O) float32, the network's own scores
     <video>/part-00000/sha256.txt      checksums of these files, as the program sha256sum writes them
 
-A file is checked when a process opens it for the first time; what was found good is remembered in the cache by size and
-time. A part is written beside its name and renamed when it is complete, so that a kill costs at most the video that was
-being written. Frames that a later list asks for besides go into a further part; nothing is written over.
+A file is checked when a process opens it for the first time; the cache remembers good files by size and time. A part is
+written beside its name and renamed when it is complete, so that a kill costs at most the video that was being written.
+Further frames that a later list asks for go into a further part; nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -29,35 +29,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from affect.cache import kept_file, read_kept, write_kept
+from affect.errors import DataError
 from affect.files import locked
 from features.store_files import (
     ARRAYS,
     INFO,
     WRITING,
-    Dtype,
     FloatArray,
-    PartWriter,
-    StoreError,
     StoreInfo,
     check_array,
     open_array,
     read_checksums,
 )
-
-__all__ = [
-    "Dtype",
-    "FeatureStore",
-    "Features",
-    "PartWriter",
-    "Places",
-    "StoreError",
-    "StoreInfo",
-    "open_store",
-    "problems",
-    "rows_by_video",
-    "share",
-    "writing",
-]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -70,7 +53,7 @@ class Features(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the features of N rows stand: part (N,), −1 where there are none, and position in it (N,)."""
+    """The places of N rows' features: part (N,), −1 where there are none, and position in it (N,)."""
 
     part: IntArray
     position: IntArray
@@ -86,14 +69,14 @@ class FeatureStore:
     """Reads a store.
 
     Args:
-        root: its folder.
-        cache: folder in which is remembered what was checked, made where missing; None: never remembered.
+        root: folder of the store.
+        cache: folder in which it is remembered what was checked, made where missing; None: no cache.
 
     Attributes:
         info: what made it.
 
     Raises:
-        StoreError: there is none, or a part of it is damaged.
+        DataError: there is none, or a part of it is damaged.
     """
 
     def __init__(self, root: str | Path, cache: Path | None = None) -> None:
@@ -119,10 +102,10 @@ class FeatureStore:
         return numbers
 
     def check(self, videos: Sequence[str]) -> None:
-        """Check all files of these videos now, not when they are first read: training should not wait, nor fail then.
+        """Check all files of these videos now: training should neither wait nor fail when they are first read.
 
         Raises:
-            StoreError: see ``store_files.check_array``.
+            DataError: a file has other content than was written, or a value that is not finite.
         """
         numbers = [number for video in dict.fromkeys(videos) for number in self._of_video.get(video, [])]
         where = f"{self.root.absolute()}: checked"
@@ -134,7 +117,7 @@ class FeatureStore:
                 sums = read_checksums(self.parts[number]) or {}
                 for name in ARRAYS:
                     path = self.parts[number] / f"{name}.npy"
-                    if path in self._checked or not path.is_file():  # reading tells what is missing
+                    if path in self._checked or not path.is_file():  # reading will say what is missing
                         continue
                     status, key = path.stat(), str(path.relative_to(self.root))
                     found[key] = [status.st_size, status.st_mtime_ns, sums.get(name)]
@@ -145,12 +128,12 @@ class FeatureStore:
             write_kept(kept, where, {**known, **found})
 
     def frames_of(self, video: str) -> npt.NDArray[np.int32]:
-        """Frame numbers of a video that are there, in the order in which they were written."""
+        """Return the frame numbers of a video that are in the store, in the order in which they were written."""
         known = [self._array(number, "frame") for number in self._of_video.get(video, [])]
         return np.concatenate([np.zeros(0, dtype=np.int32), *known])
 
     def find(self, videos: Sequence[str], frames: IntArray) -> Places:
-        """Look rows up.
+        """Look up where the features of rows are.
 
         Args:
             videos: name of the video of each of N rows.
@@ -167,14 +150,14 @@ class FeatureStore:
         return Places(part, position)
 
     def read(self, places: Places) -> Features:
-        """The features of N rows as float32, all of which must be there.
+        """Read the features of N rows as float32; all of them must be in the store.
 
         Rows of the same part are read together, in the order of the disk.
         """
         return Features(self._read(places, "embedding", self.info.embedding), self.read_outputs(places))
 
     def read_outputs(self, places: Places) -> FloatArray:
-        """The network's own scores of N rows (N, O); embeddings are not touched."""
+        """Read the network's own scores of N rows (N, O) without touching embeddings."""
         return self._read(places, "outputs", len(self.info.outputs))
 
     def _read(self, places: Places, name: str, columns: int) -> FloatArray:
@@ -183,7 +166,7 @@ class FeatureStore:
             rows = np.flatnonzero(places.part == number)
             at = places.position[rows]
             rows, at = rows[order := np.argsort(at, kind="stable")], at[order]
-            # neighbours on the disk are one copy, which is several times faster than picking rows
+            # neighbours on the disk are copied at once, several times faster than picking rows
             wanted: Any = slice(at[0], at[-1] + 1) if at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all() else at
             values[rows] = self._array(int(number), name)[wanted]
         return values
@@ -200,7 +183,7 @@ class FeatureStore:
 
 
 def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
-    """Rows of each video, in order of its first row."""
+    """Return the rows of each video, the videos in the order of their first rows."""
     numbers: dict[str, int] = {}
     codes = np.fromiter((numbers.setdefault(video, len(numbers)) for video in videos), np.int64, len(videos))
     order = np.argsort(codes, kind="stable")
@@ -209,17 +192,17 @@ def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
 
 
 def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> FeatureStore:
-    """Make a store, or open one that the same network has made, to add to it.
+    """Make a store, or open one that the same network made, to add to it.
 
     Raises:
-        StoreError: the folder holds a store of another network, or something else.
+        DataError: the folder holds a store of another network, or something else.
     """
     if (root / INFO).is_file():
         found = StoreInfo.read(root)
         differ = [f.name for f in fields(StoreInfo) if getattr(found, f.name) != getattr(info, f.name)]
         if differ:
             each = "; ".join(f"{name} is {getattr(found, name)}, not {getattr(info, name)}" for name in differ)
-            raise StoreError(f"{root} is a store of other features: {each}. Give another store=…")
+            raise DataError(f"{root} is a store of other features: {each}. Give another store=…")
     else:
         _check_folder(root)
         root.mkdir(parents=True, exist_ok=True)
@@ -229,14 +212,14 @@ def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> Featur
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Keep a second extraction out of a store during the block; what killed ones left in it is deleted at the end.
+    """Keep a second extraction out of a store during the block, and delete what killed ones left at the end.
 
     Args:
-        root: of the store, which may not be there yet.
+        root: folder of the store, which need not exist yet.
 
     Raises:
         LockedError: another process writes to the store.
-        StoreError: something else is there.
+        DataError: something else is there.
     """
     _check_folder(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -245,33 +228,33 @@ def writing(root: Path) -> Iterator[None]:
             yield
             for left in (*root.glob(f"*/{WRITING}"), *root.glob(f".{INFO}.*")):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-                with suppress(OSError):  # the folder of a video of which nothing else is there
+                with suppress(OSError):  # the folder of a video without any other part
                     left.parent.rmdir()
     finally:
-        with suppress(OSError):  # there is something in it, as a rule
+        with suppress(OSError):  # usually it is not empty
             root.rmdir()
 
 
 def _check_folder(root: Path) -> None:
-    """Refuse a place that holds something else than a store."""
+    """Refuse a place that holds something other than a store."""
     if root.exists() and not root.is_dir():
-        raise StoreError(f"{root} is a file, not a folder. Give another store=…")
-    # what begins with a dot is another rank's beginning
+        raise DataError(f"{root} is a file, not a folder. Give another store=…")
+    # names with a dot are what another rank has begun
     if root.is_dir() and not (root / INFO).is_file() and any(not path.name.startswith(".") for path in root.iterdir()):
-        raise StoreError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
+        raise DataError(f"{root} is not empty and has no {INFO}, so it is no feature store. Give another store=…")
 
 
 def problems(root: Path) -> tuple[int, list[str]]:
-    """Check every file of a store, whatever was remembered.
+    """Check every file of a store, whatever the cache remembers.
 
     Args:
-        root: of the store.
+        root: folder of the store.
 
     Returns:
         Number of parts, and a message for each thing that is wrong.
 
     Raises:
-        StoreError: there is no store, or its description is damaged.
+        DataError: there is no store, or its description is damaged.
     """
     store, found = FeatureStore(root), list[str]()
     with _progress() as progress:
@@ -280,19 +263,19 @@ def problems(root: Path) -> tuple[int, list[str]]:
                 sums = read_checksums(part) or {}
                 for name in ARRAYS:
                     check_array(part, name, store.info, sums.get(name))
-            except StoreError as error:  # the first of a part, which is to be deleted anyway
+            except DataError as error:  # one per part is enough, as the part must be deleted
                 found.append(str(error))
     return len(store.parts), found
 
 
 def _progress() -> Progress:
-    """A progress bar for people, gone at the end."""
+    """Return a progress bar for people, gone at the end."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def share(sizes: Sequence[int], world_size: int) -> list[list[int]]:
-    """Whole videos for each process: the largest first, to the process that has least.
+    """Give whole videos to processes: the largest first, to the process that has least.
 
     Args:
         sizes: frames of each video.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from affect.checksums import file_sha256, sealed, unsealed, warn_unchecked
 from affect.errors import DataError
-from affect.files import reached, sync, whole_file
+from affect.files import put_in_place, reached, sync, whole_file
 
 Dtype = Literal["float16", "float32"]
 FloatArray = npt.NDArray[np.float32]
@@ -29,28 +29,24 @@ WRITING: Final = ".writing"
 """Name of the folder of a part that is being written, in the folder of its video."""
 
 _MAPPED: Final = 4096
-"""Bytes from which a file is mapped: a process may have some ten thousand maps."""
+"""Size in bytes from which a file is mapped: a process may have some ten thousand maps."""
 _CHUNK: Final = 1 << 22
-"""Values that are looked at at a time: what is computed of them stays small."""
-
-
-class StoreError(DataError):
-    """A feature store that cannot be used; the message names the folder and the mend."""
+"""Values that are checked at a time, so that temporary arrays stay small."""
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What all features of a store have in common.
+    """The description of a store: what all its features have in common.
 
     Attributes:
         network: name of what made them, for people.
-        sha256: of that network's weights: heads learnt on one network's features do not fit another's.
+        sha256: hash of that network's weights: heads learnt on one network's features do not fit another's.
         embedding: length E of an embedding.
         outputs: names of the network's O own scores, in order; none where it has no classifier.
         images: name of the image folder below the data's root; crops and aligned crops give other features.
         image_size: side of the square input in pixels.
-        dtype: of the embeddings on disk.
-        schema_version: of this layout.
+        dtype: type of the embeddings on disk.
+        schema_version: version of this layout.
     """
 
     network: str
@@ -67,15 +63,15 @@ class StoreInfo:
         """Read ``store.json``.
 
         Raises:
-            StoreError: no store, a damaged one, or one of another version.
+            DataError: no store, a damaged one, or one of another version.
         """
         path = root / INFO
         if not path.is_file():
-            raise StoreError(f"{path}: no such file, so {root} is no feature store; make one with extract.py store=…")
+            raise DataError(f"{path}: no such file, so {root} is no feature store; make one with extract.py store=…")
         try:
             content = dict(json.loads(path.read_text(encoding="utf-8")))
             if content["schema_version"] != SCHEMA_VERSION:
-                raise StoreError(
+                raise DataError(
                     f"{path}: schema version {content['schema_version']}, this code reads {SCHEMA_VERSION}; make the "
                     "store again with extract.py"
                 )
@@ -84,11 +80,11 @@ class StoreInfo:
                 raise TypeError("outputs is no list")
             info = cls(**{**content, "outputs": tuple(content["outputs"])})
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, StoreError):
+            if isinstance(error, DataError):
                 raise
-            raise StoreError(f"{path}: not the description of a feature store ({error}); make it again") from error
+            raise DataError(f"{path}: not the description of a feature store ({error}); make it again") from error
         if problem := info.problem():
-            raise StoreError(f"{path}: {problem}; make the store again")
+            raise DataError(f"{path}: {problem}; make the store again")
         return info
 
     def write(self, root: Path) -> None:
@@ -98,7 +94,7 @@ class StoreInfo:
         reached("store.index", root / INFO)
 
     def problem(self) -> str | None:
-        """Which value cannot be; None where all can."""
+        """Say which value cannot be; None where all can."""
         if not all(type(value) is str for value in (self.network, self.sha256, self.images, *self.outputs)):
             return "network, sha256, images and outputs must be names"
         if not all(type(value) is int and value > 0 for value in (self.embedding, self.image_size)):
@@ -106,17 +102,17 @@ class StoreInfo:
         return None if self.dtype in get_args(Dtype) else f"dtype {self.dtype} is none of {', '.join(get_args(Dtype))}"
 
     def array(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """Type and shape of an array of the store, without the frames' axis."""
+        """Return type and shape of an array of the store, without the frames' axis."""
         dtype = {"frame": "int32", "embedding": self.dtype, "outputs": "float32"}[name]
         columns = {"frame": (), "embedding": (self.embedding,), "outputs": (len(self.outputs),)}[name]
         return np.dtype(dtype), columns
 
 
 def open_array(part: Path, name: str, info: StoreInfo) -> npt.NDArray[Any]:
-    """An array of a part, mapped where it is large.
+    """Open an array of a part, mapped where it is large.
 
     Raises:
-        StoreError: the file is missing, no array of this type and width, or not as long as its header says.
+        DataError: the file is missing, no array of this type and width, or not as long as its header says.
     """
     path = part / f"{name}.npy"
     dtype, columns = info.array(name)
@@ -136,14 +132,14 @@ def open_array(part: Path, name: str, info: StoreInfo) -> npt.NDArray[Any]:
             return np.memmap(path, dtype, "r", start, shape)
         return np.fromfile(path, dtype, offset=start).reshape(shape)
     except Exception as error:  # a damaged header raises whatever its bytes lead to
-        raise StoreError(f"{path}: cannot be read ({error}); delete {part} and run extract.py again") from error
+        raise DataError(f"{path}: cannot be read ({error}); delete {part} and run extract.py again") from error
 
 
 def read_checksums(part: Path) -> dict[str, str] | None:
-    """The SHA-256 of each array's file by the array's name; None, and a warning, where an older version wrote them.
+    """Read the SHA-256 of each array's file by the array's name; warn and return None where an old version wrote none.
 
     Raises:
-        StoreError: they are damaged.
+        DataError: they are damaged.
     """
     path = part / CHECKSUMS
     try:
@@ -152,10 +148,10 @@ def read_checksums(part: Path) -> dict[str, str] | None:
         warn_unchecked("a part of a feature store", part)
         return None
     except ValueError as error:
-        raise StoreError(f"{path}: damaged; delete {part} and run extract.py again") from error
+        raise DataError(f"{path}: damaged; delete {part} and run extract.py again") from error
     sums = {name: digest for digest, name in found}
     if text != _lines(sums) or tuple(sums) != ARRAYS:
-        raise StoreError(f"{path}: damaged; delete {part} and run extract.py again")
+        raise DataError(f"{path}: damaged; delete {part} and run extract.py again")
     return sums
 
 
@@ -163,22 +159,22 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
     """Read a whole array and check it.
 
     Args:
-        part: its folder.
-        name: of the array.
-        info: of the store.
+        part: folder of the part.
+        name: name of the array.
+        info: description of the store.
         expected: SHA-256 of its file, if that is known.
 
     Raises:
-        StoreError: other content than was written, or a value that is not finite; the message names its frame.
+        DataError: other content than was written, or a value that is not finite; the message names its frame.
     """
     path, again = part / f"{name}.npy", f"delete {part} and run extract.py again"
     values, frames = open_array(part, name, info), open_array(part, "frame", info)
     if len(frames) == 0:
-        raise StoreError(f"{path}: no frames; {again}")
+        raise DataError(f"{path}: no frames; {again}")
     if len(values) != len(frames):
-        raise StoreError(f"{path}: {len(values)} rows, but {len(frames)} frames; {again}")
+        raise DataError(f"{path}: {len(values)} rows, but {len(frames)} frames; {again}")
     if expected is not None and file_sha256(path) != expected:
-        raise StoreError(f"{path}: damaged: its content does not fit {CHECKSUMS}; {again}")
+        raise DataError(f"{path}: damaged: its content does not fit {CHECKSUMS}; {again}")
     if name == "frame":
         return
     rows = max(1, _CHUNK // max(1, values.shape[1]))
@@ -186,37 +182,37 @@ def check_array(part: Path, name: str, info: StoreInfo, expected: str | None) ->
         bad = not_finite(values[start : start + rows])
         if bad.any():
             frame = frames[start + int(bad.any(axis=1).argmax())]
-            raise StoreError(
+            raise DataError(
                 f"{path}: frame {frame} of video {part.parent.name} is not finite; {again}, with a network that has "
                 "not diverged"
             )
 
 
 def not_finite(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which values are NaN or infinite; for half precision three times as fast as NumPy's own."""
+    """Find values that are NaN or infinite; for half precision three times as fast as NumPy."""
     found: npt.NDArray[np.bool_]
     found = values.view(np.uint16) & 0x7C00 == 0x7C00 if values.dtype == np.float16 else ~np.isfinite(values)
     return found
 
 
-class PartWriter:
-    """Writes one part of a video, batch after batch; memory does not grow with the video.
+class FeatureWriter:
+    """Writes the features of one video as a part of a store, batch by batch; memory does not grow with the video.
 
     Args:
-        root: of the store.
+        root: folder of the store.
         video: name of the video, which becomes a folder.
-        info: of the store.
+        info: description of the store.
 
     Raises:
-        StoreError: the video's folder would not be in the store.
+        DataError: the video's folder would not be in the store.
     """
 
     def __init__(self, root: Path, video: str, info: StoreInfo) -> None:
         self.folder, self.info = root / video, info
         if self.folder.resolve() != root.resolve() / video or self.folder.parent != root or video in (".", ".."):
-            raise StoreError(f"video {video!r}: {self.folder} is no folder of its own in the store; rename the video")
+            raise DataError(f"video {video!r}: {self.folder} is no folder of its own in the store; rename the video")
         self.beside = self.folder / WRITING
-        shutil.rmtree(self.beside, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(self.beside, ignore_errors=True)  # left by a killed run
         self.beside.mkdir(parents=True)
         self.count = 0
         self._files: dict[str, BinaryIO] = {}
@@ -228,13 +224,13 @@ class PartWriter:
         """Add n frames: (n,) numbers, (n, E) and (n, O).
 
         Raises:
-            StoreError: a value is not finite, in the store's precision.
+            DataError: a value is not finite, in the store's precision.
         """
         for name, values in zip(ARRAYS, (frame, embedding, outputs), strict=True):
             with np.errstate(over="ignore"):  # found below
                 stored = np.ascontiguousarray(values, dtype=self.info.array(name)[0])
             if not_finite(stored).any():
-                raise StoreError(
+                raise DataError(
                     f"{self.folder}: {name} of a frame is not finite in {stored.dtype}; give dtype=float32, or a "
                     "network that has not diverged"
                 )
@@ -242,7 +238,7 @@ class PartWriter:
         self.count += len(frame)
 
     def finish(self) -> None:
-        """Complete the part: it is there, or it is not."""
+        """Complete the part, which appears as a whole or not at all."""
         for name, file in self._files.items():
             file.seek(0)
             self._header(name)
@@ -260,9 +256,8 @@ class PartWriter:
         numbers = [int(number) for part in self.folder.glob("part-*") if (number := part.name[5:]).isdecimal()]
         part = self.folder / f"part-{max(numbers, default=-1) + 1:05d}"
         reached("part.written", part)
-        os.replace(self.beside, part)
-        for path in (self.folder, self.folder.parent):
-            sync(path)
+        put_in_place(self.beside, part)
+        sync(self.folder.parent)
         reached("part.renamed", part)
 
     def _header(self, name: str) -> None:
@@ -274,5 +269,5 @@ class PartWriter:
 
 
 def _lines(sums: Mapping[str, str]) -> str:
-    """Checksums in the form of the program sha256sum, which can check them."""
+    """Write checksums as the program sha256sum does, which can check them."""
     return "".join(f"{digest}  {name}.npy\n" for name, digest in sums.items())

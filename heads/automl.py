@@ -24,21 +24,15 @@ from affect.checksums import file_sha256, sealed, unsealed
 from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file, write_whole
 from affect.hints import key_errors
-from affect.labels import AU_NAMES, EXPRESSIONS
+from affect.labels import AU_NAMES, EXPRESSIONS, Task, label_names
 from affect.ranges import Count, Positive, Range, Whole
 
-Task = Literal["valence_arousal", "expression", "action_units"]
 Validation = Literal["videos", "split", "cv"]
 Array = npt.NDArray[np.float32]
 
 INSTALL: Final = 'pip install -e ".[automl]"'
 _log = logging.getLogger(__name__)
 MODEL, DESCRIPTION = "automl.joblib", "automl.json"
-_TARGETS: Final[dict[str, tuple[str, ...]]] = {
-    "valence_arousal": ("valence", "arousal"),
-    "expression": ("expression",),
-    "action_units": AU_NAMES,
-}
 _KINDS: Final = {"valence_arousal": "multi:reg", "expression": "multiclass", "action_units": "multilabel"}
 _HELD_OUT: Final = 5
 """``validation=videos`` holds every fifth training video out."""
@@ -96,8 +90,9 @@ class AutoML:
             said = np.asarray(self.model.predict(_frame(features)).data, dtype=np.float32)
         if self.task == "valence_arousal":
             return said.clip(-1, 1)
-        columns = EXPRESSIONS if self.task == "expression" else AU_NAMES
-        whole = np.zeros((len(said), len(columns)), dtype=np.float32)  # what was left out is never said
+        whole = np.zeros(
+            (len(said), len(label_names()[self.task])), dtype=np.float32
+        )  # what was left out is never said
         whole[:, self.classes] = said.clip(0, 1)
         return whole
 
@@ -146,7 +141,7 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         described = unsealed(dict(json.loads(path.read_text(encoding="utf-8"))), path, "a model of automl.py")
         task, classes = described["task"], described["classes"]
-        columns = EXPRESSIONS if task == "expression" else _TARGETS[task]
+        columns = label_names()[task]
         if not all(type(number) is int and 0 <= number < len(columns) for number in classes):
             raise ValueError(f"classes {classes}")
         if type(described["sha256"]) is not str:
@@ -240,7 +235,7 @@ def _prepared(
         assert validation is not None
         seen = _known(validation[1])
         held = validation[0][seen], validation[1][seen]
-    classes = np.arange(len(_TARGETS[task]))
+    classes = np.arange(len(label_names()[task]))
     if task == "action_units":
         classes = _varying(labels[~out], None if held is None else held[1])
     elif task == "expression":
@@ -306,7 +301,7 @@ def _varying(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None) -> npt.NDA
 
 def _names(task: Task, classes: npt.NDArray[np.int64]) -> list[str]:
     """Columns of the targets."""
-    return ["expression"] if task == "expression" else [_TARGETS[task][number] for number in classes]
+    return ["expression"] if task == "expression" else [label_names()[task][number] for number in classes]
 
 
 def _frame(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from affect.batch import AffectLogits, Batch
 from affect.buildable import buildable
+from affect.errors import DataError
 from affect.ranges import NotNegative
-from features.store import StoreError
 from heads.network import Heads
 from losses.multitask import MultiTaskLoss
 from training.multitask import MultiTaskModule
@@ -41,7 +41,7 @@ class HeadModule(MultiTaskModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         made, wanted = data.store.info, self.network.features
         if made.sha256 != wanted["sha256"]:
-            raise StoreError(
+            raise DataError(
                 f"{data.store.root} holds features of {made.network} ({made.sha256[:12]}…), but these heads were "
                 f"trained on those of another network ({wanted['sha256'][:12]}…): give data.store= its store"
             )

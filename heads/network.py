@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from affect.batch import AffectLogits
 from affect.buildable import buildable
 from affect.errors import ConfigError
-from affect.labels import ACTION_UNITS, AFFECT, EXPRESSIONS
+from affect.labels import AFFECT, EXPRESSIONS, label_names
 from affect.preprocessing import IMAGENET
 from affect.ranges import Count
 
 HeadInput = Literal["embedding", "logits", "logits_va", "concat"]
 
-SIZES: Final = {"valence_arousal": 2, "expression": len(EXPRESSIONS), "action_units": len(ACTION_UNITS)}
+SIZES: Final = {task: len(names) for task, names in label_names().items()}
 
 
 class FeatureDescription(TypedDict):

@@ -1,4 +1,4 @@
-"""What the faces mean: from an expression to action units, and from what is rendered to what annotators write.
+"""Compute what faces show and mean: action units from expressions, and annotations from the rendered state.
 
 Expressions to action units. The prototypes are those of Ekman and Friesen (EMFACS, 1983) as counted by Du, Tao and
 Martinez (Compound facial expressions of emotion, PNAS 111(15), 2014, table 1): happiness 12, 25 [6]; sadness 4, 15
@@ -48,7 +48,7 @@ _CIRCUMPLEX: Final = {
     "contempt": (-0.35, 0.1),
 }  # fmt: skip
 
-# (true expression, what it is also taken for, how often)
+# (true expression, what it is mistaken for, how often)
 _CONFUSIONS: Final = (
     ("neutral", "other", 0.08), ("neutral", "sadness", 0.02),
     ("anger", "disgust", 0.07), ("anger", "other", 0.08), ("anger", "neutral", 0.04),
@@ -73,7 +73,7 @@ _VA_JITTER: Final = 0.07
 
 
 def confusion() -> Array:
-    """Row-stochastic (8, 8): probability that an expression (row) is annotated as another (column)."""
+    """Return (8, 8) probabilities that an expression (row) is annotated as another (column)."""
     matrix = np.eye(len(EXPRESSIONS))
     for true, taken, share in _CONFUSIONS:
         row = EXPRESSIONS.index(true)
@@ -114,7 +114,7 @@ def draw_apex(rng: Generator, expression: str, *, least: float = 0.42) -> Array:
 
 
 def valence_arousal(units: Array, expression: Array) -> Array:
-    """Affect that a face shows: a smooth function of its action units and of the expression state.
+    """Compute the affect that a face shows, a smooth function of its action units and expression state.
 
     Args:
         units: (N, 16) intensities, columns as in ``RENDERED_UNITS``.
@@ -127,7 +127,7 @@ def valence_arousal(units: Array, expression: Array) -> Array:
 
 
 def _affect(units: Array, state: Array) -> Array:
-    """The same where the place of the expression state on the circumplex, (N, 2), is given."""
+    """Compute valence and arousal from action units and the expression state's place on the circumplex, (N, 2)."""
     a = {unit: units[:, column] for unit, column in COLUMN.items()}
     frown = np.maximum(a[4], a[9])
     valence = (
@@ -142,7 +142,7 @@ def _affect(units: Array, state: Array) -> Array:
 
 
 def expression_probabilities(expression: Array) -> Array:
-    """Distribution of the annotated expression.
+    """Return the distribution of the annotated expression.
 
     Args:
         expression: (N, 8) weights of the rendered expressions, each row summing to 1.
@@ -155,7 +155,7 @@ def expression_probabilities(expression: Array) -> Array:
 
 
 def action_unit_probabilities(units: Array) -> Array:
-    """Probability that each scored unit is annotated as present.
+    """Return the probability that each scored unit is annotated as present.
 
     Args:
         units: (N, 16) rendered intensities of the stronger half of the face.
@@ -194,12 +194,12 @@ def annotate(rng: Generator, units: Array, expression: Array, frames: NDArray[np
 
 
 def annotate_portrait(rng: Generator, units: Array, expression: str) -> tuple[Array, Array]:
-    """Let annotators say valence and arousal of one photograph: noise as strong as that of a frame of a video.
+    """Let annotators rate valence and arousal of one photograph, with as much noise as in a frame of a video.
 
     Args:
         rng: the photograph's annotators.
         units: (16,) rendered intensities of the stronger half of the face.
-        expression: what is shown, one of ``EXPRESSIONS`` or ``CONTEMPT``.
+        expression: the expression shown, one of ``EXPRESSIONS`` or ``CONTEMPT``.
 
     Returns:
         Valence and arousal as shown, (2,), and as annotated, (2,), both in [-1, 1].

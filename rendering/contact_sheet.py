@@ -28,7 +28,7 @@ _SEED: Final = 0
 
 
 def _row(faces: list[Image], captions: list[str]) -> Image:
-    """Faces side by side, each with its caption underneath."""
+    """Put faces side by side, each above its caption."""
     tiles = []
     for face, caption in zip(faces, captions, strict=True):
         tile = cv2.copyMakeBorder(face, 2, 16, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
@@ -38,7 +38,7 @@ def _row(faces: list[Image], captions: list[str]) -> Image:
 
 
 def _plain(person: Identity, units: NDArray[np.float64]) -> Image:
-    """A frontal, evenly lit face."""
+    """Draw a frontal, evenly lit face."""
     return render(person, Moment(units=units), np.full_like(draw_background(np.random.default_rng(0)), 165))
 
 
@@ -76,7 +76,7 @@ def _expressions(person: Identity) -> Image:
 
 
 def _changes(index: int) -> int:
-    """Number of different expressions in the frames that ``_trajectory`` shows."""
+    """Count the different expressions in the frames that ``_trajectory`` shows."""
     return len(set(video.draw_video(_SEED, video.VALIDATION, index, 24).expression[::3].argmax(axis=1).tolist()))
 
 

@@ -1,7 +1,7 @@
-"""Writers of the real layouts: s-Aff-Wild2 MTL, the class folders of AffectNet and of ABAW4 LSD, and CelebA.
+"""Write drawn faces in real layouts: s-Aff-Wild2 MTL, the class folders of AffectNet and ABAW4 LSD, and CelebA.
 
-A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then tells
-with what it was rendered. ``state.parquet`` keeps what was rendered, row by row, for the oracle.
+A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then holds
+the parameters. ``state.parquet`` keeps what was rendered, row by row, for the oracle.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def render_mtl(
 
     Args:
         root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
-        seed: of every random draw.
+        seed: seed of every random draw.
         train_videos: number of training videos.
         val_videos: number of validation videos.
         frames_per_video: listed frames per video, before duplicates.
-        workers: processes; changes nothing but the time.
+        workers: number of processes, which changes the time only.
 
     Returns:
         ``root``, holding ``cropped_aligned/<video>/%05d.jpg``, the two annotation files and ``state.parquet``.
@@ -85,10 +85,10 @@ def render_affectnet(root: Path, *, seed: int, train_faces: int, val_faces: int,
 
     Args:
         root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
-        seed: of every random draw.
+        seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: processes; changes nothing but the time.
+        workers: number of processes, which changes the time only.
 
     Returns:
         ``root``.
@@ -106,14 +106,14 @@ def render_lsd(root: Path, *, seed: int, train_faces: int, val_faces: int, worke
     """Render the ABAW4 LSD layout: ``training_set_synthetic_images/<CLASS>/*.jpg``, ``validation_set_real_images/…``.
 
     One face per person, none of them in another data set, whatever its seed. The classes are balanced, unlike those of
-    the official training set, of which surprise is more than half.
+    the official training set, more than half of which is surprise.
 
     Args:
-        root: as in ``render_affectnet``, like all the others.
-        seed: of every random draw.
+        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
+        seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: processes; changes nothing but the time.
+        workers: number of processes, which changes the time only.
 
     Returns:
         ``root``.
@@ -136,11 +136,11 @@ def render_faces(root: Path, *, seed: int, train_faces: int, val_faces: int, wor
     One face per person, none of them in another data set, whatever its seed; the seven expressions are equally many.
 
     Args:
-        root: as in ``render_affectnet``, like all the others.
-        seed: of every random draw.
+        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
+        seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: processes; changes nothing but the time.
+        workers: number of processes, which changes the time only.
 
     Returns:
         ``root``.
@@ -175,7 +175,7 @@ def _render_portraits(
         parameters: what identifies the data set.
         classes: folder name of each expression.
         splits: folder and number of faces of each stream of random numbers.
-        workers: processes.
+        workers: number of processes.
     """
     if is_complete(root, parameters):
         return root
@@ -231,8 +231,8 @@ def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) 
     """Draw one labelled face; a few show another expression than their label says.
 
     Args:
-        seed: of the data set.
-        stream: of its split.
+        seed: seed of the data set.
+        stream: stream of random numbers of its split.
         index: number of the face in its split, which decides the label.
         expressions: classes of the data set.
 

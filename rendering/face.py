@@ -1,4 +1,4 @@
-"""One picture of a face: strokes, light, lens and sensor."""
+"""Draw one picture of a face: strokes, light, lens and sensor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOISE: Final = np.random.default_rng(20220704).normal(0.0, 1.0, (2 * SIZE, 2 * 
 
 @dataclass(frozen=True)
 class Light:
-    """A key light and an ambient one.
+    """A key light and ambient light.
 
     Attributes:
         direction: unit vector to the key light (x right, y down, z to the camera).
@@ -55,10 +55,10 @@ class Moment:
 
     Attributes:
         units: (2, 16) intensities 0..1 of ``RENDERED_UNITS``, left and right half of the face.
-        pose: the head's.
+        pose: pose of the head.
         gaze: (x, y) offset of the irises in pixels.
         blink: how far the lids are closed, 0..1.
-        light: the light.
+        light: light on the face.
         camera: lens and sensor.
         drift: (x, y) offset of the background in pixels, at most 15 either way.
     """
@@ -116,7 +116,7 @@ def draw_face(person: Identity, moment: Moment) -> Sketch:
 
 
 def _gain(painting: Painting, moment: Moment) -> NDArray[np.float32]:
-    """Gain of every pixel, (112, 112, 3): Lambert's law on an ellipsoid with the drawn relief; even light behind it."""
+    """Compute each pixel's gain, (112, 112, 3): Lambert's law on an ellipsoid with the drawn relief; even behind it."""
     light, pose = moment.light, moment.pose
     relief = cv2.GaussianBlur(painting.relief.astype(np.float32), (0, 0), 1.5) - FLAT
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=1 / 130)
@@ -141,9 +141,9 @@ def render(person: Identity, moment: Moment, background: Image) -> Image:
     """Draw one face.
 
     Args:
-        person: who.
-        moment: how.
-        background: from ``draw_background``.
+        person: who is drawn.
+        moment: action units, pose, light and camera.
+        background: background that ``draw_background`` made.
 
     Returns:
         (112, 112, 3) uint8, BGR (as OpenCV encodes it).

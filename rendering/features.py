@@ -1,4 +1,4 @@
-"""Eyes, brows, nose, cheeks and the folds of the skin, moved by the action units as FACS describes them.
+"""Draw eyes, brows, nose, cheeks and the folds of the skin, moved by the action units as FACS describes them.
 
 What each unit does to the face follows the appearance changes listed by Ekman, Friesen and Hager (Facial Action
 Coding System, the manual, 2002); the amounts, in pixels of the 112 x 112 crop, are ours.
@@ -25,17 +25,17 @@ _CURVE: Final = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.lins
 
 
 def curve(start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]) -> Array:
-    """Quadratic Bezier curve through 7 points, (7, 2)."""
+    """Sample a quadratic Bézier curve at 7 points, (7, 2)."""
     return np.asarray(_CURVE @ np.array([start, bend, end]))
 
 
 def band(xs: Array, upper: Array, lower: Array) -> Array:
-    """Polygon between two curves over the same N abscissae, (2 N, 2)."""
+    """Make the polygon between two curves over the same N abscissae, (2 N, 2)."""
     return np.column_stack([np.concatenate([xs, xs[::-1]]), np.concatenate([upper, lower[::-1]])])
 
 
 def oval(x: float, y: float, rx: float, ry: float) -> Array:
-    """Ellipse as a polygon, (14, 2)."""
+    """Make an ellipse as a polygon, (14, 2)."""
     return _CIRCLE * (rx, ry) + (x, y)
 
 
@@ -47,7 +47,7 @@ def crease(sketch: Sketch, person: Identity, points: Array, strength: float, wid
 
 
 def forehead(sketch: Sketch, person: Identity, units: Units) -> None:
-    """Furrows of AU1 (middle), AU2 (sides) and AU4 (between the brows)."""
+    """Draw the furrows of AU1 (middle), AU2 (sides) and AU4 (between the brows)."""
     old = 0.22 * max(person.age - 0.45, 0.0)
     top = person.brow_y
     inner = units.mean[1]
@@ -79,7 +79,7 @@ def forehead(sketch: Sketch, person: Identity, units: Units) -> None:
 
 
 def brow(sketch: Sketch, person: Identity, units: Units, side: int) -> None:
-    """One brow: AU1 lifts its inner end, AU2 its outer end, AU4 draws it down and together."""
+    """Draw one brow: AU1 lifts its inner end, AU2 its outer end, AU4 draws it down and inwards."""
     a = units.side(side)
     inner = (1.0 - _BROW) ** 1.6
     outer = _BROW**1.1
@@ -107,7 +107,7 @@ def brow(sketch: Sketch, person: Identity, units: Units, side: int) -> None:
 
 
 def eye(sketch: Sketch, person: Identity, units: Units, side: int, gaze: tuple[float, float], blink: float) -> None:
-    """One eye: AU5 raises the upper lid, AU7 tightens both, AU6 raises cheek and lower lid, crow's feet beside it."""
+    """Draw one eye: AU5 raises the upper lid, AU7 tightens both, AU6 raises the lower lid and adds crow's feet."""
     a = units.side(side)
     x0, width = side * person.eye_x, person.eye_width
     squeeze = min(0.42 * a[6] + 0.72 * a[7], 1.0)
@@ -146,7 +146,7 @@ def eye(sketch: Sketch, person: Identity, units: Units, side: int, gaze: tuple[f
 def _eyeball(
     sketch: Sketch, person: Identity, lids: tuple[float, Array, Array, Array], gaze: tuple[float, float]
 ) -> None:
-    """White, iris, pupil and glint, cut off by the lids (``lids``: centre x, xs, upper y, lower y)."""
+    """Draw white, iris, pupil and glint, cut off by the lids (``lids``: centre x, xs, upper y, lower y)."""
     x0, xs, lid, floor = lids
     white = np.array([222.0, 228.0, 232.0])
     sketch.fill(band(xs, lid, floor), white)
@@ -164,7 +164,7 @@ def _eyeball(
 
 
 def nose(sketch: Sketch, person: Identity, units: Units) -> None:
-    """Nose: AU9 wrinkles its root and lifts the wings, AU10 lifts the wings a little."""
+    """Draw the nose: AU9 wrinkles its root and lifts the wings, AU10 lifts the wings a little."""
     y, wide = person.nose_y, person.nose_width
     ridge = np.array(
         [[-2.6, -6.0], [2.6, -6.0], [3.4, y - 7], [wide * 0.7, y + 0.5], [-wide * 0.7, y + 0.5], [-3.4, y - 7]]
@@ -195,7 +195,7 @@ def nose(sketch: Sketch, person: Identity, units: Units) -> None:
 
 
 def cheeks(sketch: Sketch, person: Identity, units: Units) -> None:
-    """Cheeks and the folds from nose to mouth: AU6 and AU12 lift the cheek, AU10 and AU12 deepen the fold."""
+    """Draw cheeks and nasolabial folds: AU6 and AU12 lift the cheek, AU10 and AU12 deepen the fold."""
     jaw = units.mean[26]
     for side in (-1, 1):
         a = units.side(side)

@@ -1,4 +1,4 @@
-"""The outline of the head and what is worn or grows on it: skull, ears, neck, hair, beard, glasses."""
+"""Draw the head and what grows or is worn on it: skull, ears, neck, hair, beard, glasses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPREAD: Final = np.linspace(-1.0, 1.0, 19)
 
 
 def outline(person: Identity, units: Units) -> Array:
-    """Outline of the face, (30, 2): down the right side, up the left one.
+    """Return the outline of the face, (30, 2): down the right side, up the left one.
 
     AU26 lowers the chin; AU12 and AU6 fill the cheeks.
     """
@@ -43,7 +43,7 @@ def _hair_colours(person: Identity) -> tuple[Array, Array]:
 
 
 def behind(sketch: Sketch, person: Identity) -> None:
-    """Neck, clothes, hair behind the head and ears: everything that the face covers."""
+    """Draw what the face covers: neck, clothes, ears, and the hair behind the head."""
     hair = person.hair
     _, dark = _hair_colours(person)
     if hair.volume > 0:
@@ -73,7 +73,7 @@ def behind(sketch: Sketch, person: Identity) -> None:
 
 
 def face(sketch: Sketch, person: Identity, units: Units) -> None:
-    """The face itself, stubble and moles."""
+    """Draw the face itself, with stubble and moles."""
     edge = outline(person, units)
     sketch.body(edge, person.skin, 3.0)
     chin_drop = 8.0 * units.mean[26]
@@ -87,7 +87,7 @@ def face(sketch: Sketch, person: Identity, units: Units) -> None:
 
 
 def _beard_edge(person: Identity, drop: float) -> Array:
-    """Upper edge of a beard from the image's left to its right, (5, 2)."""
+    """Return the upper edge of a beard from the image's left to its right, (5, 2)."""
     w = person.width
     return np.array(
         [
@@ -103,7 +103,7 @@ def _beard_edge(person: Identity, drop: float) -> Array:
 
 
 def beard(sketch: Sketch, person: Identity, units: Units) -> None:
-    """Full beard and moustache; both move with jaw and upper lip."""
+    """Draw beard and moustache, which move with jaw and upper lip."""
     drop = 8.0 * units.mean[26] + 2.5 * units.mean[25]
     if person.beard > 0:
         edge = outline(person, units)
@@ -125,7 +125,7 @@ def beard(sketch: Sketch, person: Identity, units: Units) -> None:
 
 
 def hair_front(sketch: Sketch, person: Identity) -> None:
-    """Hair (or cloth) over the forehead, with a few strands."""
+    """Draw hair, or cloth, over the forehead, with a few strands."""
     hair = person.hair
     if hair.volume == 0:
         return
@@ -161,7 +161,7 @@ def hair_front(sketch: Sketch, person: Identity) -> None:
 
 
 def glasses(sketch: Sketch, person: Identity) -> None:
-    """Two rims, a bridge and the temples; nothing for those who wear none."""
+    """Draw two rims, a bridge and the temples; nothing for people who wear no glasses."""
     if person.glasses <= 0:
         return
     width = 1.4 + 2.2 * (person.glasses - 0.7)

@@ -1,4 +1,4 @@
-"""Who is drawn: everything about a face that does not change inside a video.
+"""Draw a person: everything about a face that does not change within a video.
 
 Geometry is in pixels of the 112 x 112 crop with the origin midway between the eyes, x to the right and y down.
 Colours are BGR in 0..255, as OpenCV wants them.
@@ -25,7 +25,7 @@ _IRISES: Final = np.array([[24, 38, 66], [30, 52, 92], [58, 92, 106], [130, 112,
 
 @dataclass(frozen=True)
 class Hair:
-    """One cut: how the hair (or the cloth worn instead) lies around the face.
+    """A haircut: how the hair (or the cloth worn instead) lies around the face.
 
     Attributes:
         volume: half-width of the hair behind the head in half-widths of the face; 0 for none.
@@ -50,7 +50,7 @@ class Hair:
 
 @dataclass(frozen=True)
 class Identity:
-    """Neutral geometry, colours and accessories of one person (pixels and BGR, see the module's text)."""
+    """Neutral geometry, colours and accessories of one person (in pixels of the crop, and BGR)."""
 
     width: float
     jaw: float
@@ -94,13 +94,13 @@ class Identity:
 
 
 def draw_hair(rng: np.random.Generator) -> Hair:
-    """Draw one of ten cuts with its own proportions.
+    """Draw one of ten haircuts with its own proportions.
 
     Args:
         rng: the person's own generator.
 
     Returns:
-        The cut.
+        The haircut.
     """
     line = rng.uniform(-33.0, -27.0)
     part = rng.uniform(-1.0, 1.0)
@@ -123,7 +123,7 @@ def draw_hair(rng: np.random.Generator) -> Hair:
 
 
 def _along(palette: NDArray[np.int_], position: float) -> Array:
-    """Colour at ``position`` (0..1) on a palette of (n, 3) colours."""
+    """Interpolate a colour at ``position`` (0..1) on a palette of (n, 3) colours."""
     steps = np.linspace(0.0, 1.0, len(palette))
     return np.array([np.interp(position, steps, palette[:, channel]) for channel in range(3)])
 

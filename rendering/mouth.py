@@ -1,4 +1,4 @@
-"""Lips, teeth and the marks beside them, moved by the action units as FACS describes them (see ``features``)."""
+"""Draw lips, teeth and the marks beside them, moved by the action units as FACS describes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIPS_RIGHT: Final = 1.0 / (1.0 + np.exp(-6.0 * _LIPS))
 
 
 def mouth(sketch: Sketch, person: Identity, units: Units) -> None:
-    """Lips, teeth and the marks beside them: AU10, 12, 14, 15, 20, 23, 24, 25, 26."""
+    """Draw lips, teeth and the marks beside them: AU10, 12, 14, 15, 20, 23, 24, 25, 26."""
     at = {unit: units.across(unit, _LIPS_RIGHT) for unit in (10, 12, 14, 15, 20, 23, 24)}
     m = units.mean
     drop = 9.5 * m[26]
@@ -60,7 +60,7 @@ def mouth(sketch: Sketch, person: Identity, units: Units) -> None:
 
 
 def _inside(sketch: Sketch, units: Units, xs: Array, top: Array, bottom: Array) -> None:
-    """Cavity, tongue and teeth between the inner edges of the lips."""
+    """Draw cavity, tongue and teeth between the inner edges of the lips."""
     m = units.mean
     cavity = band(xs, top, bottom)
     sketch.fill(cavity, np.array([26.0, 20.0, 52.0]), 0.0)
@@ -79,7 +79,7 @@ def _inside(sketch: Sketch, units: Units, xs: Array, top: Array, bottom: Array) 
 
 
 def _lip_shadow(sketch: Sketch, person: Identity, units: Units, below: float, above: float) -> None:
-    """Relief around the lips: the hollow under them, the bulges that AU24 and AU23 press out, the philtrum."""
+    """Draw the relief around the lips: the hollow under them, the bulges of AU24 and AU23, the philtrum."""
     m = units.mean
     press = max(m[24], 0.7 * m[23])
     sketch.bump(oval(0, 0.5 * (below + above), person.mouth_width + 2, 0.5 * (below - above) + 1.5), 20)
@@ -103,7 +103,7 @@ def _lip_shadow(sketch: Sketch, person: Identity, units: Units, below: float, ab
 
 
 def _corner(sketch: Sketch, person: Identity, a: dict[int, float], side: int, at: tuple[float, float]) -> None:
-    """Marks at one corner of the mouth: dimple (AU14), drooping pouch (AU15), smile (AU12), stretch (AU20)."""
+    """Draw the marks at one corner of the mouth: dimple (AU14), pouch (AU15), smile (AU12), stretch (AU20)."""
     x, y = at
     sketch.fill(oval(side * x, y, 0.9, 0.7), person.skin * (0.62, 0.6, 0.68), 2.0)
     crease(

@@ -1,4 +1,4 @@
-"""The ceiling: predictions of an observer who knows the rendered state but not what the annotators made of it."""
+"""Predict as an observer who knows the rendered state, but not the annotators' errors: the ceiling of all scores."""
 
 from __future__ import annotations
 

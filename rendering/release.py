@@ -1,4 +1,4 @@
-"""Writer of AffectNet as it is given out: single faces with annotations of expression, valence and arousal."""
+"""Write drawn faces in AffectNet's layout: single faces with annotations of expression, valence and arousal."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def render_affectnet_release(root: Path, *, seed: int, train_faces: int, val_fac
 
     Args:
         root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
-        seed: of every random draw.
+        seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: processes; changes nothing but the time.
+        workers: number of processes, which changes the time only.
 
     Returns:
         ``root``, which also holds ``state.parquet``: what each picture shows, and valence and arousal without noise.

@@ -1,4 +1,4 @@
-"""A drawing of strokes on a turned head: collected flat, turned and projected once, painted anti-aliased.
+"""Draw strokes on a turned head: they are collected flat, turned and projected once, and painted anti-aliased.
 
 The head is a 2.5D model. Every point has (x, y) on the face seen from the front; its depth is that of an ellipsoid at
 (x, y) plus the stroke's own lift, so features slide over one another and over the outline as the head turns.
@@ -71,7 +71,7 @@ class Pose:
 
 @dataclass
 class Painting:
-    """What the strokes left behind.
+    """The painted strokes.
 
     Attributes:
         colour: (112, 112, 3) uint8 BGR, unlit.

@@ -1,4 +1,4 @@
-"""Writer of the layout of ABAW's uni-task challenges: every frame of a video, and label files of each task."""
+"""Write drawn faces in the layout of ABAW's uni-task challenges: every frame of a video, label files of each task."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def render_uni(
 
     One person per video, none in both splits nor in any other rendered data set, whatever its seed. The first two
     videos of a split are the two people of one, ``…_left`` and ``…_right``; its third has no valid expression. The
-    label files have all frames from 1 on; some of these have no crop, most often the last one, as in the real files,
-    which often have a row more than the video has frames.
+    label files have all frames from 1 on; some of these have no crop, most often the last one, as the real files often
+    have one row more than the video has frames.
 
     Args:
         root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
-        seed: of every random draw.
+        seed: seed of every random draw.
         train_videos: number of training videos.
         val_videos: number of validation videos.
         frames_per_video: frames per video on average; a video has half to one and a half times as many.
-        workers: processes; changes nothing but the time.
+        workers: number of processes, which changes the time only.
 
     Returns:
         ``root``, which also holds ``state.parquet``, with the rows of each split in the order of the files' names.

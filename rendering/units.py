@@ -1,4 +1,4 @@
-"""The sixteen action units that the renderer moves, and how their intensities are addressed while drawing."""
+"""The sixteen action units that the renderer moves, and access to their intensities while drawing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from affect.labels import ACTION_UNITS
 
 RENDERED_UNITS: Final = (*ACTION_UNITS, 5, 9, 14, 20)
-"""The scored units in file order, then those that the expressions need besides."""
+"""The scored units in file order, then the others that the expressions need."""
 
 COLUMN: Final = {unit: column for column, unit in enumerate(RENDERED_UNITS)}
 """FACS number of a unit -> its column among the rendered ones."""
@@ -39,9 +39,9 @@ class Units:
         self.mean = {unit: 0.5 * (self.left[unit] + self.right[unit]) for unit in RENDERED_UNITS}
 
     def side(self, side: int) -> dict[int, float]:
-        """Intensities of the half at x < 0 (``side`` -1) or x > 0 (``side`` 1)."""
+        """Return the intensities of the half at x < 0 (``side`` -1) or x > 0 (``side`` 1)."""
         return self.left if side < 0 else self.right
 
     def across(self, unit: int, weight: Array) -> Array:
-        """Intensity along a feature that crosses the middle: ``weight`` 0 takes the left half's, 1 the right half's."""
+        """Blend an intensity across the middle of the face: ``weight`` 0 takes the left half's, 1 the right half's."""
         return np.asarray(self.left[unit] * (1.0 - weight) + self.right[unit] * weight)

@@ -1,4 +1,4 @@
-"""What happens in one video: episodes of expressions, and the smooth motion of head, gaze, light and camera.
+"""Draw what happens in one video: episodes of expressions, and smooth motion of head, gaze, light and camera.
 
 Every draw is a function of (seed, stream, video) or (seed, stream, video, frame): how many processes render changes
 nothing, and a video does not depend on how many others there are.
@@ -40,12 +40,12 @@ _ROOTS: Final = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
 def generator(seed: int, stream: int, index: int, purpose: int, part: int = 0) -> Generator:
-    """Random numbers for one purpose in one video (or face); ``part`` tells episodes or frames apart."""
+    """Make the random generator of one purpose in one video (or face); ``part`` tells episodes or frames apart."""
     return np.random.default_rng((seed, stream, index, purpose, part))
 
 
 def spread(seed: int, stream: int, index: int) -> Array:
-    """Low-discrepancy numbers of a video, (6,) in [0, 1).
+    """Return low-discrepancy numbers of a video, (6,) in [0, 1).
 
     A few hundred videos are too few for independent draws to come near the published frequencies. Richtmyer's
     sequence, multiples of the square roots of primes modulo 1, spreads consecutive videos evenly over the cube.
@@ -55,7 +55,7 @@ def spread(seed: int, stream: int, index: int) -> Array:
 
 
 def draw_person(seed: int, stream: int, index: int) -> Identity:
-    """The person of one video (or of one AffectNet face)."""
+    """Draw the person of one video (or of one AffectNet face)."""
     return draw_identity(generator(seed, stream, index, _PERSON))
 
 
@@ -83,7 +83,7 @@ class Video:
 
 
 def _smooth(rng: Generator, frames: NDArray[np.int64], columns: int) -> Array:
-    """Smooth motion with unit variance: (T, columns), three slow waves of 40 to 260 frames each."""
+    """Draw smooth motion with unit variance, (T, columns): the sum of three slow waves of 40 to 260 frames."""
     period = rng.uniform(40, 260, (3, columns))
     phase = rng.uniform(0, 2 * np.pi, (3, columns))
     waves = np.sin(2 * np.pi * frames[:, None, None] / period + phase)
@@ -140,7 +140,7 @@ def _episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> 
 
 
 def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], units: Array) -> list[Moment]:
-    """Head, gaze, light and camera of every frame."""
+    """Draw head, gaze, light and camera of every frame."""
     rng = generator(seed, stream, index, _MOTION)
     moving = _smooth(rng, frames, 12)
     turn = rng.normal(0, (0.17, 0.09, 0.05)) + moving[:, :3] * rng.uniform(0.3, 1.0) * (0.14, 0.08, 0.06)
@@ -175,10 +175,10 @@ def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], unit
 
 
 def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
-    """Draw everything about one video but its pixels.
+    """Draw everything about one video except its pixels.
 
     Args:
-        seed: of the data set.
+        seed: seed of the data set.
         stream: ``TRAIN`` or ``VALIDATION``, whose frame numbers are sparse as in the MTL set, or ``UNI_TRAIN`` or
             ``UNI_VALIDATION``, which have every frame.
         index: number of the video in its split.
@@ -207,8 +207,8 @@ def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
     """Draw one face of AffectNet or of the LSD challenge: a video of a single frame with a strong expression.
 
     Args:
-        seed: of the data set.
-        stream: one of the six of single faces.
+        seed: seed of the data set.
+        stream: one of the six streams of single faces.
         index: number of the face in its split.
         expression: one of ``AFFECTNET_EXPRESSIONS``.
 

@@ -1,4 +1,4 @@
-"""How rendered data sets come to the disk: as a whole or not at all, by one or many processes."""
+"""Write rendered data sets to the disk as a whole or not at all, with one or many processes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from typing import Any, Final, TypeVar
 import cv2
 from rich.progress import track
 
-from affect.errors import UserError
-from affect.files import LOCK, LockedError, locked, reached, sync
+from affect.files import LOCK, LockedError, OutputError, locked, put_in_place, reached
 from affect.labels import EXPRESSIONS
 from rendering import RENDERER_VERSION, video
 from rendering.affect import valence_arousal
@@ -29,7 +28,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MANIFEST: Final = "rendering.json"
-"""Says with what a data set was drawn; it is in every whole one."""
+"""Name of the file with the parameters of a data set; every complete one has it."""
 
 SPLITS: Final = {
     video.TRAIN: "train",
@@ -40,15 +39,11 @@ SPLITS: Final = {
 """The split of each stream of videos, as ``state.parquet`` names it."""
 
 
-class RenderError(UserError):
-    """Faces that cannot be drawn where they are asked for."""
-
-
 def is_complete(root: Path, parameters: Row) -> bool:
-    """Whether ``root`` holds the data set that is asked for.
+    """Return whether ``root`` holds the data set that is asked for.
 
     Raises:
-        RenderError: it holds something else.
+        OutputError: it holds something else.
     """
     if not root.exists():
         return False
@@ -59,16 +54,16 @@ def is_complete(root: Path, parameters: Row) -> bool:
         found = None
     if found != wanted:
         has = f"was rendered with {found}" if found else f"holds something that was not rendered (no {MANIFEST})"
-        raise RenderError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
+        raise OutputError(f"{root} {has}, but {wanted} is asked for: delete the folder or choose another one")
     return True
 
 
 @contextmanager
 def writing(root: Path, parameters: Row) -> Iterator[Path]:
-    """Temporary sibling of ``root`` that becomes ``root`` when the block ends without an error.
+    """Yield a temporary sibling of ``root`` that becomes ``root`` when the block ends without an error.
 
-    What a killed process has left of the same data set is removed; several may draw it at once, the first one to be
-    ready wins.
+    What a killed process has left of the same data set is removed. Several processes may draw it at once; the first one
+    to finish wins.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)
@@ -82,17 +77,16 @@ def writing(root: Path, parameters: Row) -> Iterator[Path]:
             os.sync()
         reached("drawing.synced", folder)
         try:
-            os.rename(folder, root)
+            put_in_place(folder, root)
         except OSError:
             if not is_complete(root, parameters):  # else another process was faster
                 raise
         else:
             (root / LOCK).unlink(missing_ok=True)
-        sync(root.parent)
 
 
 def _temporary(root: Path, stack: ExitStack) -> Path:
-    """A folder beside ``root``, locked and removed at the end of the stack."""
+    """Make a folder beside ``root``, locked, and removed at the end of the stack."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -104,7 +98,7 @@ def _temporary(root: Path, stack: ExitStack) -> Path:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Removes the temporary folders of killed processes: their locks are there, and free."""
+    """Remove the temporary folders of killed processes: their locks exist, and are free."""
     for folder in root.parent.glob(f".{glob.escape(root.name)}-*"):
         with suppress(LockedError, OSError):  # it is being drawn into, or somebody else's
             if (folder / LOCK).exists():
@@ -113,7 +107,7 @@ def _remove_abandoned(root: Path) -> None:
 
 
 def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:
-    """Results of ``job`` in the order of ``tasks``, with a progress bar."""
+    """Yield the results of ``job`` in the order of ``tasks``, with a progress bar."""
     if workers <= 1:
         cv2.setNumThreads(0)
         yield from track(map(job, tasks), description=title, total=len(tasks))
@@ -125,7 +119,7 @@ def map_tasks(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 
 
 def state_rows(drawn: video.Video, split: str, images: Sequence[str]) -> list[Row]:
-    """What is rendered in each of T frames, as ``state.parquet`` keeps it for the oracle.
+    """Describe what is rendered in each of T frames, as ``state.parquet`` keeps it for the oracle.
 
     Args:
         drawn: the video.

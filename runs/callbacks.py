@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from affect.batch import Batch
 from affect.files import write_whole
-from evaluators.predictions import PartWriter
+from evaluators.predictions import PredictionWriter
 from training.module import AffectModule
 
 _CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -85,12 +85,12 @@ class PredictionParts(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.writers: dict[str, PartWriter] = {}
+        self.writers: dict[str, PredictionWriter] = {}
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: AffectModule) -> None:  # type: ignore[override]
         expressions = pl_module.scores.expressions
         self.writers = {
-            name: PartWriter(parts_folder(self.folder, name), trainer.global_rank, expressions=expressions)
+            name: PredictionWriter(parts_folder(self.folder, name), trainer.global_rank, expressions=expressions)
             for name in pl_module.tables
         }
 

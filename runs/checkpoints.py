@@ -162,7 +162,7 @@ def load_module(path: Path) -> AffectModule:
             f"{path} is a {type(module).__name__}, which predicts nothing that could be scored: give the checkpoint of "
             "a run that started from its exported weights"
         )
-    load_state(module, checkpoint, path)
+    restore_weights(module, checkpoint, path)
     module.model_config = config
     try:
         module.label_means = checked_means(checkpoint.get(KNOWN, {}), module.expressions)
@@ -171,7 +171,7 @@ def load_module(path: Path) -> AffectModule:
     return module
 
 
-def load_state(module: TrainedModule, checkpoint: dict[str, Any], path: Path) -> None:
+def restore_weights(module: TrainedModule, checkpoint: dict[str, Any], path: Path) -> None:
     """Puts a checkpoint's weights into a module of the same shape.
 
     Raises:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from affect.errors import ConfigError as ConfigError  # where callers look for it
-from features.store import StoreInfo
+from features.store_files import StoreInfo
 from runs.building import REPOSITORY, suggest, target_errors
 from runs.earlier import renamed
 

@@ -30,10 +30,6 @@ from runs.config import Problems, resolve
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
 
 
-class RunFolderError(UserError):
-    """The folder of a run cannot be used."""
-
-
 _WRITTEN = (
     "config.yaml",
     "environment.json",
@@ -62,7 +58,7 @@ def run_folder(config: DictConfig) -> Path:
     agree on a time; those that Lightning starts are told by the first through the environment.
 
     Raises:
-        RunFolderError: the processes cannot agree on a folder.
+        UserError: the processes cannot agree on a folder.
     """
     unresolved = OmegaConf.to_container(config.paths, resolve=False)
     assert isinstance(unresolved, dict)
@@ -74,7 +70,7 @@ def run_folder(config: DictConfig) -> Path:
     if timed and job:
         config.paths.run_dir = re.sub(r"\$\{now:[^}]*\}", job, pattern)
     elif timed and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        raise RunFolderError(f"{processes} processes need one folder to write to: give paths.run_dir=<folder>")
+        raise UserError(f"{processes} processes need one folder to write to: give paths.run_dir=<folder>")
     folder = Path(config.paths.run_dir).absolute()
     if timed and job:
         folder = _unused(folder)
@@ -102,13 +98,13 @@ def checkpoint_of(key: str, given: str | Path, name: str) -> Path:
         name: of the checkpoint of a run folder: ``best`` or ``last``.
 
     Raises:
-        RunFolderError: there is no such file.
+        UserError: there is no such file.
     """
     path = Path(given)
     if path.is_dir():
         path = path / "checkpoints" / f"{name}.ckpt"
     if not path.is_file():
-        raise RunFolderError(f"{key}={given}: no such file{'' if path == Path(given) else f': {path}'}")
+        raise UserError(f"{key}={given}: no such file{'' if path == Path(given) else f': {path}'}")
     return path
 
 
@@ -150,7 +146,7 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
 
     Raises:
         ConfigError: see ``runs.config.resolve``.
-        RunFolderError: the folder cannot be used.
+        UserError: the folder cannot be used.
         LockedError: another process writes to it.
     """
     folder = run_folder(config)
@@ -174,7 +170,7 @@ def _held(run: Run, *, overwrite: bool) -> Iterator[None]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise RunFolderError(f"paths.run_dir={folder} is below a file, or is one: give a folder") from error
+            raise UserError(f"paths.run_dir={folder} is below a file, or is one: give a folder") from error
         with locked(folder, "run folder"):
             if not run.kept:
                 _check(folder, overwrite=overwrite)
@@ -206,13 +202,13 @@ def _check(folder: Path, *, overwrite: bool) -> None:
     Told or not, a SLURM job that was queued again starts over where it has nothing to go on from.
 
     Raises:
-        RunFolderError: with the ways out that there are.
+        UserError: with the ways out that there are.
     """
     if is_own(folder) or (overwrite and is_unfinished(folder)):
         _remove(folder / name for name in _WRITTEN)
     elif _content(folder):
         hint = way_on(folder)
-        raise RunFolderError(
+        raise UserError(
             f"the run folder {folder} is not empty: give another paths.run_dir=…" + (f", or {hint}" if hint else "")
         )
 

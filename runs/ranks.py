@@ -52,10 +52,6 @@ State = Literal["running", "done", "failed"]
 _RUNNING: Final[State] = "running"
 
 
-class RankError(UserError):
-    """Another process of the run is gone, or makes no progress."""
-
-
 @dataclass(frozen=True)
 class Beat:
     """What a process says of itself.
@@ -180,7 +176,7 @@ class Ranks(Callback):
         pause = 0.01
         while not self._all_done():
             if self.problem is not None:
-                raise RankError(self.problem)
+                raise UserError(self.problem)
             self._step("its wait for the others")
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
@@ -199,7 +195,7 @@ class Ranks(Callback):
         _kill(self._children)
         if lost:
             some = f"another process has ended, or does not answer ({str(exception).strip().splitlines()[0]})"
-            raise RankError(self.problem or some) from exception
+            raise UserError(self.problem or some) from exception
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         self._step("a training batch began")

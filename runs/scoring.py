@@ -17,9 +17,9 @@ from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, unseen_note
-from evaluators.predictions import merge_parts, score_table, write_table
+from evaluators.predictions import merge_parts, score_table
 from evaluators.report import NO_LABELS, format_table, write_report, write_scores
-from evaluators.table import Table
+from evaluators.table import Table, write_table
 from runs.callbacks import parts_folder
 from training.module import AffectModule, TrainedModule
 

@@ -19,10 +19,6 @@ from hydra.core.hydra_config import HydraConfig
 from affect.errors import UserError
 
 
-class LeftoverError(UserError):
-    """A file in a run folder that Lightning would load of its own accord."""
-
-
 def job_id() -> str | None:
     """Look up the job that this process is part of: ``<job>``, or ``<job>_<task>`` in an array; None outside of one."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
@@ -72,11 +68,11 @@ def check_leftovers(folder: Path) -> None:
     """Refuse what Lightning saved in mid-epoch for an earlier version: in a job it would predict with those weights.
 
     Raises:
-        LeftoverError: names the file.
+        UserError: names the file.
     """
     left = next(folder.glob("*hpc_ckpt_*"), None)
     if job_id() is not None and left is not None:
-        raise LeftoverError(
+        raise UserError(
             f"{left}: an earlier version's job saved this in mid-epoch, and Lightning would predict with it; delete "
             "it: the run goes on after its last finished epoch"
         )

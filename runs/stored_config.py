@@ -22,7 +22,6 @@ from omegaconf._utils import get_yaml_loader
 
 from affect.errors import ConfigError, UserError
 from evaluators.postprocess.chain import PostProcess
-from evaluators.postprocess.settings import SettingsError
 from runs.building import DEPTH, check_targets, role_of, signature, suggest
 from runs.config import CONFIG_DIR, keys, resolve
 from runs.earlier import renamed, upgraded
@@ -39,10 +38,6 @@ _COMMON: Final = ("trainer", "postprocess")
 
 _OWN: Final = ("dirpath", "save_dir", "default_root_dir", "log_dir", "root_dir", "dir")
 """Arguments of callbacks, loggers and the trainer that say where to write: a run writes into its own folder."""
-
-
-class StoredConfigError(UserError):
-    """A configuration in a file that is damaged, or that asks for what a file may not ask for."""
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]
@@ -66,19 +61,19 @@ def read_config(path: Path) -> dict[str, Any]:
         Plain values without interpolations, nested at most ``DEPTH`` deep.
 
     Raises:
-        StoredConfigError: not a regular file, damaged, not a mapping, or with anything but plain values.
+        UserError: not a regular file, damaged, not a mapping, or with anything but plain values.
     """
     if not path.is_file():
-        raise StoredConfigError(f"{path}: no such file; give the folder of a run")
+        raise UserError(f"{path}: no such file; give the folder of a run")
     if path.stat().st_size > LARGEST:
-        raise StoredConfigError(f"{path}: {path.stat().st_size} bytes, so it is no configuration of a run")
+        raise UserError(f"{path}: {path.stat().st_size} bytes, so it is no configuration of a run")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StoredConfigError(f"{path}: not the configuration of a run ({reason}); restore the file") from error
+        raise UserError(f"{path}: not the configuration of a run ({reason}); restore the file") from error
     if not isinstance(content, dict):
-        raise StoredConfigError(f"{path}: not a mapping of keys, so not the configuration of a run; restore the file")
+        raise UserError(f"{path}: not a mapping of keys, so not the configuration of a run; restore the file")
     check_plain(content, str(path))
     made: dict[str, Any] = upgraded(content)
     return made
@@ -88,12 +83,12 @@ def check_plain(content: Any, source: str) -> None:
     """Check that a configuration from a file holds plain values only, and asks for nothing to be resolved.
 
     Raises:
-        StoredConfigError: naming the source and every key that is at fault.
+        UserError: naming the source and every key that is at fault.
     """
     errors = list(_not_plain(content, "", 0))
     if errors:
         listed = "".join(f"\n  - {error}" for error in errors[:20])
-        raise StoredConfigError(f"{source}: a configuration of another making than this framework's:{listed}")
+        raise UserError(f"{source}: a configuration of another making than this framework's:{listed}")
 
 
 def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
@@ -139,8 +134,7 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
 
     Raises:
         ConfigError: no such run, or arguments that a stored configuration does not take.
-        RunFolderError: no such checkpoint.
-        StoredConfigError: the run's ``config.yaml`` is damaged or hostile.
+        UserError: no such checkpoint, or the run's ``config.yaml`` is damaged or hostile.
     """
     given = _given(arguments, ("ckpt_path", "fork_from", "paths.run_dir", "paths.cache_dir"))
     named = [key for key in ("ckpt_path", "fork_from") if given.get(key) is not None]
@@ -174,7 +168,7 @@ def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tup
 
     Raises:
         ConfigError: there is no such file, or none of the run that made it.
-        StoredConfigError: it is damaged or hostile.
+        UserError: it is damaged or hostile.
     """
     if not source.is_file():
         raise ConfigError([f"no such file: {source}"], "the command line")
@@ -215,7 +209,7 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
         usual: Any = OmegaConf.to_container(compose("train"), resolve=False)
     for key in ("callbacks", "trainer", "paths"):
         if not isinstance(content.get(key), dict):
-            raise StoredConfigError(f"{path}: {key} is no mapping, so this is no training run; restore the file")
+            raise UserError(f"{path}: {key} is no mapping, so this is no training run; restore the file")
     content["paths"] = usual["paths"]
     for key in _COMMON:
         content[key] = {**usual[key], **content[key]} if isinstance(content.get(key), dict) else usual[key]
@@ -229,10 +223,11 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     content["data"], content["render"] = _here(content, path, cache_dir)
     config = OmegaConf.create(content)
     _give(config, arguments, folder)
+    resolved = resolve(config, where=str(path))
     try:
-        PostProcess.of(resolve(config, where=str(path))["postprocess"])
-    except SettingsError as error:
-        raise StoredConfigError(f"{path}: {error}") from error
+        PostProcess.of(resolved["postprocess"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return config
 
 
@@ -286,7 +281,7 @@ def _node(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any] | 
     """A node of a configuration, or None where it is null or not there."""
     node = content.get(key)
     if node is not None and not isinstance(node, dict):
-        raise StoredConfigError(f"{path}: {key} is no mapping; restore the file")
+        raise UserError(f"{path}: {key} is no mapping; restore the file")
     return node
 
 
@@ -294,7 +289,7 @@ def _of_folder(node: Any, path: Path) -> Any:
     """A callback, logger or trainer that writes into the run's own folder, whatever a file says.
 
     Raises:
-        StoredConfigError: a name that leads out of a folder, or a key that the signature does not have.
+        UserError: a name that leads out of a folder, or a key that the signature does not have.
     """
     if not isinstance(node, dict):
         return node
@@ -308,7 +303,7 @@ def _of_folder(node: Any, path: Path) -> Any:
     ]
     if unknown or leads:
         what = f"{', '.join(leads)} leads out of the run folder" if leads else f"{target} does not take {unknown[0]}"
-        raise StoredConfigError(f"{path}: {what}; restore the file")
+        raise UserError(f"{path}: {what}; restore the file")
     return {key: value for key, value in node.items() if key not in _OWN}
 
 
@@ -319,7 +314,7 @@ def _here(content: Mapping[str, Any], path: Path, cache_dir: str) -> tuple[dict[
     """
     data, render = (_node(content, key, path) for key in ("data", "render"))
     if data is None:
-        raise StoredConfigError(f"{path}: no data, so this is no training run: give data=… data.root=…")
+        raise UserError(f"{path}: no data, so this is no training run: give data=… data.root=…")
     data = _listed_here(data, cache_dir)
     if render is not None:
         render = {**render, "elsewhere": render.get("elsewhere") or data.get("root")}

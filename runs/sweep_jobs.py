@@ -29,10 +29,6 @@ FREE_KEYS: Final = ("workers", "num_workers", "pin_memory", "cache_dir", "follow
 """Keys, wherever they stand, that may differ between two runs of equal results."""
 
 
-class SweepError(UserError):
-    """A sweep, or a job of one, that cannot be run as it was given."""
-
-
 def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float]) -> float | None:
     """Runs one job of a sweep, where it has no result yet.
 
@@ -71,7 +67,7 @@ def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path |
     """Skips a finished run, resumes an interrupted one, starts any other, over what it left if it was killed too early.
 
     Raises:
-        SweepError: the folder holds a run of another configuration.
+        UserError: the folder holds a run of another configuration.
     """
     stored = folder / "config.yaml"
     if stored.is_file():
@@ -79,7 +75,7 @@ def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path |
         plain["data"] = absolute_data(plain["data"])
         differing = differences(read_config(stored), plain)
         if differing:
-            raise SweepError(
+            raise UserError(
                 f"the run folder {folder} holds a run of another configuration: {'; '.join(differing)}. Give another "
                 "paths.run_dir=…, or move that run elsewhere"
             )

@@ -27,11 +27,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from affect.errors import UserError
 from affect.files import whole_file
-from evaluators.report import MAIN, NO_LABELS, aligned, read_records, read_scores
+from evaluators.metrics import MAIN
+from evaluators.report import NO_LABELS, aligned, read_records, read_scores
 from runs.ending import clear_errors
 from runs.slurm import job_name
 from runs.stored_config import read_config
-from runs.sweep_jobs import SweepError, failure_note, is_listed, refuse_distributed
+from runs.sweep_jobs import failure_note, is_listed, refuse_distributed
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def plan(config: DictConfig) -> list[Job]:
         config: the composed configuration of the sweep, with the node ``hydra``.
 
     Raises:
-        SweepError: two jobs have one run folder.
+        UserError: two jobs have one run folder.
         ConfigError: a job wants more than one device.
     """
     paths = _unresolved_paths(config)
@@ -93,7 +94,7 @@ def plan(config: DictConfig) -> list[Job]:
         other = first.setdefault(job.folder, job)
         if other is not job:
             swept = "-".join(f"${{{key}}}" for key in job.swept) or "${hydra:job.num}"
-            raise SweepError(
+            raise UserError(
                 f"{other} and {job} have the same run folder {job.folder}: put what differs between them into its "
                 f"name, for example 'paths.run_dir=logs/sweep/{swept}'"
             )
@@ -132,7 +133,7 @@ def _jobs(config: DictConfig, paths: Mapping[str, str]) -> list[Job]:
             try:
                 folder = Path(job.paths.run_dir).absolute()
             except OmegaConfBaseException as error:
-                raise SweepError(f"job {number} has no run folder: {str(error).splitlines()[0]}") from error
+                raise UserError(f"job {number} has no run folder: {str(error).splitlines()[0]}") from error
             jobs.append(Job(number, {key: values[key] for key in swept}, folder))
     finally:
         HydraConfig.instance().cfg = before
@@ -198,7 +199,7 @@ class Sweep(Callback):
                 print(f"table: {path}")
             if failed:
                 lines = "\n".join(f"  - {line}" for line in failed)
-                raise SweepError(f"{len(failed)} of {len(self.jobs)} jobs of the sweep have no result:\n{lines}")
+                raise UserError(f"{len(failed)} of {len(self.jobs)} jobs of the sweep have no result:\n{lines}")
 
     @property
     def folder(self) -> Path:

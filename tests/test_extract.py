@@ -15,13 +15,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from affect import files
-from affect.errors import CheckpointError, ConfigError
+from affect.errors import CheckpointError, ConfigError, DataError
 from affect.preprocessing import IMAGENET
 from automl import automl
 from datamodules.pictures import read_image
 from datamodules.transforms import EvalTransform
 from extract import extract
-from features.store import FeatureStore, StoreError
+from features.store import FeatureStore
 from rendering.uni import render_uni
 from runs.assembly import build_data
 from runs.checkpoints import load_module
@@ -162,7 +162,7 @@ def test_a_second_extraction_is_refused_before_anything_is_done(
     ):
         extract(composed(videos, checkpoint, tmp_path))
     (tmp_path / "store" / "precious").touch()
-    with pytest.raises(StoreError, match="not empty and has no store"):
+    with pytest.raises(DataError, match="not empty and has no store"):
         extract(composed(videos, checkpoint, tmp_path))
     assert [path.name for path in tmp_path.rglob("*")] == ["store", "precious"]
 
@@ -266,7 +266,7 @@ def test_train_and_validation_together(videos: Path, store: Path, tmp_path: Path
 
 def test_features_of_only_some_videos_are_refused(videos: Path, checkpoint: Path, tmp_path: Path, store: Path) -> None:
     extract(composed(videos, checkpoint, tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/predicted"))
-    with pytest.raises(StoreError, match=r"has no features of 6 videos of the train split .*splits=\[train\] adds"):
+    with pytest.raises(DataError, match=r"has no features of 6 videos of the train split .*splits=\[train\] adds"):
         train(heads(tmp_path / "store", videos, tmp_path))
     assert not (tmp_path / "run").exists()
 
@@ -279,7 +279,7 @@ def test_heads_refuse_the_store_of_another_network(
     content["state_dict"]["network.head.bias"] += 1
     torch.save(content, tmp_path / "other.ckpt")
     extract(composed(videos, tmp_path / "other.ckpt", tmp_path, "splits=[val]", f"paths.run_dir={tmp_path}/other"))
-    with pytest.raises(StoreError, match="these heads were trained on those of another network"):
+    with pytest.raises(DataError, match="these heads were trained on those of another network"):
         evaluate_here(f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", f"data.store={tmp_path}/store",
                      f"paths.run_dir={tmp_path}/scored")  # fmt: skip
     done = command("extract.py", f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu",
@@ -317,7 +317,7 @@ def test_settings_are_checked_first(
     ],
 )
 def test_heads_name_what_is_wrong(videos: Path, store: Path, tmp_path: Path, override: str, message: str) -> None:
-    with pytest.raises((ConfigError, StoreError, ValueError), match=message):
+    with pytest.raises((ConfigError, DataError, ValueError), match=message):
         train(heads(store, videos, tmp_path, override))
     assert not (tmp_path / "run").exists()
 

@@ -18,14 +18,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from affect.errors import CheckpointError, ConfigError, DataError
+from affect.errors import CheckpointError, ConfigError, DataError, UserError
 from evaluate import evaluate
-from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from evaluators.table import read_table
 from runs.assembly import build_module
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, resolve
-from runs.folder import RunFolderError
 from runs.slurm import this_start
 from runs.stored_config import stored_config
 from tests.conftest import SMALL
@@ -250,12 +249,12 @@ def test_a_run_folder_stands_for_its_checkpoint(run: Path, tmp_path: Path) -> No
 
 def test_a_file_that_is_not_there_is_named(run: Path, tmp_path: Path) -> None:
     nope = f"{run}/checkpoints/nope.ckpt"
-    with pytest.raises(RunFolderError, match=f"^checkpoint={nope}: no such file$"):
+    with pytest.raises(UserError, match=f"^checkpoint={nope}: no such file$"):
         evaluated(tmp_path / "none", f"checkpoint={nope}")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunFolderError, match=r"^checkpoint=.*empty: no such file: .*empty/checkpoints/best\.ckpt$"):
+    with pytest.raises(UserError, match=r"^checkpoint=.*empty: no such file: .*empty/checkpoints/best\.ckpt$"):
         evaluated(tmp_path / "none", f"checkpoint={tmp_path}/empty")
-    with pytest.raises(RunFolderError, match=f"^ckpt_path={nope}: no such file$"):
+    with pytest.raises(UserError, match=f"^ckpt_path={nope}: no such file$"):
         stored_config([f"ckpt_path={nope}"])
     with pytest.raises(ConfigError, match=r"no such file: nope\.parquet"):
         evaluated(tmp_path / "none", "predictions=nope.parquet")
@@ -368,7 +367,7 @@ HEADS = [f"emotieffnet_{task}" for task in ("va", "expr", "au", "mtl")]
 def test_a_non_empty_run_folder_is_refused_and_left_alone(compose_run: Compose, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
-    with pytest.raises(RunFolderError, match=r"not empty: give another paths\.run_dir=…$"):
+    with pytest.raises(UserError, match=r"not empty: give another paths\.run_dir=…$"):
         train(compose_run())
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
 

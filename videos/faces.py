@@ -1,4 +1,4 @@
-"""The faces of videos in Aff-Wild2's folder layout: ``cropped/<video>/<frame>.jpg`` and the list of all frames.
+"""Cut faces out of videos into Aff-Wild2's layout: ``cropped/<video>/<frame>.jpg`` and the list of all frames.
 
 A folder of faces holds ``faces.json``, ``videos.csv`` (a row for each finished video), ``cropped`` and, once all
 videos of a call are finished, ``frames.txt``. A video's crops are written to ``.writing`` and renamed as a whole.
@@ -22,10 +22,11 @@ from rich.progress import track
 
 from affect.checksums import file_sha256
 from affect.computed import image_file
-from affect.files import LockedError, locked
+from affect.errors import DataError
+from affect.files import locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
-from videos.decoding import Container, Image, Picture, VideoError, decode
+from videos.decoding import Container, Image, Picture, decode
 from videos.detector import LARGEST, Detector, detector_version, load_detector
 from videos.folder import (
     IMAGES,
@@ -50,12 +51,12 @@ class CropSettings:
 
     Attributes:
         size: side of the crops, px; 112 is that of Aff-Wild2's ``cropped_aligned``.
-        margin: what is added to the face on each side, in sides of its square.
-        confidence: of the detector, 0..1, from which on a face counts.
+        margin: margin around the face on each side, in sides of its square.
+        confidence: lowest confidence of the detector with which a face counts, 0..1.
         detection_size: frames with a longer side, px, are scaled down to it for the detector.
 
     Raises:
-        VideoError: a value that cannot be.
+        DataError: a value that cannot be.
     """
 
     size: int = 112
@@ -68,33 +69,31 @@ class CropSettings:
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not least <= value <= most:
-                raise VideoError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
+                raise DataError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
 
 
 def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:
-    """Cut the main face out of every frame of videos; those that are finished already are not decoded again.
+    """Cut the main face out of every frame of videos; finished ones are not decoded again.
 
-    A finished video whose file has changed since is done again.
+    A finished video is done again if its file has changed since.
 
     Args:
-        videos: files, and folders of files; a video is called as its file without the suffix.
-        folder: where to write, made where missing; what an earlier call with the same settings wrote there stays.
-        settings: of detector and crops.
+        videos: files, and folders of files; a video is named like its file, without the suffix.
+        folder: folder to write to, made where missing; what an earlier call with the same settings wrote there stays.
+        settings: how faces are found and cut out.
 
     Yields:
         Each video of this call as soon as it is finished, in their order.
 
     Raises:
-        VideoError: files or folder cannot be used (all such videos are named, and nothing is decoded), the detector is
-            not installed, or another process writes to the folder.
+        DataError: files or folder cannot be used (all such videos are named, and nothing is decoded), or there is no
+            detector.
+        LockedError: another process writes to the folder.
     """
     recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
     open_folder(folder)
     with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, "folder of faces"))
-        except LockedError as error:
-            raise VideoError(str(error)) from error
+        stack.enter_context(locked(folder, "folder of faces"))
         record_settings(folder, recorded)
         finished = read_finished(folder)
         files = find_videos(videos)
@@ -103,24 +102,24 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
         for path in files:
             name = path.stem
             if name in waiting:
-                shutil.rmtree(folder / ".writing", ignore_errors=True)  # of a process that was ended
+                shutil.rmtree(folder / ".writing", ignore_errors=True)  # left by a killed process
                 made = below(folder, f".writing/{name}")
                 crops = below(folder, f"{IMAGES}/{name}")
                 done = _extract(path, waiting[name], made, detector, settings)
-                if crops.exists():  # of a file that has changed
-                    crops.rename(made.with_name(".old"))
+                if crops.exists():  # the file has changed
+                    put_in_place(crops, made.with_name(".old"))
                 finished[name] = done
-                # the row first: a row without a folder is a video to be done again, a folder without one is a stranger
+                # the row first: a row without a folder is done again, a folder without a row would be refused
                 write_finished(folder, finished)
                 (folder / IMAGES).mkdir(exist_ok=True)
-                made.rename(crops)
+                put_in_place(made, crops)
                 shutil.rmtree(made.parent)
             yield finished[name]
         write_frames(folder, finished)
 
 
 def cut(image: Image, square: Array, settings: CropSettings) -> Image:
-    """Cut out a square and its margin; pixels at the picture's edge are repeated where it reaches outside.
+    """Cut out a square and its margin, repeating the pixels at the picture's edge where it reaches outside.
 
     Args:
         image: (H, W, 3).
@@ -135,7 +134,7 @@ def cut(image: Image, square: Array, settings: CropSettings) -> Image:
         np.clip(round(centre - side / 2) + np.arange(side), 0, length - 1)
         for centre, length in ((square[1], image.shape[0]), (square[0], image.shape[1]))
     )
-    # averages where it shrinks, as every pixel of the face counts; smooth where it grows
+    # shrink by averaging, so that every pixel of the face counts; enlarge smoothly
     interpolation = cv2.INTER_AREA if side > settings.size else cv2.INTER_CUBIC
     square_image: Image = image[rows[:, None], columns]
     crop = cv2.resize(square_image, (settings.size, settings.size), interpolation=interpolation)
@@ -168,7 +167,7 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
             path_of_crop = made / image_file(numbers[again - 1])
             write_jpeg(cut(picture.image, square, settings), QUALITY, path_of_crop)
     if again != len(numbers):
-        raise VideoError(
+        raise DataError(
             f"{path}: {len(numbers)} frames at the first reading, {again} at the second. Is it being written?"
         )
     seen = ~np.isnan(squares[:, 0])

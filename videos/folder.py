@@ -1,4 +1,4 @@
-"""The files of a folder of faces beside the crops: what made it, which videos are finished, the list of frames."""
+"""The files in a folder of faces beside the crops: its settings, the finished videos, the list of frames."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from affect.computed import image_file
+from affect.errors import DataError
 from affect.files import read_file, whole_file, write_whole
+from affect.labels import LIST_FIELD
 from affect.names import RULE, is_relative
 from datamodules.readers.lists import frame_number, parse_numbers
-from datamodules.readers.uni import LIST_FIELD
-from videos.decoding import VideoError
 
 IMAGES: Final = "cropped"
 """Aff-Wild2's folder of crops that are not aligned."""
@@ -25,7 +25,7 @@ VIDEOS: Final = "videos.csv"
 FRAMES: Final = "frames.txt"
 
 LONGEST: Final = 100_000
-"""Side of a frame, px."""
+"""Longest side that a frame may have, px."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Finished:
     """A video whose faces are cut out: a row of ``videos.csv``.
 
     Attributes:
-        name: of its folder of crops.
-        file: absolute path.
-        frames: number of the last one; with those that are missing in the stream, where times tell of them.
-        frames_with_face: number of those with a crop.
-        frames_with_others_only: number of those without, in which there are faces that are not the main person's.
-        fps: see ``Container``.
-        width: see ``Container``.
-        height: see ``Container``.
-        announced: see ``Container``.
-        seconds: what the work took.
-        lost: how many frames are missing in the stream; None where its rate varies, so that pictures are counted, and
-            for the work of an earlier version, which always counted.
-        size: of the file, bytes; None for the work of an earlier version.
-        sha256: of the file, likewise.
+        name: name of its folder of crops.
+        file: absolute path of the video.
+        frames: number of the last frame, which counts frames missing in the stream if their times tell of them.
+        frames_with_face: how many frames have a crop.
+        frames_with_others_only: how many frames have no crop, but faces of others than the main person.
+        fps: frames per second according to the container; None if it does not say.
+        width: width of the frames, px.
+        height: height of the frames, px.
+        announced: number of frames according to the container; None if it does not say.
+        seconds: how long the work took, s.
+        lost: how many frames are missing in the stream; None if its rate varies, so that pictures are counted, and for
+            the work of an earlier version, which always counted.
+        size: size of the file in bytes; None for the work of an earlier version.
+        sha256: hash of the file; None for the work of an earlier version.
     """
 
     name: str
@@ -84,39 +84,39 @@ class Finished:
 COLUMNS: Final = tuple(field.name for field in fields(Finished))
 
 EARLIER: Final = 10
-"""How many of them an earlier version wrote."""
+"""How many of these columns an earlier version wrote."""
 
 
 def open_folder(folder: Path) -> None:
     """Make the folder where it is missing.
 
     Raises:
-        VideoError: it holds something else than faces of videos.
+        DataError: it holds something other than faces of videos.
     """
     ours = not folder.exists() or (folder / SETTINGS).is_file()
     if not ours and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
-        raise VideoError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
+        raise DataError(f"{folder} holds something else (there is no {SETTINGS} in it). Give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def record_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write down what makes the crops, or check that the finished ones were made with the same.
+    """Record the settings of the crops, or check that the finished crops were made with the same.
 
     Raises:
-        VideoError: they were made with others.
+        DataError: they were made with other settings.
     """
     path = folder / SETTINGS
-    if (folder / VIDEOS).is_file():  # else no video is finished, and nothing binds
+    if (folder / VIDEOS).is_file():  # otherwise no video is finished, and any settings will do
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, TypeError, ValueError) as error:
-            raise VideoError(
+            raise DataError(
                 f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
             ) from error
         keys = [key for key in {**settings, **found} if settings.get(key) != found.get(key)]
         if keys:
-            made, asked = (", ".join(f"{key} {of.get(key)}" for key in keys) for of in (found, settings))
-            raise VideoError(
+            made, asked = (", ".join(f"{key} {values.get(key)}" for key in keys) for values in (found, settings))
+            raise DataError(
                 f"{folder} was made with {made}, but {asked} is asked for. Give the same settings, or another --out."
             )
     write_whole(path, json.dumps(settings, indent=1) + "\n")
@@ -126,7 +126,7 @@ def read_finished(folder: Path) -> dict[str, Finished]:
     """Read ``videos.csv``: the finished videos by name, in the order in which they were given.
 
     Raises:
-        VideoError: the file is faulty.
+        DataError: the file is faulty.
     """
     path = folder / VIDEOS
     if not path.is_file():
@@ -143,9 +143,7 @@ def read_finished(folder: Path) -> dict[str, Finished]:
                 raise ValueError(f"two rows are named {video.name}")
             finished[video.name] = video
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise VideoError(
-            f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again."
-        ) from error
+        raise DataError(f"{path}: not as prepare.py wrote it ({error!r}). Delete {folder}, and start again.") from error
     return finished
 
 

@@ -1,4 +1,4 @@
-"""Frame numbers of decoded pictures by their times, so that a lost picture leaves a hole and shifts nothing."""
+"""Number decoded pictures by their times, so that a lost picture leaves a gap and shifts nothing."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 TOLERANCE: Final = 0.2
-"""How far a picture may be from where its number has it, and from its neighbour, in periods; MKV rounds to 1 ms."""
+"""How far a picture may be from its number's time, and from its neighbour, in periods; MKV rounds to 1 ms."""
 
 
 def frame_numbers(times: Sequence[float | None]) -> npt.NDArray[np.int64] | None:
     """Number pictures from 1 by their times: round(time x rate) + 1.
 
-    The rate is measured, because that of a container is often its mean over the holes.
+    The rate is measured, because a container's rate is often the mean over the gaps.
 
     Args:
-        times: of T pictures, s after the beginning of the stream.
+        times: times of T pictures, s after the beginning of the stream.
 
     Returns:
-        (T,) increasing numbers; those that are left out are of pictures that are missing. None where the times are not
-        those of a constant rate (times are unknown or not whole multiples of a period apart, or there would be more
-        holes than pictures), so that pictures can only be counted.
+        (T,) increasing numbers, which skip missing pictures. None if the times have no constant rate (they are unknown,
+        not whole multiples of a period apart, or there would be more gaps than pictures), so that pictures can only be
+        counted.
     """
     if len(times) == 1:
         return np.ones(1, np.int64)

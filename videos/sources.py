@@ -1,4 +1,4 @@
-"""The files of a call: what is to be done of them, and whether a file is still the one whose faces were cut out."""
+"""Find the video files of a call, and those whose faces are still to be cut out."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from pathlib import Path
 from typing import Final
 
 from affect.checksums import file_sha256
+from affect.errors import DataError
 from affect.names import is_relative
-from videos.decoding import Container, VideoError, inspect
+from videos.decoding import Container, inspect
 from videos.folder import IMAGES, VIDEOS, Finished
 
 SUFFIXES: Final = frozenset(
     [".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm"]
 )
-"""Of the files in a folder that are taken for videos, in any case; a file that is named may have any."""
+"""Suffixes, in any case, of the files in a folder that count as videos; a file that is given may have any."""
 
 _log = logging.getLogger(__name__)
 
 
 def find_videos(given: Sequence[Path]) -> list[Path]:
-    """Put the videos of each folder, sorted by name, in its place; take a file once that is given in several ways.
+    """Replace each folder by its videos, sorted by name, and each file that is given twice by one.
 
     Args:
-        given: files, and folders whose own files are meant, not those of folders in them.
+        given: files, and folders of files; folders in them are left out.
 
     Raises:
-        VideoError: a folder without a video.
+        DataError: a folder without a video.
     """
     found: dict[tuple[str, Path], Path] = {}
     for path in given:
@@ -36,22 +37,22 @@ def find_videos(given: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and one.name[0] != ".")
             if not files:
-                raise VideoError(f"{path}: no video in this folder ({' '.join(sorted(SUFFIXES))}). Give its files.")
+                raise DataError(f"{path}: no video in this folder ({' '.join(sorted(SUFFIXES))}). Give its files.")
         for file in files:
             found.setdefault((file.stem, file.resolve()), file)
     return list(found.values())
 
 
 def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, Finished]) -> dict[str, Container]:
-    """Return what the containers of the videos say whose faces are not cut out yet, having checked all of them.
+    """Check all videos, and return the containers of those whose faces are not cut out yet.
 
     Args:
         videos: the files.
-        folder: of faces.
-        finished: its videos.
+        folder: folder of faces.
+        finished: its finished videos.
 
     Raises:
-        VideoError: naming everything that is wrong.
+        DataError: naming everything that is wrong.
     """
     waiting: dict[str, Container] = {}
     wrong = [
@@ -62,7 +63,7 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
         name, before, crops = path.stem, finished.get(path.stem), folder / IMAGES / path.stem
         try:
             container = inspect(path)
-        except VideoError as error:
+        except DataError as error:
             wrong.append(str(error))
             continue
         place = str(path.resolve())
@@ -81,12 +82,12 @@ def waiting_videos(videos: Sequence[Path], folder: Path, finished: Mapping[str, 
             _log.warning("%s has changed since its faces were cut out: they are made again", path)
             waiting[name] = container
     if wrong:
-        raise VideoError("; ".join(wrong))
+        raise DataError("; ".join(wrong))
     return waiting
 
 
 def _changed(path: Path, before: Finished, crops: Path) -> bool:
-    """Whether a file is another than the one whose faces are in ``crops``."""
+    """Return whether a file differs from the one whose faces are in ``crops``."""
     status = path.stat()
     if before.size is None or before.sha256 is None:  # of an earlier version, which recorded neither
         return status.st_mtime > crops.stat().st_mtime

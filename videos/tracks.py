@@ -1,4 +1,4 @@
-"""From the faces of each frame to the box of the main person in each frame.
+"""Follow the main person through a video, from the faces found in each frame.
 
 Boxes of faces are (left, top, width, height), squares are (x and y of the centre, side), all in pixels.
 """
@@ -14,22 +14,22 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 GAP: Final = 15
-"""Frames without a face after which a track ends."""
+"""Number of frames without a face after which a track ends."""
 
 STEP: Final = 0.5
-"""How far a face moves at most from one of its frames to the next, in sides of its square."""
+"""Farthest that a face moves from one of its frames to the next, in sides of its square."""
 
 RETURN: Final = 1.0
-"""How far from where it was last a face may appear again after its track has ended, in sides."""
+"""Farthest from its last place that a face may reappear after its track has ended, in sides."""
 
 GROWTH: Final = 2.0
-"""By which factor a face grows or shrinks at most, in either case."""
+"""Largest factor by which a face grows or shrinks, in either case."""
 
 SIGMA: Final = 2.0
-"""Standard deviation of the smoothing over time, frames; it reaches three times as far."""
+"""Standard deviation of the smoothing over time, in frames; the window reaches three times as far."""
 
 STILL: Final = 0.25
-"""What lies further from a frame's own square, in sides or by this part of its size, is not averaged with it."""
+"""Squares that differ more from a frame's own, in sides or in the logarithm of their size, are not averaged with it."""
 
 
 class Track:
@@ -48,10 +48,10 @@ class Track:
 def main_face(detections: Sequence[Array]) -> Array:
     """Choose the main person and follow it.
 
-    Faces of consecutive frames are linked to tracks. The main one is that with the largest sum of areas, so that
-    neither a passing face nor a false find in one frame can be it. Where it is lost for longer (behind a hand, out of
-    the picture), tracks that begin or end near it in place and size take it up again. A face that is elsewhere never
-    stands in for it, whether it is another person's or, after a cut, perhaps the same one's: people are not recognised.
+    Faces of consecutive frames are linked to tracks. The main track is the one with the largest sum of areas, so that
+    neither a passing face nor a false detection in one frame can be it. Where it is lost for longer (behind a hand, out
+    of the picture), tracks that begin or end near it, in place and size, continue it. A face elsewhere never replaces
+    it, whether another person's or, after a cut, perhaps the same person's: people are not recognised.
 
     Args:
         detections: (N, 4) boxes of the faces of each of T frames.
@@ -141,7 +141,7 @@ def _continuation(squares: Array, tracks: Sequence[Track]) -> Track | None:
 
 
 def _distance(one: Array, other: Array) -> float:
-    """Distance of two squares' centres in sides of the larger; infinite where their sizes do not fit."""
+    """Measure how far apart two squares' centres are, in sides of the larger; infinite where their sizes do not fit."""
     large, small = max(one[2], other[2]), min(one[2], other[2])
     if large > GROWTH * small:
         return float("inf")

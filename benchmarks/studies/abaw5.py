@@ -31,7 +31,7 @@ from omegaconf import DictConfig
 
 from affect.errors import ConfigError
 from affect.frames import Frames
-from affect.labels import UNI_HEADERS, UniTask
+from affect.labels import LIST_FIELD, UNI_HEADERS, UNI_TASKS, UniTask
 from automl import automl
 from benchmarks.studies.abaw5_figures import draw_curves
 from benchmarks.studies.abaw5_rows import COLUMNS, CURVES, TABLES, TEST, TEST_TABLES, VALIDATION, Row
@@ -40,9 +40,9 @@ from evaluate import evaluate
 from evaluators.curve import curve
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
-from evaluators.predictions import read_table, score_table
+from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission
-from evaluators.table import Table
+from evaluators.table import Table, read_table
 from extract import extract
 from rendering.cache import rendered
 from runs.config import CONFIG_DIR
@@ -50,7 +50,6 @@ from runs.ending import clear_errors
 from runs.folder import RUN_FOLDER_VARIABLE
 from train import train
 
-TASKS: Final[tuple[UniTask, ...]] = ("va", "expr", "au")
 LAMA_INPUT: Final = {"va": {"mt": "logits_va", "emo": "logits"}, "au": {"mt": "logits", "emo": "logits"}}
 HALF_WIDTHS: Final = (0, 1, 2, 3, 5, 7, 10, 15, 25, 50, 100, 200)
 
@@ -161,7 +160,7 @@ class Pipeline:
             if self.options.root is not None:
                 raise ConfigError([f"no test list of {task}: give --test-list {task}=…"])
             frames = self.frames(task, "val")
-            lines = [f"image_location,{UNI_HEADERS[task]}", *(f"{image}," for image in frames.image)]
+            lines = [f"{LIST_FIELD},{UNI_HEADERS[task]}", *(f"{image}," for image in frames.image)]
             path.write_text("\n".join(lines) + "\n")
         return [f"{key}.test_list={path.absolute()}"]
 
@@ -325,7 +324,7 @@ def reproduce(folder: Path, options: Options) -> dict[str, Any]:
     pipeline = Pipeline(folder, options)
     results: dict[str, Any] = {"k": dict(options.k), "tables": {}, "curves": {}}
     text = []
-    for task in TASKS:
+    for task in UNI_TASKS:
         started = time.monotonic()
         records, thresholds = validation_table(pipeline, task)
         results["tables"][TABLES[task]] = records
@@ -375,7 +374,7 @@ def main() -> None:
     if given.root is None:
         options = replace(options, batch={"va": 128, "expr": 64, "au": 64}, k={"va": 5, "expr": 5, "au": 2})
     if given.k:
-        options = replace(options, k=dict(zip(TASKS, given.k, strict=True)))
+        options = replace(options, k=dict(zip(UNI_TASKS, given.k, strict=True)))
     timeout = given.automl_timeout or (600 if given.root else 20)
     options = replace(options, automl=[f"settings.timeout={timeout}", f"settings.cpus={os.cpu_count() or 1}"])
     reproduce(given.folder.absolute(), options)

@@ -1,4 +1,4 @@
-"""AffectNet as it is given out: ``images/<id>.jpg``, and ``annotations/<id>_<kind>.npy`` for each kind of annotation.
+"""Read AffectNet as it is given out: ``images/<id>.jpg``, and ``annotations/<id>_<kind>.npy`` for each annotation.
 
 Each annotation file holds one number, as a number or as a string: the expression (``exp``), valence (``val``) or
 arousal (``aro``). The landmarks (``lnd``) are not read.
@@ -20,17 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from affect.errors import DataError
 from affect.files import read_file
 from affect.frames import FloatArray, Frames, IntArray, unlabelled
 from affect.labels import AFFECTNET_EXPRESSIONS, AFFECTNET_NO_EXPRESSION, MISSING_AFFECTNET
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
-from datamodules.readers.lists import AnnotationError
 
 Kind = Literal["exp", "val", "aro"]
 
 NUMBERED: Final = (*AFFECTNET_EXPRESSIONS, *AFFECTNET_NO_EXPRESSION)
-"""What each number of an ``exp`` file says."""
+"""What each number in an ``exp`` file means."""
 
 _VALENCE_AROUSAL: Final = f"a number from -1 to 1, or {MISSING_AFFECTNET:g} where it is missing"
 _EXPECTED: Final[dict[Kind, str]] = {
@@ -38,7 +38,7 @@ _EXPECTED: Final[dict[Kind, str]] = {
     "val": _VALENCE_AROUSAL,
     "aro": _VALENCE_AROUSAL,
 }
-_LARGEST: Final = 100_000  # bytes of an annotation
+_LARGEST: Final = 100_000  # most bytes of an annotation
 _THREADS: Final = 16  # they wait for the disk most of the time
 _CHUNK: Final = 256  # files per task: handing each over by itself would take longer than reading it
 
@@ -50,15 +50,15 @@ def read_release(
 ) -> tuple[Frames, list[Path | None]]:
     """Read a split: the images that show one of the first ``classes`` expressions, in order of file name.
 
-    An image without its annotation, or an annotation without its image, is an error in either split, because they are
-    given out together: training on what is left, or a score of it, would pass for that of the whole split. Images of
-    other classes, and those that show no expression, are left out and counted in the log.
+    An image without its annotation, or an annotation without its image, is an error in either split, because they come
+    together: training on the rest, or a score on it, would pass for that of the whole split. Images of other classes,
+    and those that show no expression, are left out and counted in the log.
 
     Args:
-        folder: holds ``images`` and ``annotations``.
-        classes: how many of ``AFFECTNET_EXPRESSIONS`` there are.
-        valence_arousal: read valence and arousal, too.
-        cache: where the annotations that were read are kept, see ``listing.keep``.
+        folder: folder that holds ``images`` and ``annotations``.
+        classes: how many of ``AFFECTNET_EXPRESSIONS`` are learnt.
+        valence_arousal: whether to read valence and arousal, too.
+        cache: folder in which listings and annotations are cached; None: no cache.
         links: decides which links are followed.
 
     Returns:
@@ -66,9 +66,8 @@ def read_release(
 
     Raises:
         FileNotFoundError: one of the two folders is missing.
-        AnnotationError: an image or an annotation is missing, a file cannot be read, a value is out of range, or no
-            image is left. The message names the first such file, how many there are, and the fix.
-        LinkError: a link leads out of the root.
+        DataError: an image or an annotation is missing, a file cannot be read, a value is out of range, no image is
+            left, or a link leads out of the root. The message names the first such file and how many there are.
     """
     images, annotations = folder / "images", folder / "annotations"
     for path in (images, annotations):
@@ -81,7 +80,7 @@ def read_release(
     expression = _of_images(annotations, "exp", names, labels).astype(np.int64)
     orphans = sorted(labels.keys() - {_stem(name) for name in names})
     if orphans:
-        raise AnnotationError(
+        raise DataError(
             f"{annotations / orphans[0]}_exp.npy has no image in {images} ({', '.join(IMAGE_SUFFIXES)}), nor have "
             f"{len(orphans) - 1} more of {len(labels)}. Unpack the archive again, or take these annotations out of the "
             "folder."
@@ -104,7 +103,7 @@ def _rows_of(folder: Path, expression: IntArray, classes: int) -> IntArray:
     """Return the rows that show one of the first ``classes`` expressions, and count the others in the log."""
     rows = np.flatnonzero(expression < classes)
     if not len(rows):
-        raise AnnotationError(
+        raise DataError(
             f"none of the {len(expression)} images of {folder / 'images'} ({', '.join(IMAGE_SUFFIXES)}) shows one of "
             f"the {classes} expressions, so the split is empty. Unpack AffectNet's archive again."
         )
@@ -119,24 +118,24 @@ def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links)
     """Read all annotations of a kind.
 
     Args:
-        folder: holds ``<id>_<kind>.npy``.
-        kind: which to read.
-        cache: see ``listing.keep``.
+        folder: folder that holds ``<id>_<kind>.npy``.
+        kind: kind of annotation to read.
+        cache: folder in which annotations are cached; None: no cache.
         links: decides which links are followed.
 
     Returns:
         ID to value, in order of file name.
 
     Raises:
-        AnnotationError: a file cannot be read, or its value is not one of the kind; names the first of them.
-        LinkError: a link leads out of the data's folders.
+        DataError: a file cannot be read, its value is not one of the kind, or a link leads out of the data's folders;
+            the message names the first such file.
     """
 
     def read() -> tuple[dict[str, float], list[str]]:
         found = scan(folder)
         names = sorted(name for name in found.files if name.endswith(f"_{kind}.npy"))
         linked = list(set(found.links).intersection(names))
-        links.check_files(folder, linked)  # before they are read; below for what was kept
+        links.check_files(folder, linked)  # before they are read; kept ones are checked below
         return _read_annotations(folder, kind, names), linked
 
     links.check(folder)
@@ -159,7 +158,7 @@ def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[st
     values = {name.removesuffix(ending): value for name, value in found if not isinstance(value, str)}
     faults = [f"{folder / name} {fault}" for name, fault in found if isinstance(fault, str)]
     if faults:
-        raise AnnotationError(
+        raise DataError(
             f"{faults[0]}. {len(faults)} of {len(names)} such files cannot be used. Copy them again from AffectNet's "
             "archive, or take these annotations and their images out of the folders."
         )
@@ -180,7 +179,7 @@ def _read_number(path: Path, kind: Kind) -> float | str:
 
 
 def _is_allowed(value: float, kind: Kind) -> bool:
-    """Whether a value is one of the kind; NaN never is."""
+    """Return whether a value is one of the kind; NaN never is."""
     if kind == "exp":
         return value in range(len(NUMBERED))
     return -1 <= value <= 1 or value == MISSING_AFFECTNET
@@ -202,11 +201,11 @@ def _valence_arousal(annotations: Path, names: Sequence[str], cache: Path | None
 def _of_images(
     annotations: Path, kind: Kind, names: Sequence[str], labels: dict[str, float]
 ) -> npt.NDArray[np.float64]:
-    """Return (N,) annotations of these images, or raise AnnotationError where any lacks its own."""
+    """Return (N,) annotations of these images, or raise DataError where any lacks its own."""
     lacking = [stem for stem in map(_stem, names) if stem not in labels]
     if lacking:
         otherwise = "take these images out of the folder" if kind == "exp" else "set data.valence_arousal=false"
-        raise AnnotationError(
+        raise DataError(
             f"no such file: {annotations / lacking[0]}_{kind}.npy, the annotation of an image; {len(lacking) - 1} more "
             f"of {len(names)} images lack theirs. Unpack the archive again, or {otherwise}."
         )

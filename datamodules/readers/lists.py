@@ -1,37 +1,36 @@
-"""What all readers of lists and label files have in common: lines, numbers, and names that become paths."""
+"""Read what all lists and label files have in common: lines, numbers, labels, and names that become paths."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from affect.errors import DataError
 from affect.files import read_file
-from affect.labels import MISSING_VALENCE_AROUSAL
+from affect.frames import BoolArray
+from affect.labels import EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, Task
 from affect.names import RULE, is_relative
 from datamodules.listing import IMAGE_SUFFIXES
+
+Values = npt.NDArray[np.float64]
 
 LAST_FRAME: Final = 2**31 - 1
 """The largest frame number: feature stores keep them in four bytes."""
 
 
-_IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' and those of edited files
-
-
-class AnnotationError(DataError):
-    """A label file or list that cannot be read; the message names the file, the line and the fix."""
+_IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' names, and those in edited files
 
 
 def read_text(path: Path) -> tuple[list[str], str]:
     """Read a text file: its lines without line ends and one trailing comma, none blank at the end, and its sha256.
 
     Raises:
-        AnnotationError: the file is no text, is empty, or holds a character that cannot be seen.
+        DataError: the file is no text, is empty, or holds a character that cannot be seen.
         OSError: the file cannot be read.
     """
     text, digest = _read(path)
@@ -41,14 +40,14 @@ def read_text(path: Path) -> tuple[list[str], str]:
 def read_rows(
     path: Path, fix: str, *, by_name: Sequence[Sequence[str]] = (), by_position: Sequence[Sequence[str]] = ()
 ) -> tuple[tuple[str, ...], list[str], str]:
-    """Read a file with one header line: the header's names, its rows (as of ``read_text``) and the file's sha256.
+    """Read a file with one header line: the header's names, its rows and the file's sha256.
 
     Where a header has one name per field and the official names stand in another order, the fields follow them; other
     headers are official or an error (formats.md, section 0, rule 1).
 
     Args:
         path: the file.
-        fix: what to do where the header is another, for the message.
+        fix: what to do if the file has another header, for the message.
         by_name: official headers with one name per field, so that a file may have the fields in another order.
         by_position: official headers that stand in this order only.
 
@@ -56,14 +55,14 @@ def read_rows(
         The names in the file's order and the official spelling, the rows, and the sha256.
 
     Raises:
-        AnnotationError: the file is no text, is empty, or cut off; it has another header, or no row.
+        DataError: the file is no text, is empty, or cut off; it has another header, or no row.
         OSError: the file cannot be read.
     """
     text, digest = _read(path)
     header, *rows = _lines(path, text)
     names = _header_names(path, header, fix, by_name, by_position)
     if not rows:
-        raise AnnotationError(f"{path}: no row after the header. Copy the file again, or remove it.")
+        raise DataError(f"{path}: no row after the header. Copy the file again, or remove it.")
     if not text.endswith("\n"):
         _check_end(path, rows)
     return names, rows, digest
@@ -74,7 +73,7 @@ def _read(path: Path) -> tuple[str, str]:
     try:
         return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not a text file ({error}). Is this the right file?") from error
+        raise DataError(f"{path}: not a text file ({error}). Is this the right file?") from error
 
 
 def _lines(path: Path, text: str) -> list[str]:
@@ -82,10 +81,10 @@ def _lines(path: Path, text: str) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise AnnotationError(f"{path}: the file is empty. Copy it again from the archive.")
+        raise DataError(f"{path}: the file is empty. Copy it again from the archive.")
     if not "".join(lines).replace("\t", " ").isprintable():
         number = next(i for i, line in enumerate(lines, 1) if not line.replace("\t", " ").isprintable())
-        raise AnnotationError(
+        raise DataError(
             f"{path}:{number}: a character that cannot be seen: {lines[number - 1][:200]!r}. Correct the line, or copy "
             "the file again."
         )
@@ -95,12 +94,12 @@ def _lines(path: Path, text: str) -> list[str]:
 def _header_names(
     path: Path, header: str, fix: str, by_name: Sequence[Sequence[str]], by_position: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
-    """Return the names of a header in the official spelling; see ``read_rows``."""
+    """Return the names of a header in the official spelling, in the file's order."""
     given = [name.strip().lower() for name in header.split(",")]
     given = ["image" if name in _IMAGE_FIELDS else name for name in given]
     expected = ",".join([*by_position, *by_name][0])
     if "/" in given[0] or given[0].endswith(IMAGE_SUFFIXES) or parse_numbers(given[0]) is not None:
-        raise AnnotationError(
+        raise DataError(
             f"{path}:1: the header is missing, the first line is already a row ({header[:60]!r}). Put '{expected}' "
             "above it, or its row would be lost."
         )
@@ -111,7 +110,7 @@ def _header_names(
         if sorted(given) == sorted(spelled):
             expected = ",".join(names)
             fix = "The rows do not tell which order they follow: if it is this one, put it there."
-    raise AnnotationError(f"{path}:1: the header is {header[:200]!r}, expected '{expected}'. {fix}")
+    raise DataError(f"{path}:1: the header is {header[:200]!r}, expected '{expected}'. {fix}")
 
 
 def _check_end(path: Path, rows: Sequence[str]) -> None:
@@ -123,7 +122,7 @@ def _check_end(path: Path, rows: Sequence[str]) -> None:
     decimals = _decimals(last)
     known = [count for text in set(others) if (count := _decimals(text)) is not None]
     if decimals is not None and decimals < min(known, default=0):
-        raise AnnotationError(
+        raise DataError(
             f"{path}:{len(rows) + 1}: the file ends in {last!r}, without a line end and with fewer decimals than every "
             "other row, so it is cut off. Copy it again; if it is whole, end its last line."
         )
@@ -139,7 +138,7 @@ def _decimals(text: str) -> int | None:
 
 def parse_numbers(text: str) -> npt.NDArray[np.float64] | None:
     """Return the numbers of comma-separated text, or None where any is none: ASCII digits, without underscores."""
-    if "_" in text or not text.isascii() or not text.isprintable():  # Python's float takes more
+    if "_" in text or not text.isascii() or not text.isprintable():  # Python's float accepts more
         return None
     fields = text.split(",")
     try:
@@ -155,6 +154,71 @@ def frame_number(text: str) -> int | None:
     return number if (number := int(text)) <= LAST_FRAME else None
 
 
+def parse_rows(rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EXPRESSIONS)) -> Values | None:
+    """Parse rows of labels, NaN where one is missing; valence and arousal are missing together.
+
+    Args:
+        rows: comma-separated numbers.
+        tasks: the task of each field.
+        classes: how many expressions there are.
+
+    Returns:
+        (N, fields) values, or None where a row has more or fewer fields, or a value that its task cannot have.
+    """
+    if any(row.count(",") != len(tasks) - 1 for row in rows):
+        return None
+    numbers = parse_numbers(",".join(rows))
+    if numbers is None:
+        return None
+    values = numbers.reshape(len(rows), len(tasks))
+    if not all(_allowed(column, task, classes).all() for column, task in zip(values.T, tasks, strict=True)):
+        return None
+    paired = np.array([task == "valence_arousal" for task in tasks])
+    missing = values == np.where(paired, MISSING_VALENCE_AROUSAL, MISSING_CLASS)
+    missing[:, paired] = missing[:, paired].any(axis=1, keepdims=True)
+    return np.where(missing, np.nan, values)
+
+
+def first_fault(
+    rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EXPRESSIONS)
+) -> tuple[int, int | None, str]:
+    """Find the first faulty row of rows that ``parse_rows`` refuses.
+
+    Returns:
+        Its number; its first faulty field, None where there are more or fewer fields than tasks; and what that field
+        must be.
+    """
+    first, end = 0, len(rows)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if parse_rows(rows[first:middle], tasks, classes) is None:
+            end = middle
+        else:
+            first = middle
+    fields = rows[first].split(",")
+    if len(fields) != len(tasks):
+        return first, None, ""
+    faulty = next(i for i, text in enumerate(fields) if parse_rows([text], [tasks[i]], classes) is None)
+    expected = {
+        "valence_arousal": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
+        "expression": f"a whole number from 0 to {classes - 1}, or {MISSING_CLASS} where it is missing",
+        "action_units": f"0 or 1, or {MISSING_CLASS} where it is missing",
+    }
+    return first, faulty, expected[tasks[faulty]]
+
+
+def _allowed(values: Values, task: Task, classes: int) -> BoolArray:
+    """Return true where a value is one that a field of a task may have; NaN never is."""
+    found: npt.NDArray[Any]
+    if task == "valence_arousal":
+        found = (np.abs(values) <= 1) | (values == MISSING_VALENCE_AROUSAL)
+    elif task == "expression":
+        found = (values >= MISSING_CLASS) & (values < classes) & (values == np.floor(values))
+    else:
+        found = np.isin(values, (MISSING_CLASS, 0, 1))
+    return found
+
+
 def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:
     """Check that the names in a list stay below the folder that they are relative to.
 
@@ -163,9 +227,9 @@ def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:
         line_of: each distinct name, and the line where it stands first; None in a folder.
 
     Raises:
-        AnnotationError: naming file, line and name.
+        DataError: naming file, line and name.
     """
     for name, line in line_of.items():
         if not is_relative(name):
             where, what = (path, "file") if line is None else (f"{path}:{line}", "line")
-            raise AnnotationError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}.")
+            raise DataError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}.")

@@ -1,4 +1,4 @@
-"""Label files and test lists of the s-Aff-Wild2 multi-task challenge.
+"""Read label files and test lists of the s-Aff-Wild2 multi-task challenge.
 
 A label file has one header line and then rows of 16 fields, ``video/frame.jpg,V,A,E,AU1,…,AU26``. Its header comes
 with 5 names (the organisers' files), below which fields are read by position, or with 16 (edited by some teams), whose
@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from affect.frames import BoolArray, Frames, IntArray, unlabelled
-from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
+from affect.errors import DataError
+from affect.frames import Frames, IntArray, unlabelled
+from affect.labels import AFFECT, AU_NAMES, MISSING_CLASS, MTL_HEADER, TASKS
 from datamodules.listing import IMAGE_SUFFIXES
-from datamodules.readers.lists import LAST_FRAME, AnnotationError, check_names, frame_number, parse_numbers, read_rows
+from datamodules.readers.lists import LAST_FRAME, check_names, first_fault, frame_number, parse_rows, read_rows
 
-FIELDS: Final = ("image", "valence", "arousal", "expression", *AU_NAMES)
+FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
 HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
-"""The organisers' header, and that with a name for each field."""
+"""The organisers' header, and the one with a name for each field."""
 
-EXPECTED: Final = (
-    *("a number from -1 to 1, or -5 where it is missing",) * 2,
-    f"a whole number from 0 to {len(EXPRESSIONS) - 1}, or -1 where it is missing",
-    *("0 or 1, or -1 where it is missing",) * len(AU_NAMES),
-)
+_TASKS: Final = tuple(task for task, fields in zip(TASKS, (2, 1, len(AU_NAMES)), strict=True) for _ in range(fields))
+"""The task of each field after the image."""
 
 
 def read_mtl(path: Path) -> Frames:
@@ -43,7 +40,7 @@ def read_mtl(path: Path) -> Frames:
         Its rows, duplicates and rows without any label included.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to fix it.
+        DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     fix = "Is this a label file of the multi-task challenge?"
@@ -51,21 +48,19 @@ def read_mtl(path: Path) -> Frames:
     if len(names) == len(FIELDS) and names != FIELDS:
         places = [names.index(name) for name in FIELDS]
         rows = [_in_order(row, places) for row in rows]
-    values = _parse(rows)
+    labels = [row.partition(",")[2] for row in rows]
+    values = parse_rows(labels, _TASKS)
     if values is None:
-        raise _first_fault(path, rows)
-
+        raise _fault(path, rows, labels)
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
-    valence_arousal, units = values[:, :2], values[:, 3:]
-    missing = (valence_arousal == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True)
     return Frames(
         video=video,
         frame=frame,
         image=image,
-        valence_arousal=np.where(missing, np.nan, valence_arousal).astype(np.float32),
-        expression=values[:, 2].astype(np.int64),
-        action_units=np.where(units == MISSING_CLASS, np.nan, units).astype(np.float32),
+        valence_arousal=values[:, :2].astype(np.float32),
+        expression=np.nan_to_num(values[:, 2], nan=MISSING_CLASS).astype(np.int64),
+        action_units=values[:, 3:].astype(np.float32),
         files={path.name: digest},
     )
 
@@ -75,13 +70,13 @@ def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> F
 
     Args:
         path: the list, with one header line.
-        headers: what that line may read.
+        headers: header lines that are accepted.
 
     Returns:
         Its rows in order, duplicates included, all labels missing.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to fix it.
+        DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=headers)
@@ -105,7 +100,7 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
         stem, point, suffix = file.rpartition(".")
         number = frame_number(stem)
         if not folder or number is None or (point + suffix).lower() not in IMAGE_SUFFIXES:
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{line}: the image is {name[:200]!r}, expected <video>/<frame number>.jpg, e.g. "
                 f"video1/00001.jpg, up to {LAST_FRAME}. Correct the line."
             )
@@ -116,55 +111,16 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
     return video, frame
 
 
-def _parse(rows: list[str]) -> npt.NDArray[np.float64] | None:
-    """Return the (N, 15) values of rows, or None where any row is faulty."""
-    if any(row.count(",") != len(FIELDS) - 1 for row in rows):
-        return None
-    numbers = parse_numbers(",".join([row.partition(",")[2] for row in rows]))
-    if numbers is None:
-        return None
-    values = numbers.reshape(len(rows), -1)
-    return values if _allowed(values).all() else None
-
-
-def _allowed(values: npt.NDArray[np.float64]) -> BoolArray:
-    """Return (N, 15) true where a value is one that its column may have; NaN never is."""
-    valence_arousal, expression, units = values[:, :2], values[:, 2:3], values[:, 3:]
-    allowed: BoolArray = np.concatenate(
-        (
-            (np.abs(valence_arousal) <= 1) | (valence_arousal == MISSING_VALENCE_AROUSAL),
-            (expression >= MISSING_CLASS) & (expression < len(EXPRESSIONS)) & (expression == np.floor(expression)),
-            np.isin(units, (MISSING_CLASS, 0, 1)),
-        ),
-        axis=1,
-    )
-    return allowed
-
-
-def _first_fault(path: Path, rows: list[str]) -> AnnotationError:
+def _fault(path: Path, rows: Sequence[str], labels: Sequence[str]) -> DataError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
-    first, end = 0, len(rows)
-    while end - first > 1:
-        middle = (first + end) // 2
-        if _parse(rows[first:middle]) is None:
-            end = middle
-        else:
-            first = middle
-    where, fields = f"{path}:{first + 2}", rows[first].split(",")
-    if len(fields) != len(FIELDS):
-        return AnnotationError(
+    line, faulty, expected = first_fault(labels, _TASKS)
+    where, fields = f"{path}:{line + 2}", rows[line].split(",")
+    if faulty is None:
+        return DataError(
             f"{where}: {len(fields)} fields where {len(FIELDS)} are expected (image, valence, …, {FIELDS[-1]}): "
-            f"{rows[first][:60]!r}. Correct or remove the line."
+            f"{rows[line][:60]!r}. Correct or remove the line."
         )
-    values = np.array([[_number(text) for text in fields[1:]]])
-    column = int(np.argmin(_allowed(values)[0]))
-    return AnnotationError(
-        f"{where}: {FIELDS[column + 1]} is {fields[column + 1].strip()!r}, expected {EXPECTED[column]}. "
+    return DataError(
+        f"{where}: {FIELDS[faulty + 1]} is {fields[faulty + 1].strip()!r}, expected {expected}. "
         "Correct or remove the line."
     )
-
-
-def _number(text: str) -> float:
-    """Return the number, or NaN, which no column allows, where ``text`` is none."""
-    number = parse_numbers(text)
-    return float("nan") if number is None else float(number[0])

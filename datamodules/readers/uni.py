@@ -1,6 +1,6 @@
-"""Label files, test lists and frame counts of ABAW's uni-task challenges: valence/arousal, expression, action units.
+"""Read label files, test lists and frame counts of ABAW's uni-task challenges.
 
-A label file is of one video (or of one of the two people in it): one header line, then a row for each frame from 1 on.
+A label file belongs to one video (or to one of two people in it): one header line, then a row for each frame from 1 on.
 Where its header has a name for each field, the fields follow the names' order; above one number stand the names of all
 expressions, in the official order only. Missing values are as in ``datamodules.readers.mtl``.
 """
@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from affect.frames import BoolArray, Frames
+from affect.errors import DataError
+from affect.frames import Frames
 from affect.labels import (
     ABAW2_ACTION_UNITS,
     ABAW2_EXPRESSIONS,
-    MISSING_CLASS,
-    MISSING_VALENCE_AROUSAL,
+    LIST_FIELD,
     UNI_HEADERS,
+    UNI_TASKS,
     UniTask,
 )
-from datamodules.readers.lists import AnnotationError, check_names, frame_number, parse_numbers, read_rows, read_text
+from datamodules.readers.lists import Values, check_names, first_fault, frame_number, parse_rows, read_rows, read_text
 from datamodules.readers.mtl import read_frame_list
-
-Values = npt.NDArray[np.float64]
 
 HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
     "va": (tuple(UNI_HEADERS["va"].split(",")),),
@@ -35,11 +33,8 @@ HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
 }
 """Headers of label files since ABAW3, and as ABAW1 and 2 had them."""
 
-LIST_FIELD: Final = "image_location"
-"""What the header of a list of test frames has before the names."""
-
 MOST_FRAMES: Final = 10_000_000
-"""Frames that a video may have, four days of it; a number above is a mistake, and would fill the memory."""
+"""Most frames that a video may have (four days); a larger number is a mistake, and would fill the memory."""
 
 _SUFFIXES: Final = (".mp4", ".avi", ".txt")
 _PEOPLE: Final = ("_left", "_right")
@@ -52,14 +47,14 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
 
     Args:
         path: the label file.
-        task: of the challenge.
+        task: task of the challenge.
 
     Returns:
         Values of its N rows, NaN where missing, and the file's sha256. (N, 2) valence and arousal, both missing where
         either is; (N, 1) the expression's number; (N, 12) action units, those that the file does not have missing.
 
     Raises:
-        AnnotationError: naming file and line, what was found there and how to fix it.
+        DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
     fix, known = f"Is this a label file of data.task={task}?", HEADERS[task]
@@ -67,10 +62,11 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
     names, rows, digest = read_rows(path, fix, by_name=by_name, by_position=by_position)
     # most rows repeat the one before them: each distinct one is read once
     code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
-    values = _parse(list(code_of), names, task)
+    columns = ("expression",) if task == "expr" else names
+    values = parse_rows(list(code_of), [UNI_TASKS[task]] * len(columns), len(names))
     if values is None:
-        raise _first_fault(path, rows, names, task)
-    return _with_missing(values, names, task)[[code_of[row] for row in rows]], digest
+        raise _fault(path, rows, columns, task, len(names))
+    return _placed(values, names, task)[[code_of[row] for row in rows]], digest
 
 
 def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
@@ -79,13 +75,13 @@ def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
     Args:
         path: a list of frames (``image_location,…`` and rows ``<video>/<frame>.jpg,…``, of which only the first field
             is read) or of videos.
-        task: of the challenge.
+        task: task of the challenge.
 
     Returns:
         Its rows in order, or None where the file lists videos; and its sha256.
 
     Raises:
-        AnnotationError: the file is no text or empty, its header is missing, or an image's name is of another form.
+        DataError: the file is no text or empty, its header is missing, or an image's name is of another form.
     """
     lines, digest = read_text(path)
     fields = [line.partition(",")[0] for line in lines[:2]]
@@ -98,7 +94,7 @@ def read_test_videos(path: Path) -> list[str]:
     """Read a list of videos: one name per line, no header; a suffix .mp4, .avi or .txt is left out.
 
     Raises:
-        AnnotationError: the file is no text or empty, a line is blank or there twice, or a name leads elsewhere.
+        DataError: the file is no text or empty, a line is blank or there twice, or a name leads elsewhere.
     """
     lines, _ = read_text(path)
     line_of: dict[str, int] = {}
@@ -118,7 +114,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
         Number of frames by video, and the file's sha256.
 
     Raises:
-        AnnotationError: the file is no text or empty, a line is neither, a video is there twice, or a name leads
+        DataError: the file is no text or empty, a line is neither, a video is there twice, or a name leads
             elsewhere.
     """
     lines, digest = read_text(path)
@@ -128,7 +124,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
         words = text.split(",") if "," in text else text.split()[2:10:7]
         name, count = (_video(words[0]), frame_number(words[1].strip())) if len(words) == 2 else ("", None)
         if not name or count is None or not 0 < count <= MOST_FRAMES:
-            raise AnnotationError(
+            raise DataError(
                 f"{path}:{line}: {text[:60]!r} is not <video>,<number of frames>, from 1 to {MOST_FRAMES}. Correct or "
                 "remove the line."
             )
@@ -139,7 +135,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
 
 
 def frame_count(video: str, counts: dict[str, int]) -> int | None:
-    """Number of frames of a video; ``_left`` and ``_right`` are two people in one video, which is counted once."""
+    """Return a video's number of frames; ``_left`` and ``_right`` are two people in a video that is counted once."""
     for name in (video, *(video.removesuffix(side) for side in _PEOPLE)):
         if name in counts:
             return counts[name]
@@ -147,14 +143,14 @@ def frame_count(video: str, counts: dict[str, int]) -> int | None:
 
 
 def _add_video(path: Path, line_of: dict[str, int], name: str, line: int) -> None:
-    """Note the line of a video; raise AnnotationError where there is none, or several, or another line has named it."""
+    """Note the line of a video; raise DataError where there is none, or several, or another line has named it."""
     if not name or "," in name or "/" in name or name in line_of:
         found = (
             f"video {name!r} is listed in line {line_of[name]} already"
             if name in line_of
             else (f"{name[:200]!r} is not the name of one video")
         )
-        raise AnnotationError(f"{path}:{line}: {found}. Correct or remove the line.")
+        raise DataError(f"{path}:{line}: {found}. Correct or remove the line.")
     line_of[name] = line
 
 
@@ -165,65 +161,27 @@ def _video(text: str) -> str:
     return name
 
 
-def _parse(rows: Sequence[str], names: Sequence[str], task: UniTask) -> Values | None:
-    """Return the (N, fields) values of rows, or None where any row is faulty."""
-    fields = 1 if task == "expr" else len(names)
-    if any(row.count(",") != fields - 1 for row in rows):
-        return None
-    numbers = parse_numbers(",".join(rows))
-    if numbers is None:
-        return None
-    values = numbers.reshape(len(rows), fields)
-    return values if _allowed(values, names, task).all() else None
-
-
-def _allowed(values: Values, names: Sequence[str], task: UniTask) -> BoolArray:
-    """Return true where a value is one that its column may have; NaN never is."""
-    allowed: npt.NDArray[Any]
-    if task == "va":
-        allowed = (np.abs(values) <= 1) | (values == MISSING_VALENCE_AROUSAL)
-    elif task == "expr":
-        allowed = (values >= MISSING_CLASS) & (values < len(names)) & (values == np.floor(values))
-    else:
-        allowed = np.isin(values, (MISSING_CLASS, 0, 1))
-    return allowed
-
-
-def _with_missing(values: Values, names: Sequence[str], task: UniTask) -> Values:
-    """Return values in the columns of the framework, NaN where missing."""
-    if task == "expr":
-        return np.where(values == MISSING_CLASS, np.nan, values)
+def _placed(values: Values, names: Sequence[str], task: UniTask) -> Values:
+    """Return (N, fields) values in the columns of the framework, NaN in those that the file does not have."""
     columns = HEADERS[task][0]
+    if task == "expr" or tuple(names) == columns:
+        return values
     placed = np.full((len(values), len(columns)), np.nan)
     for place, name in enumerate(names):
         if name in columns:
             placed[:, columns.index(name)] = values[:, place]
-    if task == "va":
-        return np.where((placed == MISSING_VALENCE_AROUSAL).any(axis=1, keepdims=True), np.nan, placed)
-    return np.where(placed == MISSING_CLASS, np.nan, placed)
+    return placed
 
 
-def _first_fault(path: Path, rows: Sequence[str], names: Sequence[str], task: UniTask) -> AnnotationError:
+def _fault(path: Path, rows: Sequence[str], columns: Sequence[str], task: UniTask, classes: int) -> DataError:
     """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
-    line = next(line for line, row in enumerate(rows) if _parse([row], names, task) is None)
-    fields = rows[line].split(",")
-    columns = ("expression",) if task == "expr" else tuple(names)
-    if len(fields) != len(columns):
-        return AnnotationError(
-            f"{path}:{line + 2}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
+    line, faulty, expected = first_fault(rows, [UNI_TASKS[task]] * len(columns), classes)
+    where, fields = f"{path}:{line + 2}", rows[line].split(",")
+    if faulty is None:
+        return DataError(
+            f"{where}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
             f"{rows[line][:60]!r}. Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
         )
-    fault = next(i for i, text in enumerate(fields) if not _is_allowed(text, names, task))
-    expected = {
-        "va": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
-        "expr": f"a whole number from 0 to {len(names) - 1}, or {MISSING_CLASS} where it is missing",
-        "au": f"0 or 1, or {MISSING_CLASS} where it is missing",
-    }[task]
-    return AnnotationError(
-        f"{path}:{line + 2}: {columns[fault]} is {fields[fault].strip()!r}, expected {expected}. Correct the line."
+    return DataError(
+        f"{where}: {columns[faulty]} is {fields[faulty].strip()!r}, expected {expected}. Correct the line."
     )
-
-
-def _is_allowed(text: str, names: Sequence[str], task: UniTask) -> bool:
-    number = parse_numbers(text)
-    return number is not None and bool(_allowed(number, names, task).all())

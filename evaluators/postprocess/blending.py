@@ -1,4 +1,4 @@
-"""Several prediction tables of one list into one: a weighted mean, with given or searched weights, through a gate."""
+"""Blend several prediction tables of one list: a weighted mean, with given or searched weights, through a gate."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from affect.errors import DataError, UserError
 from affect.frames import FloatArray, Frames
 from affect.labels import TASKS
 from evaluators.postprocess.gating import CONFIDENCE, Array, averaged, check_gate, pass_gate, take_confident
-from evaluators.postprocess.settings import SettingsError, read_stored
+from evaluators.postprocess.settings import read_stored
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, search_thresholds
 from evaluators.postprocess.unseen import mean_of_means
 from evaluators.predictions import score_rows
-from evaluators.table import Table, TableError, check_same_list
+from evaluators.table import Table, check_same_list
 
 Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
-"""One weight a table, the same by task, a file that a search has stored, or None for equal weights."""
+"""One weight per table, or such a list for each task, or the file of a search, or None for equal weights."""
 
 SPACES: Final = ("probabilities", "logits", "raw")
 """What is averaged; valence and arousal are always averaged as they are."""
@@ -30,7 +31,7 @@ EDGE: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 where logits are computed from them."""
 
 Blending: TypeAlias = Callable[[Sequence[float]], FloatArray]
-"""From the weights of the tables to the blend of one task."""
+"""Takes the weights of the tables and returns the blend of one task."""
 
 
 def blend(
@@ -41,7 +42,7 @@ def blend(
     gate: str | None = None,
     confidence: float = CONFIDENCE,
 ) -> Table:
-    """The weighted mean of tables, row by row; with equal weights the ensembles of EMMA's Table 5.
+    """Average tables row by row, with weights; equal weights give the ensembles of EMMA's Table 5.
 
     A row that is null in some tables is the mean of the others, by their weights, and null only where it is null in all
     that have a weight. Logits are left out: those of a mean are not the mean of the logits.
@@ -56,17 +57,17 @@ def blend(
             and largest sum to [0, 1]: rows do not add up to 1, but up to rounding their argmax is that of the sums,
             also after a smoothing, since means and medians move along. All else is as in ``probabilities``.
         gate: None, or a rule of ``evaluators.postprocess.gating``; expressions have no weights under ``confidence``.
-        confidence: of that rule.
+        confidence: probability above which the rule ``confidence`` takes the second table's expression.
 
     Raises:
-        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
-        SettingsError: weights or a gate that do not fit the tables, an unknown space, or no logits for ``raw``.
+        DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        UserError: weights or a gate that do not fit the tables, an unknown space, or no logits for ``raw``.
     """
     check_tables(tables, space, gate)
     first = tables[0]
     tasks = averaged(first.tasks, gate)
     if weights is not None and not tasks:
-        raise SettingsError("postprocess.weights: gate=confidence has none of expressions, all there is; leave it out")
+        raise UserError("postprocess.weights: gate=confidence has none of expressions, all there is; leave it out")
     shares = resolve_weights(weights, len(tables), tasks)
     if len(tables) == 1:
         return first
@@ -91,15 +92,15 @@ def blend(
 
 
 def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None = None) -> dict[str, tuple[float, ...]]:
-    """Weights by task that add up to 1, from any of the accepted forms.
+    """Return weights by task that add up to 1, from any of the accepted forms.
 
     Args:
-        weights: the form.
-        tables: how many there are.
-        tasks: that need weights; None for those that the weights are of.
+        weights: in any of the accepted forms.
+        tables: how many tables there are.
+        tasks: the tasks that need weights; None for those that have some.
 
     Raises:
-        SettingsError: another number of weights than of tables, a negative one, only zeros, or a task without any.
+        UserError: another number of weights than of tables, a negative one, only zeros, or a task without any.
     """
     where = "postprocess.weights"
     if isinstance(weights, str):
@@ -113,14 +114,14 @@ def resolve_weights(weights: Weights, tables: int, tasks: Sequence[str] | None =
     missing = [task for task in tasks if task not in by_task]
     if unknown or missing:
         problem = f"there is no task {unknown[0]!r}" if unknown else f"no weights of {', '.join(missing)}"
-        raise SettingsError(f"{where}: {problem}; give one list for all tasks, or one for each")
+        raise UserError(f"{where}: {problem}; give one list for all tasks, or one for each")
     shares = {}
     for task in tasks:
         given = np.asarray(by_task[task], dtype=np.float64)
         if given.shape != (tables,):
-            raise SettingsError(f"{where}: {given.size} weights of {tables} tables; give one a table")
+            raise UserError(f"{where}: {given.size} weights of {tables} tables; give one a table")
         if not (given >= 0).all() or not 0 < given.sum() < np.inf:  # also catches NaN
-            raise SettingsError(f"{where}: {given.tolist()}; give numbers >= 0 that are not all 0")
+            raise UserError(f"{where}: {given.tolist()}; give numbers >= 0 that are not all 0")
         shares[task] = tuple((given / given.sum()).tolist())
     return shares
 
@@ -133,27 +134,28 @@ def search_weights(
     au_thresholds: Thresholds = 0.5,
     gate: str | None = None,
 ) -> dict[str, tuple[float, ...]]:
-    """The weights of the blend with the highest score of each task on these labels: P_VA, P_EXPR or P_LSD, P_AU.
+    """Find the weights with which each task's blend scores highest on these labels, in P_VA, P_EXPR or P_LSD, P_AU.
 
-    Two or three tables: all weights in steps of 0.1. More: from equal weights, one table's weight after the other is
-    set to the best of 0, 0.1, … 1, the others sharing the rest as before, until nothing gets better. Of equal scores
-    the most even weights win. Scored on the same rows, the result flatters.
+    With two or three tables, all weights in steps of 0.1 are tried. With more, starting from equal weights, the weight
+    of one table after the other is set to the best of 0, 0.1, … 1, while the others share the rest as before, until
+    nothing gets better. Of equal scores the most even weights win. Scores on the same rows flatter.
 
     Args:
         tables: two or more.
         frames: the list with labels.
-        space: see ``blend``.
-        au_thresholds: of the action units; ``exact`` or ``grid`` searches them for every blend.
-        gate: see ``blend``; what has passed it is scored. Under ``confidence``, expressions have no weights.
+        space: what is averaged: ``probabilities``, ``logits`` or ``raw``, as ``blend`` does it.
+        au_thresholds: thresholds of the action units; ``exact`` or ``grid`` searches them for every blend.
+        gate: None, or the rule through which expressions pass before they are scored; they have no weights under
+            ``confidence``.
 
     Raises:
-        TableError: as ``blend``.
-        SettingsError: as ``blend``; one table, or a task of the tables without a label.
+        DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        UserError: settings that do not fit the tables; only one table; or a task of the tables without a label.
     """
     check_tables(tables, space, gate)
     check_same_list([*tables, frames])
     if len(tables) < 2:
-        raise SettingsError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
+        raise UserError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
     found = {}
     for task in averaged(tables[0].tasks, gate):
         of_weights = _blending(tables, task, space, gate)
@@ -167,33 +169,33 @@ def search_weights(
 
 
 def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: str | None = None) -> None:
-    """Refuse what cannot be blended, before anything is computed.
+    """Refuse tables and settings that cannot be blended, before anything is computed.
 
     Raises:
-        TableError: no table, tables of different lists, or with predictions of different tasks or expressions.
-        SettingsError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
+        DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
+        UserError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
     """
     if space not in SPACES:
-        raise SettingsError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
+        raise UserError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
     if not tables:
-        raise TableError("nothing to average: give at least one prediction table")
+        raise DataError("nothing to average: give at least one prediction table")
     check_same_list(tables)
     first = tables[0]
     for other in tables[1:]:
         if (first.tasks, first.expressions) != (other.tasks, other.expressions):
-            raise TableError(
+            raise DataError(
                 f"{first.source} has {', '.join(first.tasks)}, {other.source} has {', '.join(other.tasks)}, or their "
                 "expression classes differ; average tables with the same columns"
             )
     if space == "raw" and not any("logits_expression" in table.predictions for table in tables):
-        raise SettingsError(
+        raise UserError(
             "postprocess.blend=raw: none of the tables has logits of expressions (logit_expr_<name>): use probabilities"
         )
     check_gate(gate, tables)
 
 
 def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:
-    """From weights to what becomes of a task; what does not depend on them is computed once."""
+    """Return the function from weights to the blend of a task; what does not depend on them is computed once."""
     arrays, raw = [_enter(table, task, space) for table in tables], space == "raw"
 
     def blending(weights: Sequence[float]) -> FloatArray:
@@ -210,19 +212,19 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
 
 
 def _enter(table: Table, task: str, space: str) -> Array:
-    """Into the space in which the mean is taken."""
+    """Transform a table's predictions of a task into the space in which they are averaged."""
     if space == "raw" and task == "expression" and "logits_expression" in table.predictions:
         task = "logits_expression"
     exact: Array = table.predictions[task].astype(np.float64)
     if space != "logits" or task == "valence_arousal":
         return exact
     exact = exact.clip(EDGE, 1 - EDGE)
-    # of a softmax, logarithms are logits up to a constant of the row, which a softmax does not see
+    # logarithms of a softmax are its logits up to a constant per row, which the next softmax removes
     return np.log(exact) if task == "expression" else np.log(exact / (1 - exact))
 
 
 def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> Array:
-    """Weighted mean of the arrays that have a value, back out of the space; NaN where none has."""
+    """Average the arrays that have a value, with weights, and transform the mean back; NaN where none has one."""
     total, weight_sum = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape)
     for array, weight in zip(arrays, weights, strict=True):
         total += weight * np.nan_to_num(array, nan=0.0)
@@ -237,7 +239,7 @@ def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: s
 
 
 def _into_range(sums: Array) -> Array:
-    """Shifted and scaled as a whole to [0, 1], as tables have it; all 0 where all are the same."""
+    """Shift and scale all sums alike to [0, 1], the range of tables; all become 0 where they are the same."""
     known = sums[~np.isnan(sums)]
     low, high = float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))
     return (sums - low) / (high - low if high > low else 1)
@@ -261,7 +263,7 @@ def _score(
             {task: values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
         )["SCORE"]  # fmt: skip
     if score is None:
-        raise SettingsError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
+        raise UserError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
     return score
 
 
@@ -270,10 +272,10 @@ def _search_grid(score: Callable[[tuple[float, ...]], float], tables: int) -> tu
 
 
 def _simplex(tables: int) -> Iterator[tuple[float, ...]]:
-    """All weights in steps that add up to 1, the most even first."""
-    counts = [of for of in product(range(STEPS + 1), repeat=tables) if sum(of) == STEPS]
-    for of in sorted(counts, key=lambda of: (sum(count**2 for count in of), of)):
-        yield tuple(count / STEPS for count in of)
+    """Yield all weights on a grid of steps that add up to 1, the most even first."""
+    grid = [counts for counts in product(range(STEPS + 1), repeat=tables) if sum(counts) == STEPS]
+    for counts in sorted(grid, key=lambda counts: (sum(count**2 for count in counts), counts)):
+        yield tuple(count / STEPS for count in counts)
 
 
 def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
@@ -284,14 +286,14 @@ def _search_coordinates(score: Callable[[tuple[float, ...]], float], tables: int
         for index in range(tables):
             for step in range(STEPS + 1):
                 tried = _with_weight(best, index, step / STEPS)
-                # a rounding is no improvement, and could go on for ever
+                # a rounding error is no improvement, and could go on for ever
                 if (reached := score(tried)) > highest + 1e-12:
                     best, highest = tried, reached
     return best
 
 
 def _with_weight(weights: tuple[float, ...], index: int, weight: float) -> tuple[float, ...]:
-    """The weights with one of them set, the others sharing the rest as before (evenly where they had none)."""
+    """Set one of the weights; the others share the rest as before, or evenly where they had none."""
     others = sum(weights) - weights[index]
     rest = [value / others if others > 1e-12 else 1 / (len(weights) - 1) for value in weights]
     return tuple(weight if at == index else (1 - weight) * value for at, value in enumerate(rest))

@@ -1,4 +1,4 @@
-"""From tables to the one that is scored, in one order: blend and gate, missing frames, smoothing, thresholds."""
+"""Process tables into the one that is scored, in one order: blend and gate, fill, smooth, thresholds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
-from evaluators.postprocess.settings import SettingsError, searched_on, write_stored
+from evaluators.postprocess.settings import searched_on, write_stored
 from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.postprocess.timeline import check_videos
@@ -37,21 +38,21 @@ PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5
 
 @dataclass(frozen=True)
 class PostProcess:
-    """What is done to predictions; the defaults change nothing.
+    """How predictions are processed; the defaults change nothing.
 
     Attributes:
-        weights: of the tables that are blended: None (equal), one a table, by task, ``search``, or a stored file.
-        blend: ``probabilities``, ``logits`` or ``raw``: see ``evaluators.postprocess.blending.blend``.
-        gate: None, ``other``, ``other_seven`` or ``confidence``: see ``evaluators.postprocess.gating``.
-        confidence: of the gate of this name.
-        missing: None, ``linear`` or ``reversed``: see ``evaluators.postprocess.filling.fill_nulls``.
-        fallback: what a video without any prediction is filled with, see
-            ``evaluators.postprocess.unseen.resolve_fallback``. None: the means of the training labels.
-        smoothing: None, ``box``, ``median`` or ``gaussian``: see ``evaluators.postprocess.smoothing``.
+        weights: weights of the tables: None (equal), one per table, lists by task, ``search``, or a stored file.
+        blend: what is averaged: ``probabilities``, ``logits`` or ``raw`` (``blending.blend``).
+        gate: None, or the rule ``other``, ``other_seven`` or ``confidence`` (``gating``).
+        confidence: probability above which the gate of this name takes the second table's expression.
+        missing: how missing frames are filled: None (not at all), ``linear`` or ``reversed`` (``filling.fill_nulls``).
+        fallback: values by task for a video without any prediction (``unseen.resolve_fallback``); None: the means of
+            the training labels.
+        smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``).
         k: half-width of the smoothing in frames, one number or one by task.
-        sigma: of the Gaussian in frames; None for k / 2.
-        au_thresholds: as ``evaluators.postprocess.thresholds`` has them, or ``exact`` or ``grid``: searched on the
-            labels.
+        sigma: standard deviation of the Gaussian in frames; None for k / 2.
+        au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
+            on the labels.
     """
 
     weights: Weights = None
@@ -67,22 +68,22 @@ class PostProcess:
 
     @classmethod
     def of(cls, node: Mapping[str, Any], tables: int = 1) -> PostProcess:
-        """The settings of a configuration node, all checked before anything is computed.
+        """Make the settings of a configuration node, checking all of them before anything is computed.
 
         Args:
             node: the keys above; those that are not there keep their defaults.
-            tables: how many there are to blend.
+            tables: how many tables there are to blend.
 
         Raises:
-            SettingsError: with every error found.
+            UserError: with every error found.
         """
         if errors := cls.problems(node, tables):
-            raise SettingsError("; ".join(errors))
+            raise UserError("; ".join(errors))
         return cls(**node)
 
     @classmethod
     def problems(cls, node: Mapping[str, Any], tables: int = 1) -> list[str]:
-        """Everything that is wrong with a node; the arguments are those of ``of``."""
+        """List everything that is wrong with a node, given how many tables there are to blend."""
         known = [one.name for one in fields(cls)]
         errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
         settings = cls(**{key: value for key, value in node.items() if key in known})
@@ -100,7 +101,7 @@ class PostProcess:
         for check in checks:
             try:
                 check()
-            except SettingsError as error:
+            except UserError as error:
                 errors.append(str(error))
             except (TypeError, ValueError) as error:
                 errors.append(f"postprocess: {error}; see conf/postprocess/default.yaml for the forms")
@@ -116,19 +117,19 @@ class PostProcess:
         *,
         submitted: bool = False,
     ) -> None:
-        """Refuse a list with a video without any image where nothing is known to stand in for it.
+        """Refuse a list that has a video without any image, if there are no values to fill it with.
 
         Args:
             frames: the list.
             image: (N,) whether a row has an image.
             known: means of the training labels.
-            tasks: that will be predicted.
+            tasks: the tasks that will be predicted.
             expressions: class names.
             submitted: whether a submission will be written, which has no empty rows.
 
         Raises:
-            SettingsError: ``fallback`` has other values than these tasks and expressions.
-            TableError: naming the video and what to give.
+            UserError: ``fallback`` has other values than these tasks and expressions.
+            DataError: naming the video and what to give.
         """
         values = {**known, **resolve_fallback(self.fallback, expressions)}
         if self.missing is not None or (submitted and tuple(expressions) != LSD_EXPRESSIONS):
@@ -138,13 +139,13 @@ class PostProcess:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.
 
         Raises:
-            TableError: filling or smoothing of single pictures.
-            SettingsError: a search of thresholds without a label of action units.
+            DataError: filling or smoothing of single pictures.
+            UserError: a search of thresholds without a label of action units.
         """
         if self.smoothing is not None or self.missing is not None:
             check_videos(frames, "the frame list")
         if self.au_thresholds in SEARCHES and np.isnan(frames.action_units).all():
-            raise SettingsError(
+            raise UserError(
                 f"postprocess.au_thresholds={self.au_thresholds}: this list has no action-unit label to search on; "
                 "search on a split with labels and give the file that it stores"
             )
@@ -152,15 +153,15 @@ class PostProcess:
 
 @dataclass(frozen=True, eq=False)
 class Processed:
-    """What came out.
+    """The outcome of the chain.
 
     Attributes:
-        tables: what was blended.
-        blended: the blend, through the gate, before anything else; the table itself where there is one.
-        table: after everything; the same object as ``blended`` where nothing else was asked for.
-        au_thresholds: the twelve that decide.
-        found: what was searched here, by key, as ``evaluators.postprocess.settings`` keeps it.
-        tuned: keys that were searched on the labels of this very list, here or by an earlier run.
+        tables: the tables that were blended.
+        blended: their blend, after the gate; a single table itself.
+        table: the final table; the same object as ``blended`` where nothing else was asked for.
+        au_thresholds: the twelve thresholds.
+        found: what was searched here, by the key of the settings.
+        tuned: keys that were searched on the labels of the same list, here or by an earlier run.
     """
 
     tables: Sequence[Table]
@@ -176,14 +177,14 @@ class Processed:
 
 
 def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:
-    """Blend, fill, smooth, and settle the thresholds; each step works on what the one before it has left.
+    """Blend, fill, smooth, and settle the thresholds; each step works on the result of the one before.
 
-    A search of the weights sees the blend before filling and smoothing; one of the thresholds sees what is scored. The
-    gate is part of the blend; ``confidence`` is applied once more, to the two tables as filled and smoothed.
+    Weights are searched before filling and smoothing, thresholds on the final table. The gate is part of the blend;
+    ``confidence`` is applied once more, to the two tables after filling and smoothing.
 
     Raises:
-        TableError: tables of different lists, or another of the errors of the steps.
-        SettingsError: a search without labels, or settings that do not fit the tables.
+        DataError: tables of different lists, or tables that a step cannot be applied to.
+        UserError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])
     tables = [with_fallback(table, settings.fallback) for table in tables]
@@ -215,7 +216,7 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
 
 
 def _in_time(table: Table, settings: PostProcess) -> Table:
-    """Filled and smoothed; the same object where neither is asked for."""
+    """Fill and smooth a table; the same object comes back where neither is asked for."""
     if settings.smoothing is not None:
         return smooth(table, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
     return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
@@ -223,7 +224,7 @@ def _in_time(table: Table, settings: PostProcess) -> Table:
 
 def _search(table: Table, frames: Frames, search: str) -> list[float]:
     if "action_units" not in table.predictions:
-        raise SettingsError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
+        raise UserError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
     thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
     return [float(threshold) for threshold in thresholds]
 
@@ -231,48 +232,42 @@ def _search(table: Table, frames: Frames, search: str) -> list[float]:
 def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
     if value not in options:
         names = ", ".join("null" if option is None else option for option in options)
-        raise SettingsError(f"postprocess.{key} is {value!r}; there are {names}")
+        raise UserError(f"postprocess.{key} is {value!r}; there are {names}")
 
 
 def _check_used(settings: PostProcess) -> None:
-    """Refuses numbers that nothing would use: they were meant to do something."""
+    """Refuse settings that nothing would use: they were meant to do something."""
     if settings.sigma is not None and settings.smoothing != "gaussian":
-        raise SettingsError(
-            "postprocess.sigma is of the Gaussian: give postprocess.smoothing=gaussian, or leave it out"
+        raise UserError(
+            "postprocess.sigma belongs to the Gaussian: give postprocess.smoothing=gaussian, or leave it out"
         )
     if settings.sigma is not None and not settings.sigma > 0:
-        raise SettingsError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
+        raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
     if settings.smoothing is None and settings.k != PUBLISHED_K:
-        raise SettingsError(
-            "postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian"
-        )
+        raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
 
 
 def _check_gate(settings: PostProcess, tables: int) -> None:
-    """Refuses a gate and a blend that the number of tables, or one another, leave without use."""
+    """Refuse a gate or a blend that has no use with this number of tables, or together."""
     gate, confidence = settings.gate, settings.confidence
     if settings.blend == "raw" and tables < 2:
-        raise SettingsError(
-            "postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
-        )
+        raise UserError("postprocess.blend=raw is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'")
     if gate is not None:
         check_gate_count(gate, tables)
     if gate == "confidence" and settings.blend == "raw":
-        raise SettingsError(
-            "postprocess.blend=raw is of expressions, which gate=confidence does not blend: leave one out"
+        raise UserError(
+            "postprocess.blend=raw concerns expressions, which gate=confidence does not blend: leave one out"
         )
     if gate != "confidence" and confidence != CONFIDENCE:
-        raise SettingsError("postprocess.confidence is of one gate: give postprocess.gate=confidence, or leave it out")
+        raise UserError("postprocess.confidence belongs to one gate: give postprocess.gate=confidence, or leave it out")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
-        raise SettingsError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
+        raise UserError(f"postprocess.confidence is {confidence!r}; give a probability, 0 to 1")
 
 
 def _check_weights(weights: Weights, tables: int) -> None:
     if weights is None:
         return
     if tables < 2:
-        raise SettingsError(
-            "postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'"
-        )
+        raise UserError("postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'")
     if weights != SEARCH:
         resolve_weights(weights, tables)

@@ -1,4 +1,4 @@
-"""Predictions for listed frames whose image is missing or unreadable, from their neighbours in the same video."""
+"""Fill the predictions of frames whose image is missing or unreadable from their neighbours in the same video."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
 
 FILLS: Final = ("linear", "reversed")
-"""Ways to fill a gap between two frames: see ``fill_nulls``."""
+"""Ways to fill a gap between two frames, as ``fill_nulls`` explains them."""
 
 
 class Between(NamedTuple):
-    """For M frames, which of K known frames of their video stand on both sides.
+    """The known frames on both sides of each of M frames, as indices into K known frames of the same video.
 
     Attributes:
         before: (M,) index of the last known frame before it; equal to ``after`` where only one side has one.
@@ -39,17 +39,17 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
 
     * ``linear``: everything interpolated, the weight of a being (b - j) / (b - a); probabilities stay probabilities;
     * ``reversed``: the weight of a is (j - a) / (b - a), as in the published EmotiEffNet notebooks of ABAW3 and ABAW5,
-      whose author mended it for ABAW6 (github.com/sb-ai-lab/EmotiEffLib);
+      whose author fixed it for ABAW6 (github.com/sb-ai-lab/EmotiEffLib);
     * None: valence and arousal interpolated, everything else from the nearer of the two, the earlier on a tie. This is
       what a submission does unless it is told otherwise.
 
-    A video without any prediction gets what the training labels say on average: see ``evaluators.postprocess.unseen``.
+    A video without any prediction gets the means of the training labels (``evaluators.postprocess.unseen``).
 
     Returns:
         The table without nulls (the same object if it has none) and how many rows were filled.
 
     Raises:
-        TableError: a video has no prediction at all, and those means are not known; or ``fill`` is given and the list
+        DataError: a video has no prediction at all, and those means are not known; or ``fill`` is given and the list
             is of pictures.
     """
     count = int(table.null.sum())
@@ -71,10 +71,10 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
 
 
 def known_rows(table: Table, video: IntArray) -> NDArray[np.intp]:
-    """Rows with a prediction, in order of video and frame, the first of those that list the same frame.
+    """Return the rows with a prediction, by video and frame; of rows that list the same frame, the first.
 
     Args:
-        table: some of whose rows may be null.
+        table: a table, some of whose rows may be null.
         video: (N,) numbers of the videos, each of which has one.
     """
     rows = np.flatnonzero(~table.null)
@@ -91,8 +91,8 @@ def between(known_video: IntArray, known_frame: IntArray, video: IntArray, frame
     Args:
         known_video: (K,) numbers of videos, ascending.
         known_frame: (K,) frame numbers, ascending within a video, none twice.
-        video: (M,) of the frames that are asked for; each video is known.
-        frame: (M,) their frame numbers.
+        video: (M,) numbers of the videos of the frames that are asked for; each has a known frame.
+        frame: (M,) frame numbers that are asked for.
     """
     low = min(known_frame.min(), frame.min(initial=known_frame.max()))
     stride = max(known_frame.max(), frame.max(initial=0)) - low + 1
@@ -107,7 +107,7 @@ def between(known_video: IntArray, known_frame: IntArray, video: IntArray, frame
 
 
 def interpolate(values: NDArray[np.floating], found: Between, way: str) -> NDArray[np.float64]:
-    """(M, columns) between the known ``values`` (K, columns); ``way`` is of ``FILLS``, or ``nearest``."""
+    """Interpolate (M, columns) between the known ``values`` (K, columns); ``way`` is in ``FILLS``, or ``nearest``."""
     weight = found.share[:, None]  # of the frame after
     if way == "nearest":
         weight = (weight > 0.5).astype(np.float64)

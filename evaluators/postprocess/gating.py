@@ -1,18 +1,19 @@
-"""Expressions of pre-trained scores that are used only where a trained head, or their own confidence, lets them.
+"""Gates: a pre-trained network's expressions are used only where a trained head, or their own confidence, lets them.
 
-A head that was trained on the challenge knows Other; a network that was pre-trained on AffectNet does not, and its
-column of Other holds contempt. Of two or more tables the first, the gate, is the head's. The rules:
+A head that was trained on the challenge's data knows Other; a network that was pre-trained on AffectNet does not: its
+column of Other holds contempt. The first table, the gate, is the head's. The rules:
 
 * ``other``: where the first table says Other, its expressions are kept; on all other rows the blend of the tables
-  decides, which may still say Other. So the published code; with ``weights=[0,1]`` the pre-trained scores decide alone.
+  decides, which may still say Other. The published code does this; with ``weights=[0,1]`` the pre-trained scores decide
+  alone.
 * ``other_seven``: the same, but there the blend cannot say Other: its probability is set to 0, and the row divided by
-  its sum. So the paper's words. A row that is then all 0 stays so: by itself it is the first class, and in a smoothing
-  it lets its neighbours decide. Of ``blend=raw``, whose sums are no probabilities, Other gets the smallest of its row.
+  its sum, as the paper says. A row that is then all 0 stays so: by itself it is the first class, and when smoothed, its
+  neighbours decide. With ``blend=raw``, whose sums are no probabilities, Other gets the smallest value of its row.
 * ``confidence``: where the largest probability of the second table among the seven classes but Other exceeds a number,
-  that class is taken, else the first table's. Unlike the others it comes after the smoothing, of both tables.
+  that class is taken, else the first table's. Unlike the others, this rule is applied after smoothing both tables.
 
 Valence, arousal and action units are those of the blend. A row that is null in the first table is not gated; under
-``confidence``, a row that is null in one table is the other's.
+``confidence``, a row that is null in one table is taken from the other.
 
 Source: Savchenko, EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection (CVPRW 2023), its notebook, and that of ABAW8
@@ -29,15 +30,15 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.frames import FloatArray
 from affect.labels import EXPRESSIONS, OTHER
-from evaluators.postprocess.settings import SettingsError
 from evaluators.table import Table
 
 Array: TypeAlias = NDArray[np.float64]
 
 GATES: Final = ("other", "other_seven", "confidence")
-"""The rules."""
+"""Names of the rules."""
 
 CONFIDENCE: Final = 0.7
 """What the second table's largest probability must exceed under ``confidence``; ABAW8's notebook found it."""
@@ -47,7 +48,7 @@ def check_gate(gate: str | None, tables: Sequence[Table]) -> None:
     """Refuse tables that a rule cannot be applied to; None fits all.
 
     Raises:
-        SettingsError: an unknown rule, another number of tables, or tables without the eight expressions of ABAW.
+        UserError: an unknown rule, another number of tables, or tables without the eight expressions of ABAW.
     """
     if gate is None:
         return
@@ -55,8 +56,8 @@ def check_gate(gate: str | None, tables: Sequence[Table]) -> None:
     for table in tables:
         if "expression" not in table.tasks or table.expressions != EXPRESSIONS:
             classes = ", ".join(table.expressions) if "expression" in table.tasks else "none"
-            raise SettingsError(
-                f"postprocess.gate={gate} is for the eight expressions of ABAW, of which {table.source} has {classes}; "
+            raise UserError(
+                f"postprocess.gate={gate} is for the eight expressions of ABAW, but {table.source} has {classes}; "
                 "leave it out, or give tables with these"
             )
 
@@ -65,32 +66,32 @@ def check_gate_count(gate: str, tables: int) -> None:
     """Refuse an unknown rule, and a number of tables that it is not for.
 
     Raises:
-        SettingsError: either.
+        UserError: the rule is unknown, or needs another number of tables.
     """
     if gate not in GATES:
-        raise SettingsError(f"postprocess.gate is {gate!r}; there are null, {', '.join(GATES)}")
+        raise UserError(f"postprocess.gate is {gate!r}; there are null, {', '.join(GATES)}")
     if tables < 2 or (gate == "confidence" and tables > 2):
         wanted = "two tables" if gate == "confidence" else "two tables or more"
-        raise SettingsError(
+        raise UserError(
             f"postprocess.gate={gate} is for {wanted}, not {tables}; the first is the gate: evaluate.py "
             "'predictions=[head.parquet,pretrained.parquet]'"
         )
 
 
 def averaged(tasks: Sequence[str], gate: str | None) -> list[str]:
-    """The tasks whose predictions are a weighted mean: all, but that ``confidence`` chooses between expressions."""
+    """Return the tasks whose predictions are averaged: all, except that ``confidence`` chooses between expressions."""
     return [task for task in tasks if (task, gate) != ("expression", "confidence")]
 
 
 def pass_gate(gate: str, blended: Array, head: FloatArray, own: NDArray[np.floating], *, raw: bool) -> Array:
-    """Expressions (N, 8) through ``other`` or ``other_seven``.
+    """Pass expressions (N, 8) through ``other`` or ``other_seven``.
 
     Args:
-        gate: which of the two.
+        gate: which of the two rules.
         blended: the blend, NaN where null.
         head: probabilities of the first table, which say what is Other; NaN where null.
-        own: what the first table has entered into the blend.
-        raw: the blend is of raw sums, so that nothing is divided.
+        own: what the first table contributes to the blend.
+        raw: whether the blend holds raw sums, which are not divided.
     """
     if gate == "other_seven":
         blended = blended.copy()
@@ -102,7 +103,7 @@ def pass_gate(gate: str, blended: Array, head: FloatArray, own: NDArray[np.float
 
 
 def take_confident(table: Table, pair: Sequence[Table], confidence: float) -> Table:
-    """The table with the expressions of the rule ``confidence``, and its metadata with the number.
+    """Apply the rule ``confidence`` to a table's expressions, and record its number in the metadata.
 
     A row is the first's or the second's of the pair, as it is, but that Other is set to 0 in the second's: these need
     not add up to 1.
@@ -122,5 +123,5 @@ def take_confident(table: Table, pair: Sequence[Table], confidence: float) -> Ta
 
 
 def expression_of(table: Table) -> Table:
-    """The table with nothing but its expressions: what is smoothed of each of a pair."""
+    """Return a table with only its expressions: what is smoothed of each table of a pair."""
     return replace(table, predictions={"expression": table.predictions["expression"]})

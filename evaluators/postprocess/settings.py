@@ -1,4 +1,4 @@
-"""What was searched on one split, kept as JSON for another: ``postprocess.json`` of a run folder."""
+"""Keep what was searched on one split as JSON for another: ``postprocess.json`` in a run folder."""
 
 from __future__ import annotations
 
@@ -17,65 +17,61 @@ STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
 
 
-class SettingsError(UserError):
-    """A setting of the post-processing that cannot be used; the message names the key or the file, and the mend."""
-
-
 def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int, files: Mapping[str, str]) -> None:
     """Write what was searched, and on what; the file appears as a whole or not at all.
 
     Args:
         path: the file.
-        found: by the key of the post-processing, JSON values: ``weights``, ``au_thresholds``.
+        found: JSON values by the key of the post-processing, ``weights`` or ``au_thresholds``.
         split: name of the split that was searched on.
-        rows: its length.
-        files: its label-file names to sha256.
+        rows: how many rows the split has.
+        files: names of its label files to sha256.
     """
     content = {**found, "searched_on": {"split": split, "rows": rows, "label_files": dict(files)}}
     write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_stored(path: str | Path, key: str) -> Any:
-    """One entry of what ``write_stored`` wrote.
+    """Read one entry of what ``write_stored`` wrote.
 
     Raises:
-        SettingsError: no such file, nothing of this key in it, or a file that ``write_stored`` does not write.
+        UserError: no such file, nothing of this key in it, or a file that ``write_stored`` does not write.
     """
     content = _read(Path(path), key)
     if key not in content:
-        raise SettingsError(f"{path}: holds no {key}; it has {', '.join(content)}, so another key's search wrote it")
+        raise UserError(f"{path}: holds no {key}; it has {', '.join(content)}, so another key's search wrote it")
     return content[key]
 
 
 def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
-    """Whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
+    """Return whether a stored file was searched on these label files (names to sha256), so that scores on them flatter.
 
     Raises:
-        SettingsError: as ``read_stored``.
+        UserError: no such file, or a file that ``write_stored`` does not write.
     """
     known = _read(Path(path), "searched_on")["searched_on"]["label_files"]
     return bool(files) and sorted(known.values()) == sorted(files.values())
 
 
 def _read(path: Path, key: str) -> dict[str, Any]:
-    """The whole content, checked."""
+    """Read the whole content, and check it."""
     if not path.is_file():
-        raise SettingsError(f"postprocess.{key}: no such file {path}; give the {STORED} of the run that searched")
+        raise UserError(f"postprocess.{key}: no such file {path}; give the {STORED} of the run that searched")
     try:
         content = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: not JSON ({error}); give the {STORED} of the run that searched") from error
+        raise UserError(f"{path}: not JSON ({error}); give the {STORED} of the run that searched") from error
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: not a {STORED}, whose content is one JSON object")
+        raise UserError(f"{path}: not a {STORED}, whose content is one JSON object")
     if problem := next(_problems(content), None):
-        raise SettingsError(f"{path}: {problem}: search again")
+        raise UserError(f"{path}: {problem}: search again")
     return content
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ValueError(f"{twice[0]} is there twice")
+        raise ValueError(f"{twice[0]} is given twice")
     return dict(pairs)
 
 
@@ -84,7 +80,7 @@ def _refused(word: str) -> Any:
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a content; how many tables the weights are of is for ``resolve_weights`` to check."""
+    """Find what is wrong with a content; ``resolve_weights`` checks how many tables the weights are for."""
     if unknown := [key for key in content if key not in ("weights", "au_thresholds", "searched_on")]:
         yield f"there is no {unknown[0]} in such a file"
     weights, thresholds = content.get("weights", {}), content.get("au_thresholds", dict.fromkeys(AU_NAMES, 0.5))

@@ -1,15 +1,15 @@
-"""Box, median and Gaussian smoothing of a table's predictions in time, for all videos at once.
+"""Smooth a table's predictions in time with a box, median or Gaussian window, all videos at once.
 
 The window of half-width k around frame number i is [i - k, i + k] **in frame numbers**, not in rows: the lists of the
-multi-task challenge skip frames. It is cut off at the ends of the video and never reaches another one. What it holds:
+multi-task challenge skip frames. It is cut off at the ends of the video and never reaches another one. It holds:
 
-* as it is, the frames of the list that have a prediction: a null row and a number that the list skips have no weight,
-  and null rows stay null;
+* without ``missing``, the frames of the list that have a prediction: null rows and numbers that the list skips have no
+  weight, and null rows stay null;
 * with ``missing``, every frame number from the first to the last listed one, those without a prediction filled from
   their neighbours first, as the published EmotiEffNet notebook does; then no row stays null.
 
 A frame that is listed twice counts once, with its first row that has a prediction. Valence, arousal and probabilities
-are smoothed; logits are left out, because those of a mean are not the mean of the logits.
+are smoothed; logits are left out, because the logits of a mean are not the mean of the logits.
 
 Source: Savchenko, EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection (CVPRW 2023), and its notebook (github.com/sb-ai-lab/EmotiEffLib), where box
@@ -27,9 +27,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.labels import TASKS
 from evaluators.postprocess.filling import Between, between, fill_nulls, interpolate
-from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.timeline import Timeline, lay_out
 from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
@@ -49,10 +49,10 @@ class Series:
     """The predictions of one task on a timeline.
 
     Attributes:
-        line: of the table.
+        line: the table's timeline.
         values: (cells, columns) float32, or float64 where frames were filled; 0 where there is none.
         present: (cells,) whether there is one.
-        sigma: of a Gaussian, in frames; None for half of k.
+        sigma: standard deviation of a Gaussian, in frames; None for k / 2.
     """
 
     line: Timeline
@@ -62,58 +62,57 @@ class Series:
 
 
 def half_widths(k: HalfWidths, tasks: Sequence[str]) -> dict[str, int]:
-    """The half-width of each of these tasks.
+    """Return the half-width of each of these tasks.
 
     Raises:
-        SettingsError: not a whole number of frames, negative, of an unknown task, or none for one of the tasks.
+        UserError: not a whole number of frames, negative, of an unknown task, or none for one of the tasks.
     """
     given = dict(k) if isinstance(k, Mapping) else dict.fromkeys(tasks, k)
     for task, value in given.items():
         if task not in TASKS:
-            raise SettingsError(f"postprocess.k: there is no task {task!r}; there are {', '.join(TASKS)}")
+            raise UserError(f"postprocess.k: there is no task {task!r}; there are {', '.join(TASKS)}")
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-            raise SettingsError(f"postprocess.k is {value!r}; give the frames to either side, 0 or more")
+            raise UserError(f"postprocess.k is {value!r}; give the frames to either side, 0 or more")
     if missing := [task for task in tasks if task not in given]:
-        raise SettingsError(f"postprocess.k: no half-width of {', '.join(missing)}; give one number, or one by task")
+        raise UserError(f"postprocess.k: no half-width of {', '.join(missing)}; give one number, or one by task")
     return {task: int(given[task]) for task in tasks}
 
 
 def smooth(
     table: Table, k: HalfWidths, kind: str = "box", *, missing: str | None = None, sigma: float | None = None
 ) -> Table:
-    """The table with smoothed predictions; see ``smooth_many``."""
+    """Smooth a table with one half-width, or one for each task."""
     return next(smooth_many(table, [k], kind, missing=missing, sigma=sigma))
 
 
 def smooth_many(
     table: Table, ks: Sequence[HalfWidths], kind: str = "box", *, missing: str | None = None, sigma: float | None = None
 ) -> Iterator[Table]:
-    """A smoothed table for each of many half-widths; what they share is computed once.
+    """Smooth a table with each of many half-widths, computing once what they share.
 
     Args:
-        table: of videos.
+        table: predictions for videos.
         ks: half-widths, each one number or one by task. A window longer than the video is its whole length; 0 smooths
             nothing.
         kind: ``box`` (mean), ``median`` (of each column; expressions are then divided by their sum, and where all their
             medians are 0, stay as they were), or ``gaussian`` (weights exp(-d² / 2 sigma²) for d in [-k, k]).
-        missing: None, or how frames without a prediction are filled first, see
-            ``evaluators.postprocess.filling.fill_nulls``.
-        sigma: of the Gaussian in frames; k / 2 by default. ABAW7's exp(-d² / 1e5) is sigma = 223.6.
+        missing: None, or how frames without a prediction are filled first: ``linear`` or ``reversed``.
+        sigma: standard deviation of the Gaussian in frames; k / 2 by default. ABAW7's exp(-d² / 1e5) is sigma = 223.6.
 
     Yields:
         Tables of the same rows, in the order of ``ks``.
 
     Raises:
-        SettingsError: an unknown kind or an unusable k.
-        TableError: the list is not of videos; with ``missing``, a video without any prediction, and nothing is known to
+        UserError: an unknown kind or an unusable k.
+        DataError: the list is not of videos; with ``missing``, a video without any prediction, and nothing is known to
             stand in for it.
     """
     if kind not in WINDOWS:
-        raise SettingsError(f"postprocess.smoothing is {kind!r}; there are {', '.join(WINDOWS)}")
+        raise UserError(f"postprocess.smoothing is {kind!r}; there are {', '.join(WINDOWS)}")
     if sigma is not None and not sigma > 0:
-        raise SettingsError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
+        raise UserError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
     widths = [half_widths(k, table.tasks) for k in ks]
-    line = lay_out(table, gap=max((max(of.values()) for of in widths), default=0))
+    line = lay_out(table, gap=max((max(by_task.values()) for by_task in widths), default=0))
     if missing is not None:
         table = fill_unseen(table)
     null = table.null
@@ -122,9 +121,9 @@ def smooth_many(
     filled = None if missing is None else _fill(line, rows, missing)
     windows = {task: WINDOWS[kind](_series(table.predictions[task], line, rows, filled, sigma)) for task in table.tasks}
     note = {"smoothing": kind, "missing": missing, "sigma": sigma}
-    for of in widths:
+    for by_task in widths:
         predictions = {}
-        for task, k in of.items():
+        for task, k in by_task.items():
             predictions[task] = own.predictions[task]
             if k:
                 predictions[task] = np.empty_like(own.predictions[task])
@@ -133,7 +132,7 @@ def smooth_many(
                     predictions[task][null] = np.nan
                 if kind == "median" and task == "expression":
                     _normalise(predictions[task], own.predictions[task])
-        made = {**table.metadata, "smoothed": {**note, "k": of}}
+        made = {**table.metadata, "smoothed": {**note, "k": by_task}}
         yield replace(table, predictions=predictions, metadata=made, source=f"{table.source}, smoothed")
 
 
@@ -158,7 +157,7 @@ def _series(
     filled: _Filled | None,
     sigma: float | None,
 ) -> Series:
-    """One task on the timeline; ``rows`` are those with a prediction, in reverse: the first of a frame stays."""
+    """Lay one task on the timeline; ``rows`` with a prediction come in reverse, so that the first of a frame stays."""
     values = np.zeros((len(line), predictions.shape[1]), dtype=np.float32 if filled is None else np.float64)
     values[line.cell[rows]] = predictions[rows]
     present = np.zeros(len(line), dtype=bool)
@@ -170,13 +169,13 @@ def _series(
 
 
 def _normalise(values: NDArray[np.float32], own: NDArray[np.float32]) -> None:
-    """Divides rows by their sum, in place; a row of zeros becomes its own again."""
+    """Divide rows by their sum, in place; a row of zeros becomes its own again."""
     total = values.sum(axis=1, keepdims=True)
     values[:] = np.where(total == 0, own, values / np.where(total == 0, 1, total))
 
 
 def _box(series: Series) -> Window:
-    """Means from running sums.
+    """Average windows by means of running sums.
 
     The sums are of integers, multiples of a power of two below float64's resolution of the largest value: they are
     exact however long the list is, and a wrapped-around sum gives the right difference.
@@ -214,7 +213,7 @@ def _box(series: Series) -> Window:
 
 
 def _chunks(cell: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
-    """Runs of rows: start, stop, and where their cells follow one another the first cell and its end, else 0, 0.
+    """Split rows into runs: start, stop, and their first cell and its end where cells follow one another, else 0, 0.
 
     A list with few holes is nearly all slices; in one that skips frames, cells are looked up row by row.
     """
@@ -231,7 +230,7 @@ def _chunks(cell: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
 
 
 def _median(series: Series) -> Window:
-    """Medians of sorted windows, a few rows at a time; of an even number, the mean of the middle two."""
+    """Take medians of sorted windows, a few rows at a time; of an even number, the mean of the middle two."""
     line = series.line
     values = np.where(series.present[:, None], series.values, np.nan).astype(np.float64)
 
@@ -249,7 +248,7 @@ def _median(series: Series) -> Window:
 
 
 def _gaussian(series: Series) -> Window:
-    """Weighted means by the Fourier transform, whose cost does not depend on k."""
+    """Average windows with Gaussian weights by the Fourier transform, whose cost does not depend on k."""
     line = series.line
     size = 1 << (len(line) - 1).bit_length()
     stacked = np.concatenate([series.values.T, series.present[None]]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Decision thresholds of the action units: fixed, published, searched on labels, or stored by such a search."""
+"""Decision thresholds of the action units: fixed, published, searched on labels, or stored by a search."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import UserError
 from affect.labels import ACTION_UNITS, AU_NAMES
-from evaluators.postprocess.settings import STORED, SettingsError, read_stored
+from evaluators.postprocess.settings import STORED, read_stored
 
 Thresholds: TypeAlias = float | Sequence[float] | str
 """One number, twelve numbers in the order of ``ACTION_UNITS``, ``"published"``, or a file that a search has stored."""
 
 PUBLISHED: Final = (0.8, 0.8, 0.7, 0.5, 0.5, 0.5, 0.6, 0.8, 0.8, 0.8, 0.3, 0.7)
-"""The fixed thresholds in the published EMMA code (github.com/JackYFL/EMMA_CoTEX_ABAW4), which took them over from
-the EmotiEffNet author. They belong to those networks; whether they suit another one is to be measured."""
+"""The fixed thresholds in the published EMMA code (github.com/JackYFL/EMMA_CoTEX_ABAW4), which took them from the
+author of EmotiEffNet. They belong to those networks; measure whether they suit another one."""
 
 GRID: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The nine thresholds that the published EmotiEffNet notebook tries (github.com/sb-ai-lab/EmotiEffLib, ABAW5)."""
@@ -27,18 +28,18 @@ SEARCHES: Final = ("exact", "grid")
 
 
 def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
-    """Twelve thresholds on the sigmoid from any of the accepted forms.
+    """Return twelve thresholds on the sigmoid from any of the accepted forms.
 
     Raises:
-        SettingsError: an unknown name, a file without them, a wrong count, or a value outside [0, 1].
+        UserError: an unknown name, a file without them, a wrong count, or a value outside [0, 1].
     """
     if isinstance(thresholds, str):
         if thresholds == "published":
             return PUBLISHED
         if thresholds in SEARCHES:
-            raise SettingsError(f"AU thresholds: {thresholds!r} is a search and needs labels; give numbers or a file")
+            raise UserError(f"AU thresholds: {thresholds!r} is a search and needs labels; give numbers or a file")
         if not Path(thresholds).is_file():
-            raise SettingsError(
+            raise UserError(
                 f"AU thresholds: unknown name {thresholds!r}, and no such file; give a number, 12 numbers, "
                 f"'published', or the {STORED} of a run that searched"
             )
@@ -50,29 +51,27 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
         else [float(value) for value in thresholds]
     )
     if len(values) != len(ACTION_UNITS):
-        raise SettingsError(f"AU thresholds: {len(values)} values; give one or 12, for {', '.join(AU_NAMES)}")
+        raise UserError(f"AU thresholds: {len(values)} values; give one or 12, for {', '.join(AU_NAMES)}")
     if not all(0.0 <= value <= 1.0 for value in values):  # also catches NaN
-        raise SettingsError(
-            f"AU thresholds: {values} are not all in [0, 1]; they apply to probabilities, not to logits"
-        )
+        raise UserError(f"AU thresholds: {values} are not all in [0, 1]; they apply to probabilities, not to logits")
     return tuple(values)
 
 
 def search_thresholds(
     search: str, probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Thresholds and F1 by ``"exact"`` (``best_f1``) or ``"grid"`` (``grid_f1``), which see."""
+    """Search thresholds, and return them and their F1: ``exact`` is ``best_f1``, ``grid`` is ``grid_f1``."""
     return (best_f1 if search == "exact" else grid_f1)(probabilities, labels)
 
 
 def best_f1(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The highest F1 that any threshold reaches on these rows, per unit, and that threshold.
+    """Find the threshold of each unit with the highest F1 that any threshold reaches on these rows.
 
-    Every distinct probability is tried, so this is the exact maximum; of thresholds that reach it, the highest is
-    given, which is the lowest probability then called positive. A threshold chosen and scored on the same rows
-    flatters: use it as a ceiling, or choose on other videos than those that are scored.
+    Every distinct probability is tried, so this is the exact maximum. Of the thresholds that reach it, the highest is
+    returned, which is the lowest probability that is then called positive. A threshold that is chosen and scored on
+    the same rows flatters: use it as a ceiling, or choose it on other videos than those that are scored.
 
     Args:
         probabilities: (N, units) in [0, 1]; NaN = no prediction, left out.
@@ -106,7 +105,7 @@ def best_f1(
 def grid_f1(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating], grid: Sequence[float] = GRID
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The highest F1 per unit over a few thresholds, and that threshold; of equal ones the first, as published.
+    """Find the threshold of each unit with the highest F1 of a few; of equal ones the first, as published.
 
     Args:
         probabilities: (N, units) in [0, 1]; NaN = no prediction, left out.
@@ -125,7 +124,8 @@ def grid_f1(
             continue
         passed = np.searchsorted(steps, values.astype(np.float32), side="right")  # how many thresholds it reaches
         said, hit = (
-            np.bincount(of, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:] for of in (passed, passed[positive])
+            np.bincount(ranks, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:]
+            for ranks in (passed, passed[positive])
         )
         f1 = 2 * hit / (said + positive.sum())
         best = int(f1.argmax())
@@ -136,6 +136,6 @@ def grid_f1(
 def _valid(
     probabilities: NDArray[np.floating], labels: NDArray[np.floating]
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """The values of one unit that have a prediction and a label, and whether that label is positive."""
+    """Return the values of one unit that have a prediction and a label, and whether that label is positive."""
     valid = ~(np.isnan(labels) | np.isnan(probabilities))
     return probabilities[valid], labels[valid] == 1

@@ -1,4 +1,4 @@
-"""A table's rows laid out in time: every frame number of every video has a cell, whether the list holds it or not."""
+"""Lay out a table's rows in time: every frame number of every video has a cell, whether it is listed or not."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Final
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.frames import Frames, IntArray
-from evaluators.table import Table, TableError
+from evaluators.table import Table
 
 LARGEST: Final = 50_000_000
-"""Cells; the whole of Aff-Wild2 has three million frames."""
+"""Most cells that a timeline may have; the whole of Aff-Wild2 has three million frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Where the rows of a table stand in time.
+    """The place of each row of a table in time.
 
     Videos follow one another, each from its first to its last listed frame number, with ``gap`` empty cells before,
     between and after them: a window of up to ``gap`` frames to either side never reaches another video.
@@ -36,7 +37,7 @@ class Timeline:
 
 
 def video_numbers(table: Table) -> IntArray:
-    """(N,) numbers 0, 1, … of the videos, in the order of their first row."""
+    """Return (N,) numbers 0, 1, … of the videos, in the order of their first row."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(table.video))}
     return np.fromiter(map(numbers.__getitem__, table.video), np.int64, len(table))
 
@@ -45,11 +46,11 @@ def lay_out(table: Table, gap: int) -> Timeline:
     """Lay out a table.
 
     Args:
-        table: not empty; of videos, whose frame numbers count frames.
-        gap: cells between videos; no more than the longest video's length are made.
+        table: a table of videos, whose frame numbers count frames; not empty.
+        gap: cells between videos, at most as many as the longest video has frames.
 
     Raises:
-        TableError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
+        DataError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
     """
     check_videos(table, table.source)
     video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
@@ -61,7 +62,7 @@ def lay_out(table: Table, gap: int) -> Timeline:
     gap = min(gap, int(length.max()))
     cells = int(length.sum()) + gap * (len(length) + 1)
     if cells > LARGEST:
-        raise TableError(
+        raise DataError(
             f"{table.source}: its frame numbers span {cells} frames for {len(table)} rows; smoothing counts frames, so "
             "number them 1, 2, 3 … as the images of a video are"
         )
@@ -80,12 +81,12 @@ def check_videos(frames: Frames | Table, name: str) -> None:
         name: what to call it in the message.
 
     Raises:
-        TableError: no row, or the frame numbers are the row numbers, as the lists of pictures have them.
+        DataError: no row, or the frame numbers are the row numbers, as the lists of pictures have them.
     """
     if not len(frames.frame):
-        raise TableError(f"{name}: no row, so there is nothing to smooth or to fill")
+        raise DataError(f"{name}: no row, so there is nothing to smooth or to fill")
     if np.array_equal(frames.frame, np.arange(len(frames.frame))):
-        raise TableError(
-            f"{name}: is of single pictures, not of videos (its frame numbers are the row numbers), so there is no "
+        raise DataError(
+            f"{name}: lists single pictures, not videos (its frame numbers are the row numbers), so there is no "
             "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
         )

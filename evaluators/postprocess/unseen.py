@@ -1,7 +1,7 @@
-"""Predictions for videos of which no image could be read: what the training labels say on average.
+"""Fill the predictions of videos of which no image could be read with the means of the training labels.
 
-Checkpoints and tables carry these means. A class has its share of the labels, so that the most probable expression is
-the most frequent one, and an action unit is what its share is by the threshold.
+Checkpoints and tables carry these means. A class gets its share of the labels, so that the most probable expression is
+the most frequent one, and an action unit is positive where its share reaches the threshold.
 """
 
 from __future__ import annotations
@@ -13,51 +13,50 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.frames import Frames
-from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
-from evaluators.postprocess.settings import SettingsError
+from affect.errors import DataError, UserError
+from affect.frames import Frames, class_shares, column_means
+from affect.labels import EXPRESSION_LISTS, TASKS, label_names
 from evaluators.postprocess.timeline import video_numbers
-from evaluators.table import Table, TableError, some_rows
+from evaluators.table import Table, some_rows
 
 LabelMeans: TypeAlias = dict[str, list[float]]
-"""By task: means of valence and arousal, shares of the expressions, shares of the positive labels of each unit."""
+"""By task: means of valence and arousal, the share of each expression, the share of positive labels of each unit."""
 
 KNOWN: Final = "label_means"
-"""Where checkpoints and the metadata of tables have them."""
+"""Their key in checkpoints and in the metadata of tables."""
 
 GIVEN: Final = "fallback"
-"""Where the metadata of a table has those of ``postprocess.fallback``, which go before."""
+"""Key of the values of ``postprocess.fallback`` in the metadata of a table; these take precedence."""
 
 UNSEEN: Final = "unseen"
-"""Where the metadata of a table says what was filled in here."""
+"""Key of what was filled in, in the metadata of a table."""
 
 EDGE: Final = 1e-6
 """Shares are kept this far from 0 and 1 where logits are computed from them."""
 
 
 def label_means(labels: Frames, rows: NDArray[np.int64], expressions: Sequence[str]) -> LabelMeans:
-    """Means of the valid labels of the rows that are trained on.
+    """Average the valid labels of the rows that are trained on.
 
-    A task without any has 0, 0, equal shares, and 0: nothing is learnt of it either.
+    A task without any gets 0 and 0, equal shares, or 0: nothing is learnt of it either.
     """
-    expression = labels.expression[rows]
-    shares = np.bincount(expression[expression >= 0], minlength=len(expressions)).astype(np.float64)
+    shares = class_shares(labels.expression[rows], len(expressions))
     return {
-        "valence_arousal": _column_means(labels.valence_arousal[rows]),
-        "expression": (shares / shares.sum() if shares.any() else np.full(len(shares), 1 / len(shares))).tolist(),
-        "action_units": _column_means(labels.action_units[rows]),
+        "valence_arousal": np.nan_to_num(column_means(labels.valence_arousal[rows])).tolist(),
+        "expression": np.nan_to_num(shares, nan=1 / len(shares)).tolist(),
+        "action_units": np.nan_to_num(column_means(labels.action_units[rows])).tolist(),
     }
 
 
 def checked_means(means: Any, expressions: Sequence[str]) -> LabelMeans:
-    """Check means that come from a file or a command line, of any number of tasks.
+    """Check means of any number of tasks that come from a file or a command line.
 
     Raises:
         ValueError: another task, another number of values than the task has columns, or one out of its range.
     """
     if not isinstance(means, Mapping):
         raise ValueError(f"it is of type {type(means).__name__}, not values by task")
-    columns = {"valence_arousal": 2, "expression": len(expressions), "action_units": len(AU_NAMES)}
+    columns = {task: len(names) for task, names in label_names(expressions).items()}
     for task, values in means.items():
         if task not in columns:
             raise ValueError(f"there is no task {task!r}; there are {', '.join(TASKS)}")
@@ -70,37 +69,37 @@ def checked_means(means: Any, expressions: Sequence[str]) -> LabelMeans:
 
 
 def resolve_fallback(given: Any, expressions: Sequence[str]) -> LabelMeans:
-    """Values by task from ``postprocess.fallback``: a list, one number for all columns, or an expression's name.
+    """Return values by task from ``postprocess.fallback``: a list, one number for all columns, or an expression's name.
 
     Raises:
-        SettingsError: anything else.
+        UserError: anything else.
     """
     if given is None:
         return {}
-    columns = {"valence_arousal": 2, "action_units": len(AU_NAMES)}
     values = dict(given) if isinstance(given, Mapping) else given
-    for task, value in values.items() if isinstance(values, dict) else ():
-        if task in columns and type(value) in (int, float):
-            values[task] = [value] * columns[task]
-        elif task == "expression" and value in expressions:
-            values[task] = [float(name == value) for name in expressions]
+    for task, names in label_names(expressions).items() if isinstance(values, dict) else ():
+        value = values.get(task)
+        if task != "expression" and type(value) in (int, float):
+            values[task] = [value] * len(names)
+        elif task == "expression" and value in names:
+            values[task] = [float(name == value) for name in names]
     try:
         return checked_means(values, expressions)
     except ValueError as error:
-        raise SettingsError(f"postprocess.fallback: {error}. For example {_example(TASKS, expressions)}") from error
+        raise UserError(f"postprocess.fallback: {error}. For example {_example(TASKS, expressions)}") from error
 
 
 def check_fallback(given: Any) -> None:
     """Check ``postprocess.fallback`` before it is known which expressions there are.
 
     Raises:
-        SettingsError: it fits none of the class lists.
+        UserError: it fits none of the class lists.
     """
     errors = []
-    for expressions in (EXPRESSIONS, LSD_EXPRESSIONS, *(AFFECTNET_EXPRESSIONS[:count] for count in AFFECTNET_CLASSES)):
+    for expressions in EXPRESSION_LISTS:
         try:
             resolve_fallback(given, expressions)
-        except SettingsError as error:
+        except UserError as error:
             errors.append(error)
         else:
             return
@@ -108,13 +107,13 @@ def check_fallback(given: Any) -> None:
 
 
 def with_fallback(table: Table, given: Any) -> Table:
-    """The table with the values of ``postprocess.fallback`` in its metadata, where there are some."""
+    """Return the table with the values of ``postprocess.fallback``, if any, in its metadata."""
     values = resolve_fallback(given, table.expressions)
     return replace(table, metadata={**table.metadata, GIVEN: values}) if values else table
 
 
 def mean_of_means(tables: Sequence[Table]) -> dict[str, Any]:
-    """The part of a blend's metadata that ``fill_unseen`` looks at: means over the tables that know some."""
+    """Average the label means of the tables that know some, for the metadata of their blend."""
     found = {}
     for key in (KNOWN, GIVEN):
         means = [checked for table in tables if (checked := _means_in(table, key))]
@@ -125,13 +124,13 @@ def mean_of_means(tables: Sequence[Table]) -> dict[str, Any]:
 
 
 def fill_unseen(table: Table) -> Table:
-    """Fill all rows of the videos without any prediction; the metadata says of which.
+    """Fill all rows of the videos without any prediction, and name them in the metadata.
 
     Returns:
         The same object where there is no such video.
 
     Raises:
-        TableError: what to fill in is not known.
+        DataError: the values to fill in are not known.
     """
     if not (null := table.null).any():
         return table
@@ -145,7 +144,7 @@ def fill_unseen(table: Table) -> Table:
     if missing := [task for task in table.tasks if task not in values]:
         of_video = np.flatnonzero([one == name for one in table.video])
         what = f"{table.source}: video {name!r} has no prediction at all ({some_rows(of_video)})"
-        raise TableError(_unknown(what, missing, table.expressions))
+        raise DataError(_unknown(what, missing, table.expressions))
     predictions = {}
     for key, of_key in table.predictions.items():
         predictions[key] = of_key.copy()
@@ -159,28 +158,28 @@ def fill_unseen(table: Table) -> Table:
 def check_unseen(
     frames: Frames, image: NDArray[np.bool_], values: LabelMeans, tasks: Sequence[str], expressions: Sequence[str]
 ) -> None:
-    """Refuse a list with a video without any image, before it is predicted, where nothing is known to fill in.
+    """Refuse, before predicting, a list that has a video without any image, if there are no values to fill it with.
 
     Args:
         frames: the list.
         image: (N,) whether a row has an image.
-        values: what is known.
-        tasks: that will be predicted.
+        values: the known values by task.
+        tasks: the tasks that will be predicted.
         expressions: class names.
 
     Raises:
-        TableError: naming the video and what to give.
+        DataError: naming the video and what to give.
     """
     missing = [task for task in tasks if task not in values]
     if missing:
         seen = {frames.video[row] for row in np.flatnonzero(image).tolist()}
         name = next((name for name in frames.video if name not in seen), None)
         if name is not None:
-            raise TableError(_unknown(f"the frame list: video {name!r} has no image at all", missing, expressions))
+            raise DataError(_unknown(f"the frame list: video {name!r} has no image at all", missing, expressions))
 
 
 def unseen_note(table: Table) -> str:
-    """A line about what ``fill_unseen`` did to a table; empty where nothing was."""
+    """Say in a line what ``fill_unseen`` did to a table; empty where it did nothing."""
     said = table.metadata.get(UNSEEN)
     if not isinstance(said, Mapping) or not isinstance(videos := said.get("videos"), list):
         return ""
@@ -195,11 +194,11 @@ def _means_in(table: Table, key: str) -> LabelMeans:
     try:
         return checked_means(table.metadata.get(key, {}), table.expressions)
     except ValueError as error:
-        raise TableError(f"{table.source}: {key} in its metadata is damaged: {error}; predict again") from error
+        raise DataError(f"{table.source}: {key} in its metadata is damaged: {error}; predict again") from error
 
 
 def _answer(values: LabelMeans, key: str) -> NDArray[np.float64]:
-    """(columns,) of one entry of ``Predictions``."""
+    """Return the (columns,) values of one entry of ``Predictions``."""
     shares = np.array(values[key.removeprefix("logits_")])
     if key in TASKS:
         return shares
@@ -216,13 +215,7 @@ def _unknown(what: str, tasks: Sequence[str], expressions: Sequence[str]) -> str
 
 
 def _example(tasks: Sequence[str], expressions: Sequence[str]) -> str:
-    """A value of the key, in quotes for a shell."""
+    """Write an example of the key, in quotes for a shell."""
     name = "neutral" if "neutral" in expressions else expressions[0]
     values = {"valence_arousal": 0, "expression": name, "action_units": 0}
     return f"'postprocess.fallback={{{', '.join(f'{task}: {values[task]}' for task in tasks)}}}'"
-
-
-def _column_means(values: NDArray[np.float32]) -> list[float]:
-    """Means over the valid (not NaN) values of each column; 0 for a column without any."""
-    count = (~np.isnan(values)).sum(axis=0)
-    return [float(mean) for mean in np.nansum(values.astype(np.float64), axis=0) / np.maximum(count, 1)]

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.weights import WeightsError, classifier_state, load_state, load_weights
+from backbones.weights import WeightsError, classifier_state, load_weights, read_state
 from tests.backbones.test_graph import Handmade, handmade
 from tests.changes import changed
 
@@ -61,7 +61,7 @@ STRANGE: dict[str, Tensor] = {
 def test_states_that_are_none(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(WeightsError, match=rf"(?s)file\.pth: .*({message})"):
-        load_state(tmp_path / "file.pth")
+        read_state(tmp_path / "file.pth")
 
 
 def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
         for name in plain.namelist():
             bomb.writestr(name, plain.read(name))
     with pytest.raises(WeightsError, match=r"bomb\.pth: not readable .*its entries are larger than the file"):
-        load_state(tmp_path / "bomb.pth")
+        read_state(tmp_path / "bomb.pth")
 
 
 @pytest.mark.parametrize("shape", [[10**12], [2**40, 2**40]])
@@ -82,7 +82,7 @@ def test_a_header_of_safetensors_that_promises_terabytes(tmp_path: Path, shape: 
     for length in (len(header), 2**62):
         (tmp_path / "file.safetensors").write_bytes(length.to_bytes(8, "little") + header)
         with pytest.raises(WeightsError, match=r"file\.safetensors: not readable"):
-            load_state(tmp_path / "file.safetensors")
+            read_state(tmp_path / "file.safetensors")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

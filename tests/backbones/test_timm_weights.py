@@ -18,7 +18,7 @@ from backbones import weights as module
 from backbones.files import INSTALL, fetch
 from backbones.normalize import Normalize
 from backbones.registry import REGISTRY
-from backbones.weights import WeightsError, classifier_state, load_state, load_weights
+from backbones.weights import WeightsError, classifier_state, load_weights, read_state
 
 LITE0 = "efficientnet-lite0-imagenet"
 SMALL = "test_efficientnet"  # of timm, 0.4 million parameters
@@ -235,7 +235,7 @@ def test_a_package_whose_file_is_damaged_or_missing(packaged, tmp_path):
 )
 class TestTheRealWeights:
     def test_every_tensor_in_order(self):
-        published = list(load_state(fetch(LITE0, REGISTRY[LITE0])).values())
+        published = list(read_state(fetch(LITE0, REGISTRY[LITE0])).values())
         network = timm.create_model("tf_efficientnet_lite0")
         assert load_weights(network, LITE0, kind="timm") == Preprocessing((0.5,) * 3, (0.5,) * 3, 224, "bicubic")
         own = list(network.state_dict().values())

@@ -18,7 +18,7 @@ from affect.labels import AFFECTNET_EXPRESSIONS
 from backbones import weights as module
 from backbones.registry import REGISTRY
 from backbones.vit import ViT, build_vit
-from backbones.weights import WeightsError, load_state, load_weights
+from backbones.weights import WeightsError, load_weights, read_state
 from dan.network import DAN
 
 TINY = {"image_size": 32, "patch_size": 16, "width": 8, "depth": 1, "heads": 2}
@@ -51,12 +51,12 @@ def same(first, second):
 )
 def test_load_state_unwraps(tmp_path, wrap):
     torch.save(wrap(STATE), tmp_path / "file.pth")
-    assert same(load_state(tmp_path / "file.pth"), STATE)
+    assert same(read_state(tmp_path / "file.pth"), STATE)
 
 
 def test_load_state_safetensors(tmp_path):
     save_file(STATE, tmp_path / "file.safetensors")
-    assert same(load_state(tmp_path / "file.safetensors"), STATE)
+    assert same(read_state(tmp_path / "file.safetensors"), STATE)
 
 
 class Bomb:
@@ -72,24 +72,24 @@ class Bomb:
 def test_load_state_never_runs_code(tmp_path):
     torch.save({"model": STATE, "extra": Bomb(tmp_path / "ran")}, tmp_path / "file.pth")
     with pytest.raises(WeightsError, match=r"file\.pth: refused.*\((_io|io)\.open\).*weights_only=False"):
-        load_state(tmp_path / "file.pth")
+        read_state(tmp_path / "file.pth")
     assert not (tmp_path / "ran").exists()
 
 
 def test_load_state_blocked_module(tmp_path):
     torch.save({"model": STATE, "extra": os.system}, tmp_path / "file.pth")
     with pytest.raises(WeightsError, match=r"refused.*\.system"):
-        load_state(tmp_path / "file.pth")
+        read_state(tmp_path / "file.pth")
 
 
 @pytest.mark.filterwarnings("ignore:.*jit.script:FutureWarning", "ignore:.*TorchScript:UserWarning")
 def test_load_state_refuses_whole_modules(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "module.pth")
     with pytest.raises(WeightsError, match=r"refused.*torch\.nn\.modules\.linear\.Linear.*state_dict"):
-        load_state(tmp_path / "module.pth")
+        read_state(tmp_path / "module.pth")
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "script.pt")
     with pytest.raises(WeightsError, match=r"refused.*TorchScript"):
-        load_state(tmp_path / "script.pt")
+        read_state(tmp_path / "script.pt")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_load_state_refuses_whole_modules(tmp_path):
 def test_load_state_without_state(tmp_path, content, message):
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(WeightsError, match=message):
-        load_state(tmp_path / "file.pth")
+        read_state(tmp_path / "file.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -114,13 +114,13 @@ def test_load_state_damaged(tmp_path, suffix, content):
     path = tmp_path / f"file{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=rf"file\{suffix}"):
-        load_state(path)
+        read_state(path)
 
 
 def test_load_state_of_a_git_lfs_pointer(tmp_path):
     (tmp_path / "file.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(WeightsError, match=r"not readable.*Unsupported operand.*Git LFS pointer"):
-        load_state(tmp_path / "file.pth")
+        read_state(tmp_path / "file.pth")
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -131,13 +131,13 @@ def test_load_state_truncated(tmp_path, fraction):
     cut = tmp_path / "cut.pth"
     cut.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     with pytest.raises(WeightsError, match=r"cut\.pth: not readable.*fetch it again"):
-        load_state(cut)
+        read_state(cut)
 
 
 def test_load_state_no_file(tmp_path):
     for path in (tmp_path, tmp_path / "none.pth"):
         with pytest.raises(WeightsError, match="no such file"):
-            load_state(path)
+            read_state(path)
 
 
 # --- fitting networks

@@ -174,14 +174,15 @@ def table(folder: Path) -> None:
 
 def store(folder: Path) -> None:
     """A feature store of two videos, as it is written."""
-    from features.store import PartWriter, StoreInfo, open_store
+    from features.store import open_store
+    from features.store_files import FeatureWriter, StoreInfo
 
     info = StoreInfo("efficientnet_b0", "ab" * 32, 6, ("happiness", "anger", "fear"), "cropped_aligned", 224)
     root = folder / "store"
     open_store(root, info)
     rng = np.random.default_rng(6)
     for video, count in (("video1", 9), ("video2_left", 5)):
-        writer = PartWriter(root, video, info)
+        writer = FeatureWriter(root, video, info)
         writer.add(
             np.arange(1, count + 1),
             rng.normal(size=(count, 6)).astype(np.float32),

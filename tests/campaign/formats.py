@@ -111,7 +111,7 @@ def _frame_counts(path: Path) -> Any:
 
 
 def _partition(path: Path) -> Any:
-    from datamodules.faces import read_partition
+    from datamodules.readers.celeba import read_partition
 
     return sorted(read_partition(path)[0].items())
 

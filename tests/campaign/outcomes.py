@@ -33,10 +33,10 @@ def user_errors() -> tuple[type[BaseException], ...]:
     try:
         from affect.errors import UserError
     except ModuleNotFoundError:  # before there was one base of them
+        from affect.errors import DataError
         from runs.folder import USER_ERRORS  # type: ignore[attr-defined]
-        from videos.decoding import VideoError
 
-        return (*USER_ERRORS, VideoError, OSError)
+        return (*USER_ERRORS, DataError, OSError)
     return (UserError, OSError, MisconfigurationException)
 
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from affect.errors import ConfigError
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.readers.mtl import read_mtl
-from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from evaluators.table import read_table
 from rendering.dataset import render_lsd
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config

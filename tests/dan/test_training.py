@@ -16,8 +16,8 @@ from affect.labels import AFFECTNET_EXPRESSIONS
 from dan.network import DAN
 from datamodules.readers.mtl import read_mtl
 from evaluate import evaluate
-from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from evaluators.table import read_table
 from runs.assembly import build_module
 from runs.config import CONFIG_DIR, resolve
 from runs.ending import clear_errors

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from affect.batch import Batch
+from affect.errors import DataError
 from affect.frames import Frames
 from affect.labels import AFFECTNET_EXPRESSIONS
 from datamodules.affectnet import AffectNetDataModule
-from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import DANTransform
 from tests.datamodules.conftest import truncate, write_picture, write_release
 
@@ -93,7 +93,7 @@ def test_errors_name_folder_and_setting(root: Path) -> None:
         data().setup("fit")
     for path in root.glob("val/*/*"):
         path.unlink()
-    with pytest.raises(AnnotationError, match="val split is empty"):
+    with pytest.raises(DataError, match="val split is empty"):
         data().setup("validate")
 
 
@@ -133,7 +133,7 @@ def test_folders_of_unknown_or_two_names_are_told(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match=wanted):
         AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("val")
     (root / "train" / "Sad").mkdir()
-    with pytest.raises(AnnotationError, match=r"train/2 and .*train/Sad are of the same class\. Merge them"):
+    with pytest.raises(DataError, match=r"train/2 and .*train/Sad are of the same class\. Merge them"):
         AffectNetDataModule(str(root), image_size=32, batch_size=8).frames("train")
 
 
@@ -170,9 +170,7 @@ def test_the_layout_is_told_by_the_folders_of_the_split(root: Path, tmp_path: Pa
     ):
         frames(root, "release")
     write_release(root / "val_set", [3, "5"])
-    with pytest.raises(
-        AnnotationError, match=r"val_set and .*/val are both AffectNet's val split.*data\.layout=release"
-    ):
+    with pytest.raises(DataError, match=r"val_set and .*/val are both AffectNet's val split.*data\.layout=release"):
         frames(root)
     assert frames(root, "folders").image[0] == "0/000.jpg"
     assert frames(root, "release").image == ["0.jpg", "1.jpg"]
@@ -182,5 +180,5 @@ def test_the_layout_is_told_by_the_folders_of_the_split(root: Path, tmp_path: Pa
 
 def test_class_folders_have_no_valence(root: Path) -> None:
     data = AffectNetDataModule(str(root), image_size=32, batch_size=8, valence_arousal=True)
-    with pytest.raises(AnnotationError, match=r"Set data\.valence_arousal=false"):
+    with pytest.raises(DataError, match=r"Set data\.valence_arousal=false"):
         data.setup("fit")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affect.errors import DataError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from datamodules.affwild2_mtl import AffWild2ExpressionDataModule, MTLDataModule
-from datamodules.readers.lists import AnnotationError
 from tests.datamodules.conftest import HEADER, write_picture
 
 UNITS = ",".join("01" * 6)
@@ -78,7 +78,7 @@ def test_draws_are_balanced_over_the_expressions_that_are_there(root: Path) -> N
 
 def test_a_file_without_any_of_the_expressions(root: Path) -> None:
     write(root, [7, -1, 7])
-    with pytest.raises(AnnotationError, match=r"none of the 3 rows of training_set_annotations\.txt has both a label"):
+    with pytest.raises(DataError, match=r"none of the 3 rows of training_set_annotations\.txt has both a label"):
         module(root).setup("fit")
 
 

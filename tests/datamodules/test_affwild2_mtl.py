@@ -14,12 +14,13 @@ import pytorch_lightning as pl
 import torch
 
 from affect.batch import Batch
+from affect.errors import DataError
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.pictures import UnreadableImageError
-from datamodules.readers.lists import AnnotationError
 from datamodules.transforms import JitterAndCrop
 from features.datamodule import FeaturesDataModule
-from features.store import PartWriter, StoreInfo, open_store
+from features.store import open_store
+from features.store_files import FeatureWriter, StoreInfo
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
@@ -165,16 +166,16 @@ def test_bad_roots_and_files_are_named(make_root: MakeRoot, tmp_path: Path) -> N
         FileNotFoundError, match=r"none of the 7 images .*crops/b/00001\.jpg\. Set data\.root.*data\.images"
     ):
         module(root, images="crops").setup("validate")
-    with pytest.raises(AnnotationError, match=r"3 training rows .* one batch of 4.*data\.batch_size"):
+    with pytest.raises(DataError, match=r"3 training rows .* one batch of 4.*data\.batch_size"):
         module(root).setup("fit")
     with pytest.raises(TypeError, match="batchsize"):
         module(root, batchsize=3)
     path = root / "training_set_annotations.txt"
     path.write_text(f"{HEADER}\n")
-    with pytest.raises(AnnotationError, match="no row after the header"):
+    with pytest.raises(DataError, match="no row after the header"):
         module(root).setup("fit")
     path.write_text(f"{HEADER}\na/00001.jpg,{UNLABELLED}\n")
-    with pytest.raises(AnnotationError, match="training split is empty"):
+    with pytest.raises(DataError, match="training split is empty"):
         module(root).setup("fit")
 
 
@@ -219,7 +220,7 @@ def test_features_of_rows_that_are_trained_on_by_intention_are_not_told(
     root = make_root(train=8, val=7)
     shutil.copy(root / "training_set_annotations.txt", root / "validation_set_annotations.txt")
     info = StoreInfo("x", "0", embedding=2, outputs=("y",), images="cropped_aligned", image_size=8)
-    writer = PartWriter(open_store(tmp_path / "store", info).root, "a", info)
+    writer = FeatureWriter(open_store(tmp_path / "store", info).root, "a", info)
     writer.add(np.arange(1, 9), np.ones((8, 2), dtype=np.float32), np.ones((8, 1), dtype=np.float32))
     writer.finish()
     data = FeaturesDataModule(str(tmp_path / "store"), module(root), train_splits=splits, image_size=8, batch_size=4)
@@ -327,7 +328,7 @@ def test_ranks_partition_the_splits(make_root: MakeRoot) -> None:
     assert (val0, val1) == ([0, 1, 4, 5], [2, 3, 6])
     data = module(root, batch_size=5)
     data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 2})()
-    with pytest.raises(AnnotationError, match=r"over 2 process"):
+    with pytest.raises(DataError, match=r"over 2 process"):
         data.setup("fit")
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from affect.computed import Computed, CropPaths, frame_names
-from datamodules import uni_files
+from affect.errors import DataError
+from datamodules import affwild2_uni_files
 from datamodules.affwild2_uni import AffWild2UniDataModule
+from datamodules.affwild2_uni_files import crop_numbers
 from datamodules.links import Links
-from datamodules.readers.lists import AnnotationError
-from datamodules.uni_files import crop_numbers
 from tests.datamodules.conftest import truncate, write_picture
 from tests.datamodules.readers.test_uni import GOOD, HEADERS
 
@@ -207,10 +207,10 @@ def test_a_list_of_videos_takes_its_lengths_from_the_counts_or_from_the_crops(ro
     assert not frames.has_label.any()
 
     (root / "counts.txt").write_text("video2,5\n")
-    with pytest.raises(AnnotationError, match=r"list\.txt:2: .*counts\.txt has no number of frames of video10_1_left"):
+    with pytest.raises(DataError, match=r"list\.txt:2: .*counts\.txt has no number of frames of video10_1_left"):
         module(root, test_list="list.txt", expected_frames="counts.txt").read_split("test")
     (root / "list.txt").write_text("video2\nnone\n")
-    with pytest.raises(AnnotationError, match=r"list\.txt:2: there is no crop to tell the number of frames of none"):
+    with pytest.raises(DataError, match=r"list\.txt:2: there is no crop to tell the number of frames of none"):
         module(root, test_list="list.txt").read_split("test")
 
 
@@ -240,13 +240,13 @@ def test_what_is_missing_is_named_with_its_key(root: Path, tmp_path: Path) -> No
         module(tmp_path / "empty").frames("train")
     path = root / FOLDERS["va"] / "Train_Set" / "video2.txt"
     path.write_text(path.read_text() + "0.1\n")
-    with pytest.raises(AnnotationError, match=r"video2\.txt:7: 1 fields where 2"):
+    with pytest.raises(DataError, match=r"video2\.txt:7: 1 fields where 2"):
         module(root).frames("train")
 
 
 def test_a_training_split_without_labels_and_a_damaged_crop(root: Path) -> None:
     write_labels(root / FOLDERS["va"] / "Train_Set", video2="mmmmm", video10_1_left="m")
-    with pytest.raises(AnnotationError, match=r"none of the 9 rows of VA_Estimation_Challenge/Train_Set has both"):
+    with pytest.raises(DataError, match=r"none of the 9 rows of VA_Estimation_Challenge/Train_Set has both"):
         module(root).setup("fit")
     truncate(root / "cropped_aligned/v/00002.jpg")
     rows = [row for batch in module(root).val_dataloader() for row in batch["unreadable"].tolist()]
@@ -317,7 +317,7 @@ def test_two_million_rows_take_a_quarter_of_a_gigabyte(tmp_path: Path, monkeypat
             else:
                 lines = [GOOD[task]] * length
             (folder / f"{split}{number}-30-1280x720.txt").write_text("\n".join([HEADERS[task], *lines]))
-    monkeypatch.setattr(uni_files, "crop_numbers", lambda folder, cache, links: {".jpg": np.arange(1, 40_000)})
+    monkeypatch.setattr(affwild2_uni_files, "crop_numbers", lambda folder, cache, links: {".jpg": np.arange(1, 40_000)})
     tracemalloc.start()
     start = time.process_time()
     data = module(tmp_path, task)

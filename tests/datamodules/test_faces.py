@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from affect.errors import DataError
-from datamodules.faces import FacesDataModule, read_partition
-from datamodules.readers.lists import AnnotationError
+from datamodules.faces import FacesDataModule
+from datamodules.readers.celeba import read_partition
 from datamodules.transforms import MAETransform, Transform, middle_square
 
 
@@ -188,20 +188,18 @@ def test_bad_input(tmp_path: Path, celeba: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*nowhere\. Set data\.root"):
         make(tmp_path / "nowhere").frames("train")
     (tmp_path / "empty" / "folder").mkdir(parents=True)
-    with pytest.raises(AnnotationError, match=r"no image \(\.jpg, \.jpeg, .*\.gif\) in .*empty"):
+    with pytest.raises(DataError, match=r"no image \(\.jpg, \.jpeg, .*\.gif\) in .*empty"):
         make(tmp_path / "empty").frames("train")
     with pytest.raises(FileNotFoundError, match=r"Set data\.partition"):
         make(celeba, partition="nothing.txt").frames("train")
     (celeba / "bad.txt").write_text("000001.jpg 0\n000002.jpg 7\n")
-    with pytest.raises(AnnotationError, match=r"bad\.txt:2: '000002\.jpg 7' is not"):
+    with pytest.raises(DataError, match=r"bad\.txt:2: '000002\.jpg 7' is not"):
         read_partition(celeba / "bad.txt")
     (celeba / "bad.txt").write_text("000001.jpg 0\n")
-    with pytest.raises(AnnotationError, match=r"the val split is empty\. None of them is listed with 1"):
+    with pytest.raises(DataError, match=r"the val split is empty\. None of them is listed with 1"):
         make(celeba, partition="bad.txt").frames("val")
     (celeba / "bad.txt").write_text("000001.png 1\n")
-    with pytest.raises(
-        AnnotationError, match=r"It has 000001\.png where there is .*/img_align_celeba/000001\.jpg: rename"
-    ):
+    with pytest.raises(DataError, match=r"It has 000001\.png where there is .*/img_align_celeba/000001\.jpg: rename"):
         make(celeba, partition="bad.txt").frames("val")
     (celeba / "bad.txt").write_text("000001.JPG 1\n")
     assert make(celeba, partition="bad.txt").frames("val").image == ["img_align_celeba/000001.jpg"]

@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
+from affect.errors import DataError
 from affect.labels import LSD_FOLDERS
 from datamodules.affectnet import AffectNetDataModule
 from datamodules.affwild2_mtl import AffWild2ExpressionDataModule, MTLDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from datamodules.base import FaceDataModule
 from datamodules.faces import FacesDataModule
-from datamodules.links import LinkError, Links
+from datamodules.links import Links
 from datamodules.listing import list_images
 from datamodules.lsd import LSDDataModule
 from features.datamodule import FeaturesDataModule
-from features.store import StoreInfo, open_store
+from features.store import open_store
+from features.store_files import StoreInfo
 from tests.datamodules.conftest import HEADER, LABELS, write_picture, write_release
 
 SIZES: dict[str, Any] = {"image_size": 16, "batch_size": 2}
@@ -101,7 +103,7 @@ def test_a_link_that_leads_out_is_one_error_and_followed_where_asked_to(
     for again in range(1 + cached):  # the second time from the cache, which the first one has filled
         followed = list(make(str(root), follow_outside=True, **options).read_split(split)[1])
         assert followed == before
-        with pytest.raises(LinkError) as error:
+        with pytest.raises(DataError) as error:
             make(str(root), **options).read_split(split)
         assert str(error.value).startswith(f"{root / name} is a link that leads out of the data's folder, to {outside}")
         assert "data.follow_outside=true" in str(error.value), again
@@ -126,7 +128,7 @@ def test_links_from_one_root_into_another_are_followed(tmp_path: Path) -> None:
         name = "cropped_aligned/a/00001.jpg" if make is MTLDataModule else "deep/down"
         replace_by_link(one / name, two / "moved" / Path(name).name)
         assert all(make([str(one), str(two)], **SIZES).read_split("train")[1])
-        with pytest.raises(LinkError, match=Path(name).name):
+        with pytest.raises(DataError, match=Path(name).name):
             make(str(one), **SIZES).read_split("train")
 
 
@@ -137,7 +139,7 @@ def test_folders_that_the_configuration_names_elsewhere_are_roots_of_their_own(t
         assert all(MTLDataModule(str(tmp_path / "root"), images=images, **SIZES).read_split("train")[1])
     replace_by_link(tmp_path / "crops/a/00001.jpg", tmp_path / "outside/00001.jpg")
     for images in (str(tmp_path / "crops"), "../crops"):
-        with pytest.raises(LinkError, match=r"a/00001\.jpg is a link"):
+        with pytest.raises(DataError, match=r"a/00001\.jpg is a link"):
             MTLDataModule(str(tmp_path / "root"), images=images, **SIZES).read_split("train")
 
 
@@ -158,7 +160,7 @@ def test_a_target_that_changes_behind_a_kept_listing_is_noticed(tmp_path: Path) 
     (root / "faces/a.jpg").symlink_to(root / "inside/a.jpg")
     assert "faces/a.jpg" in list_images(root, cache, Links(root, follow_outside=False), recursive=True)
     replace_by_link(root / "inside", tmp_path / "outside")
-    with pytest.raises(LinkError):
+    with pytest.raises(DataError):
         list_images(root, cache, Links(root, follow_outside=False), recursive=True)
 
 

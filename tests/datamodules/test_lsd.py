@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affect.errors import DataError
 from affect.labels import LSD_FOLDERS
 from datamodules.lsd import LSDDataModule, class_folders
-from datamodules.readers.lists import AnnotationError
 from tests.datamodules.conftest import write_picture
 
 COUNTS = (3, 1, 2, 4, 5, 1)
@@ -38,7 +38,7 @@ def test_test_images_are_found_whatever_their_case_and_another_suffix_is_named(r
     frames, paths = data.read_split("test")
     assert (frames.image, paths) == (["0.jpg"], [root / "test" / "0.JPG"])
     (root / "test" / "0.JPG").rename(root / "test" / "0.png")
-    with pytest.raises(AnnotationError, match=r"0\.jpg is not in .* But there is .*/test/0\.png: rename such files"):
+    with pytest.raises(DataError, match=r"0\.jpg is not in .* But there is .*/test/0\.png: rename such files"):
         data.read_split("test")
 
 
@@ -52,7 +52,7 @@ def test_every_kind_of_image_in_a_class_folder_is_listed(root: Path) -> None:
 def test_names_that_are_no_utf8_make_no_traceback(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/train/\xff"))
     folder.mkdir(parents=True)
-    with pytest.raises(AnnotationError, match=r"is none of the six classes") as error:
+    with pytest.raises(DataError, match=r"is none of the six classes") as error:
         class_folders(tmp_path / "train")
     assert "train/\\udcff is none" in str(error.value)
     str(error.value).encode()
@@ -94,18 +94,18 @@ def test_a_split_under_another_name(root: Path) -> None:
 
 def test_an_unknown_class(root: Path) -> None:
     (root / "validation_set_real_images/NEUTRAL").mkdir()
-    with pytest.raises(AnnotationError, match=r"NEUTRAL is none of the six classes: ANGRER, DISGUST"):
+    with pytest.raises(DataError, match=r"NEUTRAL is none of the six classes: ANGRER, DISGUST"):
         make(root).setup("fit")
 
 
 def test_a_missing_and_a_doubled_class(root: Path) -> None:
     train = root / "training_set_synthetic_images"
     shutil.copytree(train / "ANGRER", train / "anger")
-    with pytest.raises(AnnotationError, match="are of the same class"):
+    with pytest.raises(DataError, match="are of the same class"):
         class_folders(train)
     shutil.rmtree(train / "anger")
     shutil.rmtree(train / "SADNESS")
-    with pytest.raises(AnnotationError, match="no class folder SADNESS"):
+    with pytest.raises(DataError, match="no class folder SADNESS"):
         class_folders(train)
 
 
@@ -114,12 +114,12 @@ def test_an_empty_class(root: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
     (folder / "Thumbs.db").write_text("")
-    with pytest.raises(AnnotationError, match="FEAR holds no image"):
+    with pytest.raises(DataError, match="FEAR holds no image"):
         make(root).setup("fit")
 
 
 def test_a_batch_larger_than_the_data_set(root: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"16 training rows .* do not fill one batch of 1216"):
+    with pytest.raises(DataError, match=r"16 training rows .* do not fill one batch of 1216"):
         LSDDataModule(str(root), image_size=32, batch_size=1216).setup("fit")
 
 
@@ -136,10 +136,10 @@ def test_test_list(root: Path, tmp_path: Path) -> None:
     assert len(next(iter(data.predict_dataloader()))["row"]) == 3
 
     listed.write_text("image,expression\n2.jpg\n7.jpg\n8.jpg\n")
-    with pytest.raises(AnnotationError, match=r"release\.txt:3: 7\.jpg is not in .*, nor are 1 more of 3"):
+    with pytest.raises(DataError, match=r"release\.txt:3: 7\.jpg is not in .*, nor are 1 more of 3"):
         make(root, test_list=str(listed), test_root=str(flat)).frames("test")
     listed.write_text("2.jpg\n0.jpg\n")
-    with pytest.raises(AnnotationError, match="the header is missing"):
+    with pytest.raises(DataError, match="the header is missing"):
         make(root, test_list=str(listed), test_root=str(flat)).frames("test")
     with pytest.raises(FileNotFoundError, match=r"Set data\.test_list"):
         make(root).frames("test")

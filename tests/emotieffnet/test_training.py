@@ -18,8 +18,8 @@ from datamodules.affwild2_uni import AffWild2UniDataModule
 from emotieffnet.module import EmotiEffNetModule
 from emotieffnet.network import EmotiEffNet, FineTunedNet
 from evaluate import evaluate
-from evaluators.predictions import read_table
 from evaluators.report import read_scores
+from evaluators.table import read_table
 from losses.ccc import ccc_loss
 from losses.multitask import MultiTaskLoss
 from rendering.release import render_affectnet_release

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from evaluators.metrics import AffectScores
-from evaluators.predictions import PartWriter, merge_parts
+from evaluators.predictions import PredictionWriter, merge_parts
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 
 ROWS = 101
@@ -27,7 +27,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
     frames = make_frames(ROWS)
     predictions, labels = make_predictions(frames), labels_of(frames)
-    scores, writer = AffectScores(), PartWriter(folder, rank)
+    scores, writer = AffectScores(), PredictionWriter(folder, rank)
     rows = torch.arange(ROWS)[SHARDS[rank]]
     for batch in rows.split(BATCH):
         of_batch = {key: value[batch] for key, value in predictions.items()}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from evaluators.metrics import AffectScores
-from evaluators.predictions import read_table
+from evaluators.table import read_table
 from tests.evaluators.ddp_worker import ROWS, SHARDS
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 

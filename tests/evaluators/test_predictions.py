@@ -13,17 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affect import checksums
+from affect.errors import DataError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.metrics import AffectScores
-from evaluators.predictions import (
-    PartWriter,
-    TableError,
-    check_same_list,
-    merge_parts,
-    read_table,
-    score_table,
-    write_table,
-)
+from evaluators.predictions import PredictionWriter, merge_parts, score_table
+from evaluators.table import check_same_list, read_table, write_table
 from tests.changes import changed
 from tests.evaluators.fake import labels_of, make_frames, make_predictions
 
@@ -39,7 +33,7 @@ def write(folder, frames, predictions, *, unreadable=(), ranks=1, order=None, **
     rows = torch.as_tensor(np.arange(len(frames.frame)) if order is None else order)
     gone = torch.tensor(unreadable, dtype=torch.int64)
     for rank in range(ranks):
-        writer = PartWriter(folder, rank, **options)
+        writer = PredictionWriter(folder, rank, **options)
         for batch in rows[rank::ranks].split(7):
             missing = torch.isin(batch, gone)
             writer.add(batch[~missing], pick(predictions, batch[~missing]), batch[missing])
@@ -116,28 +110,28 @@ def test_rows_must_be_there_exactly_once(tmp_path):
 
     def parts(*shards):
         for rank, rows in enumerate(shards):
-            writer = PartWriter(tmp_path, rank)
+            writer = PredictionWriter(tmp_path, rank)
             writer.add(torch.tensor(rows), pick(predictions, torch.tensor(rows) % 20))
             writer.finish()
 
     def merge(**options):
         return merge_parts(tmp_path, frames, tmp_path / "val.parquet", METADATA, **options)
 
-    with pytest.raises(TableError, match="no part to merge"):
+    with pytest.raises(DataError, match="no part to merge"):
         merge()
     parts(range(10), range(12, 20))
-    with pytest.raises(TableError, match="missing: row 10, 11 of 20"):
+    with pytest.raises(DataError, match="missing: row 10, 11 of 20"):
         merge()
     parts(range(13), range(12, 20))
-    with pytest.raises(TableError, match="there more than once: row 12 of 20"):
+    with pytest.raises(DataError, match="there more than once: row 12 of 20"):
         merge()
     parts(range(10), range(10, 21))
-    with pytest.raises(TableError, match="row 20 not in the list of 20 rows"):
+    with pytest.raises(DataError, match="row 20 not in the list of 20 rows"):
         merge()
     parts(range(20))  # rank 1's part is left from above, as by a run that was killed
-    with pytest.raises(TableError, match=r"delete .* and predict again"):
+    with pytest.raises(DataError, match=r"delete .* and predict again"):
         merge()
-    with pytest.raises(TableError, match=r"part-00002\.parquet: no such"):
+    with pytest.raises(DataError, match=r"part-00002\.parquet: no such"):
         merge(world_size=3)
     assert not (tmp_path / "val.parquet").exists()
     assert len(read_table(merge(world_size=1))) == 20
@@ -146,7 +140,7 @@ def test_rows_must_be_there_exactly_once(tmp_path):
 def test_a_rank_of_unreadable_images_only(tmp_path):
     frames = make_frames(10)
     for rank, known in enumerate((True, False)):
-        rows, writer = torch.arange(5) + 5 * rank, PartWriter(tmp_path, rank)
+        rows, writer = torch.arange(5) + 5 * rank, PredictionWriter(tmp_path, rank)
         empty = torch.zeros(0, dtype=torch.int64)
         writer.add(
             rows if known else empty, pick(make_predictions(frames), rows) if known else {}, None if known else rows
@@ -156,10 +150,10 @@ def test_a_rank_of_unreadable_images_only(tmp_path):
         read_table(merge_parts(tmp_path, frames, tmp_path / "val.parquet", {})).null.tolist()
         == [False] * 5 + [True] * 5
     )
-    writer = PartWriter(tmp_path)
+    writer = PredictionWriter(tmp_path)
     writer.add(torch.zeros(0, dtype=torch.int64), {}, torch.arange(10))
     writer.finish()
-    with pytest.raises(TableError, match="none of the 10 images could be read; check the data root"):
+    with pytest.raises(DataError, match="none of the 10 images could be read; check the data root"):
         merge_parts(tmp_path, frames, tmp_path / "val.parquet", {})
 
 
@@ -169,25 +163,25 @@ def test_predictions_that_are_refused(tmp_path):
     rows = torch.tensor([7, 8, 9, 3])
     bad = {key: value.clone() for key, value in good.items()}
     bad["action_units"][2, 5] = torch.nan
-    with pytest.raises(TableError, match="action_units: not finite in row 9"):
-        PartWriter(tmp_path).add(rows, bad)
-    with pytest.raises(TableError, match=r"valence_arousal has values outside \[-1, 1\]"):
-        PartWriter(tmp_path).add(rows, good | {"valence_arousal": torch.full((4, 2), 1.2)})
-    with pytest.raises(TableError, match=r"shape \(4, 6\), expected \(4, 8\)"):
-        PartWriter(tmp_path).add(rows, {"expression": torch.rand(4, 6)})
-    writer = PartWriter(tmp_path)
+    with pytest.raises(DataError, match="action_units: not finite in row 9"):
+        PredictionWriter(tmp_path).add(rows, bad)
+    with pytest.raises(DataError, match=r"valence_arousal has values outside \[-1, 1\]"):
+        PredictionWriter(tmp_path).add(rows, good | {"valence_arousal": torch.full((4, 2), 1.2)})
+    with pytest.raises(DataError, match=r"shape \(4, 6\), expected \(4, 8\)"):
+        PredictionWriter(tmp_path).add(rows, {"expression": torch.rand(4, 6)})
+    writer = PredictionWriter(tmp_path)
     writer.add(rows, good)
-    with pytest.raises(TableError, match="predictions change"):
+    with pytest.raises(DataError, match="predictions change"):
         writer.add(rows, {"expression": good["expression"]})
 
 
 def test_parts_of_different_models(tmp_path):
     frames = make_frames(4)
     for rank, keys in enumerate((["expression"], ["expression", "action_units"])):
-        writer = PartWriter(tmp_path, rank)
+        writer = PredictionWriter(tmp_path, rank)
         writer.add(torch.arange(2) + 2 * rank, {key: make_predictions(frames)[key][:2] for key in keys})
         writer.finish()
-    with pytest.raises(TableError, match=r"part-00000\.parquet: no action_units, which other parts have"):
+    with pytest.raises(DataError, match=r"part-00000\.parquet: no action_units, which other parts have"):
         merge_parts(tmp_path, frames, tmp_path / "val.parquet", {})
 
 
@@ -245,7 +239,7 @@ def test_tables_that_are_refused(tmp_path, edit, message):
     frames = make_frames(10)
     path = write(tmp_path, frames, make_predictions(frames))
     change(path, edit)
-    with pytest.raises(TableError, match=message) as error:
+    with pytest.raises(DataError, match=message) as error:
         read_table(path)
     assert str(path) in str(error.value)
 
@@ -270,7 +264,7 @@ def test_no_change_of_a_file_gives_another_value(tmp_path):
     random = np.random.default_rng(0)
     for number in range(200):
         path.write_bytes(changed(whole, random, number % 4))
-        with contextlib.suppress(TableError):
+        with contextlib.suppress(DataError):
             if not same(read_table(path), table):
                 other.append(number)
     assert not other
@@ -291,10 +285,10 @@ def test_tables_without_a_checksum_are_read_with_one_warning(tmp_path, caplog, m
 
 
 def test_files_that_are_no_tables(tmp_path):
-    with pytest.raises(TableError, match="no such prediction table"):
+    with pytest.raises(DataError, match="no such prediction table"):
         read_table(tmp_path / "val.parquet")
     (tmp_path / "val.parquet").write_text("row,video\n")
-    with pytest.raises(TableError, match="not a Parquet file"):
+    with pytest.raises(DataError, match="not a Parquet file"):
         read_table(tmp_path / "val.parquet")
 
 
@@ -302,15 +296,15 @@ def test_tables_of_different_lists(tmp_path):
     frames = make_frames(12)
     table = read_table(write(tmp_path, frames, make_predictions(frames)))
     check_same_list([table, frames, table])
-    with pytest.raises(TableError, match=r"val\.parquet and the frame list are of different lists: 12 and 13 rows"):
+    with pytest.raises(DataError, match=r"val\.parquet and the frame list are of different lists: 12 and 13 rows"):
         check_same_list([table, make_frames(13)])
     swapped = dataclasses.replace(frames, frame=frames.frame[::-1])
-    with pytest.raises(TableError, match="different lists: row 0 is video0 frame"):
+    with pytest.raises(DataError, match="different lists: row 0 is video0 frame"):
         score_table(table, swapped)
     renamed = dataclasses.replace(frames, video=[*frames.video[:-1], "other"])
-    with pytest.raises(TableError, match=r"row 11 is .* other frame"):
+    with pytest.raises(DataError, match=r"row 11 is .* other frame"):
         check_same_list([table, renamed])
-    with pytest.raises(TableError, match=r"same frames, but the label files .* differ in content"):
+    with pytest.raises(DataError, match=r"same frames, but the label files .* differ in content"):
         check_same_list([table, dataclasses.replace(frames, files={"validation.txt": "edited"})])
     check_same_list([table, dataclasses.replace(frames, files={})])  # a list without label files
     moved = dataclasses.replace(frames, files={"renamed.txt": frames.files["validation.txt"]})

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from evaluators.figures import training_curves
-from evaluators.predictions import PartWriter, merge_parts, read_table, score_table
+from evaluators.predictions import PredictionWriter, merge_parts, score_table
 from evaluators.report import NO_LABELS, format_table, read_scores, write_report, write_scores
+from evaluators.table import read_table
 from tests.evaluators.fake import make_frames, make_predictions
 
 
@@ -37,7 +38,7 @@ def test_scores_json_keeps_names_order_and_values(tmp_path):
 
 def make_run(run, frames):
     rows = len(frames.frame)
-    writer = PartWriter(run / "predictions")
+    writer = PredictionWriter(run / "predictions")
     predictions = {key: value[: rows - 1] for key, value in make_predictions(frames).items()}
     writer.add(torch.arange(rows - 1), predictions, torch.tensor([rows - 1]))
     writer.finish()

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from affect.errors import DataError
 from affect.labels import AFFECTNET_EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.thresholds import PUBLISHED
 from evaluators.submission import write_submission, write_uni_submission
-from evaluators.table import Table, TableError
+from evaluators.table import Table
 
 
 def make_table(rows, *, tasks=("valence_arousal", "expression", "action_units")):
@@ -66,7 +67,7 @@ def test_nothing_to_fill():
 
 def test_a_video_without_any_prediction_is_an_error(tmp_path):
     table = make_table([("a", 1, 0.5), ("empty", 1, None), ("empty", 2, None)])
-    with pytest.raises(TableError, match=r"video 'empty' has no prediction at all \(row 1, 2\)"):
+    with pytest.raises(DataError, match=r"video 'empty' has no prediction at all \(row 1, 2\)"):
         write_submission(table, tmp_path / "out.txt")
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +99,7 @@ def test_thresholds_and_clipping(tmp_path):
 
 def test_a_missing_task_is_an_error(tmp_path):
     table = make_table([("a", 1, 0.5)], tasks=("expression", "action_units"))
-    with pytest.raises(TableError, match=r"test\.parquet: no predictions of valence_arousal"):
+    with pytest.raises(DataError, match=r"test\.parquet: no predictions of valence_arousal"):
         write_submission(table, tmp_path / "out.txt")
 
 
@@ -116,7 +117,7 @@ def test_the_synthetic_data_challenge_takes_image_and_class(tmp_path):
     assert write_submission(table, tmp_path / "submission.txt") == 0
     assert (tmp_path / "submission.txt").read_bytes() == b"image,expression\n0.jpg,5\n1.jpg,0\n2.jpg,2\n"
     probabilities[1] = np.nan
-    with pytest.raises(TableError, match="no prediction of row 1"):
+    with pytest.raises(DataError, match="no prediction of row 1"):
         write_submission(table, tmp_path / "other.txt")
     assert not (tmp_path / "other.txt").exists()
 
@@ -156,14 +157,14 @@ def test_a_file_per_video_has_a_line_per_frame(tmp_path, task):
     lines = UNI_LINES[task]
     assert written == {"b_left.txt": [UNI_HEADERS[task], lines[0]], "a.txt": [UNI_HEADERS[task], *lines[1:]]}
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["va"]
-    with pytest.raises(TableError, match=r"va is not empty: give another folder"):
+    with pytest.raises(DataError, match=r"va is not empty: give another folder"):
         write_uni_submission(table, tmp_path / "sub" / "va", task, per_video=True)
 
 
 @pytest.mark.parametrize("frames", [(1, 3), (2, 3), (1, 1), (2, 1)])
 def test_a_file_per_video_needs_every_frame_once_in_order(tmp_path, frames):
     table = make_table([("a", frame, 0.5) for frame in frames])
-    with pytest.raises(TableError, match=r"row \d is frame \d of a where frame \d is expected"):
+    with pytest.raises(DataError, match=r"row \d is frame \d of a where frame \d is expected"):
         write_uni_submission(table, tmp_path / "sub", "va", per_video=True)
     assert list(tmp_path.iterdir()) == []
     write_uni_submission(table, tmp_path / "predictions.txt", "va")
@@ -171,12 +172,12 @@ def test_a_file_per_video_needs_every_frame_once_in_order(tmp_path, frames):
 
 def test_what_a_uni_task_submission_refuses(tmp_path):
     table = make_table([("a", 1, 0.5)], tasks=("expression",))
-    with pytest.raises(TableError, match=r"test\.parquet: no predictions of action_units"):
+    with pytest.raises(DataError, match=r"test\.parquet: no predictions of action_units"):
         write_uni_submission(table, tmp_path / "predictions.txt", "au")
     other = replace(table, expressions=AFFECTNET_EXPRESSIONS)
-    with pytest.raises(TableError, match=r"its expressions are neutral, happiness.*numbers neutral, anger"):
+    with pytest.raises(DataError, match=r"its expressions are neutral, happiness.*numbers neutral, anger"):
         write_uni_submission(other, tmp_path / "predictions.txt", "expr")
     empty = make_table([("a", 1, 0.5), ("b", 1, None)])
-    with pytest.raises(TableError, match="video 'b' has no prediction at all"):
+    with pytest.raises(DataError, match="video 'b' has no prediction at all"):
         write_uni_submission(empty, tmp_path / "predictions.txt", "va")
     assert list(tmp_path.iterdir()) == []

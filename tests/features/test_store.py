@@ -17,20 +17,11 @@ from hypothesis import strategies as st
 
 import prepare
 from affect import checksums, files
+from affect.errors import DataError
 from affect.files import LockedError
 from features import store as module
-from features.store import (
-    FeatureStore,
-    PartWriter,
-    Places,
-    StoreError,
-    StoreInfo,
-    open_store,
-    problems,
-    rows_by_video,
-    share,
-    writing,
-)
+from features.store import FeatureStore, Places, open_store, problems, rows_by_video, share, writing
+from features.store_files import FeatureWriter, StoreInfo
 from tests.changes import changed
 
 INFO = StoreInfo(
@@ -39,7 +30,7 @@ INFO = StoreInfo(
 
 
 def write(root: Path, video: str, frames: list[int], info: StoreInfo = INFO, batch: int = 2) -> None:
-    writer = PartWriter(root, video, info)
+    writer = FeatureWriter(root, video, info)
     for start in range(0, len(frames), batch):
         part = np.array(frames[start : start + batch])
         writer.add(part, *values(video, part))
@@ -94,7 +85,7 @@ def test_half_precision_halves_the_embeddings_alone(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_no_part(tmp_path: Path) -> None:
     open_store(tmp_path, INFO)
-    killed = PartWriter(tmp_path, "a", INFO)
+    killed = FeatureWriter(tmp_path, "a", INFO)
     killed.add(np.array([1]), *values("a", np.array([1])))
     assert not FeatureStore(tmp_path).find(["a"], np.array([1])).found.any()
     write(tmp_path, "a", [1, 2])
@@ -105,22 +96,22 @@ def test_what_a_killed_writer_left_is_no_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("key", "value"), [("sha256", "b" * 64), ("images", "cropped_aligned"), ("image_size", 9)])
 def test_a_store_of_other_features_is_refused(tmp_path: Path, key: str, value: object) -> None:
     open_store(tmp_path / "s", INFO)
-    with pytest.raises(StoreError, match=rf"store of other features: {key} is .*another store="):
+    with pytest.raises(DataError, match=rf"store of other features: {key} is .*another store="):
         open_store(tmp_path / "s", replace(INFO, **{key: value}))
     open_store(tmp_path / "s", INFO)
 
 
 def test_folders_that_are_no_store_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"store\.json: no such file.*extract\.py store="):
+    with pytest.raises(DataError, match=r"store\.json: no such file.*extract\.py store="):
         FeatureStore(tmp_path / "none")
     (tmp_path / "precious").write_text("x")
-    with pytest.raises(StoreError, match="not empty and has no store"):
+    with pytest.raises(DataError, match="not empty and has no store"):
         open_store(tmp_path, INFO)
     (tmp_path / "store.json").write_text('{"schema_version": 99}')
-    with pytest.raises(StoreError, match="schema version 99"):
+    with pytest.raises(DataError, match="schema version 99"):
         FeatureStore(tmp_path)
     (tmp_path / "store.json").write_text("{")
-    with pytest.raises(StoreError, match="not the description of a feature store"):
+    with pytest.raises(DataError, match="not the description of a feature store"):
         FeatureStore(tmp_path)
 
 
@@ -130,7 +121,7 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a" / "part-00000" / "embedding.npy"
     path.write_bytes(path.read_bytes()[:-4])
     store = FeatureStore(tmp_path)
-    with pytest.raises(StoreError, match=r"embedding\.npy: cannot be read.*delete .*part-00000"):
+    with pytest.raises(DataError, match=r"embedding\.npy: cannot be read.*delete .*part-00000"):
         store.read(store.find(["a"], np.array([5])))
 
 
@@ -171,7 +162,7 @@ def test_no_change_of_a_file_gives_another_value(whole: Path, copy: Path) -> Non
         path = paths[number % len(paths)]
         content = (whole / path).read_bytes()
         (copy / path).write_bytes(changed(content, random, number % 4))
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(DataError):
             if everything(copy) != expected:
                 other.append((number, path))
         (copy / path).write_bytes(content)
@@ -210,7 +201,7 @@ def test_a_stored_value_that_is_not_finite_is_told_with_its_frame(tmp_path: Path
     array = np.load(path := tmp_path / "a" / "part-00000" / "embedding.npy")
     array[7, 3] = value
     np.save(path, array)
-    with pytest.raises(StoreError, match=r"embedding\.npy: frame 18 of video a is not finite"):
+    with pytest.raises(DataError, match=r"embedding\.npy: frame 18 of video a is not finite"):
         FeatureStore(tmp_path).check(["a"])
 
 
@@ -250,7 +241,7 @@ def test_arrays_of_another_shape_or_kind_are_refused(copy: Path, tmp_path: Path,
         np.save(path, np.array([Bomb(tmp_path / "ran")], dtype=object))
     else:
         path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(Bomb(tmp_path / "ran")))
-    with pytest.raises(StoreError, match=r"part-00000.*delete .*part-00000 and run extract\.py again"):
+    with pytest.raises(DataError, match=r"part-00000.*delete .*part-00000 and run extract\.py again"):
         everything(copy)
     assert not (tmp_path / "ran").exists()
 
@@ -270,7 +261,7 @@ def test_descriptions_that_cannot_be(copy: Path, content: str | dict[str, object
         without_checksums(copy)
         content = json.dumps(json.loads((copy / "store.json").read_text()) | content)
     (copy / "store.json").write_text(content, errors="surrogatepass")
-    with pytest.raises(StoreError, match=r"store\.json: .*make "):
+    with pytest.raises(DataError, match=r"store\.json: .*make "):
         FeatureStore(copy)
 
 
@@ -304,7 +295,7 @@ def test_what_was_checked_is_remembered_by_size_and_time(
     assert opened() == ["a/outputs"]
     assert not opened()
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(StoreError, match="does not fit sha256"):
+    with pytest.raises(DataError, match="does not fit sha256"):
         opened()
 
 
@@ -322,8 +313,8 @@ def test_a_videos_folder_stays_in_the_store(tmp_path: Path, video: str) -> None:
     open_store(root, INFO)
     (tmp_path / "out").mkdir()
     (root / "link").symlink_to(tmp_path / "out")
-    with pytest.raises(StoreError, match="is no folder of its own in the store"):
-        PartWriter(root, video, INFO)
+    with pytest.raises(DataError, match="is no folder of its own in the store"):
+        FeatureWriter(root, video, INFO)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "out", "s", "store.json"]
 
 
@@ -364,7 +355,7 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "new" / "s").exists()
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", Path("/dev/null")):
-        with pytest.raises(StoreError, match=r"is a file, not a folder\. Give another store="), writing(path):
+        with pytest.raises(DataError, match=r"is a file, not a folder\. Give another store="), writing(path):
             pass
 
 
@@ -399,7 +390,7 @@ def test_prepare_checks_a_store(copy: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"{copy}: 2 parts, all as they were written\n"
     path = copy / "a" / "part-00000" / "outputs.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(StoreError, match=r"1 of 2 parts cannot be used\n.*outputs\.npy: damaged.*delete .*part-00000"):
+    with pytest.raises(DataError, match=r"1 of 2 parts cannot be used\n.*outputs\.npy: damaged.*delete .*part-00000"):
         prepare.main(["store", str(copy)])
 
 
@@ -407,8 +398,8 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     half = replace(INFO, dtype="float16")
     open_store(tmp_path, half)
     embedding, outputs = values("a", np.array([1]))
-    with pytest.raises(StoreError, match=r"not finite in float16; give dtype=float32"):
-        PartWriter(tmp_path, "a", half).add(np.array([1]), embedding + 1e5, outputs)
+    with pytest.raises(DataError, match=r"not finite in float16; give dtype=float32"):
+        FeatureWriter(tmp_path, "a", half).add(np.array([1]), embedding + 1e5, outputs)
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 6))

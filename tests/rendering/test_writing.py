@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from affect import files
+from affect.files import OutputError
 from rendering.cache import rendered
-from rendering.writing import RenderError, is_complete, writing
+from rendering.writing import is_complete, writing
 
 PARAMETERS = {"layout": "x"}
 
@@ -59,7 +60,7 @@ draw(Path({str(tmp_path)!r}) / "set")
 def test_a_set_without_its_manifest_is_not_taken_for_whole(tmp_path: Path) -> None:
     draw(tmp_path / "set")
     (tmp_path / "set" / "rendering.json").write_text('{"layout"')
-    with pytest.raises(RenderError, match="holds something that was not rendered"):
+    with pytest.raises(OutputError, match="holds something that was not rendered"):
         is_complete(tmp_path / "set", PARAMETERS)
 
 
@@ -69,9 +70,9 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(files, "hook", full)
     size = {"seed": 1, "train_faces": 1, "val_faces": 1}
-    with pytest.raises(RenderError, match=r"No space left on device.*paths\.cache_dir=<folder>"):
+    with pytest.raises(OutputError, match=r"No space left on device.*paths\.cache_dir=<folder>"):
         rendered(tmp_path / "cache", layout="faces", workers=1, **size)
     assert not list((tmp_path / "cache").iterdir())
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RenderError, match=r"paths\.cache_dir=<folder>"):
+    with pytest.raises(OutputError, match=r"paths\.cache_dir=<folder>"):
         rendered(tmp_path / "file", layout="faces", workers=1, **size)

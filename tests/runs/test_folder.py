@@ -16,9 +16,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 import affect.files
+from affect.errors import UserError
 from affect.files import LockedError
 from runs.ending import clear_errors
-from runs.folder import RunFolderError, opened_run, write_provenance
+from runs.folder import opened_run, write_provenance
 
 
 @pytest.fixture
@@ -192,16 +193,16 @@ def test_the_advice_of_a_refusal_can_be_followed(tmp_path: Path, files: list[str
     folder = unfinished(tmp_path / "run", *files)
     before = content(folder)
     for overwrite in (False, True) if files else (False,):
-        with pytest.raises(RunFolderError, match=advice), opened_run(config_of(folder, overwrite=overwrite)):
+        with pytest.raises(UserError, match=advice), opened_run(config_of(folder, overwrite=overwrite)):
             pass
     assert content(folder) == before
 
 
 def test_what_is_no_run_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
-    with pytest.raises(RunFolderError, match=r"give another paths\.run_dir=…$"):
+    with pytest.raises(UserError, match=r"give another paths\.run_dir=…$"):
         opened_run(config_of(tmp_path, overwrite=True)).__enter__()
-    with pytest.raises(RunFolderError, match="is below a file, or is one"):
+    with pytest.raises(UserError, match="is below a file, or is one"):
         opened_run(config_of(tmp_path / "precious" / "run")).__enter__()
     assert content(tmp_path) == ["precious"]
 

@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning.strategies.launchers import subprocess_script
 
 from affect.errors import UserError
-from runs.ranks import Beat, RankError, Ranks, Watch, observe
+from runs.ranks import Beat, Ranks, Watch, observe
 from tests.conftest import SMALL
 from tests.kills import REPOSITORY
 
@@ -142,7 +142,7 @@ def test_processes_wait_for_one_another_longer_than_the_timeout(two: list[tuple[
 def test_a_failure_ends_the_wait_of_the_others(two: list[tuple[Ranks, Any]]) -> None:
     (first, trainer), (second, other) = two
     second.on_exception(other, None, ValueError("an image"))  # type: ignore[arg-type]
-    with pytest.raises(RankError, match="rank 1 has failed: its own message says why"):
+    with pytest.raises(UserError, match="rank 1 has failed: its own message says why"):
         first.teardown(trainer, None, "predict")
     first.on_exception(trainer, None, ValueError())  # type: ignore[arg-type]
 
@@ -154,7 +154,7 @@ def test_a_run_folder_that_was_tidied_up_is_a_failure(two: list[tuple[Ranks, Any
             break
         threading.Event().wait(0.1)
     shutil.rmtree(tmp_path / ".ranks")
-    with pytest.raises(RankError, match="rank 0 has failed"):
+    with pytest.raises(UserError, match="rank 0 has failed"):
         second.on_exception(other, None, RuntimeError("[gloo/transport/tcp/pair.cc:5] Connection closed by peer"))  # type: ignore[arg-type]
     first.on_exception(trainer, None, ValueError())  # type: ignore[arg-type]
 
@@ -164,7 +164,7 @@ def test_a_lost_connection_names_the_process(two: list[tuple[Ranks, Any]]) -> No
     second._stop.set()  # as a kill leaves it: nothing is said any more, and the lock is free
     second._thread.join()  # type: ignore[union-attr]
     os.close(second._file)
-    with pytest.raises(RankError, match="rank 1 has ended too early"):
+    with pytest.raises(UserError, match="rank 1 has ended too early"):
         first.on_exception(trainer, None, RuntimeError("[gloo/transport/tcp/pair.cc:5] Connection closed by peer"))  # type: ignore[arg-type]
 
 

@@ -14,8 +14,9 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from runs.folder import RUN_FOLDER_VARIABLE, RunFolderError, opened_run, run_folder, write_provenance
-from runs.slurm import LeftoverError, check_leftovers, queued_again
+from affect.errors import UserError
+from runs.folder import RUN_FOLDER_VARIABLE, opened_run, run_folder, write_provenance
+from runs.slurm import check_leftovers, queued_again
 
 Start = Callable[..., None]
 
@@ -66,7 +67,7 @@ def test_processes_without_a_job_must_be_told_a_folder(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunFolderError, match="2 processes need one folder"):
+    with pytest.raises(UserError, match="2 processes need one folder"):
         run_folder(composed(tmp_path))
     start()
     assert chosen(tmp_path) == "slurm-12"
@@ -90,12 +91,12 @@ def test_each_training_of_a_job_has_a_folder_and_finds_it_again(start: Start, tm
 def test_only_the_same_job_may_go_on_in_a_folder(start: Start, tmp_path: Path, other: dict) -> None:
     start("seed=1")
     write_provenance(tmp_path / "run", {})
-    with pytest.raises(RunFolderError, match="not empty"):
+    with pytest.raises(UserError, match="not empty"):
         opened(tmp_path / "run")
     arguments = other.pop("arguments", ["seed=1"])
     start(*arguments, **{"RESTART_COUNT": 1, **other})
     if other or arguments != ["seed=1"]:
-        with pytest.raises(RunFolderError, match="not empty"):
+        with pytest.raises(UserError, match="not empty"):
             opened(tmp_path / "run")
     else:
         (tmp_path / "run" / "metrics.jsonl").write_text("of a first epoch that was killed")
@@ -107,7 +108,7 @@ def test_only_the_same_job_may_go_on_in_a_folder(start: Start, tmp_path: Path, o
 def test_a_folder_that_does_not_say_whose_it_is_is_refused(start: Start, tmp_path: Path, content: str) -> None:
     start(RESTART_COUNT=1)
     (tmp_path / "environment.json").write_text(content)
-    with pytest.raises(RunFolderError, match="not empty"):
+    with pytest.raises(UserError, match="not empty"):
         opened(tmp_path)
 
 
@@ -161,7 +162,7 @@ def test_what_lightning_saved_in_mid_epoch_is_refused(start: Start, tmp_path: Pa
     (tmp_path / "hpc_ckpt_1.ckpt").touch()
     check_leftovers(tmp_path)
     start()
-    with pytest.raises(LeftoverError, match=r"hpc_ckpt_1\.ckpt.*delete it"):
+    with pytest.raises(UserError, match=r"hpc_ckpt_1\.ckpt.*delete it"):
         check_leftovers(tmp_path)
 
 

@@ -15,12 +15,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from affect.errors import CheckpointError, ConfigError
+from affect.errors import CheckpointError, ConfigError, UserError
 from runs.assembly import build_trainer
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, literal_paths, quoted, resolve
 from runs.earlier import upgraded
-from runs.stored_config import StoredConfigError, data_of_run, read_config, stored_config
+from runs.stored_config import data_of_run, read_config, stored_config
 from tests.conftest import SMALL
 
 Content = dict[str, Any]
@@ -170,10 +170,10 @@ def test_a_run_folder_runs_no_code(stored: Content, run: Callable[[], Path], tmp
         put(stored, place, with_canary(gadget, canary))
         folder = run()
         key = f"fork_from={folder}" if number % 2 else f"ckpt_path={folder}/checkpoints/last.ckpt"
-        with pytest.raises((StoredConfigError, ConfigError)):
+        with pytest.raises((UserError, ConfigError)):
             resolve(taken(key)[0])
         if place == "data.root":
-            with pytest.raises((StoredConfigError, ConfigError)):
+            with pytest.raises((UserError, ConfigError)):
                 resolved_data(folder)
         assert not canary.exists(), gadget
 
@@ -187,7 +187,7 @@ def test_a_checkpoint_runs_no_code(stored: Content, tmp_path: Path, place: str) 
     for gadget in GADGETS:
         put(model, place, with_canary(gadget, canary))
         torch.save({"model_config": model, "state_dict": {}, "preprocessing": IMAGES}, tmp_path / "trap.ckpt")
-        with pytest.raises((CheckpointError, StoredConfigError)):
+        with pytest.raises((CheckpointError, UserError)):
             load_module(tmp_path / "trap.ckpt")
         assert not canary.exists(), gadget
 
@@ -230,7 +230,7 @@ def test_code_beside_a_checkpoint_is_never_imported(
 def test_a_damaged_file_is_told(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    with pytest.raises(StoredConfigError, match=rf"(?s)config.yaml: .*{said}"):
+    with pytest.raises(UserError, match=rf"(?s)config.yaml: .*{said}"):
         read_config(path)
 
 
@@ -238,13 +238,13 @@ def test_a_file_of_nested_aliases_is_told_at_once(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     (tmp_path / "config.yaml").write_text("\n".join(lines))
-    with pytest.raises(StoredConfigError, match="an alias"):
+    with pytest.raises(UserError, match="an alias"):
         read_config(tmp_path / "config.yaml")
 
 
 def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.yaml")
-    with pytest.raises(StoredConfigError, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         read_config(tmp_path / "config.yaml")
 
 
@@ -272,7 +272,7 @@ def test_names_that_lead_out_of_the_run_folder_are_refused(
 ) -> None:
     stored["logger"] = {"_target_": "pytorch_lightning.loggers.TensorBoardLogger", "save_dir": "x"}
     put(stored, f"{node}.{key}", value)
-    with pytest.raises(StoredConfigError, match=key):
+    with pytest.raises(UserError, match=key):
         stored_config([f"fork_from={run()}"])
 
 

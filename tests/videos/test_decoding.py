@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from videos.decoding import VideoError, decode, inspect
+from affect.errors import DataError
+from videos.decoding import decode, inspect
 
 av: Any = pytest.importorskip("av", reason="the extra `video` is not installed")
 REAL = Path(__file__).resolve().parents[2] / "../shared/videos"
@@ -45,7 +46,7 @@ def test_a_file_that_is_no_video_is_named(write_video: Callable[..., Path], tmp_
         path.mkdir()
     message = "no such file" if kind in ("missing", "folder") else "truncated, or no video"
     for read in (inspect, lambda path: next(decode(path))):
-        with pytest.raises(VideoError, match=message) as error:
+        with pytest.raises(DataError, match=message) as error:
             read(path)
         assert str(error.value).startswith(str(path))
 
@@ -86,7 +87,7 @@ def test_what_telephones_and_the_web_give(tmp_path: Path, codec: str, pixels: st
 def test_a_codec_without_a_decoder_is_named(write_video: Callable[..., Path]) -> None:
     path = write_video("v.avi", [[]] * 3)
     path.write_bytes(path.read_bytes().replace(b"mp4v", b"ZZ9x"))
-    with pytest.raises(VideoError, match=r"v\.avi: this FFmpeg has no decoder of its codec, ZZ9x\. Convert it"):
+    with pytest.raises(DataError, match=r"v\.avi: this FFmpeg has no decoder of its codec, ZZ9x\. Convert it"):
         inspect(path)
 
 
@@ -101,7 +102,7 @@ def test_a_song_with_its_cover_is_no_video(tmp_path: Path) -> None:
     tag = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
     size = bytes(len(tag) >> shift & 127 for shift in (21, 14, 7, 0))
     path.write_bytes(b"ID3\3\0\0" + size + tag + path.read_bytes())
-    with pytest.raises(VideoError, match=r"song\.mp3: no video stream in it, only a picture and audio\."):
+    with pytest.raises(DataError, match=r"song\.mp3: no video stream in it, only a picture and audio\."):
         inspect(path)
 
 
@@ -135,7 +136,7 @@ def test_damaged_packets_cost_their_pictures_and_no_others(write_video: Callable
 def test_without_pyav_its_package_is_named(write_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video("v.mp4", [[]])
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoError, match=r'PyAV, which cannot be loaded .*: pip install -e "\.\[video\]"'):
+    with pytest.raises(DataError, match=r'PyAV, which cannot be loaded .*: pip install -e "\.\[video\]"'):
         inspect(path)
 
 

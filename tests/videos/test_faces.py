@@ -17,12 +17,12 @@ import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
-from affect.files import OutputError
+from affect.errors import DataError
+from affect.files import LockedError, OutputError
 from runs.building import build
 from runs.config import CONFIG_DIR
 from tests.videos.conftest import centre_of
 from videos import faces
-from videos.decoding import VideoError
 from videos.faces import CropSettings, cut, extract_faces
 from videos.folder import Finished
 
@@ -228,7 +228,7 @@ def test_a_file_by_any_path_and_a_folder_of_files(
     assert len(quick) == 1
     assert [video.name for video in extract([Path(".")], tmp_path / "out")] == ["a", "b"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(VideoError, match=r"none: no video in this folder \(.*\.mkv .*\)"):
+    with pytest.raises(DataError, match=r"none: no video in this folder \(.*\.mkv .*\)"):
         extract([tmp_path / "none"], tmp_path / "out")
 
 
@@ -294,18 +294,18 @@ def test_a_folder_of_other_settings_or_of_something_else_is_refused(
     video = write_video("a.mp4", [[(0, 30, 20, 112)]])
     extract([video], tmp_path / "out")
     message = "out was made with size 112, margin 0.1, but size 64, margin 0.2 is asked for. Give the same settings"
-    with pytest.raises(VideoError, match=message):
+    with pytest.raises(DataError, match=message):
         extract([video], tmp_path / "out", size=64, margin=0.2)
-    with pytest.raises(VideoError, match="holds something else"):
+    with pytest.raises(DataError, match="holds something else"):
         extract([video], tmp_path)
     (tmp_path / "out/cropped/b").mkdir()
     other = write_video("b.mp4", [[]])
-    with pytest.raises(VideoError, match="b is not listed in"):
+    with pytest.raises(DataError, match="b is not listed in"):
         extract([other], tmp_path / "out")
     (tmp_path / "out/videos.csv").write_text("name,file\na,b\n")
-    with pytest.raises(VideoError, match=r"not as prepare\.py wrote it"):
+    with pytest.raises(DataError, match=r"not as prepare\.py wrote it"):
         extract([video], tmp_path / "out")
-    with FileLock(tmp_path / "out/.lock"), pytest.raises(VideoError, match="another process is writing"):
+    with FileLock(tmp_path / "out/.lock"), pytest.raises(LockedError, match="another process is writing"):
         extract([video], tmp_path / "out")
 
 
@@ -315,13 +315,13 @@ def test_all_videos_that_cannot_be_used_are_named_before_anything_is_decoded(
     (tmp_path / "sub").mkdir()
     good = write_video("a.mp4", [[(0, 30, 20, 112)]])
     twin, comma = write_video("sub/a.avi", [[]]), write_video("b,c.mp4", [[]])
-    with pytest.raises(VideoError) as error:
+    with pytest.raises(DataError) as error:
         extract([good, twin, comma, tmp_path / "none.mp4"], tmp_path / "out")
     for part in (f"{good}, {twin}: files of the same name, a", "b,c.mp4: a video's name", "none.mp4: no such file"):
         assert part in str(error.value)
     assert not quick
     extract([good], tmp_path / "out", size=64)  # nothing is finished: other settings are welcome
-    with pytest.raises(VideoError, match=f"has a video of this name from {good}"):
+    with pytest.raises(DataError, match=f"has a video of this name from {good}"):
         extract([twin], tmp_path / "out", size=64)
 
 
@@ -329,7 +329,7 @@ def test_all_videos_that_cannot_be_used_are_named_before_anything_is_decoded(
     "settings", [{"size": 0}, {"margin": -0.1}, {"margin": float("nan")}, {"confidence": 2}, {"detection_size": 5000}]
 )
 def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
-    with pytest.raises(VideoError, match=f"^--{next(iter(settings)).replace('_', '-')} .*: give a value from"):
+    with pytest.raises(DataError, match=f"^--{next(iter(settings)).replace('_', '-')} .*: give a value from"):
         CropSettings(**settings)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from videos.decoding import VideoError
+from affect.errors import DataError
 from videos.folder import SETTINGS, VIDEOS, Finished, open_folder, read_finished, record_settings, write_finished
 
 DONE = Finished("v", "/videos/v.mp4", 9, 7, 1, 29.97, 640, 480, None, 1.5, 1, 5_000_000_000, "0f" * 32)
@@ -42,16 +42,16 @@ def test_a_damaged_row_is_an_error_that_names_the_file(tmp_path: Path, old: str,
     write_finished(tmp_path, {"v": DONE})
     path = tmp_path / VIDEOS
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(VideoError, match=r"videos\.csv: not as prepare\.py wrote it"):
+    with pytest.raises(DataError, match=r"videos\.csv: not as prepare\.py wrote it"):
         read_finished(tmp_path)
 
 
 def test_a_video_twice_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     write_finished(tmp_path, {"v": DONE, "again": DONE})
-    with pytest.raises(VideoError, match="two rows are named v"):
+    with pytest.raises(DataError, match="two rows are named v"):
         read_finished(tmp_path)
     (tmp_path / VIDEOS).write_bytes(b"name,file\n\xff\xfe\n")
-    with pytest.raises(VideoError, match=r"videos\.csv"):
+    with pytest.raises(DataError, match=r"videos\.csv"):
         read_finished(tmp_path)
 
 
@@ -59,7 +59,7 @@ def test_a_video_twice_and_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_damaged_settings(tmp_path: Path, content: str) -> None:
     write_finished(tmp_path, {"v": DONE})
     (tmp_path / SETTINGS).write_text(content)
-    with pytest.raises(VideoError, match=r"faces\.json: not as prepare\.py wrote it"):
+    with pytest.raises(DataError, match=r"faces\.json: not as prepare\.py wrote it"):
         record_settings(tmp_path, {"size": 112})
 
 
@@ -68,5 +68,5 @@ def test_what_a_killed_process_left_is_no_stranger(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     open_folder(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(VideoError, match="holds something else"):
+    with pytest.raises(DataError, match="holds something else"):
         open_folder(tmp_path)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affect.errors import DataError
 from affect.frames import Frames
 from datamodules.affectnet import AffectNetDataModule
 from datamodules.links import Links
 from datamodules.readers.affectnet import read_annotations, read_release
-from datamodules.readers.lists import AnnotationError
 from tests.datamodules.conftest import write_annotation, write_release
 
 EXPRESSIONS = ["0", 1, np.int8(2), "3", 4.0, np.str_("5"), 6, "7"]
@@ -78,7 +78,7 @@ def test_rows_are_the_images_of_the_classes_in_order_of_name(
             write_annotation(annotations, str(stem), "exp", written(number))
         expected = sorted((f"{stem}.jpg", number) for stem, (number, _) in labels.items() if number < classes)
         if not expected:
-            with pytest.raises(AnnotationError, match="the split is empty"):
+            with pytest.raises(DataError, match="the split is empty"):
                 read(Path(folder), classes)
             return
         frames = read(Path(folder), classes)
@@ -95,9 +95,7 @@ def test_what_shows_no_expression_is_left_out_and_counted(split: Path, caplog: p
 
 
 def test_valence_and_arousal_are_read_when_asked_for(split: Path) -> None:
-    with pytest.raises(
-        AnnotationError, match=r"no such file: .*/0_val\.npy, .*; 7 more of 8 .*data\.valence_arousal=false"
-    ):
+    with pytest.raises(DataError, match=r"no such file: .*/0_val\.npy, .*; 7 more of 8 .*data\.valence_arousal=false"):
         read(split, valence_arousal=True)
     values = np.linspace(-1, 1, 16).reshape(8, 2).round(6)
     values[3, 0], values[5, 1] = -2, -2
@@ -112,7 +110,7 @@ def test_valence_and_arousal_are_read_when_asked_for(split: Path) -> None:
     assert np.isnan(read(split).valence_arousal).all()
     assert read(split, 7, valence_arousal=True).valence_arousal.shape == (7, 2)
     write_annotation(split / "annotations", "6", "aro", 1.5)
-    with pytest.raises(AnnotationError, match=r"6_aro\.npy holds 1\.5, expected a number from -1 to 1, or -2 where"):
+    with pytest.raises(DataError, match=r"6_aro\.npy holds 1\.5, expected a number from -1 to 1, or -2 where"):
         read(split, valence_arousal=True)
 
 
@@ -128,7 +126,7 @@ def test_annotations_are_read_once_and_again_when_the_folder_has_changed(split: 
     assert again.expression.tolist() == first.expression.tolist()
     assert again.files == first.files
     moved_on(annotations)
-    with pytest.raises(AnnotationError, match="8 of 8 such files"):
+    with pytest.raises(DataError, match="8 of 8 such files"):
         read(split, cache=cache)
     write_release(split, [*EXPRESSIONS, 2])
     for folder in (split / "images", annotations):
@@ -161,7 +159,7 @@ def test_a_value_that_is_no_expression(split: Path, value: object, message: str)
     for stem in ("4", "5"):
         write_annotation(split / "annotations", stem, "exp", value)
     with pytest.raises(
-        AnnotationError, match=rf"annotations/4_exp\.npy {message}.*2 of 8 such files cannot be used\. Copy them again"
+        DataError, match=rf"annotations/4_exp\.npy {message}.*2 of 8 such files cannot be used\. Copy them again"
     ):
         read(split)
 
@@ -173,7 +171,7 @@ def test_pickles_are_not_opened(split: Path, tmp_path: Path) -> None:
 
     np.save(split / "annotations/3_exp.npy", np.array(Trap(), dtype=object), allow_pickle=True)
     (split / "annotations/6_exp.npy").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(AnnotationError, match=r"3_exp\.npy cannot be read .*pickle.*2 of 8"):
+    with pytest.raises(DataError, match=r"3_exp\.npy cannot be read .*pickle.*2 of 8"):
         read(split)
     assert not (tmp_path / "sprung").exists()
 
@@ -190,7 +188,7 @@ def test_a_damaged_file_is_an_error_that_names_it_or_still_a_number(data: st.Dat
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
         try:
             (outcome,) = read_annotations(Path(folder), "exp", None, Links(folder, follow_outside=False)).values()
-        except AnnotationError as error:
+        except DataError as error:
             outcome = str(error)
         assert str(path) in outcome if isinstance(outcome, str) else outcome in range(11)
 
@@ -200,27 +198,23 @@ def test_an_image_without_annotation_and_an_annotation_without_image(split: Path
     kept = [path.read_bytes() for path in missing]
     for path in missing:
         path.unlink()
-    with pytest.raises(
-        AnnotationError, match=rf"no such file: {missing[0]}, .*; 1 more of 8 images lack theirs\. Unpack"
-    ):
+    with pytest.raises(DataError, match=rf"no such file: {missing[0]}, .*; 1 more of 8 images lack theirs\. Unpack"):
         read(split)
     for path, content in zip(missing, kept, strict=True):
         path.write_bytes(content)
     (split / "images/5.jpg").unlink()
-    with pytest.raises(
-        AnnotationError, match=r"5_exp\.npy has no image in .*/images .*, nor have 0 more of 8\. Unpack"
-    ):
+    with pytest.raises(DataError, match=r"5_exp\.npy has no image in .*/images .*, nor have 0 more of 8\. Unpack"):
         read(split)
 
 
 def test_folders_that_are_missing_or_empty(split: Path) -> None:
     for path in (split / "annotations").iterdir():
         path.unlink()
-    with pytest.raises(AnnotationError, match="7 more of 8 images lack theirs"):
+    with pytest.raises(DataError, match="7 more of 8 images lack theirs"):
         read(split)
     for path in (split / "images").iterdir():
         path.unlink()
-    with pytest.raises(AnnotationError, match=r"none of the 0 images .* the split is empty"):
+    with pytest.raises(DataError, match=r"none of the 0 images .* the split is empty"):
         read(split)
     (split / "annotations").rmdir()
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*/annotations\. Unpack AffectNet's archive"):

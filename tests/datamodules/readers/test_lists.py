@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from affect.errors import DataError
 from affect.labels import UniTask
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from datamodules.faces import read_partition
 from datamodules.lsd import LSDDataModule
-from datamodules.readers.lists import AnnotationError, frame_number, parse_numbers
+from datamodules.readers.celeba import read_partition
+from datamodules.readers.lists import frame_number, parse_numbers
 from datamodules.readers.mtl import read_frame_list, read_mtl
 from datamodules.readers.uni import read_frame_counts, read_labels, read_test_frames, read_test_videos
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED
@@ -63,7 +64,7 @@ def test_names_that_lead_elsewhere_are_an_error_with_file_and_line(tmp_path: Pat
     read, first, row = READERS[reader]
     path = tmp_path / "list.txt"
     path.write_text("\n".join([first, row.format("ok"), row.format(name), row.format("fine")]) + "\n")
-    with pytest.raises(AnnotationError) as error:
+    with pytest.raises(DataError) as error:
         read(path)
     assert f"{path}:3: " in str(error.value)
     assert "\n" not in str(error.value)
@@ -75,7 +76,7 @@ def test_nothing_is_read_before_the_names_are_checked(tmp_path: Path, monkeypatc
     (tmp_path / "cropped_aligned").mkdir()
     (tmp_path / "training_set_annotations.txt").write_text(f"{HEADER}\nv/00001.jpg,{LABELS}\n{row},{LABELS}\n")
     monkeypatch.setattr(os, "scandir", None)
-    with pytest.raises(AnnotationError, match=r"set_annotations\.txt:3: the name is .*, expected a path below"):
+    with pytest.raises(DataError, match=r"set_annotations\.txt:3: the name is .*, expected a path below"):
         MTLDataModule(str(tmp_path), image_size=8, batch_size=1).setup("fit")
 
 
@@ -85,7 +86,7 @@ def test_names_of_label_files_become_folders_and_are_checked(tmp_path: Path, nam
     folder.mkdir(parents=True)
     (folder / f"{name}.txt").write_text("valence,arousal\n0.5,0.5\n")
     data = AffWild2UniDataModule(str(tmp_path), task="va", image_size=8, batch_size=1)
-    with pytest.raises(AnnotationError, match=r"Train_Set: the name is 'a.*Correct or remove the file") as error:
+    with pytest.raises(DataError, match=r"Train_Set: the name is 'a.*Correct or remove the file") as error:
         data.read_split("train")
     str(error.value).encode()
 
@@ -145,7 +146,7 @@ def test_misreadings_are_an_error_with_file_and_line(tmp_path: Path, reader: str
     read, first, fine = READERS[reader]
     path = tmp_path / "list.txt"
     path.write_text("\n".join([first, fine.format("ok"), row, fine.format("other")]) + "\n")
-    with pytest.raises(AnnotationError) as error:
+    with pytest.raises(DataError) as error:
         read(path)
     assert f"{path}:3: " in str(error.value)
 
@@ -155,7 +156,7 @@ def test_labels_of_one_task_take_no_other_digits(tmp_path: Path) -> None:
     faces = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
     for task, header, row in (("va", "valence,arousal", "0.1_4,0"), ("expr", faces, "٤"), ("expr", faces, "0_4")):
         path.write_text(f"{header}\n{row}\n")
-        with pytest.raises(AnnotationError, match=r"v\.txt:2: "):
+        with pytest.raises(DataError, match=r"v\.txt:2: "):
             read_labels(path, task)  # type: ignore[arg-type]
 
 
@@ -200,7 +201,7 @@ def test_sixteen_names_in_another_order_are_followed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.valence_arousal, [[0.25, -0.5], [np.nan, np.nan]])
     np.testing.assert_array_equal(found.action_units, wanted.action_units)
     permuted.write_text(permuted.read_text() + "v/00003.jpg,1\n")
-    with pytest.raises(AnnotationError, match=r"permuted\.txt:4: 2 fields where 16"):
+    with pytest.raises(DataError, match=r"permuted\.txt:4: 2 fields where 16"):
         read_mtl(permuted)
 
 
@@ -230,7 +231,7 @@ def test_sixteen_names_in_another_order_are_followed(tmp_path: Path) -> None:
 def test_another_header_is_an_error_in_line_1(tmp_path: Path, reader, header: str, message: str) -> None:
     path = tmp_path / "list.txt"
     path.write_text(f"{header}\nv/00001.jpg,0\n")
-    with pytest.raises(AnnotationError, match=f"list.txt:1: .*{message}"):
+    with pytest.raises(DataError, match=f"list.txt:1: .*{message}"):
         reader(path)
 
 
@@ -258,7 +259,7 @@ def test_a_last_row_without_its_end(tmp_path: Path, task: UniTask, rows: list[st
     whole = labels(task)(path)
     path.write_text("\n".join(lines))
     if cut:
-        with pytest.raises(AnnotationError, match=rf"v\.txt:{len(lines)}: the file ends in '.*, without a line end"):
+        with pytest.raises(DataError, match=rf"v\.txt:{len(lines)}: the file ends in '.*, without a line end"):
             labels(task)(path)
     else:
         np.testing.assert_array_equal(labels(task)(path), whole)
@@ -269,7 +270,7 @@ def test_a_last_image_without_its_end_is_no_number(tmp_path: Path) -> None:
     path.write_text(f"{HEADER}\na.long.name/00001.jpg\nv/00001.jpg")
     assert read_frame_list(path).image == ["a.long.name/00001.jpg", "v/00001.jpg"]
     path.write_text(f"{HEADER}\na/00001.jpg\na/0000")
-    with pytest.raises(AnnotationError, match=r"list\.txt:3: the image is 'a/0000', expected"):
+    with pytest.raises(DataError, match=r"list\.txt:3: the image is 'a/0000', expected"):
         read_frame_list(path)
 
 
@@ -277,10 +278,10 @@ def test_a_header_alone_is_no_list_of_videos(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     for header in ("image_location,valence,arousal", "Image_Location", "\ufeffimage_location,valence,arousal,"):
         path.write_text(f"{header}\n")
-        with pytest.raises(AnnotationError, match="no row after the header"):
+        with pytest.raises(DataError, match="no row after the header"):
             read_test_frames(path, "va")
     path.write_text("image_id,partition\n")
-    with pytest.raises(AnnotationError, match="no row after the header"):
+    with pytest.raises(DataError, match="no row after the header"):
         read_partition(path)
 
 

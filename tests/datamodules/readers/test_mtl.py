@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from affect.errors import DataError
 from affect.labels import AU_NAMES
-from datamodules.readers.lists import AnnotationError
 from datamodules.readers.mtl import read_frame_list, read_mtl
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED
 
@@ -107,7 +107,7 @@ def test_a_faulty_row_is_named(tmp_path: Path, fault: str, position: int) -> Non
     rows[position] = f"video1/00009.jpg,{labels}" if labels else "x"
     path = tmp_path / "labels.txt"
     path.write_text("\n".join([HEADER, *rows]))
-    with pytest.raises(AnnotationError) as error:
+    with pytest.raises(DataError) as error:
         read_mtl(path)
     assert f"{path}:{position + 2}: " in str(error.value)
     assert message in str(error.value)
@@ -120,7 +120,7 @@ def test_the_first_of_several_faults_is_named(tmp_path: Path) -> None:
     for line in (12, 13, 40):
         rows[line] += ",1"
     path.write_text("\n".join([HEADER, *rows]))
-    with pytest.raises(AnnotationError, match=r":14: 17 fields"):
+    with pytest.raises(DataError, match=r":14: 17 fields"):
         read_mtl(path)
 
 
@@ -140,7 +140,7 @@ def test_the_first_of_several_faults_is_named(tmp_path: Path) -> None:
 def test_faulty_files(tmp_path: Path, read: Callable, content: bytes, message: str) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes(content)
-    with pytest.raises(AnnotationError) as error:
+    with pytest.raises(DataError) as error:
         read(path)
     assert str(path) in str(error.value)
     assert message in str(error.value)
@@ -149,7 +149,7 @@ def test_faulty_files(tmp_path: Path, read: Callable, content: bytes, message: s
 def test_header_of_another_task(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text(f"valence,arousal\n0.1,0.2\n{LABELS}")
-    with pytest.raises(AnnotationError, match=r":1: the header is 'valence,arousal', expected 'image,valence,"):
+    with pytest.raises(DataError, match=r":1: the header is 'valence,arousal', expected 'image,valence,"):
         read_mtl(path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamodules.readers.lists import AnnotationError
+from affect.errors import DataError
 from datamodules.readers.uni import frame_count, read_frame_counts, read_labels, read_test_frames, read_test_videos
 
 HEADERS = {
@@ -108,7 +108,7 @@ def test_a_faulty_row_is_named(tmp_path: Path, fault: str, position: int) -> Non
         rows[4] = "x"  # a later fault, too
     path = tmp_path / "video1.txt"
     path.write_text("\n".join([HEADERS[task], *rows, ""]))
-    with pytest.raises(AnnotationError) as error:
+    with pytest.raises(DataError) as error:
         read_labels(path, task)
     assert f"{path}:{position + 2}: {message}" in str(error.value)
     assert "Correct the line" in str(error.value)
@@ -118,7 +118,7 @@ def test_a_faulty_row_is_named(tmp_path: Path, fault: str, position: int) -> Non
 def test_an_old_expression_file_has_seven_classes(tmp_path: Path) -> None:
     path = tmp_path / "video1.txt"
     path.write_text(OLD_HEADERS["expr"] + "\n7\n")
-    with pytest.raises(AnnotationError, match=":2: expression is '7', expected a whole number from 0 to 6"):
+    with pytest.raises(DataError, match=":2: expression is '7', expected a whole number from 0 to 6"):
         read_labels(path, "expr")
 
 
@@ -139,7 +139,7 @@ def test_an_old_expression_file_has_seven_classes(tmp_path: Path) -> None:
 def test_faulty_files(tmp_path: Path, task, content: bytes, message: str) -> None:
     path = tmp_path / "video1.txt"
     path.write_bytes(content)
-    with pytest.raises(AnnotationError) as error:
+    with pytest.raises(DataError) as error:
         read_labels(path, task)
     assert str(path) in str(error.value)
     assert message in str(error.value)
@@ -186,16 +186,16 @@ def test_lists_of_videos(tmp_path, videos, suffix, end, last) -> None:
 def test_faulty_lists(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("video1/00001.jpg,\nvideo1/00002.jpg,\n")
-    with pytest.raises(AnnotationError, match=r"list\.txt:1: the header is missing.*'image_location,AU1,AU2,"):
+    with pytest.raises(DataError, match=r"list\.txt:1: the header is missing.*'image_location,AU1,AU2,"):
         read_test_frames(path, "au")
     path.write_text("image_location,valence,arousal\nvideo1/00001.jpg,\nvideo1/last.jpg,\n")
-    with pytest.raises(AnnotationError, match=r"list\.txt:3: the image is 'video1/last\.jpg'"):
+    with pytest.raises(DataError, match=r"list\.txt:3: the image is 'video1/last\.jpg'"):
         read_test_frames(path, "va")
     path.write_text("video1\nvideo2\nvideo1\n")
-    with pytest.raises(AnnotationError, match=r"list\.txt:3: video 'video1' is listed in line 1 already"):
+    with pytest.raises(DataError, match=r"list\.txt:3: video 'video1' is listed in line 1 already"):
         read_test_videos(path)
     path.write_text("video1\n\nvideo2\n")
-    with pytest.raises(AnnotationError, match=r"list\.txt:2: '' is not the name of one video"):
+    with pytest.raises(DataError, match=r"list\.txt:2: '' is not the name of one video"):
         read_test_videos(path)
 
 
@@ -221,7 +221,7 @@ def test_frame_counts_as_numbers_and_as_sentences(tmp_path: Path) -> None:
 def test_faulty_frame_counts(tmp_path: Path, line: str) -> None:
     path = tmp_path / "counts.txt"
     path.write_text(f"video1,4\n{line}\nvideo2,3\n")
-    with pytest.raises(AnnotationError, match=r"counts\.txt:2: .*is not <video>,<number of frames>"):
+    with pytest.raises(DataError, match=r"counts\.txt:2: .*is not <video>,<number of frames>"):
         read_frame_counts(path)
 
 

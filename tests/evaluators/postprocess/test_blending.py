@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affect.errors import DataError, UserError
 from evaluators.postprocess.blending import blend, search_weights
-from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.thresholds import best_f1
-from evaluators.predictions import TableError, read_table, score_table, write_table
-from evaluators.table import Table
+from evaluators.predictions import score_table
+from evaluators.table import Table, read_table, write_table
 from tests.evaluators.fake import make_frames, make_predictions
 
 
@@ -53,12 +53,12 @@ def test_one_table_is_itself():
 def test_what_cannot_be_averaged():
     frames = make_frames(10)
     one = make_table(frames, 1)
-    with pytest.raises(TableError, match="at least one"):
+    with pytest.raises(DataError, match="at least one"):
         blend([])
-    with pytest.raises(TableError, match="different lists"):
+    with pytest.raises(DataError, match="different lists"):
         blend([one, make_table(make_frames(11), 1)])
     without = dataclasses.replace(one, predictions={"expression": one.predictions["expression"]})
-    with pytest.raises(TableError, match="average tables with the same columns"):
+    with pytest.raises(DataError, match="average tables with the same columns"):
         blend([one, without])
 
 
@@ -131,12 +131,12 @@ def test_weights_by_task_and_saturated_logits():
 )
 def test_refused_weights(weights, message):
     frames = make_frames(10)
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(UserError, match=message):
         blend([make_table(frames, 1), make_table(frames, 2)], weights)
 
 
 def test_an_unknown_space_is_refused():
-    with pytest.raises(SettingsError, match="there are probabilities, logits"):
+    with pytest.raises(UserError, match="there are probabilities, logits"):
         blend([make_table(make_frames(10), 1)], space="odds")
 
 
@@ -191,14 +191,14 @@ def test_units_are_searched_at_their_best_thresholds_where_asked():
 def test_what_cannot_be_searched():
     frames = make_frames(30)
     tables = [make_table(frames, seed) for seed in (1, 2)]
-    with pytest.raises(SettingsError, match="two tables or more"):
+    with pytest.raises(UserError, match="two tables or more"):
         search_weights(tables[:1], frames)
-    with pytest.raises(SettingsError, match="no label of expression"):
+    with pytest.raises(UserError, match="no label of expression"):
         search_weights(tables, dataclasses.replace(frames, expression=np.full(30, -1)))
-    with pytest.raises(SettingsError, match="no label of action_units"):
+    with pytest.raises(UserError, match="no label of action_units"):
         search_weights(
             tables, dataclasses.replace(frames, action_units=np.full((30, 12), np.nan, dtype=np.float32)),
             au_thresholds="grid",
         )  # fmt: skip
-    with pytest.raises(TableError, match="different lists"):
+    with pytest.raises(DataError, match="different lists"):
         search_weights(tables, make_frames(31))

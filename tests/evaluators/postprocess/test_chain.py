@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
+from affect.errors import DataError, UserError
 from affect.labels import AU_NAMES
 from evaluators.curve import curve, write_curve
 from evaluators.postprocess.chain import PostProcess, process
 from evaluators.postprocess.filling import fill_nulls
-from evaluators.postprocess.settings import SettingsError, write_stored
+from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.smoothing import smooth
 from evaluators.postprocess.thresholds import best_f1, grid_f1
 from evaluators.predictions import score_table
-from evaluators.table import TableError
 from tests.evaluators.fake import make_frames
 from tests.evaluators.postprocess.test_blending import make_table
 
@@ -74,7 +74,7 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
     # on the labels that they were searched on, they are tuned, whichever run did it
     again = process(tables_of(first), first, stored)
     assert again.tuned == ("weights", "au_thresholds")
-    with pytest.raises(SettingsError, match="2 weights of 3 tables"):
+    with pytest.raises(UserError, match="2 weights of 3 tables"):
         PostProcess.of({"weights": str(path)}, tables=3)
 
 
@@ -84,7 +84,7 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
         ('"weights"', '"{half', "not JSON"),
         ("0.5", "NaN", "NaN is no number"),
         ("0.25", "0.25\xff", "not JSON"),
-        ("{", '{"weights": {}, ', "weights is there twice"),
+        ("{", '{"weights": {}, ', "weights is given twice"),
         ("{", '{"wieghts": 1, ', "there is no wieghts in such a file"),
         ("0.25", "1e400", "weights of expression are"),
         ("0.25", "1" + "0" * 400, "weights of expression are"),
@@ -109,7 +109,7 @@ def test_a_damaged_stored_file_is_refused_by_its_name(tmp_path, old, new, messag
     node = {"weights": str(path), "au_thresholds": str(path)}
     assert PostProcess.of(node, tables=2).weights == str(path)
     path.write_bytes(path.read_text().replace(old, new, 1).encode("latin-1"))
-    with pytest.raises(SettingsError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         PostProcess.of(node, tables=2)
     assert str(path) in str(caught.value)
 
@@ -118,7 +118,7 @@ def test_a_stored_file_is_one_object(tmp_path):
     path = tmp_path / "postprocess.json"
     for text, message in (("[1]", "one JSON object"), ("[" * 100_000, "not JSON")):
         path.write_text(text)
-        with pytest.raises(SettingsError, match=message) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             PostProcess.of({"au_thresholds": str(path)})
         assert str(path) in str(caught.value)
 
@@ -128,7 +128,7 @@ def test_all_errors_are_told_at_once():
         "weights": [1, 2, 3], "blend": "odds", "missing": "cubic", "smoothing": "mean", "k": -1, "sigma": 3,
         "au_thresholds": "best", "kk": 1,
     }  # fmt: skip
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UserError) as caught:
         PostProcess.of(node, tables=2)
     for expected in (
         "postprocess.kk: unknown; there are weights, blend", "3 weights of 2 tables", "blend is 'odds'",
@@ -151,7 +151,7 @@ def test_all_errors_are_told_at_once():
     ],
 )
 def test_refused_settings(node, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(UserError, match=message):
         PostProcess.of(node)
 
 
@@ -159,18 +159,18 @@ def test_searches_that_have_nothing_to_search_on():
     frames = make_frames(30)
     (table,) = tables_of(frames, 1, nulls=())
     unlabelled = dataclasses.replace(frames, action_units=np.full((30, 12), np.nan, dtype=np.float32))
-    with pytest.raises(SettingsError, match="no action-unit label to search on"):
+    with pytest.raises(UserError, match="no action-unit label to search on"):
         process([table], unlabelled, PostProcess(au_thresholds="exact"))
     pictures = dataclasses.replace(frames, frame=np.arange(30))
     for settings in (PostProcess(smoothing="box"), PostProcess(missing="linear")):
         settings.check_list(frames)
-        with pytest.raises(TableError, match="the frame list: is of single pictures, not of videos"):
+        with pytest.raises(DataError, match="the frame list: lists single pictures, not videos"):
             settings.check_list(pictures)
     PostProcess().check_list(pictures)
     expressions = dataclasses.replace(table, predictions={"expression": table.predictions["expression"]})
-    with pytest.raises(SettingsError, match="has no action units"):
+    with pytest.raises(UserError, match="has no action units"):
         process([expressions], frames, PostProcess(au_thresholds="grid"))
-    with pytest.raises(TableError, match="different lists"):
+    with pytest.raises(DataError, match="different lists"):
         process([table], make_frames(31), PostProcess())
     without = dataclasses.replace(frames, action_units=np.where(np.arange(12) == 4, 0, frames.action_units))
     done = process([table], without, PostProcess(au_thresholds="exact"))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affect.errors import DataError
 from evaluators.postprocess.filling import fill_nulls
-from evaluators.table import TableError
 from tests.evaluators.tables import filled_value, random_table, rows_of_frames
 
 
@@ -54,8 +54,8 @@ def test_the_weights_of_the_two_ways():
 def test_what_cannot_be_filled():
     table = random_table(1)
     table.predictions["expression"][[name == "video1" for name in table.video]] = np.nan
-    with pytest.raises(TableError, match=r"video 'video1' has no prediction at all.*postprocess\.fallback={"):
+    with pytest.raises(DataError, match=r"video 'video1' has no prediction at all.*postprocess\.fallback={"):
         fill_nulls(table, "linear")
     pictures = dataclasses.replace(random_table(1), frame=np.arange(40))
-    with pytest.raises(TableError, match="single pictures, not of videos"):
+    with pytest.raises(DataError, match="single pictures, not of videos"):
         fill_nulls(pictures, "linear")

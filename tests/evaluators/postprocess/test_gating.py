@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affect.errors import UserError
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.curve import curve
 from evaluators.postprocess.blending import blend, search_weights
 from evaluators.postprocess.chain import PostProcess, process
 from evaluators.postprocess.filling import fill_nulls
-from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.smoothing import smooth
 from evaluators.predictions import score_table
 from evaluators.table import read_table, write_table
@@ -286,7 +286,7 @@ def test_searched_weights_are_stored_without_those_that_confidence_has_not(tmp_p
     applied = process(tables, frames, PostProcess.of({**node, "weights": str(path)}, tables=2))
     for task, values in searched.table.predictions.items():
         np.testing.assert_array_equal(applied.table.predictions[task], values)
-    with pytest.raises(SettingsError, match="no weights of expression"):
+    with pytest.raises(UserError, match="no weights of expression"):
         process(tables, frames, PostProcess.of({"weights": str(path)}, tables=2))
 
 
@@ -322,18 +322,18 @@ def test_each_table_is_filled_although_the_blend_has_no_null_row():
         ({"gate": "other"}, 1, "gate=other is for two tables or more, not 1"),
         ({"gate": "confidence"}, 3, "gate=confidence is for two tables, not 3"),
         ({"gate": "confidence"}, 1, "gate=confidence is for two tables, not 1"),
-        ({"gate": "other", "confidence": 0.5}, 2, "confidence is of one gate"),
-        ({"confidence": 0.5}, 2, "confidence is of one gate"),
+        ({"gate": "other", "confidence": 0.5}, 2, "confidence belongs to one gate"),
+        ({"confidence": 0.5}, 2, "confidence belongs to one gate"),
         ({"gate": "confidence", "confidence": 1.5}, 2, "confidence is 1.5; give a probability"),
         ({"gate": "confidence", "confidence": math.nan}, 2, "confidence is nan"),
         ({"gate": "confidence", "confidence": True}, 2, "confidence is True"),
         ({"gate": "confidence", "confidence": "high"}, 2, "confidence is 'high'"),
-        ({"gate": "confidence", "blend": "raw"}, 2, "raw is of expressions, which gate=confidence does not blend"),
+        ({"gate": "confidence", "blend": "raw"}, 2, "raw concerns expressions, which gate=confidence does not blend"),
         ({"blend": "raw"}, 1, "blend=raw is for several tables"),
     ],
 )
 def test_refused_settings(node, tables, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(UserError, match=message):
         PostProcess.of(node, tables=tables)
 
 
@@ -348,15 +348,13 @@ def test_refused_tables():
         for of in tables
     ]
     for gate in ("other", "other_seven", "confidence"):
-        with pytest.raises(
-            SettingsError, match=f"gate={gate} is for the eight expressions of ABAW, .*1.parquet has none"
-        ):
+        with pytest.raises(UserError, match=f"gate={gate} is for the eight expressions of ABAW, .*1.parquet has none"):
             blend(units, gate=gate)
-        with pytest.raises(SettingsError, match=f"1.parquet has {', '.join(LSD_EXPRESSIONS)}"):
+        with pytest.raises(UserError, match=f"1.parquet has {', '.join(LSD_EXPRESSIONS)}"):
             search_weights(six, frames, gate=gate)
-    with pytest.raises(SettingsError, match="none of the tables has logits of expressions"):
+    with pytest.raises(UserError, match="none of the tables has logits of expressions"):
         blend(tables, space="raw")
     only = [dataclasses.replace(of, predictions={"expression": of.predictions["expression"]}) for of in tables]
     assert blend(only, gate="confidence").expressions == EXPRESSIONS
-    with pytest.raises(SettingsError, match="weights: gate=confidence has none of expressions"):
+    with pytest.raises(UserError, match="weights: gate=confidence has none of expressions"):
         blend(only, [1, 2], gate="confidence")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluators.postprocess.settings import SettingsError
+from affect.errors import DataError, UserError
 from evaluators.postprocess.smoothing import Series, _box, smooth, smooth_many
 from evaluators.postprocess.timeline import lay_out
-from evaluators.table import TableError, read_table, write_table
+from evaluators.table import read_table, write_table
 from tests.evaluators.tables import filled_value, random_table, rows_of_frames
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -134,7 +134,7 @@ def test_a_video_without_any_prediction_stays_null():
     for kind in ("box", "median", "gaussian"):
         smoothed = smooth(table, 3, kind)
         np.testing.assert_array_equal(smoothed.null, table.null)
-    with pytest.raises(TableError, match="video 'video1' has no prediction at all"):
+    with pytest.raises(DataError, match="video 'video1' has no prediction at all"):
         smooth(table, 3, missing="linear")
 
 
@@ -151,18 +151,18 @@ def test_a_video_without_any_prediction_stays_null():
     ],
 )
 def test_refused_settings(k, options, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(UserError, match=message):
         smooth(random_table(0), k, **options)
 
 
 def test_lists_that_have_no_time():
     table = random_table(0)
-    with pytest.raises(TableError, match="single pictures, not of videos"):
+    with pytest.raises(DataError, match="single pictures, not of videos"):
         smooth(dataclasses.replace(table, frame=np.arange(40)), 3)
-    with pytest.raises(TableError, match="number them 1, 2, 3"):
+    with pytest.raises(DataError, match="number them 1, 2, 3"):
         smooth(dataclasses.replace(table, frame=table.frame * 10**9), 3)
     empty = dataclasses.replace(
         table, video=[], frame=np.zeros(0, dtype=np.int64), image=[], predictions={"expression": np.zeros((0, 8))}
     )
-    with pytest.raises(TableError, match="no row"):
+    with pytest.raises(DataError, match="no row"):
         smooth(empty, 3)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from affect.errors import UserError
 from affect.labels import AU_NAMES
-from evaluators.postprocess.settings import SettingsError, read_stored, searched_on, write_stored
+from evaluators.postprocess.settings import read_stored, searched_on, write_stored
 from evaluators.postprocess.thresholds import GRID, PUBLISHED, best_f1, grid_f1, resolve_thresholds
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
@@ -105,11 +106,11 @@ def test_stored_thresholds_come_back_exactly(tmp_path):
     assert not searched_on(path, {"validation.txt": "cd" * 32})
     assert not searched_on(path, {})
     assert [one.name for one in path.parent.iterdir()] == ["postprocess.json"]
-    with pytest.raises(SettingsError, match="holds no weights; it has au_thresholds"):
+    with pytest.raises(UserError, match="holds no weights; it has au_thresholds"):
         read_stored(path, "weights")
     cut = dict(zip(AU_NAMES[:11], values, strict=False))
     write_stored(path, {"au_thresholds": cut}, split="val", rows=7, files=files)
-    with pytest.raises(SettingsError, match=r"postprocess\.json: au_thresholds are of .*needed are au1.*au26: search"):
+    with pytest.raises(UserError, match=r"postprocess\.json: au_thresholds are of .*needed are au1.*au26: search"):
         resolve_thresholds(str(path))
 
 

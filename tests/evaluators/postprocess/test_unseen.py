@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from affect.errors import DataError, UserError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.postprocess.chain import PostProcess, process
 from evaluators.postprocess.filling import fill_nulls
-from evaluators.postprocess.settings import SettingsError
 from evaluators.postprocess.smoothing import smooth
 from evaluators.postprocess.unseen import check_unseen, checked_means, fill_unseen, label_means, unseen_note
-from evaluators.predictions import read_table, write_table
 from evaluators.submission import write_submission
-from evaluators.table import TableError
+from evaluators.table import read_table, write_table
 from tests.evaluators.fake import make_frames
 from tests.evaluators.tables import random_table
 
@@ -114,10 +113,10 @@ def test_what_stands_in_is_named_before_and_after_and_can_be_given():
     table, frames = empty_table(means=None), make_frames(40)
     frames = replace(frames, video=table.video, frame=table.frame, files={})
     settings = PostProcess.of({"missing": "linear"})
-    with pytest.raises(TableError, match=r"1\.parquet: video 'video1' has no prediction at all \(row ") as late:
+    with pytest.raises(DataError, match=r"1\.parquet: video 'video1' has no prediction at all \(row ") as late:
         process([table], frames, settings)
     image = ~rows_of(table)
-    with pytest.raises(TableError, match="the frame list: video 'video1' has no image at all, ") as early:
+    with pytest.raises(DataError, match="the frame list: video 'video1' has no image at all, ") as early:
         settings.check_unseen(table, image, {}, table.tasks, table.expressions)
     for error in (late, early):
         (override,) = re.findall(r"'(postprocess\.fallback=.*)'", str(error.value))
@@ -136,7 +135,7 @@ def test_what_stands_in_is_named_before_and_after_and_can_be_given():
     assert done.table.predictions["expression"][row].tolist() == pytest.approx(SHARES)
     # where nothing is filled, nothing need be known
     PostProcess().check_unseen(table, image, {}, table.tasks, table.expressions)
-    with pytest.raises(TableError, match="has no image at all"):
+    with pytest.raises(DataError, match="has no image at all"):
         PostProcess().check_unseen(table, image, {}, table.tasks, table.expressions, submitted=True)
     check_unseen(table, np.ones(len(table), bool), {}, table.tasks, table.expressions)
 
@@ -166,17 +165,17 @@ def test_the_means_of_a_blend_are_those_of_the_tables_that_know_some():
 )
 def test_values_that_cannot_be(given, message):
     table = empty_table()
-    with pytest.raises(SettingsError, match=rf"^postprocess\.fallback: .*{message}.*'postprocess\.fallback={{"):
+    with pytest.raises(UserError, match=rf"^postprocess\.fallback: .*{message}.*'postprocess\.fallback={{"):
         PostProcess(fallback=given).check_unseen(table, table.null, {}, table.tasks, table.expressions)
     assert "postprocess.fallback: " in PostProcess.problems({"fallback": given})[0]
-    with pytest.raises(TableError, match=r"1\.parquet: label_means in its metadata is damaged: "):
+    with pytest.raises(DataError, match=r"1\.parquet: label_means in its metadata is damaged: "):
         fill_unseen(empty_table(means=given))
 
 
 def test_a_class_of_another_list_is_told_when_the_classes_are_known():
     given, table = {"expression": "contempt"}, empty_table()
     assert PostProcess.problems({"fallback": given}) == []
-    with pytest.raises(SettingsError, match="expression is contempt, not 8 numbers"):
+    with pytest.raises(UserError, match="expression is contempt, not 8 numbers"):
         PostProcess.of({"fallback": given}).check_unseen(table, table.null, {}, table.tasks, table.expressions)
 
 
@@ -184,5 +183,5 @@ def test_the_example_has_a_class_of_the_list():
     table = empty_table(tasks=("expression",), means=None)
     for expressions, name in ((LSD_EXPRESSIONS, "anger"), (AFFECTNET_EXPRESSIONS, "neutral")):
         columns = {"expression": table.predictions["expression"][:, : len(expressions)]}
-        with pytest.raises(TableError, match=rf"postprocess\.fallback={{expression: {name}}}'$"):
+        with pytest.raises(DataError, match=rf"postprocess\.fallback={{expression: {name}}}'$"):
             fill_unseen(replace(table, predictions=columns, expressions=expressions))

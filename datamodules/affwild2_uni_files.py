@@ -1,4 +1,4 @@
-"""The files of ABAW's uni-task challenges on Aff-Wild2: which label folder, which list, which crops."""
+"""Find the files of ABAW's uni-task challenges on Aff-Wild2: label folders, lists and crops."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
 from affect.computed import CropPaths, frame_names, image_file
+from affect.errors import DataError
 from affect.frames import Frames, IntArray, unlabelled
-from affect.labels import MISSING_CLASS, UniTask
-from datamodules.affwild2_mtl import existing_roots
+from affect.labels import MISSING_CLASS, UNI_TASKS, UniTask
 from datamodules.base import Split
 from datamodules.links import Links
-from datamodules.listing import is_absent, keep, scan, with_other_suffix
-from datamodules.readers.lists import AnnotationError, check_names, frame_number
+from datamodules.listing import existing_roots, first_existing, is_absent, keep, scan, with_other_suffix
+from datamodules.readers.lists import check_names, frame_number
 from datamodules.readers.uni import frame_count, read_frame_counts, read_labels, read_test_frames, read_test_videos
 
 LABEL_FOLDERS: Final[dict[UniTask, tuple[str, ...]]] = {
@@ -36,13 +36,13 @@ SPLIT_FOLDERS: Final[dict[Split, tuple[str, ...]]] = {
     "train": ("Train_Set", "Training_Set"),
     "val": ("Validation_Set",),
 }
-"""Names of the folder of each split in it; ABAW1 had the second."""
+"""Names of each split's folder in it; ABAW1 had the second."""
 
 NEW_VIDEOS: Final = "_new_50_vids"
-"""What the name of the image folder ends in that holds the videos added in ABAW5, beside the other one."""
+"""Ending of the name of the image folder with the videos that ABAW5 added."""
 
 BATCHES: Final = ("batch1", "batch2")
-"""Folders that the archives of the images come in. Those of ``cropped`` hold the videos' folders themselves."""
+"""Folders in which the archives of images come. Those of ``cropped`` hold the videos' folders themselves."""
 
 _log = logging.getLogger(__name__)
 Codes = npt.NDArray[np.int32]
@@ -51,16 +51,16 @@ Step = TypeVar("Step")
 
 @dataclass(frozen=True)
 class UniFiles:
-    """Where label files, lists and images are; see ``AffWild2UniDataModule``.
+    """The places of label files, lists and images.
 
     Attributes:
-        root: folder or folders of label files and images.
-        task: of the challenge.
-        annotations: label folder of the splits train and val, and the list of the split test; None: as usual.
-        test_root: folder or folders of the test images; ``root`` where None.
+        root: folder, or folders, of label files and images.
+        task: task of the challenge.
+        annotations: label folders of the splits train and val, and the list of the split test; None: the usual ones.
+        test_root: folder, or folders, of the test images; ``root`` where None.
         expected_frames: file with the number of frames of each test video.
         images: name of the image folders.
-        cache: folder where listings are kept; None: never kept.
+        cache: folder in which listings are cached; None: no cache.
     """
 
     root: str | list[str]
@@ -80,8 +80,7 @@ class UniFiles:
 
         Raises:
             FileNotFoundError: a root, the label folder, a list or every crop is missing.
-            AnnotationError: a file is faulty, or the length of a test video is not known.
-            LinkError: a link leads out of the roots.
+            DataError: a file is faulty, the length of a test video is unknown, or a link leads out of the roots.
         """
         roots = existing_roots(self.root, "data.root")
         if split != "test":
@@ -121,7 +120,7 @@ class UniFiles:
         videos = [name.removesuffix(".txt") for name in names]
         codes, frame = _rows([len(of_video) for of_video in values])
         name_of_row, image = frame_names(videos, codes, frame)
-        # one entry for the folder: every table that is made of it keeps this
+        # one entry for the folder: every table that is made from it keeps this
         files = {f"{folder.parent.name}/{folder.name}": whole.hexdigest()}
         frames = _labelled(unlabelled(image, name_of_row, frame, files), np.concatenate(values), self.task)
         _log.info("%s: %d rows of %d label files in %s", split, len(frames), len(names), folder)
@@ -133,14 +132,8 @@ class UniFiles:
         given = self.annotations[split]
         usual = [f"{task}/{part}" for task in LABEL_FOLDERS[self.task] for part in SPLIT_FOLDERS[split]]
         candidates = [root / Path(name).expanduser() for name in ([given] if given else usual) for root in roots]
-        for path in candidates:
-            if path.is_dir():
-                return path
-        looked = ", ".join(map(str, candidates))
-        raise FileNotFoundError(
-            f"no label folder of the {split} split: looked for {looked}. Add the folder above it to data.root, or set "
-            f"data.{split}_annotations to its path."
-        )
+        fix = f"Add the folder above it to data.root, or set data.{split}_annotations to its path."
+        return first_existing(candidates, f"no label folder of the {split} split", fix, folder=True)
 
     def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
         """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
@@ -175,7 +168,7 @@ class UniFiles:
         places = {(number, ".jpg"): number for number in range(len(folders))}
         for name, start, end in _track(spans, f"listing the crops of {listed.name}"):
             rows = order[start:end]
-            for number in reversed(range(len(folders))):  # so that the first one has the last word
+            for number in reversed(range(len(folders))):  # so that the first one wins
                 for suffix, crops in crop_numbers(folders[number] / name, self.cache, links).items():
                     place = places.setdefault((number, suffix), len(places))
                     where[rows[np.isin(frame[rows], crops)]] = place
@@ -217,7 +210,7 @@ class UniFiles:
         for line, name in enumerate(videos, start=1):
             count = frame_count(name, counts)
             if count is None:
-                raise AnnotationError(
+                raise DataError(
                     f"{listed}:{line}: {where} number of frames of {name}. Set data.expected_frames to a file with a "
                     f"line {name},<number of frames>."
                 )
@@ -228,15 +221,15 @@ class UniFiles:
 def crop_numbers(folder: Path, cache: Path | None, links: Links) -> dict[str, IntArray]:
     """Return the sorted numbers of the frames whose crop is in a video's folder; none where there is no such folder.
 
-    They are by suffix, which is ``.jpg`` in any case; ``.jpg`` itself comes last.
+    The keys are the suffixes, ``.jpg`` in any case; ``.jpg`` itself comes last.
 
     Args:
         folder: one of ``<images>/<video>``.
-        cache: see ``datamodules.listing.keep``.
+        cache: folder in which listings are cached; None: no cache.
         links: decides which links are followed.
 
     Raises:
-        LinkError: a link leads out of the data's folders.
+        DataError: a link leads out of the data's folders.
     """
 
     def read() -> tuple[dict[str, list[int]], list[str]]:
@@ -257,14 +250,14 @@ def crop_numbers(folder: Path, cache: Path | None, links: Links) -> dict[str, In
         numbers, linked = keep(folder, cache, "frames by suffix", read)
     except OSError as error:
         if is_absent(error):
-            return {}  # another folder has it, or no face was found in the whole video
+            return {}  # another folder has the video, or no face was found in it
         raise
     links.check_files(folder, linked)
     return {suffix: np.array(of_suffix, dtype=np.int64) for suffix, of_suffix in numbers.items()}
 
 
 def _track(steps: Sequence[Step], title: str) -> Iterable[Step]:
-    """Show progress, which takes minutes on a network disk; not in a log file, where it would leave blank lines."""
+    """Show the progress of what takes minutes on a network disk; not in a log file, where it leaves blank lines."""
     return track(steps, title, transient=True, disable=not sys.stdout.isatty())
 
 
@@ -272,12 +265,9 @@ def _listed_file(given: str | None, key: str, roots: list[Path]) -> Path:
     """Return a file that the configuration names, absolute or relative to a root."""
     if given is None:
         raise FileNotFoundError(f"the test split has no list. Set {key} to the challenge's list of frames or videos.")
-    candidates = [root / Path(given).expanduser() for root in roots]
-    for path in candidates:
-        if path.is_file():
-            return path
-    looked = ", ".join(dict.fromkeys(map(str, candidates)))
-    raise FileNotFoundError(f"no such file: looked for {looked}. Set {key} to its path.")
+    return first_existing(
+        [root / Path(given).expanduser() for root in roots], "no such file", f"Set {key} to its path."
+    )
 
 
 def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:
@@ -289,8 +279,7 @@ def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:
 
 def _labelled(bare: Frames, values: npt.NDArray[np.float32], task: UniTask) -> Frames:
     """Return frames with the labels of one task, from values as ``read_labels`` gives them."""
-    if task == "va":
-        return replace(bare, valence_arousal=values)
-    if task == "au":
-        return replace(bare, action_units=values)
-    return replace(bare, expression=np.nan_to_num(values[:, 0], nan=MISSING_CLASS).astype(np.int64))
+    labels: dict[str, Any] = {UNI_TASKS[task]: values}
+    if task == "expr":
+        labels["expression"] = np.nan_to_num(values[:, 0], nan=MISSING_CLASS).astype(np.int64)
+    return replace(bare, **labels)
