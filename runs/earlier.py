@@ -1,9 +1,22 @@
-"""Stored configurations of earlier versions, in the words of this one."""
+"""Command lines and stored configurations of earlier versions, in the words of this one."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import re
+import shlex
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+from affect.errors import OldCommandError
+
+WORDS: Final = (
+    (r"(experiment=.*)emotieffnet_(va|expr|au|mtl)\b", r"\1heads_\2"),
+    (r"model=emotieffnet_heads", "model=heads"),
+    (r"layout=", "draws="),
+    (r"network\.backbone=", "backbone.name="),
+    (r"network(\.\w+)?=", r"backbone\1="),
+)
+"""Beginnings of arguments as they were, and as they are; each is looked for until there is none."""
 
 MOVED: Final = {
     "datamodules.affwild2.AffWild2ExpressionDataModule": "datamodules.affwild2_mtl.AffWild2ExpressionDataModule",
@@ -102,7 +115,7 @@ def renamed(key: str, known: Container[str]) -> str | None:
     Returns:
         The end of a message, or None where the key is of no earlier version.
     """
-    if RENAMED.get(key) in known:
+    if key in RENAMED:
         return f"it is {RENAMED[key]} now"
     option = key.removeprefix("model.")
     for gathered in GATHERED.values():
@@ -123,6 +136,33 @@ def _with_objects(node: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
             value, called = node[key], gathered.values.get(key, {})
             made[part][name] = called.get(value, value) if isinstance(value, str) else value
     return made
+
+
+def new_words(arguments: Sequence[str]) -> list[str]:
+    """Put a command line of an earlier version into the words of this one; other arguments stay as they are."""
+    made = []
+    for argument in arguments:
+        for old, new in WORDS:
+            while (changed := re.sub(rf"^{old}", new, argument)) != argument:
+                argument = changed
+        made.append(argument)
+    return made
+
+
+def check_words(script: str, arguments: Sequence[str]) -> None:
+    """Refuse words of an earlier version.
+
+    Args:
+        script: the entry point, for the message.
+        arguments: its command line.
+
+    Raises:
+        OldCommandError: with the command of this version.
+    """
+    made = new_words(arguments)
+    if made != list(arguments):
+        old = ", ".join(one for one in arguments if one not in made)
+        raise OldCommandError(f"{old}: the words have changed; give\n  python {script} {shlex.join(made)}")
 
 
 def upgraded(node: Any) -> Any:
