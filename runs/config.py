@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -160,16 +161,30 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         if errors:
             raise ConfigError(errors, "the command line")
         try:
-            config = compose(config_name, overrides=choices)
+            config = compose(config_name, overrides=choices, return_hydra_config=True)
         except HydraException as error:
             raise ConfigError([" ".join(str(error).split())], "the command line") from error
-    known = list(keys(config))
+    errors += _without_values(config.hydra.runtime.choices, overrides)
+    known = [key for key in keys(config) if not key.startswith("hydra")]
     for key, override in values:
         told = None if key in known else renamed(key, known)
         if key not in known and (told or not (override.is_add() or override.is_force_add())):
             errors.append(f"unknown key {key!r}; {told or suggest(key, known)}")
     if errors:
         raise ConfigError(errors, "the command line")
+
+
+def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Override]) -> Iterator[str]:
+    """Find experiments that are asked for at a scale that does not say what differs from the paper."""
+    swept = {str(one.get_key_element()): one.sweep_string_iterator() for one in overrides if one.is_sweep_override()}
+    scales, experiments = ([*swept.get(key, [choices.get(key)])] for key in ("scale", "experiment"))
+    for scale, experiment in itertools.product(scales, experiments):
+        file = CONFIG_DIR / "values" / f"{scale}/{experiment}.yaml"
+        if scale not in (None, "paper") and not file.is_file():
+            yield (
+                f"experiment={experiment} has no values for scale={scale}: give scale=paper, or write {file} (what "
+                "differs from the paper, and why; nothing but its first line, # @package _global_, where nothing does)"
+            )
 
 
 def options(group: str) -> list[str]:

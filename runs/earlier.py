@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from affect.errors import OldCommandError
@@ -105,7 +105,19 @@ GATHERED: Final = {
 """By the target of the node ``model``."""
 
 
-def renamed(key: str, known: Container[str]) -> str | None:
+_SCALE_WORDS: Final = {
+    "accumulation": "accumulate_grad_batches",
+    "clip": "gradient_clip_val",
+    "epochs": "max_epochs",
+    "grid_every": "every_n_epochs",
+    "lr": "base_lr",
+    "table_batch_factor": "batch_factor",
+    "trunk_weights": "weights",
+}
+"""Last words of keys below ``scale``, and what they are called where the values are used."""
+
+
+def renamed(key: str, known: Collection[str]) -> str | None:
     """Say what a key of an earlier version is called in this one.
 
     Args:
@@ -117,6 +129,8 @@ def renamed(key: str, known: Container[str]) -> str | None:
     """
     if key in RENAMED:
         return f"it is {RENAMED[key]} now"
+    if key.startswith("scale."):
+        return _of_scale(key, known)
     option = key.removeprefix("model.")
     for gathered in GATHERED.values():
         new = gathered.keys.get(option)
@@ -124,6 +138,15 @@ def renamed(key: str, known: Container[str]) -> str | None:
             values = gathered.values.get(option, {}).items()
             return f"it is {new} now" + "".join(f", and its value {old} is {now}" for old, now in values)
     return None
+
+
+def _of_scale(key: str, known: Iterable[str]) -> str:
+    """Say where a value is told that stood in conf/scale/."""
+    *_, part, word = key.split(".")
+    names = {word, _SCALE_WORDS.get(word, word)}
+    found = [one for one in known if one.rpartition(".")[2] in names and not one.startswith("postprocess.")]
+    near = [one for one in found if f"{part}." in one] or found
+    return f"it is {' or '.join(near)} now" if near else "conf/experiment/ and conf/values/ have its values now"
 
 
 def _with_objects(node: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
