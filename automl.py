@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -27,6 +28,7 @@ from features.store import rows_by_video
 from heads.automl import AutoML, AutoMLSettings, fit, require
 from heads.network import Inputs
 from runs.assembly import absolute_data, build_data
+from runs.building import suggest
 from runs.config import check_command_line, described_features, literal_paths
 from runs.ending import clear_errors
 from runs.folder import Run, opened_run
@@ -52,7 +54,11 @@ class _Settings(TypedDict):
 
 def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
-    yield from AutoMLSettings(**plain["settings"]).problems(UNI_TASKS.get(plain["task"], ""))
+    known = [field.name for field in fields(AutoMLSettings)]
+    if unknown := [key for key in plain["settings"] if key not in known]:
+        yield from (f"unknown key settings.{key}; {suggest(key, known)}" for key in unknown)
+    else:
+        yield from AutoMLSettings(**plain["settings"]).problems(UNI_TASKS.get(plain["task"], ""))
     yield from PostProcess.problems(plain["postprocess"])
 
 

@@ -29,7 +29,7 @@ from runs.ending import clear_errors
 from runs.folder import Run, checkpoint_of, opened_run
 from runs.limits import limit_errors
 from runs.scoring import predict_table, report
-from runs.stored_config import data_of_run
+from runs.stored_config import OF_RUN, data_of_run
 
 
 def evaluate(config: DictConfig) -> None:
@@ -39,10 +39,11 @@ def evaluate(config: DictConfig) -> None:
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
     if config.checkpoint is not None:
         config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
-    if "_target_" not in config.data:
+    if config.data._target_ == OF_RUN:
         changes: Any = OmegaConf.to_container(config.data)
+        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
         source = Path(config.checkpoint or tables[0])
-        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir)
+        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir, render)
     with opened_run(config, partial(_problems, tables=max(len(tables), 1))) as run:
         _evaluate(run, tables)
 

@@ -1,4 +1,4 @@
-"""Makes a feature store: ``python extract.py network=…|checkpoint=… store=… data=…``; see conf/extract.yaml."""
+"""Makes a feature store: ``python extract.py backbone=…|checkpoint=… store=… data=…``; see conf/extract.yaml."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from runs.ranks import Ranks
 def extract(config: DictConfig) -> None:
     """Adds to the store what it does not have, and writes a table of what the network itself says of each split."""
     if config.checkpoint is not None:
-        config.network = None
+        config.model = None
         config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
     with opened_run(config, _problems) as run:
         _open(run)
@@ -99,7 +99,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
 def _network(plain: dict[str, Any]) -> Any:
     """The frozen network."""
     if plain["checkpoint"] is None:
-        return build(plain["network"], "model")
+        return build(plain["model"], "model")
     module = load_module(Path(plain["checkpoint"]))
     found: Any = getattr(module, "network", None)
     if not hasattr(found, "embed"):
@@ -113,7 +113,7 @@ def _describe(network: Any, plain: dict[str, Any]) -> StoreInfo:
     with torch.no_grad():
         embedding, outputs = network.eval().embed(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     assert outputs.shape[1] == len(network.output_names)
-    name = plain["checkpoint"] or f"{plain['network']['backbone']} ({plain['network']['weights']})"
+    name = plain["checkpoint"] or f"{plain['model']['backbone']} ({plain['model']['weights']})"
     return StoreInfo(
         network=str(name),
         sha256=weights_sha256(network),

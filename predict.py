@@ -5,5 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 
+from runs.earlier import new_words
+
 if __name__ == "__main__":
-    sys.exit(print(f"predict.py is extract.py now: python extract.py {shlex.join(sys.argv[1:])}", file=sys.stderr) or 2)
+    print(f"predict.py is extract.py now: python extract.py {shlex.join(new_words(sys.argv[1:]))}", file=sys.stderr)
+    sys.exit(2)

@@ -26,6 +26,10 @@ class ConfigError(UserError):
         super().__init__(f"{len(errors)} error{'s' * (len(errors) > 1)} in {where}:\n{lines}")
 
 
+class OldCommandError(UserError):
+    """A command line of an earlier version; the message is the command of this one."""
+
+
 class DataError(UserError):
     """Files with data or predictions that cannot be used; the message names the file, the line and the fix."""
 

@@ -50,15 +50,16 @@ def build_module(model: dict[str, Any], *, initialise: bool = True) -> TrainedMo
 
 def absolute_data(data: dict[str, Any]) -> dict[str, Any]:
     """The node ``data`` with absolute roots, so that a run folder's configuration holds from any folder."""
-    if "store" in data:
-        return {
-            **data,
-            "store": str(Path(data["store"]).expanduser().absolute()),
-            "labels": absolute_data(data["labels"]),
-        }
-    root = data["root"]
-    made = str(Path(root).expanduser().absolute()) if isinstance(root, str) else None
-    return {**data, "root": made or [str(Path(one).expanduser().absolute()) for one in root]}
+    made: dict[str, Any] = {
+        key: absolute_data(value) if isinstance(value, dict) else value for key, value in data.items()
+    }
+    return made | {key: _absolute(made[key]) for key in ("root", "store") if key in made}
+
+
+def _absolute(place: str | Sequence[str]) -> str | list[str]:
+    if isinstance(place, str):
+        return str(Path(place).expanduser().absolute())
+    return [str(Path(one).expanduser().absolute()) for one in place]
 
 
 def build_data(

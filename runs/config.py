@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -20,7 +22,8 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from affect.errors import ConfigError as ConfigError  # where callers look for it
 from features.store_files import StoreInfo
 from runs.building import REPOSITORY, suggest, target_errors
-from runs.earlier import renamed
+from runs.earlier import check_words, renamed
+from runs.options import register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
@@ -58,6 +61,7 @@ def described_features(store: str) -> dict[str, Any]:
     return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
 
 
+register()
 OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
@@ -126,8 +130,10 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         arguments: the command line without the program's name; flags are left to Hydra.
 
     Raises:
+        OldCommandError: words of an earlier version.
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
+    check_words(f"{config_name}.py", arguments)
     given, _ = get_args_parser().parse_known_args(arguments)
     if given.shell_completion:
         return  # its arguments are words of its own: install=bash
@@ -139,31 +145,55 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         except HydraException as error:
             errors.append(f"{argument!r} is not of the form key=value ({str(error).splitlines()[0]})")
     choices, values = [], []
-    for override in overrides:
-        key = str(override.get_key_element()).lstrip("+~")
-        group = CONFIG_DIR / key.partition("@")[0]  # group@package
-        if override.is_sweep_override() or key.startswith("hydra"):
-            continue
-        if not group.is_dir():
-            values.append((key, override))
-            continue
-        available = sorted(str(path.relative_to(group).with_suffix("")) for path in group.rglob("*.yaml"))
-        option = str(override.value())
-        if option != "None" and option not in available:
-            errors.append(f"{key}={option}: no such option; {suggest(option, available)}")
-        else:
-            choices.append(str(override.input_line))
-    if errors:
-        raise ConfigError(errors, "the command line")
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose(config_name, overrides=choices)
-    known = list(keys(config))
+        for override in overrides:
+            key = str(override.get_key_element()).lstrip("+~")
+            if override.is_sweep_override() or key.startswith("hydra"):
+                continue
+            if not (available := options(key)):
+                values.append((key, override))
+                continue
+            option = str(override.value())
+            if option != "None" and option not in available:
+                errors.append(f"{key}={option}: no such option; {suggest(option, available)}")
+            else:
+                choices.append(str(override.input_line))
+        if errors:
+            raise ConfigError(errors, "the command line")
+        try:
+            config = compose(config_name, overrides=choices, return_hydra_config=True)
+        except HydraException as error:
+            raise ConfigError([" ".join(str(error).split())], "the command line") from error
+    errors += _without_values(config.hydra.runtime.choices, overrides)
+    known = [key for key in keys(config) if not key.startswith("hydra")]
     for key, override in values:
         told = None if key in known else renamed(key, known)
         if key not in known and (told or not (override.is_add() or override.is_force_add())):
             errors.append(f"unknown key {key!r}; {told or suggest(key, known)}")
     if errors:
         raise ConfigError(errors, "the command line")
+
+
+def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Override]) -> Iterator[str]:
+    """Find experiments that are asked for at a scale that does not say what differs from the paper."""
+    swept = {str(one.get_key_element()): one.sweep_string_iterator() for one in overrides if one.is_sweep_override()}
+    scales, experiments = ([*swept.get(key, [choices.get(key)])] for key in ("scale", "experiment"))
+    for scale, experiment in itertools.product(scales, experiments):
+        file = CONFIG_DIR / "values" / f"{scale}/{experiment}.yaml"
+        if scale not in (None, "paper") and not file.is_file():
+            yield (
+                f"experiment={experiment} has no values for scale={scale}: give scale=paper, or write {file} (what "
+                "differs from the paper, and why; nothing but its first line, # @package _global_, where nothing does)"
+            )
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a group (``trainer``, ``data@data.labels``), or none where it is no group.
+
+    Hydra must be initialised.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    return sorted(loader.get_group_options(group.partition("@")[0]))
 
 
 def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -191,9 +221,7 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
         ConfigError: every value that is not set or cannot be resolved; or every target that is not in the allow-list,
             every key that its target does not take, every value of a wrong type or out of range, and all problems.
     """
-    # what a scale or a backbone leaves open matters only where something asks for it, and is reported there
-    errors = [error for error in _unresolvable(config, "") if not error.startswith(("scale.", "backbone."))]
-    if errors:
+    if errors := list(_unresolvable(config)):
         raise ConfigError(errors, where)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
     errors = [*target_errors(plain), *(problems(plain) if problems is not None else ())]
@@ -202,19 +230,22 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
     return plain
 
 
-def _unresolvable(node: Any, prefix: str) -> Iterator[str]:
+def _unresolvable(node: Any, prefix: str = "", *, wanted: bool = True) -> Iterator[str]:
+    """Find what is not set where something is built from it; tables of choices, which others take from, may be open."""
     keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
     for key in keys:
         name = f"{prefix}{key}"
         try:
             value = node[key]
         except (MissingMandatoryValue, InterpolationToMissingValueError):
-            yield f"{name} is not set: give {name}=… on the command line{_hint(name)}"
+            if wanted:
+                yield f"{name} is not set: give {name}=… on the command line{_hint(name)}"
         except OmegaConfBaseException as error:
             yield f"{name} cannot be resolved: {str(error).splitlines()[0]}"
         else:
             if OmegaConf.is_config(value) and value is not None and not value._is_none():
-                yield from _unresolvable(value, f"{name}.")
+                built = OmegaConf.is_dict(value) and "_target_" in value
+                yield from _unresolvable(value, f"{name}.", wanted=built or (wanted and prefix != ""))
 
 
 def _hint(name: str) -> str:

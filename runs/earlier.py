@@ -1,9 +1,22 @@
-"""Stored configurations of earlier versions, in the words of this one."""
+"""Command lines and stored configurations of earlier versions, in the words of this one."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+from affect.errors import OldCommandError
+
+WORDS: Final = (
+    (r"(experiment=.*)emotieffnet_(va|expr|au|mtl)\b", r"\1heads_\2"),
+    (r"model=emotieffnet_heads", "model=heads"),
+    (r"layout=", "draws="),
+    (r"network\.backbone=", "backbone.name="),
+    (r"network(\.\w+)?=", r"backbone\1="),
+)
+"""Beginnings of arguments as they were, and as they are; each is looked for until there is none."""
 
 MOVED: Final = {
     "datamodules.affwild2.AffWild2ExpressionDataModule": "datamodules.affwild2_mtl.AffWild2ExpressionDataModule",
@@ -92,7 +105,19 @@ GATHERED: Final = {
 """By the target of the node ``model``."""
 
 
-def renamed(key: str, known: Container[str]) -> str | None:
+_SCALE_WORDS: Final = {
+    "accumulation": "accumulate_grad_batches",
+    "clip": "gradient_clip_val",
+    "epochs": "max_epochs",
+    "grid_every": "every_n_epochs",
+    "lr": "base_lr",
+    "table_batch_factor": "batch_factor",
+    "trunk_weights": "weights",
+}
+"""Last words of keys below ``scale``, and what they are called where the values are used."""
+
+
+def renamed(key: str, known: Collection[str]) -> str | None:
     """Say what a key of an earlier version is called in this one.
 
     Args:
@@ -102,8 +127,10 @@ def renamed(key: str, known: Container[str]) -> str | None:
     Returns:
         The end of a message, or None where the key is of no earlier version.
     """
-    if RENAMED.get(key) in known:
+    if key in RENAMED:
         return f"it is {RENAMED[key]} now"
+    if key.startswith("scale."):
+        return _of_scale(key, known)
     option = key.removeprefix("model.")
     for gathered in GATHERED.values():
         new = gathered.keys.get(option)
@@ -111,6 +138,15 @@ def renamed(key: str, known: Container[str]) -> str | None:
             values = gathered.values.get(option, {}).items()
             return f"it is {new} now" + "".join(f", and its value {old} is {now}" for old, now in values)
     return None
+
+
+def _of_scale(key: str, known: Iterable[str]) -> str:
+    """Say where a value is told that stood in conf/scale/."""
+    *_, part, word = key.split(".")
+    names = {word, _SCALE_WORDS.get(word, word)}
+    found = [one for one in known if one.rpartition(".")[2] in names and not one.startswith("postprocess.")]
+    near = [one for one in found if f"{part}." in one] or found
+    return f"it is {' or '.join(near)} now" if near else "conf/experiment/ and conf/values/ have its values now"
 
 
 def _with_objects(node: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
@@ -123,6 +159,33 @@ def _with_objects(node: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
             value, called = node[key], gathered.values.get(key, {})
             made[part][name] = called.get(value, value) if isinstance(value, str) else value
     return made
+
+
+def new_words(arguments: Sequence[str]) -> list[str]:
+    """Put a command line of an earlier version into the words of this one; other arguments stay as they are."""
+    made = []
+    for argument in arguments:
+        for old, new in WORDS:
+            while (changed := re.sub(rf"^{old}", new, argument)) != argument:
+                argument = changed
+        made.append(argument)
+    return made
+
+
+def check_words(script: str, arguments: Sequence[str]) -> None:
+    """Refuse words of an earlier version.
+
+    Args:
+        script: the entry point, for the message.
+        arguments: its command line.
+
+    Raises:
+        OldCommandError: with the command of this version.
+    """
+    made = new_words(arguments)
+    if made != list(arguments):
+        old = ", ".join(one for one in arguments if one not in made)
+        raise OldCommandError(f"{old}: the words have changed; give\n  python {script} {shlex.join(made)}")
 
 
 def upgraded(node: Any) -> Any:

@@ -15,7 +15,7 @@ from types import FrameType
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from affect.errors import UserError
+from affect.errors import OldCommandError, UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ADVICE = {
@@ -50,6 +50,9 @@ def clear_errors() -> Iterator[None]:
         except BrokenPipeError as error:
             _leave_closed_output()
             sys.exit(f"error: {told(error)}")
+        except OldCommandError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
         except (UserError, OSError, MisconfigurationException) as error:
             sys.exit(f"error: {told(error)}")
 

@@ -22,10 +22,12 @@ from omegaconf._utils import get_yaml_loader
 
 from affect.errors import ConfigError, UserError
 from evaluators.postprocess.chain import PostProcess
+from rendering.cache import LAYOUTS
 from runs.building import DEPTH, check_targets, role_of, signature, suggest
 from runs.config import CONFIG_DIR, keys, resolve
 from runs.earlier import renamed, upgraded
 from runs.folder import checkpoint_of, is_first_process
+from runs.options import render_node
 
 LARGEST: Final = 1 << 20
 """Bytes of the largest config.yaml that is read; ours have a few thousand."""
@@ -158,16 +160,23 @@ def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | 
     return config, None
 
 
-def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tuple[DictConfig, DictConfig | None]:
-    """The nodes data and render of the run that made a file.
+OF_RUN: Final = "runs.stored_config.data_of_run"
+"""What the node ``data`` names where it is that of the run (conf/data/run.yaml)."""
+
+
+def data_of_run(
+    source: Path, changes: Mapping[str, Any], cache_dir: str, render: Mapping[str, Any] | None = None
+) -> tuple[DictConfig, DictConfig | None]:
+    """Return the nodes data and render of the run that made a file.
 
     Args:
         source: a checkpoint or a table, two folders below which the run's ``config.yaml`` is.
         changes: keys of ``data`` that the command line gives; null where it does not.
         cache_dir: of this machine: listings are kept and faces drawn there, wherever the run had them.
+        render: with ``data=synthetic``, what the command line says of the faces to be drawn; null where it does not.
 
     Raises:
-        ConfigError: there is no such file, or none of the run that made it.
+        ConfigError: there is no such file, or none of the run that made it; nothing can be drawn for its data.
         UserError: it is damaged or hostile.
     """
     if not source.is_file():
@@ -178,16 +187,38 @@ def data_of_run(source: Path, changes: Mapping[str, Any], cache_dir: str) -> tup
             [f"{stored} does not exist, so the data is unknown: give data=… data.root=…"], "the command line"
         )
     content = read_config(stored)
-    given = _without_nulls(changes)
-    if "root" in given:
+    given = {key: value for key, value in _without_nulls(changes).items() if key != "_target_"}
+    if render is not None:
+        content["render"] = _drawn_for(content, stored) | _without_nulls(render)
+    elif "root" in given:
         content["render"] = None
     _tell_places(content, given, stored)
-    data, render = _here(content, stored, cache_dir)
+    data, drawn = _here(content, stored, cache_dir)
     check_targets(data, "data", str(stored))
-    check_targets(render, "render", str(stored))
+    check_targets(drawn, "render", str(stored))
     merged = OmegaConf.merge(data, given)
     assert isinstance(merged, DictConfig)
-    return merged, None if render is None else OmegaConf.create(render)
+    return merged, None if drawn is None else OmegaConf.create(drawn)
+
+
+def _drawn_for(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The node render of faces in the files that a run has read.
+
+    Raises:
+        ConfigError: the renderer does not draw such files.
+    """
+    data, drawn = (_node(content, key, path) or {} for key in ("data", "render"))
+    files = {
+        name: OmegaConf.load(CONFIG_DIR / "data" / f"{layout.data}.yaml")._target_ for name, layout in LAYOUTS.items()
+    }
+    fitting = [name for name in files if name == drawn.get("layout")]
+    fitting += [name for name, target in files.items() if target == data.get("_target_")]
+    if not fitting:
+        raise ConfigError(
+            [f"data=synthetic: nothing is drawn in the files of {data.get('_target_')}; give draws={'|'.join(files)}"],
+            "the command line",
+        )
+    return render_node(fitting[0])
 
 
 @contextmanager

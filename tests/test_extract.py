@@ -178,7 +178,7 @@ def test_processes_share_whole_videos(videos: Path, checkpoint: Path, store: Pat
 
 
 def test_all_experiments_on_features_are_run_here() -> None:
-    assert sorted(HEADS) == sorted(f"emotieffnet_{task}" for task in (*SCORES, "mtl"))
+    assert sorted(HEADS) == sorted(f"heads_{task}" for task in (*SCORES, "mtl"))
 
 
 @pytest.mark.parametrize("task", SCORES)
@@ -207,7 +207,7 @@ def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path,
 def test_every_head_is_tried_fast(
     videos: Path, faces: Path, checkpoint: Path, store: Path, tmp_path: Path, experiment: str
 ) -> None:
-    if experiment == "emotieffnet_mtl":
+    if experiment == "heads_mtl":
         extract(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl"))
         store, videos = tmp_path / "store", faces
     overrides = [f"experiment={experiment}", f"data.store={store}", f"data.labels.root={videos}", "debug=fast",
@@ -222,9 +222,7 @@ def test_heads_of_two_processes_where_one_has_no_row_to_validate(videos: Path, s
     common = [f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu", "trainer.max_epochs=1",
               "callbacks.progress=null", f"paths.cache_dir={tmp_path}/cache", "data.batch_size=8",
               "data.eval_batch_size=10000"]  # fmt: skip
-    done = command(
-        "train.py", "experiment=emotieffnet_va", *common, "trainer.devices=2", f"paths.run_dir={tmp_path}/run"
-    )
+    done = command("train.py", "experiment=heads_va", *common, "trainer.devices=2", f"paths.run_dir={tmp_path}/run")
     assert done.returncode == 0, done.stdout
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     (loss,) = (line["val/loss"] for line in logged if "val/loss" in line)
@@ -236,7 +234,7 @@ def test_heads_of_two_processes_where_one_has_no_row_to_validate(videos: Path, s
 
 def test_three_heads_at_once_on_the_multi_task_list(faces: Path, checkpoint: Path, store: Path, tmp_path: Path) -> None:
     extract(composed(faces, checkpoint, tmp_path, "data=affwild2_mtl"))
-    overrides = ["experiment=emotieffnet_mtl", f"data.store={tmp_path}/store", f"data.labels.root={faces}",
+    overrides = ["experiment=heads_mtl", f"data.store={tmp_path}/store", f"data.labels.root={faces}",
                  "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=16", "callbacks=per_task",
                  "callbacks.progress=null", f"paths.run_dir={tmp_path}/heads"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -247,7 +245,7 @@ def test_three_heads_at_once_on_the_multi_task_list(faces: Path, checkpoint: Pat
 
 def heads(store: Path, videos: Path, folder: Path, *overrides: str) -> DictConfig:
     experiment = [] if any(override.startswith("experiment=") for override in overrides) else [
-        "experiment=emotieffnet_va"]  # fmt: skip
+        "experiment=heads_va"]  # fmt: skip
     common = [*experiment, f"data.store={store}", f"data.labels.root={videos}", "trainer=cpu",
               "trainer.max_epochs=1", "callbacks.progress=null", f"paths.run_dir={folder}/run",
               f"paths.cache_dir={folder}/cache"]  # fmt: skip

@@ -360,7 +360,7 @@ def test_every_option_runs(compose_run: Compose, tmp_path: Path, option: str) ->
     assert score == pytest.approx(scores_of(tmp_path / "run")["SCORE"], abs=1e-6) or "postprocess" in option
 
 
-HEADS = [f"emotieffnet_{task}" for task in ("va", "expr", "au", "mtl")]
+HEADS = [f"heads_{task}" for task in ("va", "expr", "au", "mtl")]
 """Experiments on a feature store: tests/test_extract.py makes one and runs them."""
 
 

@@ -104,7 +104,7 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
 def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: Path) -> None:
     done = command(
         "train.py", "experiment=baseline", "backbone.name=resnet10t", "model.network.tasks=[valence_arousal]",
-        "data=synthetic", "layout=uni", "data.task=va", *SMALL, "model.optimiser.warmup_epochs=0",
+        "data=synthetic", "draws=uni", "data.task=va", *SMALL, "model.optimiser.warmup_epochs=0",
         "render.train_videos=4", "render.val_videos=3", "render.frames_per_video=10", "render.workers=1", "debug=fast",
         f"paths.cache_dir={tmp_path}/cache", f"paths.run_dir={tmp_path}/run",
     )  # fmt: skip

@@ -125,7 +125,7 @@ class Pipeline:
             return self.options.weights[network]
         if self.options.root is not None:
             raise ConfigError([f"give --weights {network}=…: a file, or a name of prepare.py weights"])
-        common = ["experiment=emotieffnet_backbone", "data=synthetic", "layout=affectnet_release", "trainer=cpu"]
+        common = ["experiment=emotieffnet_backbone", "data=synthetic", "draws=affectnet_release", "trainer=cpu"]
         multitask = f"model.network.valence_arousal={str(network == 'mt').lower()}"
         made = self.run(f"backbone-{network}", "train", [*common, self._scale, multitask, *self.options.faces])
         return str(made / "weights" / "emotieffnet.pth")
@@ -138,14 +138,14 @@ class Pipeline:
         """Feature store of a network, with all of a task's frames; and the run, with what the network itself says."""
         store = self.folder / f"features-{network}{crops}"
         overrides = [
-            f"network={'mt_emotieffnet' if network == 'mt' else 'emotieffnet'}",
-            f"network.weights={self.weights(network)}", f"store={store}",
+            f"backbone={'mt_emotieffnet' if network == 'mt' else 'emotieffnet'}",
+            f"backbone.weights={self.weights(network)}", f"store={store}",
             f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
         ]  # fmt: skip
         if self.options.scale == "tiny":
             sizes = _compose("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
             overrides += [
-                f"network.backbone={sizes.emotieffnet.backbone}", f"network.image_size={sizes.image_size}",
+                f"backbone.name={sizes.emotieffnet.backbone}", f"backbone.image_size={sizes.image_size}",
                 "trainer=cpu",
             ]  # fmt: skip
         name = f"{task}/{network}-pretrained{crops}"
@@ -205,7 +205,7 @@ class Pipeline:
         return read_table(folder / "predictions" / f"{split}.parquet")
 
     def _head(self, network: str, task: UniTask, store: Path, labels: Sequence[str]) -> list[str]:
-        overrides = [f"experiment=emotieffnet_{task}", f"data.store={store}", *labels]
+        overrides = [f"experiment=heads_{task}", f"data.store={store}", *labels]
         if task == "va" and network == "emo":
             overrides.append("model.network.heads.valence_arousal.input=logits")
         if self.options.batch is not None:

@@ -1,0 +1,38 @@
+"""Options that are rows of a table in Python instead of files in conf/: ``backbone=`` and ``draws=``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from hydra.core.config_store import ConfigStore
+
+from backbones.choices import BACKBONES
+from rendering.cache import LAYOUTS, LayoutName
+
+_ROOT: Final = {"root": "${paths.cache_dir}/faces"}  # below it, a folder per renderer version and set of parameters
+
+
+def register() -> None:
+    """Give Hydra the networks that ``backbone=`` names, and the layouts that ``data=synthetic draws=`` names."""
+    store = ConfigStore.instance()
+    for name, backbone in BACKBONES.items():
+        store.store(group="backbone", name=name, node=asdict(backbone))
+    nodes = {name: render_node(name) for name in LAYOUTS}
+    for name, layout in LAYOUTS.items():
+        _store_drawn(store, name, layout.data, _ROOT | dict(layout.reading), nodes[name])
+    # evaluate.py: what fits the run, with what the command line gives
+    _store_drawn(store, "run", "run", _ROOT, dict.fromkeys(key for node in nodes.values() for key in node))
+
+
+def _store_drawn(store: ConfigStore, name: str, data: str, keys: Mapping[str, Any], render: Mapping[str, Any]) -> None:
+    store.store(group="draws", name=name, node={}, package="_global_")  # a choice, which conf/train.yaml looks up
+    node = {"defaults": [f"/data/{data}@data", "_self_"], "data": keys, "render": render}
+    store.store(group="drawn", name=f"synthetic_{name}", node=node, package="_global_")
+
+
+def render_node(layout: LayoutName) -> dict[str, Any]:
+    """Return the node ``render`` that draws a layout in the size that it has unless told otherwise."""
+    sizes = LAYOUTS[layout].sizes
+    return {"_target_": "rendering.cache.rendered", "layout": layout, "seed": 0, **sizes, "workers": 2}
