@@ -148,7 +148,7 @@ def test_the_augmentation_of_an_earlier_version_is_taken_from_its_data(
         "resize_ratio": 1.1, "flip": 0.25, "grey": 0.0, "erase": 0.5,
     }  # fmt: skip
     resolve(config)
-    with pytest.raises(ConfigError, match=r"data\.flip is called augmentation\.flip now"):
+    with pytest.raises(ConfigError, match=r"unknown key 'data.flip' .*; it is augmentation.flip now"):
         taken(f"fork_from={folder}", "data.flip=0.5")
     again = read_config(folder / "config.yaml")
     assert upgraded(again) == again
