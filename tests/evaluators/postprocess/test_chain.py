@@ -133,7 +133,7 @@ def test_all_errors_are_told_at_once():
     for expected in (
         "postprocess.kk: unknown; there are weights, blend", "3 weights of 2 tables", "blend is 'odds'",
         "missing is 'cubic'; there are null, linear, reversed", "smoothing is 'mean'; there are null, box",
-        "k is -1", "sigma is of the Gaussian", "unknown name 'best'",
+        "k is -1", "sigma belongs to the Gaussian", "unknown name 'best'",
     ):  # fmt: skip
         assert expected in str(caught.value)
 

@@ -57,5 +57,5 @@ def test_what_cannot_be_filled():
     with pytest.raises(DataError, match=r"video 'video1' has no prediction at all.*postprocess\.fallback={"):
         fill_nulls(table, "linear")
     pictures = dataclasses.replace(random_table(1), frame=np.arange(40))
-    with pytest.raises(DataError, match="single pictures, not of videos"):
+    with pytest.raises(DataError, match="single pictures, not videos"):
         fill_nulls(pictures, "linear")

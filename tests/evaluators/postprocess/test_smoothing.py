@@ -157,7 +157,7 @@ def test_refused_settings(k, options, message):
 
 def test_lists_that_have_no_time():
     table = random_table(0)
-    with pytest.raises(DataError, match="single pictures, not of videos"):
+    with pytest.raises(DataError, match="single pictures, not videos"):
         smooth(dataclasses.replace(table, frame=np.arange(40)), 3)
     with pytest.raises(DataError, match="number them 1, 2, 3"):
         smooth(dataclasses.replace(table, frame=table.frame * 10**9), 3)
