@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
 from affect.archives import check_archive
-from affect.errors import CheckpointError
+from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file
 from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
@@ -169,6 +169,24 @@ def load_module(path: Path) -> AffectModule:
     except ValueError as error:
         raise CheckpointError(f"{path}: its {KNOWN} are damaged: {error}") from error
     return module
+
+
+def load_embedder(path: Path) -> Any:
+    """Rebuild the network of a checkpoint, to make features with: a ``features.extraction.Embedder``.
+
+    Args:
+        path: a file written by a run of this framework.
+
+    Raises:
+        CheckpointError: it cannot be loaded; the message says why.
+        ConfigError: its network gives no features.
+    """
+    module = load_module(path)
+    network: Any = getattr(module, "network", None)
+    if not hasattr(network, "embed"):
+        raise ConfigError([f"checkpoint={path}: a {type(module).__name__} gives no features"])
+    network.preprocessing = module.preprocessing  # that of the run; its network was rebuilt without its weights' file
+    return network
 
 
 def restore_weights(module: TrainedModule, checkpoint: dict[str, Any], path: Path) -> None:

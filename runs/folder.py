@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import distributions
 from pathlib import Path
@@ -135,22 +135,24 @@ class Run:
 
 @contextmanager
 def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: bool = False) -> Iterator[Run]:
-    """Opens a run and closes it: its configuration, its folder, the folder's lock and the tracking.
+    """Open a run and close it: its configuration, its folder, the folder's lock and the tracking.
 
     A run that fails before ``Run.keep`` leaves nothing. The first process alone checks, locks and tidies up.
 
     Args:
         config: the composed or stored configuration; ``paths.run_dir`` in it becomes the folder.
-        problems: see ``runs.config.resolve``.
-        resume: go on in the folder of an earlier run.
+        problems: finds what is wrong with the resolved configuration beyond types and targets.
+        resume: go on in the folder of an earlier run, whose configuration this is.
 
     Raises:
-        ConfigError: see ``runs.config.resolve``.
+        ConfigError: the configuration has errors; all of them are listed.
         UserError: the folder cannot be used.
         LockedError: another process writes to it.
     """
     folder = run_folder(config)
-    run = Run(folder, resolve(config, problems), kept=resume)
+    source = folder if resume else config.get("fork_from")
+    plain = resolve(config, problems, f"{source}/config.yaml" if source else "the configuration")
+    run = Run(folder, {**plain, "data": absolute_data(plain["data"])} if "data" in plain else plain, kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
     with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
         failed = True
@@ -159,6 +161,18 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
             failed = False
         finally:
             finish_tracking(failed=failed)
+
+
+def absolute_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the node ``data`` with absolute roots and stores: a run folder's configuration holds in any folder."""
+
+    def absolute(value: Any) -> Any:
+        return [absolute(one) for one in value] if isinstance(value, list) else str(Path(value).expanduser().absolute())
+
+    return {
+        key: absolute(value) if key in ("root", "store") else absolute_data(value) if isinstance(value, dict) else value
+        for key, value in data.items()
+    }
 
 
 @contextmanager

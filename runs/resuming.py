@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +10,19 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 from torch.optim import Optimizer
 
-from affect.errors import CheckpointError, UserError
+from affect.errors import CheckpointError, ConfigError, UserError
+from evaluators.report import read_records
 from runs.callbacks import MetricsFile
 from runs.checkpoints import other_checkpoint, reason
+from runs.folder import is_first_process, is_own
+from runs.slurm import this_start
+from runs.stored_config import stored_config
+from training.module import MONITOR
 
 _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
@@ -79,6 +86,19 @@ def model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 
 
+def earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
+    """Return what a run goes on from by itself, where its SLURM job was queued again after an epoch; or None."""
+    last, start = folder / "checkpoints" / "last.ckpt", this_start()
+    if start is None or not last.is_file() or not is_own(folder):
+        return None
+    places = [argument for argument in start["arguments"] if argument.startswith("paths.cache_dir=")]
+    stored = stored_config([f"ckpt_path={last}", *places])
+    assert stored is not None
+    if is_first_process():
+        print(f"SLURM job {start['job']} was queued again and goes on from {last}")
+    return stored[0], last
+
+
 @contextmanager
 def restoring(trainer: pl.Trainer, path: Path | None) -> Iterator[None]:
     """Turns whatever fails while Lightning restores a checkpoint into an error that names the file.
@@ -96,6 +116,25 @@ def restoring(trainer: pl.Trainer, path: Path | None) -> Iterator[None]:
         raise CheckpointError(
             f"{path} does not fit the run that goes on from it: {reason(error)}{other_checkpoint(path, resume=True)}"
         ) from error
+
+
+def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
+    """Return the best checkpoint of a run that has been trained, and what it was chosen by.
+
+    Raises:
+        CheckpointError: it was removed, and no epoch was left to train.
+        ConfigError: the training ended before there was one.
+    """
+    best = next(callback for callback in model_checkpoints(trainer) if callback.filename == "best")
+    if not best.best_model_path:
+        last = folder / "checkpoints" / "last.ckpt"
+        if not last.is_file():
+            raise ConfigError(["the training ended before its first epoch: give it more time (trainer.max_time)"])
+        raise CheckpointError(f"{folder} has no best.ckpt: python evaluate.py checkpoint={last} scores its last epoch")
+    # without a monitor it is the last epoch's, which an earlier start may have trained
+    score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
+    logged = [math.nan, *(r[MONITOR] for r in read_records(folder / "metrics.jsonl") if MONITOR in r)]
+    return Path(best.best_model_path), float(logged[-1] if score is None else score)
 
 
 def _names(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from affect.errors import ConfigError, UserError
-from evaluators.postprocess.chain import PostProcess
 from rendering.cache import LAYOUTS
 from runs.building import DEPTH, check_targets, role_of, signature, suggest
-from runs.config import CONFIG_DIR, keys, resolve
+from runs.config import CONFIG_DIR, keys
 from runs.earlier import renamed, upgraded
 from runs.folder import checkpoint_of, is_first_process
 from runs.options import render_node
@@ -254,11 +253,6 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     content["data"], content["render"] = _here(content, path, cache_dir)
     config = OmegaConf.create(content)
     _give(config, arguments, folder)
-    resolved = resolve(config, where=str(path))
-    try:
-        PostProcess.of(resolved["postprocess"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
     return config
 
 

@@ -17,9 +17,9 @@ from omegaconf import DictConfig
 
 from affect.errors import ConfigError, UserError
 from affect.files import write_whole
-from runs.assembly import absolute_data
 from runs.config import resolve
 from runs.ending import Stopped, clear_errors
+from runs.folder import absolute_data
 from runs.stored_config import read_config
 
 FREE_NODES: Final = ("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "timeout_s")

@@ -309,9 +309,7 @@ def run_controls(folder: Path, *, skip_training: bool) -> None:
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
     plain = resolve(config)
-    data = build_data(
-        plain["data"], plain["render"], module.preprocessing, module.scores.expressions, seed=plain["seed"]
-    )
+    data = build_data(plain, module.preprocessing, module.expressions)
     if not isinstance(data, MTLDataModule):
         raise ConfigError(
             [f"data._target_ is {plain['data']['_target_']}: give the folder of an EMMA run"], str(folder)
