@@ -16,39 +16,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from affect.errors import ConfigError
 from affect.frames import Frames
 from affect.labels import LIST_FIELD, UNI_HEADERS, UNI_TASKS, UniTask
-from automl import automl
 from benchmarks.studies.abaw5_figures import draw_curves
 from benchmarks.studies.abaw5_rows import COLUMNS, CURVES, TABLES, TEST, TEST_TABLES, VALIDATION, Row
+from benchmarks.studies.running import composed, run
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from evaluate import evaluate
 from evaluators.curve import curve
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission
 from evaluators.table import Table, read_table
-from extract import extract
 from rendering.cache import rendered
-from runs.config import CONFIG_DIR
 from runs.ending import clear_errors
-from runs.folder import RUN_FOLDER_VARIABLE
-from train import train
 
 LAMA_INPUT: Final = {"va": {"mt": "logits_va", "emo": "logits"}, "au": {"mt": "logits", "emo": "logits"}}
 HALF_WIDTHS: Final = (0, 1, 2, 3, 5, 7, 10, 15, 25, 50, 100, 200)
@@ -100,24 +92,13 @@ class Pipeline:
         self.frames = cache(self._frames)
 
     def _render(self) -> Path:
-        config = _compose("extract", ["data=synthetic", "data.task=va", "store=x", *self.options.render])
+        config = composed("extract", ["data=synthetic", "data.task=va", "store=x", *self.options.render])
         node = {key: value for key, value in config.render.items() if key != "_target_"}
         return rendered(Path(config.data.root), **node)
 
-    def run(self, name: str, what: str, overrides: Sequence[str]) -> Path:
-        """Run an entry point into a folder, unless a finished run is there."""
-        folder = self.folder / name
-        done = folder / "done"
-        if not done.is_file():
-            print(f"\n== {name}", flush=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.environ.pop(RUN_FOLDER_VARIABLE, None)  # of the run before
-            functions: dict[str, Callable[[DictConfig], object]] = {
-                "train": train, "evaluate": evaluate, "extract": extract, "automl": automl
-            }  # fmt: skip
-            functions[what](_compose(what, [*overrides, f"paths.run_dir={folder}", *self.options.overrides]))
-            done.touch()
-        return folder
+    def run(self, name: str, script: str, overrides: Sequence[str]) -> Path:
+        """Run an entry point into a folder of this name, unless a finished run is there."""
+        return run(self.folder / name, script, [*overrides, *self.options.overrides])
 
     def weights(self, network: str) -> str:
         """Weights of a network: given, or trained on rendered faces."""
@@ -143,7 +124,7 @@ class Pipeline:
             f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
         ]  # fmt: skip
         if self.options.scale == "tiny":
-            sizes = _compose("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
+            sizes = composed("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
             overrides += [
                 f"backbone.name={sizes.emotieffnet.backbone}", f"backbone.image_size={sizes.image_size}",
                 "trainer=cpu",
@@ -233,11 +214,6 @@ class Pipeline:
     def smoothing(self, row: Row, task: UniTask) -> dict[str, Any]:
         """Settings of a row's smoothing."""
         return {"smoothing": "box", "missing": "linear", "k": self.options.k[task]} if row.smooth else {}
-
-
-def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(config_name, overrides=list(overrides))
 
 
 def _regime(rest: Sequence[str]) -> list[str]:

@@ -46,17 +46,18 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from affect.errors import ConfigError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, EXPRESSIONS
+from benchmarks.studies.running import trained
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.base import Split
 from evaluators.chance import frequency_baseline
-from evaluators.metrics import AffectScores, ConcordanceCorrelation, Labels, Scores
+from evaluators.metrics import ConcordanceCorrelation, Scores
+from evaluators.predictions import score_rows
 from evaluators.report import NO_LABELS, read_scores
 from rendering.oracle import oracle_predictions
 from runs.assembly import build_data
 from runs.checkpoints import load_module
 from runs.config import resolve
 from runs.ending import clear_errors
-from train import train
 
 Array = NDArray[Any]
 Fit = Callable[[Array, Array, Array, float], Array]
@@ -222,15 +223,7 @@ def _fit_tasks(features: Array, labels: Frames, unseen: Array) -> Linear:
 
 def score(predictions: Mapping[str, Any], labels: Frames) -> Scores:
     """Score (N, …) predictions by task as a model's are scored."""
-    scores = AffectScores()
-    targets = Labels(
-        valence_arousal=torch.from_numpy(labels.valence_arousal),
-        expression=torch.from_numpy(labels.expression),
-        action_units=torch.from_numpy(labels.action_units),
-    )
-    given: Any = {task: torch.from_numpy(values) for task, values in predictions.items()}
-    scores.update(given, targets)
-    return scores.compute()
+    return score_rows(predictions, labels, np.ones(len(labels), dtype=bool), expressions=EXPRESSIONS)
 
 
 def shuffle_labels(source: Path, destination: Path, *, seed: int) -> None:
@@ -257,17 +250,14 @@ def train_shuffled(config: DictConfig, data: MTLDataModule, folder: Path) -> Sco
     Returns:
         Its scores; those of an earlier call where it finished.
     """
-    run, annotations = folder / "shuffled_labels", folder / "shuffled_labels.txt"
-    if not (run / "scores.json").is_file():
-        name = data.files.annotations["train"] or next(iter(data.frames("train").files))
-        shuffle_labels(Path(str(data.root)) / name, annotations, seed=config.seed)
-        config = config.copy()
-        config.data.root, config.data.train_annotations = data.root, str(annotations.absolute())
-        config.render = None  # the faces are there, and nothing else may be read than the file above
-        config.logger = {}  # the stored one writes into the folder of the run
-        config.paths.run_dir = str(run)
-        train(config)
-    return read_scores(run / "scores.json")
+    annotations = folder / "shuffled_labels.txt"
+    name = data.files.annotations["train"] or next(iter(data.frames("train").files))
+    shuffle_labels(Path(str(data.root)) / name, annotations, seed=config.seed)
+    config = config.copy()
+    config.data.root, config.data.train_annotations = data.root, str(annotations.absolute())
+    config.render = None  # the faces are there, and nothing else may be read than the file above
+    config.logger = {}  # the stored one writes into the folder of the run
+    return trained(folder / "shuffled_labels", config)
 
 
 def conditions(scores: Mapping[str, Scores]) -> dict[str, bool]:
