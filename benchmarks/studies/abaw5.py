@@ -18,13 +18,12 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affect.errors import ConfigError
 from affect.frames import Frames
@@ -36,6 +35,7 @@ from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.curve import curve
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
+from evaluators.postprocess.thresholds import Thresholds
 from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission
 from evaluators.table import Table, read_table
@@ -177,7 +177,9 @@ class Pipeline:
             folder = self.run(name, "train", self._finetuning(network, head))
             test_list = self._test(task) if split != "val" else []
         else:
-            folder = self.run(name, "train", [*self._head(network, task, store, labels), *_regime(rest)])
+            regime = ["data.train_splits=[train,val]", "trainer.max_epochs=1", "callbacks=final"]
+            head_only = self._head(network, task, store, labels)
+            folder = self.run(name, "train", [*head_only, *(regime if rest == ["trainval"] else [])])
             test_list = self._test(task, "data.labels") if split != "val" else []
         if split != "val":
             self.store(network, task, crops, split)
@@ -216,12 +218,6 @@ class Pipeline:
         return {"smoothing": "box", "missing": "linear", "k": self.options.k[task]} if row.smooth else {}
 
 
-def _regime(rest: Sequence[str]) -> list[str]:
-    if list(rest) != ["trainval"]:
-        return []
-    return ["data.train_splits=[train,val]", "trainer.max_epochs=1", "callbacks=final"]
-
-
 def validation_table(pipeline: Pipeline, task: UniTask) -> tuple[list[dict[str, Any]], dict[str, tuple[float, ...]]]:
     """Scores of the rows of Table 1, 3 or 5, over the labelled frames that have a crop, as published.
 
@@ -235,21 +231,16 @@ def validation_table(pipeline: Pipeline, task: UniTask) -> tuple[list[dict[str, 
             record["remark"] = "the data have one kind of crops only"
         else:
             done = pipeline.blended(row, task, **pipeline.smoothing(row, task))
-            image = ~done.blended.null
-            record["ours"] = _scores(done.table, frames, task, image)
+            given: dict[str, Thresholds] = {"ours": 0.5}
             if task == "au":
                 # as published: searched without smoothing, on the labels that are scored
                 found[row.name] = pipeline.blended(row, task, au_thresholds="grid").au_thresholds
-                record["searched thresholds"] = _scores(done.table, frames, task, image, found[row.name])
+                given["searched thresholds"] = found[row.name]
+            for name, thresholds in given.items():
+                scores = score_table(done.table, frames, au_thresholds=thresholds, only=~done.blended.null)
+                record[name] = [scores[column] or 0.0 for column in COLUMNS[task]]
         records.append(record)
     return records, found
-
-
-def _scores(
-    table: Table, frames: Frames, task: UniTask, image: NDArray[np.bool_], thresholds: tuple[float, ...] | float = 0.5
-) -> list[float]:
-    scores: Scores = score_table(table, frames, au_thresholds=thresholds, only=image)
-    return [scores[name] or 0.0 for name in COLUMNS[task]]
 
 
 def formatted(task: UniTask, records: Sequence[Mapping[str, Any]]) -> str:
@@ -307,15 +298,10 @@ def reproduce(folder: Path, options: Options) -> dict[str, Any]:
         results["curves"][task] = write_curves(pipeline, task, folder / "curves")
         write_submissions(pipeline, task, thresholds)
         text += [f"## {TABLES[task]}: ours, and the paper's on Aff-Wild2", "", formatted(task, records), ""]
-        text += [
-            f"Smoothing with k={options.k[task]}. Predictions of {TEST_TABLES[task]}: submissions/{task}-*.txt",
-            "",
-        ]
-        text += [f"- {line}" for line in results["curves"][task]] + [""]
+        done = f"Smoothing with k={options.k[task]}. Predictions of {TEST_TABLES[task]}: submissions/{task}-*.txt"
+        text += [done, "", *(f"- {line}" for line in results["curves"][task]), ""]
         print(f"{TABLES[task]}: {time.monotonic() - started:.0f} s", flush=True)
-    text.append(
-        "*: thresholds from 0.1, 0.2, …, 0.9, searched on the labels that are scored, as published: they flatter."
-    )
+    text += ["*: thresholds from 0.1, 0.2, …, 0.9, searched on the labels that are scored, as published: they flatter."]
     (folder / "tables.md").write_text("\n".join(text) + "\n")
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print("\n" + "\n".join(text))
@@ -340,19 +326,20 @@ def main() -> None:
     parser.add_argument("--automl-timeout", type=float, default=None, help="seconds for each model of LightAutoML")
     parser.add_argument("overrides", nargs="*", help="key=value of every run")
     given = parser.parse_args()
+    timeout = given.automl_timeout or (600 if given.root else 20)
+    rendered_faces = {"batch": {"va": 128, "expr": 64, "au": 64}, "k": {"va": 5, "expr": 5, "au": 2}}
+    chosen: dict[str, Any] = rendered_faces if given.root is None else {}
+    if given.k:
+        chosen["k"] = dict(zip(UNI_TASKS, given.k, strict=True))
     options = Options(
         root=given.root and given.root.absolute(),
         weights=_pairs(given.weights),
         test_lists=_pairs(given.test_list),
         scale=given.scale,
+        automl=[f"settings.timeout={timeout}", f"settings.cpus={os.cpu_count() or 1}"],
         overrides=given.overrides,
+        **chosen,
     )
-    if given.root is None:
-        options = replace(options, batch={"va": 128, "expr": 64, "au": 64}, k={"va": 5, "expr": 5, "au": 2})
-    if given.k:
-        options = replace(options, k=dict(zip(UNI_TASKS, given.k, strict=True)))
-    timeout = given.automl_timeout or (600 if given.root else 20)
-    options = replace(options, automl=[f"settings.timeout={timeout}", f"settings.cpus={os.cpu_count() or 1}"])
     reproduce(given.folder.absolute(), options)
 
 
