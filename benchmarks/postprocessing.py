@@ -93,7 +93,7 @@ def _smoothing(table: Table, labels: Frames, task: str) -> Ways:
     starts = np.flatnonzero(np.append(True, np.diff(labels.frame) != 1))
     videos = np.split(table.predictions[task].astype(np.float64), starts[1:])
     return Ways(
-        lambda: [of.predictions[task] for of in smooth_many(table, HALF_WIDTHS)],
+        lambda: [one.predictions[task] for one in smooth_many(table, HALF_WIDTHS)],
         lambda: [np.concatenate(plain.smooth(videos, k)) for k in HALF_WIDTHS],
     )
 
@@ -110,7 +110,7 @@ def _scores(table: Table, labels: Frames, task: str) -> Ways:
 
 
 def agree(name: str, ours: Any, theirs: Any) -> bool:
-    """Whether both ways give the same: thresholds, at least as good an F1 for every unit."""
+    """Tell whether both ways give the same: thresholds, at least as good an F1 for every unit."""
     if name.startswith("thresholds"):
         return all(a >= b for a, b in zip(ours, theirs, strict=True))
     tolerance = 1e-7 if name.startswith("smoothing") else 1e-9  # tables are float32
@@ -148,7 +148,7 @@ def main() -> None:
     for name, (ours, theirs) in cases(options.rows).items():
         same = agree(name, ours(), theirs())
         seconds = measure(ours, theirs, options.rounds)
-        medians = {way: statistics.median(of) for way, of in seconds.items()}
+        medians = {way: statistics.median(times) for way, times in seconds.items()}
         ratio = medians["reference"] / medians["ours"]
         figures[name] = {"seconds": medians, "ratio": ratio, "rounds": seconds, "agree": same}
         print(

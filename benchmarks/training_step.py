@@ -104,7 +104,7 @@ class Repeated(pl.LightningDataModule):
 
 
 class Turns(pl.Callback):
-    """Holds each optimiser step back until the other end of the connection asks for it, and answers with a Step."""
+    """Hold each optimiser step back until the other end of the connection asks for it, and answer with a Step."""
 
     def __init__(self, connection: Connection, accumulation: int) -> None:
         self.connection, self.accumulation = connection, accumulation

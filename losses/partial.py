@@ -19,7 +19,7 @@ def au_loss(
     neg_weight: Tensor | None = None,
     reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
 ) -> Tensor:
-    """Binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
+    """Return the binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
 
     Args:
         logits: (B, U).

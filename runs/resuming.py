@@ -28,7 +28,7 @@ _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class Resuming(Callback):
-    """Keeps names of files, not places, in checkpoints; checks what is restored before anything is trained with it.
+    """Keep names of files, not places, in checkpoints; check what is restored before anything is trained with it.
 
     Lightning's ``ModelCheckpoint`` keeps absolute paths, and forgets which epoch was best where its folder has moved.
     """
@@ -61,7 +61,7 @@ class Resuming(Callback):
         self.loaded, self.nothing_left = checkpoint, True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Called between the making of the optimisers and the restoring of their states."""
+        """Check the optimisers' states: Lightning has made the optimisers, and restores the states next."""
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         for key, own in (("optimizer_states", trainer.optimizers), ("lr_schedulers", schedulers)):
             if key in self.loaded:
@@ -82,7 +82,7 @@ class Resuming(Callback):
 
 
 def model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
-    """The callbacks that write checkpoints."""
+    """Return the callbacks that write checkpoints."""
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 
 
@@ -101,7 +101,7 @@ def earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
 
 @contextmanager
 def restoring(trainer: pl.Trainer, path: Path | None) -> Iterator[None]:
-    """Turns whatever fails while Lightning restores a checkpoint into an error that names the file.
+    """Turn whatever fails while Lightning restores a checkpoint into an error that names the file.
 
     Raises:
         CheckpointError: what the checkpoint holds does not fit the run.
@@ -138,7 +138,7 @@ def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
 
 
 def _names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a ModelCheckpoint with the names of its files in place of their paths."""
+    """Return the state of a ModelCheckpoint with the names of its files in place of their paths."""
     return {
         **state,
         "dirpath": "",
@@ -148,7 +148,7 @@ def _names(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _here(state: Mapping[str, Any], callback: ModelCheckpoint) -> dict[str, Any]:
-    """The state of a ModelCheckpoint with the paths that its files have now; those that are gone are forgotten.
+    """Return the state of a ModelCheckpoint with the paths that its files have now; those that are gone are forgotten.
 
     Only names are taken from the checkpoint, so that nothing outside the run's own folder is ever touched.
     """
@@ -178,7 +178,7 @@ def _here(state: Mapping[str, Any], callback: ModelCheckpoint) -> dict[str, Any]
 
 
 def _check(value: Any, like: Any, where: str) -> None:
-    """Compares what a checkpoint holds with what the run has in its place, by types and shapes.
+    """Compare what a checkpoint holds with what the run has in its place, by types and shapes.
 
     Args:
         value: from the checkpoint.
@@ -212,7 +212,7 @@ def _check(value: Any, like: Any, where: str) -> None:
 
 
 def _check_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
-    """Compares an optimiser's running means with the weights that they belong to.
+    """Compare an optimiser's running means with the weights that they belong to.
 
     Raises:
         ValueError: another shape than that of the weights, or no such weights.

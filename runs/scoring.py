@@ -119,7 +119,7 @@ def predict_table(
 
 
 def _renderer(roots: str | Sequence[str]) -> dict[str, Any] | None:
-    """What drew the faces, where they are rendered: the renderer leaves its version and parameters beside them."""
+    """Read what drew the faces, where they are rendered: version and parameters of the renderer lie beside them."""
     for root in [roots] if isinstance(roots, str) else roots:
         manifest = Path(root) / "rendering.json"
         if manifest.is_file():
@@ -136,7 +136,7 @@ def report(
     settings: PostProcess | None = None,
     curve_of: Sequence[int] | None = None,
 ) -> Processed:
-    """Post-processes and scores tables, prints the scores, and writes what belongs to them into the run folder.
+    """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
     That is ``scores.json``, ``report.html``; ``predictions/<split>.parquet`` where it is not there yet, and
     ``<split>-postprocessed.parquet`` beside it where filling or smoothing has changed it; ``postprocess.json`` where
@@ -198,7 +198,7 @@ def _curve(
     ks: Sequence[int],
     pair: Sequence[Table],
 ) -> str:
-    """Writes the curve of the blend, and of the pair that a gate smooths apart from it; lines to print."""
+    """Write the curve of the blend, and of the pair that a gate smooths apart from it; return lines to print."""
     kind = settings.smoothing or "box"
     scores = curve(
         done.blended,
@@ -215,7 +215,7 @@ def _curve(
 
 
 def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:
-    """What scores.json says of its scores; nothing where nothing was done to the predictions."""
+    """Return what scores.json says of its scores; nothing where nothing was done to the predictions."""
     notes: dict[str, Any] = {}
     if settings != PostProcess(k=settings.k):
         notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}

@@ -76,11 +76,11 @@ class Options:
 
 
 class Pipeline:
-    """Makes what is asked for, and what that needs, once.
+    """Make what is asked for, and what that needs, once.
 
     Args:
         folder: of all runs.
-        options: see there.
+        options: what is computed, and from what.
     """
 
     def __init__(self, folder: Path, options: Options) -> None:
@@ -101,7 +101,7 @@ class Pipeline:
         return run(self.folder / name, script, [*overrides, *self.options.overrides])
 
     def weights(self, network: str) -> str:
-        """Weights of a network: given, or trained on rendered faces."""
+        """Return the weights of a network: given, or trained on rendered faces."""
         if network in self.options.weights:
             return self.options.weights[network]
         if self.options.root is not None:
@@ -116,7 +116,7 @@ class Pipeline:
         return f"scale={self.options.scale}"
 
     def store(self, network: str, task: UniTask, crops: str = "", split: str | None = None) -> tuple[Path, Path]:
-        """Feature store of a network, with all of a task's frames; and the run, with what the network itself says."""
+        """Return a network's feature store with all frames of a task, and the run with what the network says."""
         store = self.folder / f"features-{network}{crops}"
         overrides = [
             f"backbone={'mt_emotieffnet' if network == 'mt' else 'emotieffnet'}",
@@ -153,7 +153,7 @@ class Pipeline:
         return data.frames(split)  # type: ignore[arg-type]
 
     def _table(self, system: str, task: UniTask, split: str = "val") -> Table:
-        """Predictions of a system, ``<network>-<learner>[-aligned|-trainval]``."""
+        """Return the predictions of a system, ``<network>-<learner>[-aligned|-trainval]``."""
         network, learner, *rest = system.split("-")
         crops = "-aligned" if rest == ["aligned"] else ""
         extra = [] if split == "val" else ["split=test"]
@@ -204,22 +204,22 @@ class Pipeline:
         ]  # fmt: skip
 
     def blended(self, row: Row, task: UniTask, split: str = "val", **settings: Any) -> Processed:
-        """A row's table, with these settings beside its own."""
+        """Blend a row's tables, with these settings beside its own."""
         space = "raw" if row.raw else "probabilities"
         made = PostProcess(weights=row.weights, gate=row.gate, blend=space, **settings)
         return process([self.table(system, task, split) for system in row.systems], self.frames(task, split), made)
 
     def available(self, row: Row) -> bool:
-        """Whether the data have the crops that a row needs."""
+        """Tell whether the data have the crops that a row needs."""
         return "-aligned" in self.images or not any(system.endswith("-aligned") for system in row.systems)
 
     def smoothing(self, row: Row, task: UniTask) -> dict[str, Any]:
-        """Settings of a row's smoothing."""
+        """Return the settings of a row's smoothing."""
         return {"smoothing": "box", "missing": "linear", "k": self.options.k[task]} if row.smooth else {}
 
 
 def validation_table(pipeline: Pipeline, task: UniTask) -> tuple[list[dict[str, Any]], dict[str, tuple[float, ...]]]:
-    """Scores of the rows of Table 1, 3 or 5, over the labelled frames that have a crop, as published.
+    """Score the rows of Table 1, 3 or 5, over the labelled frames that have a crop, as published.
 
     Returns:
         A record of each row, and for the action units the thresholds that were searched, by row.
@@ -244,7 +244,7 @@ def validation_table(pipeline: Pipeline, task: UniTask) -> tuple[list[dict[str, 
 
 
 def formatted(task: UniTask, records: Sequence[Mapping[str, Any]]) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     names = [*COLUMNS[task], *(f"{name}, searched*" for name in COLUMNS[task] if task == "au")]
     lines = [["method", *names, "paper", "remark"]]
     for record in records:
@@ -257,7 +257,7 @@ def formatted(task: UniTask, records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_curves(pipeline: Pipeline, task: UniTask, folder: Path) -> list[str]:
-    """Scores against k; lines that say where each line is highest."""
+    """Draw scores against k, and return lines that say where each curve is highest."""
     frames, lines = pipeline.frames(task, "val"), list[str]()
     scores: dict[str, list[Scores]] = {}
     for name, row in CURVES[task].items():
@@ -276,7 +276,7 @@ def write_curves(pipeline: Pipeline, task: UniTask, folder: Path) -> list[str]:
 
 
 def write_submissions(pipeline: Pipeline, task: UniTask, thresholds: Mapping[str, tuple[float, ...]]) -> None:
-    """The predictions of the rows of Table 2, 4 or 6, in the organisers' form."""
+    """Write the predictions of the rows of Table 2, 4 or 6 in the organisers' form."""
     by_systems = {row.systems: thresholds[row.name] for row in VALIDATION[task] if row.name in thresholds}
     for row in TEST[task]:
         systems = tuple(system.removesuffix("-trainval") for system in row.systems)
@@ -287,7 +287,7 @@ def write_submissions(pipeline: Pipeline, task: UniTask, thresholds: Mapping[str
 
 
 def reproduce(folder: Path, options: Options) -> dict[str, Any]:
-    """Everything; what is printed at the end is also written."""
+    """Make everything, print it at the end, and write it, too."""
     pipeline = Pipeline(folder, options)
     results: dict[str, Any] = {"k": dict(options.k), "tables": {}, "curves": {}}
     text = []

@@ -115,13 +115,13 @@ def rotate(train: Array, validation: Array) -> tuple[Array, Array]:
 
 
 def ridge(train: Array, target: Array, test: Array, c: float) -> Array:
-    """(M, 2) valence and arousal of ``test`` from ridge regression with penalty 1 / C."""
+    """Return (M, 2) valence and arousal of ``test`` from ridge regression with penalty 1 / C."""
     predicted: Array = Ridge(alpha=1 / c).fit(train, target).predict(test).clip(-1, 1)
     return predicted
 
 
 def logistic(train: Array, target: Array, test: Array, c: float, *, classes: int) -> Array:
-    """(M, classes) probabilities of ``test`` from logistic regression, multinomial where there are several classes.
+    """Return (M, classes) probabilities of ``test`` from logistic regression, multinomial for several classes.
 
     Classes are balanced, as in EMMA's training at ``scale=tiny``. A class without a training row is never predicted.
     """
@@ -136,20 +136,20 @@ def logistic(train: Array, target: Array, test: Array, c: float, *, classes: int
 
 
 def mean_ccc(predicted: Array, target: Array) -> float:
-    """P_VA of (N, 2) predictions."""
+    """Return P_VA of (N, 2) predictions."""
     metric = ConcordanceCorrelation()
     metric.update(torch.from_numpy(predicted), torch.from_numpy(target))
     return metric.compute().mean().item()
 
 
 def mean_f1(predicted: Array, target: Array) -> float:
-    """P_EXPR of (N, 8) probabilities."""
+    """Return P_EXPR of (N, 8) probabilities."""
     classes = range(len(EXPRESSIONS))
     return float(f1_score(target, predicted.argmax(axis=1), labels=classes, average="macro", zero_division=0))
 
 
 def unit_f1(predicted: Array, target: Array) -> float:
-    """F1 of an action unit from (N, 2) probabilities."""
+    """Return F1 of an action unit from (N, 2) probabilities."""
     return float(f1_score(target, predicted[:, 1] >= 0.5, zero_division=0))
 
 
@@ -193,7 +193,7 @@ def linear_predictions(train: Array, labels: Frames, validation: Array) -> Linea
 
 
 def _fit_tasks(features: Array, labels: Frames, unseen: Array) -> Linear:
-    """What ``linear_predictions`` returns, from coordinates."""
+    """Fit and predict each task, from coordinates."""
     videos = np.unique(labels.video, return_inverse=True)[1]
     affect = labels.valence_arousal
     tasks: dict[str, tuple[Fit, Criterion, Array, Array]] = {
@@ -261,7 +261,7 @@ def train_shuffled(config: DictConfig, data: MTLDataModule, folder: Path) -> Sco
 
 
 def conditions(scores: Mapping[str, Scores]) -> dict[str, bool]:
-    """Which of the two conditions on ``SCORE``, which is P_MTL where every task has labels, hold."""
+    """Say which of the two conditions on ``SCORE``, which is P_MTL where every task has labels, hold."""
     total = {name: of_one["SCORE"] or 0.0 for name, of_one in scores.items()}
     lead = total["EMMA"] - total["linear on pixels"]
     holds = {f"EMMA - linear on pixels = {lead:.4f} >= {MARGIN}": lead >= MARGIN}
@@ -272,7 +272,7 @@ def conditions(scores: Mapping[str, Scores]) -> dict[str, bool]:
 
 
 def format_controls(scores: Mapping[str, Scores]) -> str:
-    """The table: a line per score, a column per predictor."""
+    """Return the table: a line per score, a column per predictor."""
     names = list(next(iter(scores.values())))
     width = max(map(len, names))
     lines = [" ".join([" " * width, *(f"{column:>16}" for column in scores)])]

@@ -87,7 +87,7 @@ def read(root: Path, name: str) -> Split:
 
 
 def thirds(split: Split) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Rows to learn from and rows to score, ``FOLDS`` times; a video is never on both sides."""
+    """Split the rows into those to learn from and those to score, ``FOLDS`` times; a video is never on both sides."""
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     return list(folds.split(split.labels, split.labels, split.frames.video))
 
@@ -108,7 +108,7 @@ def write_thirds(root: Path, split: Split, folder: Path) -> list[list[str]]:
 
 
 def scores(predicted: Labels, labels: Labels, weights: Array | None = None) -> Array:
-    """(2,) or (R, 2) accuracy and macro F1 over the eight classes.
+    """Return (2,) or (R, 2) accuracy and macro F1 over the eight classes.
 
     Args:
         predicted: (N,) classes.
@@ -126,7 +126,7 @@ def scores(predicted: Labels, labels: Labels, weights: Array | None = None) -> A
 
 
 def bootstrap(ours: Sequence[Labels], other: Labels, labels: Labels) -> Array:
-    """(2, 3) difference of accuracy and of macro F1, and the ends of its 95 % interval over resampled images.
+    """Return (2, 3) difference of accuracy and of macro F1, and the ends of its 95 % interval over resampled images.
 
     Args:
         ours: predictions of each seed, whose scores are averaged.
@@ -145,13 +145,13 @@ def bootstrap(ours: Sequence[Labels], other: Labels, labels: Labels) -> Array:
 
 
 def gradients(images: Sequence[Path]) -> Array:
-    """(N, F) histograms of oriented gradients of the grey images."""
+    """Return (N, F) histograms of oriented gradients of the grey images."""
     grey = (cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY) for path in track(images, "HOG", transient=True))
     return np.array([hog(cv2.resize(one, (112, 112)), 9, (14, 14), (2, 2)) for one in grey])
 
 
 def frozen_features(images: Sequence[Path]) -> Array:
-    """(N, 1280) pooled ImageNet features at 224 px."""
+    """Return (N, 1280) pooled ImageNet features at 224 px."""
     network = Baseline("tf_efficientnet_lite0", image_size=224, weights="efficientnet-lite0-imagenet").eval()
     transform = EvalTransform(image_size=224, interpolation=network.preprocessing.interpolation)
     features = []
