@@ -9,8 +9,6 @@ measurement is a process of its own, the two take turns; memory is the peak of t
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -23,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import benchmark_parser, write_figures
 from benchmarks.reference import feature_store as plain
 from evaluators.report import aligned
 from features.datamodule import FeatureBatches
@@ -111,10 +110,8 @@ def measure(job: Callable[[Path, int], None], path: Path, frames: int) -> tuple[
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = benchmark_parser(__doc__, rounds=3)
     parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = [["frames", "what", "ours, frames/s", "pickle, frames/s", "ratio", "ours, MiB", "pickle, MiB"]]
     kept: list[dict[str, Any]] = []
@@ -138,8 +135,7 @@ def main() -> None:
             ])  # fmt: skip
             kept.append({"frames": frames, "what": what, "frames/s": speeds, "peak MiB": peaks})
     print(aligned(rows))
-    if options.json:
-        options.json.write_text(json.dumps(kept, indent=2) + "\n")
+    write_figures(options.json, kept)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def expression_loss(
     label_smoothing: float = 0.0,
     reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
 ) -> Tensor:
-    """Cross entropy over the labelled rows (EMMA paper, equation 3).
+    """Return the cross entropy over the labelled rows (EMMA paper, equation 3).
 
     Args:
         logits: (B, C).
