@@ -1,14 +1,12 @@
-"""Trains LightAutoML on stored features, or predicts with it: ``python automl.py …``; conf/automl.yaml has the rest."""
+"""Train LightAutoML on stored features, or predict with it: ``python automl.py …``; conf/automl.yaml has the rest."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 
@@ -21,22 +19,22 @@ from affect.ranges import Count
 from datamodules.base import Split
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import KNOWN, label_means
-from evaluators.submission import check_destination, write_uni_submission
+from evaluators.submission import check_destination
 from evaluators.table import table_of_rows
 from features.datamodule import FeaturesDataModule, usable
 from features.store import rows_by_video
 from heads.automl import AutoML, AutoMLSettings, fit, require
 from heads.network import Inputs
-from runs.assembly import absolute_data, build_data
+from runs.assembly import build_data
 from runs.building import suggest
-from runs.config import check_command_line, described_features, literal_paths
-from runs.ending import clear_errors
+from runs.command import command
+from runs.config import described_features
 from runs.folder import Run, opened_run
-from runs.scoring import report
+from runs.scoring import report, submit
 
 
 def automl(config: DictConfig) -> None:
-    """Trains unless a model is given, then predicts a split, scores it and writes what was asked for."""
+    """Train unless a model is given, then predict a split, score it and write what is asked for."""
     with opened_run(config, _problems) as run:
         _automl(run)
 
@@ -64,7 +62,6 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
 
 def _automl(run: Run) -> None:
     plain, folder = run.config, run.folder
-    plain["data"] = absolute_data(plain["data"])
     postprocess = PostProcess.of(plain["postprocess"])
     task = UNI_TASKS[plain["task"]]
     if plain["submission"] is not None:
@@ -73,7 +70,7 @@ def _automl(run: Run) -> None:
     made = (
         _checked(AutoML.load(Path(plain["trained"]), trust=plain["trust"]), plain, task) if plain["trained"] else None
     )
-    data = build_data(plain["data"], None, IMAGENET, None)
+    data = build_data(plain, IMAGENET)
     assert isinstance(data, FeaturesDataModule)
     frames = data.frames(plain["split"])
     postprocess.check_list(frames)
@@ -91,9 +88,7 @@ def _automl(run: Run) -> None:
     if model.description.get("validation") == "split":
         print("chosen on the validation split: its scores flatter (settings.validation=split)")
     done = report([table], frames, folder, split=plain["split"], settings=postprocess)
-    if plain["submission"] is not None:
-        write_uni_submission(done.table, plain["submission"], plain["task"], au_thresholds=done.au_thresholds)
-        print(f"submission: {plain['submission']}")
+    submit(done, plain["submission"], plain["task"])
 
 
 def _train(data: FeaturesDataModule, task: Task, plain: dict[str, Any]) -> AutoML:
@@ -115,13 +110,13 @@ def _train(data: FeaturesDataModule, task: Task, plain: dict[str, Any]) -> AutoM
 
 
 def _inputs(batch: Batch, plain: dict[str, Any]) -> Any:
-    """(N, F) what the model looks at."""
+    """Return (N, F): what the model looks at."""
     inputs = Inputs(described_features(plain["data"]["store"]), plain["input"], "input")  # type: ignore[arg-type]
     return inputs(batch["embedding"], batch["outputs"]).numpy()
 
 
 def _checked(model: AutoML, plain: dict[str, Any], task: Task) -> AutoML:
-    """Refuses a model of another task, input or network."""
+    """Refuse a model of another task, input or network."""
     wanted = {"input": plain["input"], "features": described_features(plain["data"]["store"])["sha256"]}
     differ = [key for key, value in wanted.items() if model.description.get(key) != value]
     differ += [] if model.task == task else ["task"]
@@ -132,15 +127,5 @@ def _checked(model: AutoML, plain: dict[str, Any], task: Task) -> AutoML:
     return model
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="automl")
-def main(config: DictConfig) -> None:
-    """Runs one job that Hydra composed."""
-    with clear_errors():
-        automl(config)
-
-
 if __name__ == "__main__":
-    with clear_errors():
-        sys.argv[1:] = literal_paths(sys.argv[1:])
-        check_command_line("automl", sys.argv[1:])
-        main()
+    command("automl", automl)

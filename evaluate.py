@@ -1,17 +1,14 @@
-"""Scores a checkpoint or prediction tables: ``python evaluate.py checkpoint=…|predictions=[…] data=…``."""
+"""Score a checkpoint or prediction tables: ``python evaluate.py checkpoint=…|predictions=[…] data=…``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from affect.checksums import file_sha256
 from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.labels import UniTask
@@ -19,21 +16,20 @@ from affect.preprocessing import IMAGENET
 from affect.ranges import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
-from evaluators.postprocess.chain import PostProcess, Processed
-from evaluators.submission import check_destination, write_submission, write_uni_submission
+from evaluators.postprocess.chain import PostProcess
+from evaluators.submission import check_destination
 from evaluators.table import read_table
-from runs.assembly import absolute_data, build_data, build_trainer
+from runs.assembly import build_data, build_trainer
 from runs.checkpoints import load_module
-from runs.config import check_command_line, literal_paths
-from runs.ending import clear_errors
+from runs.command import command
 from runs.folder import Run, checkpoint_of, opened_run
 from runs.limits import limit_errors
-from runs.scoring import predict_table, report
+from runs.scoring import check_settings, predict_table, report, submit
 from runs.stored_config import OF_RUN, data_of_run
 
 
 def evaluate(config: DictConfig) -> None:
-    """Makes the table of a checkpoint, or takes tables, post-processes and scores them, writes what was asked for."""
+    """Make the table of a checkpoint, or take tables; post-process and score them, and write what is asked for."""
     tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
     if (config.checkpoint is None) == (not tables):
         raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
@@ -71,68 +67,37 @@ def _problems(plain: Mapping[str, Any], tables: int) -> Iterator[str]:
 
 
 def _evaluate(run: Run, tables: Sequence[str]) -> None:
-    plain, folder = run.config, run.folder
+    plain, folder, split = run.config, run.folder, run.config["split"]
     settings = PostProcess.of(plain["postprocess"], max(len(tables), 1))
-    curve = plain["curve"]
-    if curve is not None:
-        curve = sorted({curve} if isinstance(curve, int) else set(curve))
-    plain["data"] = absolute_data(plain["data"])
+    per_video = plain["submission_per_video"]
     if plain["submission"] is not None:
-        check_destination(plain["submission"], per_video=plain["submission_per_video"])
-    split = plain["split"]
+        check_destination(plain["submission"], per_video=per_video)
     module = load_module(Path(plain["checkpoint"])) if plain["checkpoint"] is not None else None
     if module is not None:
-        preprocessing, expressions = module.preprocessing, module.expressions
+        data = build_data(plain, module.preprocessing, module.expressions)
     else:
         read = [read_table(file) for file in tables]
         check_tables(read, settings.blend, settings.gate)
-        preprocessing, expressions = IMAGENET, read[0].expressions
-    data = build_data(plain["data"], plain["render"], preprocessing, expressions)
+        data = build_data(plain, IMAGENET, read[0].expressions)
     data.evaluate_only()
-    frames = data.frames(split)
-    settings.check_list(frames)
-    if module is not None:
-        settings.check_unseen(
-            frames,
-            data.has_image(split),
-            module.label_means,
-            module.scores.tasks,
-            module.expressions,
-            submitted=plain["submission"] is not None,
-        )
-    trainer = build_trainer(plain["trainer"], folder, timeout_s=plain["timeout_s"]) if module is not None else None
-    run.started()
-    if module is not None and trainer is not None:
-        made_by = {"checkpoint": plain["checkpoint"], "checkpoint_sha256": file_sha256(plain["checkpoint"])}
-        path = predict_table(trainer, module, data, split=split, folder=folder / "predictions", metadata=made_by)
+    if module is None:
+        settings.check_list(data.frames(split))
+        run.started()
+    else:
+        check_settings(settings, module, data, split, submitted=plain["submission"] is not None)
+        trainer = build_trainer(plain, folder)
+        run.started()
+        made = folder / "predictions"
+        path = predict_table(trainer, module, data, split=split, folder=made, checkpoint=plain["checkpoint"])
         if not trainer.is_global_zero:
             return
         read = [read_table(path)]
-    done = report(read, frames, folder, split=split, settings=settings, curve_of=curve)
-    if plain["submission"] is not None:
-        _write_submission(done, plain)
-
-
-def _write_submission(done: Processed, plain: dict[str, Any]) -> None:
-    """Writes what was scored in the organisers' form."""
-    destination, task = plain["submission"], plain["submission_task"]
-    if task is None:
-        write_submission(done.table, destination, au_thresholds=done.au_thresholds)
-    else:
-        per_video = plain["submission_per_video"]
-        write_uni_submission(done.table, destination, task, per_video=per_video, au_thresholds=done.au_thresholds)
-    print(f"submission: {destination}")
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    """Runs one evaluation that Hydra composed."""
-    with clear_errors():
-        evaluate(config)
+    curve = plain["curve"]
+    if curve is not None:
+        curve = sorted({curve} if isinstance(curve, int) else set(curve))
+    done = report(read, data.frames(split), folder, split=split, settings=settings, curve_of=curve)
+    submit(done, plain["submission"], plain["submission_task"], per_video=per_video)
 
 
 if __name__ == "__main__":
-    with clear_errors():
-        sys.argv[1:] = literal_paths(sys.argv[1:])
-        check_command_line("evaluate", sys.argv[1:])
-        main()
+    command("evaluate", evaluate)

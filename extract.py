@@ -1,21 +1,16 @@
-"""Makes a feature store: ``python extract.py backbone=…|checkpoint=… store=… data=…``; see conf/extract.yaml."""
+"""Make a feature store: ``python extract.py backbone=…|checkpoint=… store=… data=…``; see conf/extract.yaml."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
-import hydra
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import RichProgressBar
 
-from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.ranges import Positive
 from datamodules.base import FaceDataModule, Split
@@ -24,50 +19,36 @@ from evaluators.table import table_of_rows, write_table
 from features.extraction import extract_split, weights_sha256
 from features.store import FeatureStore, Places, open_store, writing
 from features.store_files import Dtype, StoreInfo
-from runs.assembly import absolute_data, build_data
+from runs.assembly import build_data, build_trainer
 from runs.building import build
-from runs.checkpoints import load_module
-from runs.config import check_command_line, literal_paths
-from runs.ending import clear_errors
+from runs.checkpoints import load_embedder
+from runs.command import command
 from runs.folder import Run, checkpoint_of, is_first_process, opened_run
 from runs.limits import limit_errors
-from runs.ranks import Ranks
 
 
 def extract(config: DictConfig) -> None:
-    """Adds to the store what it does not have, and writes a table of what the network itself says of each split."""
+    """Add to the store what it does not have, and write a table of what the network itself says of each split."""
     if config.checkpoint is not None:
         config.model = None
         config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
     with opened_run(config, _problems) as run:
-        _open(run)
-
-
-def _open(run: Run) -> None:
-    plain = run.config
-    plain["data"] = absolute_data(plain["data"])
-    root = Path(plain["store"]).expanduser().absolute()
-    # one process keeps other extractions out for all processes of this one
-    with writing(root) if is_first_process() else nullcontext():
-        _extract(run, root)
+        root = Path(run.config["store"]).expanduser().absolute()
+        # one process keeps other extractions out for all processes of this one
+        with writing(root) if is_first_process() else nullcontext():
+            _extract(run, root)
 
 
 def _extract(run: Run, root: Path) -> None:
-    """Extracts while no other process writes to the store."""
+    """Extract while no other process writes to the store."""
     plain, folder = run.config, run.folder
-    network: Any = _network(plain)
-    data = build_data(plain["data"], plain["render"], network.preprocessing, None)
+    checkpoint = plain["checkpoint"]
+    network = build(plain["model"], "model") if checkpoint is None else load_embedder(Path(checkpoint))
+    data = build_data(plain, network.preprocessing)
     store = open_store(root, _describe(network, plain))
     for split in plain["splits"]:
         data.frames(split)  # errors of the lists, before hours are spent
-    trainer: pl.Trainer = build(
-        plain["trainer"],
-        "trainer",
-        default_root_dir=folder,
-        logger=False,
-        callbacks=[Ranks(folder, plain["timeout_s"]), RichProgressBar()],
-        use_distributed_sampler=False,  # whole videos are shared out
-    )
+    trainer = build_trainer(plain, folder)
     run.started()
     for split in plain["splits"]:
         extract_split(trainer, network, data, split, root)
@@ -96,18 +77,6 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
         yield "data: features are of videos, or of photographs in Aff-Wild2's layout: give data=affwild2_…"
 
 
-def _network(plain: dict[str, Any]) -> Any:
-    """The frozen network."""
-    if plain["checkpoint"] is None:
-        return build(plain["model"], "model")
-    module = load_module(Path(plain["checkpoint"]))
-    found: Any = getattr(module, "network", None)
-    if not hasattr(found, "embed"):
-        raise ConfigError([f"checkpoint={plain['checkpoint']}: a {type(module).__name__} gives no features"])
-    found.preprocessing = module.preprocessing  # that of the run; its network was rebuilt without its weights' file
-    return found
-
-
 def _describe(network: Any, plain: dict[str, Any]) -> StoreInfo:
     size = network.preprocessing.image_size
     with torch.no_grad():
@@ -126,7 +95,7 @@ def _describe(network: Any, plain: dict[str, Any]) -> StoreInfo:
 
 
 def _summary(data: FaceDataModule, split: Split, store: FeatureStore, folder: Path) -> str:
-    """Writes the network's own predictions of a split, where it has some; a line to print."""
+    """Write the network's own predictions of a split, where it has some, and return a line to print."""
     frames = data.frames(split)
     places = store.find(frames.video, frames.frame)
     rows = np.flatnonzero(places.found)
@@ -140,15 +109,5 @@ def _summary(data: FaceDataModule, split: Split, store: FeatureStore, folder: Pa
     return f"{split}: {len(rows)} of {len(frames)} rows have features"
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="extract")
-def main(config: DictConfig) -> None:
-    """Runs one extraction that Hydra composed."""
-    with clear_errors():
-        extract(config)
-
-
 if __name__ == "__main__":
-    with clear_errors():
-        sys.argv[1:] = literal_paths(sys.argv[1:])
-        check_command_line("extract", sys.argv[1:])
-        main()
+    command("extract", extract)

@@ -69,7 +69,7 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Reads the convolutions, batch norms and linear layers of an ONNX file.
+    """Read the convolutions, batch norms and linear layers of an ONNX file.
 
     Args:
         path: of the ``.onnx`` file; data that it keeps in other files are looked for beside it.
@@ -147,7 +147,7 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
 
 
 def _external(model: ModelProto) -> Iterator[TensorProto]:
-    """The tensors of the graph whose values are in other files."""
+    """Return the tensors of the graph whose values are in other files."""
     from onnx import TensorProto
 
     attributes = (attribute for node in model.graph.node for attribute in node.attribute)
@@ -157,7 +157,7 @@ def _external(model: ModelProto) -> Iterator[TensorProto]:
 
 
 class _Reader:
-    """Finds the tensors of nodes, and keeps account of those that were asked for."""
+    """Find the tensors of nodes, and keep account of those that were asked for."""
 
     def __init__(self, graph: GraphProto, path: Path) -> None:
         self._path = path
@@ -175,7 +175,7 @@ class _Reader:
         self._used: set[str] = set()
 
     def layer(self, node: NodeProto) -> GraphLayer | None:
-        """The layer that a node is; None where it has no weights."""
+        """Read a node as a layer; None where it has no weights."""
         if node.op_type == "Conv":
             return self._convolution(node)
         if node.op_type == "BatchNormalization":
@@ -187,7 +187,7 @@ class _Reader:
         return self._matmul(node) if node.op_type == "MatMul" else None
 
     def others(self) -> list[str]:
-        """Names of the tensors that no layer took; numbers of the graph's arithmetic aside."""
+        """Return the names of the tensors that no layer took; numbers of the graph's arithmetic aside."""
         return [
             name
             for name, tensor in self._tensors.items()
@@ -257,7 +257,7 @@ class _Reader:
         return tensor
 
     def _tensor(self, name: str) -> Tensor | None:
-        """What an input of a node always is; None where it depends on the image."""
+        """Evaluate an input of a node that is constant; None where it depends on the image."""
         from onnx import numpy_helper
 
         if name in self._tensors:

@@ -11,7 +11,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def kept_patches(rows: Tensor, *, patches: int, ratio: float, seed: int, epoch: int, view: int, repeat: int) -> Tensor:
-    """Random patches to keep, drawn anew for each row, epoch, view and repetition.
+    """Return random patches to keep, drawn anew for each row, epoch, view and repetition.
 
     Nothing else decides them: not the batch that a row falls into, the process that trains on it, or what was drawn
     before, so that workers change nothing and a resumed run goes on as if it had not stopped.
@@ -41,7 +41,7 @@ def kept_patches(rows: Tensor, *, patches: int, ratio: float, seed: int, epoch: 
 
 
 def keep_lowest(noise: Tensor, ratio: float) -> Tensor:
-    """Indices of the patches that stay when a share of them is removed: those of the lowest noise.
+    """Return the indices of the patches that stay when a share of them is removed: those of the lowest noise.
 
     Args:
         noise: (B, N), one number a patch.

@@ -9,7 +9,7 @@ from affect.preprocessing import IMAGENET, Preprocessing
 
 
 class Normalize(nn.Module):
-    """Turns pixels into what the weights expect, on the device.
+    """Turn pixels into what the weights expect, on the device.
 
     Mean and standard deviation are buffers, so that a checkpoint carries them.
     """
@@ -23,7 +23,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(image / 255 - mean) / std``.
+        """Return ``(image / 255 - mean) / std``.
 
         Args:
             image: (B, 3, H, W) uint8, or float in 0..255.

@@ -38,7 +38,7 @@ class _Place:
     """A layer of the network, as it ran.
 
     Attributes:
-        kind: as in the file.
+        kind: what it is in the file, too.
         name: of the module.
         module: itself, in a copy of the network.
         sides: height and width of what it was given; empty for a linear layer.
@@ -53,7 +53,7 @@ class _Place:
 
 
 def onnx_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of an ONNX file under the names of a timm network.
+    """Return the tensors of an ONNX file under the names of a timm network.
 
     Each Conv, BatchNormalization and Gemm or MatMul of the graph belongs to the network's next Conv2d, BatchNorm2d or
     Linear in order of execution. Of two branches whose layers are all alike, the order of the file decides.
@@ -102,7 +102,7 @@ def onnx_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
 
 
 def onnx_classifier(path: Path) -> dict[str, Tensor] | None:
-    """``weight`` (classes, features) and ``bias`` (classes) of the linear layer with which an ONNX file ends.
+    """Return ``weight`` (classes, features) and ``bias`` (classes) of the linear layer with which an ONNX file ends.
 
     Args:
         path: of the ``.onnx`` file.
@@ -118,7 +118,7 @@ def onnx_classifier(path: Path) -> dict[str, Tensor] | None:
 
 
 def _with_bias(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Puts the bias in that exporters leave out where it is zero."""
+    """Put the bias in that exporters leave out where it is zero."""
     weight = tensors["weight"]
     return {"bias": weight.new_zeros(len(weight)), **tensors}
 
@@ -139,7 +139,7 @@ def _kind(module: nn.Module) -> LayerKind | None:
 
 
 def _execution(network: nn.Module, image: tuple[int, ...], source: str) -> list[_Place]:
-    """The layers with weights in the order in which they run on an image (channels, height, width)."""
+    """Return the layers with weights in the order in which they run on an image (channels, height, width)."""
     network = copy.deepcopy(network).cpu().eval()
     names = {module: name for name, module in network.named_modules()}
     holders = {name.rpartition(".")[0] for name in network.state_dict()}
@@ -174,7 +174,7 @@ def _execution(network: nn.Module, image: tuple[int, ...], source: str) -> list[
 
 
 def _unfolded(layers: tuple[GraphLayer, ...], places: list[_Place]) -> list[GraphLayer]:
-    """The layers of the file, and those batch norms of the network that were folded into a convolution of it."""
+    """Return the layers of the file, and those batch norms of the network that were folded into a convolution of it."""
     whole = list(layers)
     for index, (before, place) in enumerate(pairwise(places)):
         if before.kind != "convolution" or place.kind != "batch norm" or not place.chained:
@@ -188,7 +188,7 @@ def _unfolded(layers: tuple[GraphLayer, ...], places: list[_Place]) -> list[Grap
 
 
 def _split(folded: GraphLayer, convolution: nn.Module, norm: nn.Module) -> tuple[GraphLayer, GraphLayer]:
-    """A convolution without the shift of the BatchNorm that was folded into it, and this BatchNorm."""
+    """Split a folded convolution into one without the shift of its BatchNorm, and this BatchNorm."""
     weight = folded.tensors["weight"]
     zero, one = weight.new_zeros(len(weight)), weight.new_ones(len(weight))
     shift = folded.tensors.get("bias", zero)
@@ -202,7 +202,7 @@ def _split(folded: GraphLayer, convolution: nn.Module, norm: nn.Module) -> tuple
 
 
 def _fitted(layer: GraphLayer, place: _Place) -> dict[str, Tensor]:
-    """The tensors of a layer as the network's layer has them: biases of zero are left out or put in."""
+    """Give a layer the tensors that the network's layer has: biases of zero are left out or put in."""
     tensors, own = dict(layer.tensors), place.module.state_dict()
     if "bias" in own:
         tensors = _with_bias(tensors)
@@ -214,7 +214,7 @@ def _fitted(layer: GraphLayer, place: _Place) -> dict[str, Tensor]:
 
 
 def _difference(layer: GraphLayer, place: _Place, tensors: dict[str, Tensor]) -> str | None:
-    """What tells a layer of the file from the network's; None where nothing does."""
+    """Return what tells a layer of the file from the network's; None where nothing does."""
     module, own = place.module, place.module.state_dict()
     if layer.kind != place.kind:
         return f"a {layer.kind}, not a {place.kind}"
@@ -236,8 +236,10 @@ def _difference(layer: GraphLayer, place: _Place, tensors: dict[str, Tensor]) ->
 
 
 def _same_pads(module: Conv2dSame, sides: tuple[int, ...]) -> tuple[int, ...]:
-    """TensorFlow's padding for an image of this size: at the beginning of each side, then at its end."""
-    sums = [get_same_padding(*of) for of in zip(sides, module.kernel_size, module.stride, module.dilation, strict=True)]
+    """Return TensorFlow's padding for an image of this size: at the beginning of each side, then at its end."""
+    sums = [
+        get_same_padding(*axis) for axis in zip(sides, module.kernel_size, module.stride, module.dilation, strict=True)
+    ]
     return (*(total // 2 for total in sums), *(total - total // 2 for total in sums))
 
 

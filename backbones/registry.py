@@ -71,7 +71,7 @@ class WeightsEntry:
 def _emotieffnet(
     name: str, size: Literal["b0", "b2"], *, contempt: bool = True, valence_arousal: bool = False
 ) -> WeightsEntry:
-    """One of Savchenko's networks, of which the ONNX file is taken: the other is a pickled module."""
+    """Describe one of Savchenko's networks, by its ONNX file: the other is a pickled module."""
     named = AFFECTNET_EXPRESSIONS if contempt else AFFECTNET_EXPRESSIONS[:7]
     return WeightsEntry(
         kind="timm",

@@ -25,7 +25,7 @@ class WeightsError(UserError):
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Reads a state dict without running anything that the file may hold.
+    """Read a state dict without running anything that the file may hold.
 
     Args:
         path: ``.safetensors``, or anything that ``torch.save`` wrote: a plain state dict or one inside ``model``,
@@ -82,7 +82,7 @@ def _check_sizes(path: Path) -> None:
 
 
 def _is_plain(tensor: object, size: int) -> bool:
-    """Whether this is a dense tensor in memory whose values a file of some bytes can hold."""
+    """Tell whether this is a dense tensor in memory whose values a file of some bytes can hold."""
     return (
         isinstance(tensor, Tensor)
         and tensor.layout is torch.strided
@@ -93,7 +93,7 @@ def _is_plain(tensor: object, size: int) -> bool:
 
 
 def _unreadable(path: Path, reason: str) -> str:
-    """The reader's error in a sentence that says what to do."""
+    """Return the reader's error in a sentence that says what to do."""
     found = re.search(r"GLOBAL (\S+)", reason)
     if found or "TorchScript" in reason:
         holds = found[1] if found else "a TorchScript program"
@@ -135,5 +135,5 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
 
 
 def some(names: list[str]) -> str:
-    """The first names of a list that may be long, and how many more there are."""
+    """Return the first names of a list that may be long, and how many more there are."""
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

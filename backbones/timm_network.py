@@ -32,7 +32,7 @@ class PooledNetwork(nn.Module):
         self.frozen = False
 
     def freeze(self, frozen: bool) -> None:
-        """Starts or ends the training of the classifier alone.
+        """Start or end the training of the classifier alone.
 
         No parameter's ``requires_grad`` changes: DDP notes once, at the start, which ones it synchronises.
         """
@@ -40,14 +40,14 @@ class PooledNetwork(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PooledNetwork:
-        """Sets the training mode of everything that is trained."""
+        """Set the training mode of everything that is trained."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
         return self
 
     def features(self, image: Tensor) -> Tensor:
-        """Pooled features (B, F) of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return pooled features (B, F) of (B, 3, H, W) images, uint8 or 0..255."""
         normalised = self.normalize(image).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pooled: Tensor = self.backbone(normalised)
@@ -64,16 +64,16 @@ def build_timm(
     std: Sequence[float] | None = None,
     interpolation: Interpolation | None = None,
 ) -> tuple[nn.Module, Preprocessing]:
-    """Builds a timm network that gives pooled features.
+    """Build a timm network that gives pooled features.
 
     Args:
         name: of a timm model, for example ``resnet50``.
         image_size: side of the square input in pixels.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised. A classifier in them is
-            not read.
+        weights: a registry name, a path, ``timm:NAME`` or ``random``; None leaves the network as initialised. A
+            classifier in them is not read.
         drop_path: stochastic depth rate, where the network has one.
         mean: of RGB values in [0, 1], where the weights' file does not tell and it is not ImageNet's.
-        std: likewise.
+        std: of RGB values in [0, 1], where it is not ImageNet's either.
         interpolation: of the resize to ``image_size``; None: that of the weights.
 
     Returns:
@@ -92,12 +92,12 @@ def build_timm(
 
 
 def feature_size(network: nn.Module) -> int:
-    """Length of the vector that a timm model without classifier gives: VGG's is not that of its feature map."""
+    """Return the length of the vector that a timm model without classifier gives; VGG's is not its feature map's."""
     return int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
 
 
 def _create(name: str, image_size: int, drop_path: float) -> nn.Module:
-    """A timm model without its classifier, for images of this size."""
+    """Build a timm model without its classifier, for images of this size."""
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
         raise WeightsError(f"backbone {name!r}: timm has no such model; there are: {close}")
@@ -117,7 +117,7 @@ def _rgb(values: Sequence[float] | None) -> tuple[float, float, float] | None:
 
 
 def _head_names(network: nn.Module) -> tuple[str, ...]:
-    """Prefixes of what belongs to the classifier of the weights' authors, or of EmotiEffNet's export."""
+    """Return the prefixes of what belongs to the classifier of the weights' authors, or of EmotiEffNet's export."""
     cfg: Any = network.pretrained_cfg
     classifier = cfg.get("classifier") or "head"
     names = [classifier] if isinstance(classifier, str) else list(classifier)

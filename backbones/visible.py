@@ -28,7 +28,7 @@ _FLAGS: Final = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 def visible_patches(
     image: Tensor, augmentation: Tensor, keep: Tensor, *, image_size: int, patch_size: int, interpolation: Interpolation
 ) -> Tensor:
-    """The kept patches of the augmented faces.
+    """Return the kept patches of the augmented faces.
 
     Args:
         image: (B, 3, S, S) uint8 faces as they are stored.
@@ -67,7 +67,7 @@ def visible_patches(
 
 
 def _jitter(patches: Tensor, whole: Tensor, augmentation: Tensor) -> Tensor:
-    """Colour jitter of (J, K, 3, P, P) patches of the (J, 3, S, S) pictures ``whole``."""
+    """Return colour jitter of (J, K, 3, P, P) patches of the (J, 3, S, S) pictures ``whole``."""
     _, _, _, _, brightness, contrast, saturation, hue = (c[:, None, None, None] for c in augmentation.unbind(dim=1))
     # the mean of the grey is the grey of the means, once they are clipped
     mean = _grey((whole * brightness).clamp_(0, 255).mean(dim=(2, 3), keepdim=True), dim=1)
@@ -79,7 +79,7 @@ def _jitter(patches: Tensor, whole: Tensor, augmentation: Tensor) -> Tensor:
 
 
 def _grey(pixels: Tensor, dim: int) -> Tensor:
-    """Luma of RGB along ``dim``, which stays with length 1."""
+    """Return the luma of RGB along ``dim``, which stays with length 1."""
     red, green, blue = (pixels.select(dim, channel).unsqueeze(dim) for channel in range(3))
     return _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
 
@@ -108,7 +108,7 @@ def _turn_hue(patches: Tensor, turn: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _windows(stored: int, resized: int, patch_size: int, interpolation: Interpolation) -> tuple[Tensor, Tensor]:
-    """What a patch needs of the picture along one axis, for every position that it can have in the resized one.
+    """Return what a patch needs of the picture along one axis, for every position that it can have in the resized one.
 
     Returns:
         (resized - patch_size + 1,) int64 first pixel of the window, and (…, patch_size, W) weights of its W pixels.

@@ -37,7 +37,7 @@ class ConvStem(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, width, 1)).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, width) tokens of (B, 3, H, W) images, H and W multiples of 16, row by row."""
+        """Embed in (B, N, width) tokens (B, 3, H, W) images, H and W multiples of 16, row by row."""
         tokens: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return tokens.flatten(2).transpose(1, 2)
 
@@ -54,8 +54,8 @@ class ViT(VisionTransformer):
         depth: number of blocks.
         heads: attention heads a block.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
-        stem: ``linear``, one matrix a patch, as pretrained weights and masks need it; or ``conv``, see ``ConvStem``,
-            for training from nothing.
+        stem: ``linear``, one matrix a patch, as pretrained weights and masks need it; or ``conv``, a
+            ``ConvStem``, for training from nothing.
 
     Attributes:
         preprocessing: how its images must be prepared; set by ``build_vit`` from the weights.
@@ -102,7 +102,7 @@ class ViT(VisionTransformer):
 
     @torch.no_grad()
     def initialise_embeddings(self, gain: float = 4.0) -> None:
-        """Prepares random embeddings for training from nothing: kernels that see edges, positions that differ.
+        """Prepare random embeddings for training from nothing: kernels that see edges, positions that differ.
 
         Kernels get zero mean and are enlarged by ``gain``: neighbouring pixels are so alike that a random kernel
         mostly answers to the mean of its patch, and the LayerNorm after it then hides edges and corners for hundreds
@@ -116,7 +116,7 @@ class ViT(VisionTransformer):
         self.pos_embed[:, 1:].normal_(std=0.7)
 
     def forward_features(self, x: Tensor, keep: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Tokens after the last LayerNorm.
+        """Return the tokens after the last LayerNorm.
 
         Args:
             x: (B, 3, H, W) normalised images, H = W = ``image_size``.
@@ -139,16 +139,16 @@ class ViT(VisionTransformer):
         return self._encode(self._embed(x, keep), keep)
 
     def forward_patches(self, patches: Tensor, keep: Tensor) -> Tensor:
-        """Class-token feature (B, width) of patches that were cut out elsewhere.
+        """Return the class-token feature (B, width) of patches that were cut out elsewhere.
 
         Args:
             patches: (B, K, 3, patch_size, patch_size), normalised.
-            keep: (B, K) int64, where they lie; see ``forward_features``.
+            keep: (B, K) int64, where they lie: row by row from the top left.
         """
         return self._encode(self._project(patches), keep)[:, 0]
 
     def _encode(self, embedded: Tensor, keep: Tensor | None) -> Tensor:
-        """(B, 1 + K, width) tokens after the last LayerNorm, of (B, K, width) embedded patches."""
+        """Return (B, 1 + K, width) tokens after the last LayerNorm, of (B, K, width) embedded patches."""
         assert self.cls_token is not None
         assert self.pos_embed is not None
         position = self.pos_embed[0, 1:]
@@ -160,7 +160,7 @@ class ViT(VisionTransformer):
         return normalised
 
     def _embed(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """(B, K, width) embeddings of the kept patches: gathered first, then projected."""
+        """Return (B, K, width) embeddings of the kept patches: gathered first, then projected."""
         if self.stem == "conv":
             if keep is not None:
                 raise ValueError("a convolutional stem sees across patches, so none can be left out: use stem=linear")
@@ -176,7 +176,7 @@ class ViT(VisionTransformer):
         return self._project(kept)
 
     def _project(self, patches: Tensor) -> Tensor:
-        """(B, K, width) embeddings of (B, K, 3, P, P) patches.
+        """Return (B, K, width) embeddings of (B, K, 3, P, P) patches.
 
         A product, not a convolution, for whole images too: on CPUs the gradient of the convolution's kernel takes a
         third of a small ViT's training step.
@@ -185,7 +185,7 @@ class ViT(VisionTransformer):
         return F.linear(patches.flatten(2), projection.weight.flatten(1), projection.bias)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Class-token feature (B, width); arguments as in ``forward_features``."""
+        """Return the class-token feature (B, width); arguments as in ``forward_features``."""
         return self.forward_features(x, keep)[:, 0]
 
 
@@ -202,18 +202,18 @@ def build_vit(
     weights: str | None,
     interpolation: Interpolation | None = None,
 ) -> ViT:
-    """A ViT with weights.
+    """Build a ViT with weights.
 
     Args:
-        image_size: as in ``ViT``, like all the others.
-        patch_size: see ``ViT``.
-        width: see ``ViT``.
-        depth: see ``ViT``.
-        heads: see ``ViT``.
-        drop_path: see ``ViT``.
-        stem: see ``ViT``.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised, for a checkpoint to
-            fill in. Their position embeddings are interpolated to ``image_size``.
+        image_size: side of the square input in pixels, a multiple of ``patch_size``.
+        patch_size: side of a patch in pixels.
+        width: length of a token; a multiple of ``heads``.
+        depth: number of blocks.
+        heads: attention heads a block.
+        drop_path: stochastic depth rate of the last block, rising linearly from 0.
+        stem: ``linear``, or ``conv`` for training from nothing.
+        weights: a registry name, a path, ``timm:NAME`` or ``random``; None leaves the network as initialised, for a
+            checkpoint to fill in. Their position embeddings are interpolated to ``image_size``.
         interpolation: of the resize of the images to ``image_size``; None: that of the weights.
 
     Raises:
@@ -236,7 +236,7 @@ def build_vit(
 
 
 def sincos_positions(width: int, grid: int) -> Tensor:
-    """Fixed sine-cosine embeddings of a square of patches, as MAE uses them (official ``pos_embed.py``).
+    """Return the fixed sine-cosine embeddings of a square of patches, as MAE uses them (official ``pos_embed.py``).
 
     The first half of an embedding tells the column, the second the row: in each, sines of ``width / 4`` frequencies
     from 1 down to nearly 1/10,000, then the cosines.

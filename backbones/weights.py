@@ -65,7 +65,7 @@ _SIGNS = (
 
 
 def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[str, ...] = ()) -> Preprocessing:
-    """Puts weights into a network, all of them or none.
+    """Put weights into a network, all of them or none.
 
     Args:
         network: changed in place. For ``resnet18`` it is DAN's trunk, ``DAN.features``; for ``timm`` any network of
@@ -97,7 +97,7 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
 
 
 def classifier_state(weights: str) -> dict[str, Tensor] | None:
-    """The linear layer with which weights of a network of timm end, for a network that has such a layer of its own.
+    """Return the linear layer that weights of a timm network end with, for a network with such a layer of its own.
 
     Args:
         weights: as ``load_weights`` takes it for ``timm``.
@@ -133,7 +133,7 @@ class _Prepared(Protocol):
 
 
 def same_preprocessing(*networks: _Prepared) -> Preprocessing:
-    """The preprocessing that networks share when they are given the same images; mean and std are each one's own.
+    """Return the preprocessing that networks of the same images share; mean and std are each one's own.
 
     Returns:
         That of the first network.
@@ -152,7 +152,7 @@ def same_preprocessing(*networks: _Prepared) -> Preprocessing:
 
 
 def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[dict[str, Tensor], str, Preprocessing]:
-    """State dict, its name in messages, and the preprocessing; an ONNX file needs the network to name its tensors."""
+    """Return a state dict, its name in messages, and the preprocessing; ONNX needs the network to name its tensors."""
     if weights.startswith("timm:"):
         return _read_timm(weights, kind)
     path, source, entry = _find(weights, kind, network)
@@ -168,7 +168,7 @@ def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[d
 
 
 def _find(weights: str, kind: Kind, network: nn.Module | None) -> tuple[Path, str, WeightsEntry | None]:
-    """The file of a registry name or a path, its name in messages, and the entry."""
+    """Return the file of a registry name or a path, its name in messages, and the entry."""
     if weights in REGISTRY:
         entry = REGISTRY[weights]
         if entry.kind != kind:
@@ -212,28 +212,28 @@ def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Prepro
 
 
 def _in_order(state: dict[str, Tensor], architecture: str, source: str) -> dict[str, Tensor]:
-    """Gives tensors the names of timm's network, in whose order they stand.
+    """Give tensors the names of timm's network, in whose order they stand.
 
     Raises:
         WeightsError: more or fewer tensors, or one of another shape or role than the one in its place.
     """
     with torch.device("meta"):
         own = timm.create_model(architecture).state_dict()
-    mend = f"timm {timm.__version__} may order them otherwise: install the version of constraints.txt"
+    hint = f"timm {timm.__version__} may order them otherwise: install the version of constraints.txt"
     if len(state) != len(own):
-        raise WeightsError(f"weights {source}: {len(state)} tensors where {architecture} has {len(own)}; {mend}")
+        raise WeightsError(f"weights {source}: {len(state)} tensors where {architecture} has {len(own)}; {hint}")
     for (name, tensor), (target, place) in zip(state.items(), own.items(), strict=True):
         # a scale and a shift have the same shape: the last part of the name tells them apart
         if tensor.shape != place.shape or name.rpartition(".")[2] != target.rpartition(".")[2]:
             raise WeightsError(
                 f"weights {source}: {name} {tuple(tensor.shape)} stands where {architecture} has {target} "
-                f"{tuple(place.shape)}; {mend}"
+                f"{tuple(place.shape)}; {hint}"
             )
     return dict(zip(own, state.values(), strict=True))
 
 
 def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tensor]:
-    """Maps published names to the network's, dropping what is known to belong to another part."""
+    """Map published names to the network's, dropping what is known to belong to another part."""
     if kind == "vit":
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_MAE_DECODER)}
         if "fc_norm.weight" in state and "norm.weight" not in state:
@@ -248,7 +248,7 @@ def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tens
 
 
 def _fit_vgg(state: dict[str, Tensor], network: nn.Module) -> None:
-    """Turns torchvision's names of a VGG into timm's, where the network is one."""
+    """Turn torchvision's names of a VGG into timm's, where the network is one."""
     own = network.state_dict()
     if "pre_logits.fc1.weight" not in own:
         return
@@ -264,7 +264,7 @@ def _fit_vgg(state: dict[str, Tensor], network: nn.Module) -> None:
 
 
 def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) -> None:
-    """Fits square grids of position embeddings to the network's (bicubic, antialiased), class token kept."""
+    """Fit square grids of position embeddings to the network's (bicubic, antialiased), class token kept."""
     for name in [name for name in state if name.endswith("pos_embed")]:
         published, own = state[name], network.state_dict().get(name)
         if own is None or published.shape == own.shape or published.shape[::2] != own.shape[::2]:
@@ -281,7 +281,7 @@ def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) ->
 def _check(
     network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...], published: list[str], source: str, kind: Kind
 ) -> None:
-    """Raises one WeightsError for everything that does not fit."""
+    """Check everything at once, and raise one WeightsError for what does not fit."""
     own = network.state_dict()
     problems = {
         "missing": [name for name in own if name not in state and not name.startswith(head)],

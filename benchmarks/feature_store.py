@@ -9,8 +9,6 @@ measurement is a process of its own, the two take turns; memory is the peak of t
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -23,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import benchmark_parser, write_figures
 from benchmarks.reference import feature_store as plain
 from evaluators.report import aligned
 from features.datamodule import FeatureBatches
@@ -34,7 +33,7 @@ INFO: Final = StoreInfo("benchmark", "0" * 64, EMBEDDING, tuple(f"s{n}" for n in
 
 
 def batches(frames: int) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]]:
-    """Video, numbers, embeddings and scores of each batch, as a network would give them."""
+    """Yield the video, numbers, embeddings and scores of each batch, as a network would give them."""
     random = np.random.default_rng(0)
     pool = random.standard_normal((2048, EMBEDDING), dtype=np.float32)
     scores = random.standard_normal((2048, SCORES), dtype=np.float32)
@@ -46,7 +45,7 @@ def batches(frames: int) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.fl
 
 
 def write_store(root: Path, frames: int) -> None:
-    """As ``features.extraction`` writes."""
+    """Write as ``features.extraction`` does."""
     open_store(root, INFO)
     writer, current = None, ""
     for video, numbers, embedding, scores in batches(frames):
@@ -61,7 +60,7 @@ def write_store(root: Path, frames: int) -> None:
 
 
 def read_store(root: Path, frames: int) -> None:
-    """As ``features.datamodule`` reads an epoch."""
+    """Read an epoch as ``features.datamodule`` does."""
     store = FeatureStore(root)
     places = store.find(
         [f"video{row // VIDEO:04d}" for row in range(frames)], np.arange(frames, dtype=np.int64) % VIDEO + 1
@@ -71,7 +70,7 @@ def read_store(root: Path, frames: int) -> None:
 
 
 def write_plain(path: Path, frames: int) -> None:
-    """As published."""
+    """Write as published."""
     plain.write(
         path,
         (
@@ -83,12 +82,12 @@ def write_plain(path: Path, frames: int) -> None:
 
 
 def read_plain(path: Path, frames: int) -> None:
-    """As published."""
+    """Read as published."""
     assert sum(map(len, plain.read(path, 1024, 0))) == frames
 
 
 def idle(path: Path, frames: int) -> None:
-    """Nothing: what a process needs anyway."""
+    """Do nothing: that is what a process needs anyway."""
 
 
 def _measure(results: Any, job: Callable[[Path, int], None], path: Path, frames: int) -> None:
@@ -99,7 +98,7 @@ def _measure(results: Any, job: Callable[[Path, int], None], path: Path, frames:
 
 
 def measure(job: Callable[[Path, int], None], path: Path, frames: int) -> tuple[float, float]:
-    """Seconds, and the peak of a fresh process in MiB."""
+    """Run a job in a fresh process, and return its seconds and its peak in MiB."""
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     process = context.Process(target=_measure, args=(results, job, path, frames))
@@ -111,10 +110,8 @@ def measure(job: Callable[[Path, int], None], path: Path, frames: int) -> tuple[
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = benchmark_parser(__doc__, rounds=3)
     parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = [["frames", "what", "ours, frames/s", "pickle, frames/s", "ratio", "ours, MiB", "pickle, MiB"]]
     kept: list[dict[str, Any]] = []
@@ -129,8 +126,8 @@ def main() -> None:
                     found.setdefault(job.__name__, []).append((frames / seconds, peak - base))
         for what in ("write", "read"):
             speeds, peaks = (
-                [statistics.median(one[of] for one in found[f"{what}_{way}"]) for way in ("store", "plain")]
-                for of in (0, 1)
+                [statistics.median(one[column] for one in found[f"{what}_{way}"]) for way in ("store", "plain")]
+                for column in (0, 1)
             )
             rows.append([
                 f"{frames:,}", what, f"{speeds[0]:,.0f}", f"{speeds[1]:,.0f}", f"{speeds[0] / speeds[1]:.2f}",
@@ -138,8 +135,7 @@ def main() -> None:
             ])  # fmt: skip
             kept.append({"frames": frames, "what": what, "frames/s": speeds, "peak MiB": peaks})
     print(aligned(rows))
-    if options.json:
-        options.json.write_text(json.dumps(kept, indent=2) + "\n")
+    write_figures(options.json, kept)
 
 
 if __name__ == "__main__":

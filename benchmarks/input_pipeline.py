@@ -9,8 +9,6 @@ turns, and the medians over the rounds are reported.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +24,7 @@ from affect.frames import unlabelled
 from backbones.masks import kept_patches
 from backbones.normalize import Normalize
 from backbones.visible import visible_patches
-from benchmarks.machine import machine, print_machine
+from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
 from benchmarks.reference import input_pipeline as reference
 from datamodules.loading import FaceDataset, Sample
 from datamodules.pictures import decode_image
@@ -124,14 +122,12 @@ def measure(loads: dict[str, Load], files: Sequence[bytes], batch_size: int, rou
 
 def main() -> None:
     """Measure, print a table, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = benchmark_parser(__doc__, rounds=7)
     parser.add_argument("--images", type=Path, help="folder of JPEG face crops; generated ones where left out")
     parser.add_argument("--count", type=int, default=500, help="images per round")
     parser.add_argument("--size", type=int, default=224, help="side of the network's input, px")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--ratio", type=float, default=0.95, help="share of patches that visible does not make")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -153,9 +149,8 @@ def main() -> None:
     ratios = {name: medians[name] / medians["reference"] for name in ("ours", "visible")}
     for name, ratio in ratios.items():
         print(f"ratio {name} {ratio:.2f}")
-    if options.json:
-        figures = {"images_per_second_per_core": medians, "ratios": ratios, "rounds": rates, "size": options.size}
-        options.json.write_text(json.dumps({**figures, "machine": facts}, indent=2) + "\n")
+    figures = {"images_per_second_per_core": medians, "ratios": ratios, "rounds": rates, "size": options.size}
+    write_figures(options.json, {**figures, "machine": facts})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,38 @@
-"""What a figure was measured on."""
+"""What all speeds share: what they were measured on, the rounds, and the file of figures."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "albumentations", "opencv-python-headless", "pillow")
+
+
+def benchmark_parser(doc: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
+    """Make a command line with ``--rounds`` and ``--json``.
+
+    Args:
+        doc: of the benchmark's module; its first line is the description.
+        rounds: the default.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser
+
+
+def write_figures(path: Path | None, figures: Any) -> None:
+    """Write figures as JSON, where a path is given."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def machine() -> dict[str, str]:

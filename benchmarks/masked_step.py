@@ -11,9 +11,6 @@ own, for its peak memory; the processes take turns, one step at a time. The curv
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -23,9 +20,9 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine, print_machine
+from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
 from benchmarks.reference import mae_step, masked_step
-from benchmarks.training_step import Step, configure, measure, random_batch, step_since
+from benchmarks.training_step import configure, measure, print_summaries, random_batch, step_since, summary
 from runs.config import automatic_precision
 from runs.ending import clear_errors
 
@@ -71,18 +68,6 @@ def ours(method: str, ratio: float, batch: int) -> dict[str, Any]:
     return configure(automatic_precision("cpu"), batch, 1, overrides, experiment=method)
 
 
-def summary(steps: list[Step], batch: int) -> dict[str, float]:
-    """Return medians of images per second and busy cores, their extremes, and the peak memory in GiB."""
-    rates = [batch / step.seconds for step in steps]
-    return {
-        "images_per_second": statistics.median(rates),
-        "lowest": min(rates),
-        "highest": max(rates),
-        "busy_cores": statistics.median(step.cores for step in steps),
-        "peak_memory_gib": steps[-1].peak_memory / 2**30,
-    }
-
-
 def draw(figures: dict[str, dict[str, float]], batch: int, path: Path) -> None:
     """Draw images per second and peak memory against the mask ratio."""
     import matplotlib.pyplot as plt
@@ -105,14 +90,12 @@ def draw(figures: dict[str, dict[str, float]], batch: int, path: Path) -> None:
 
 def main() -> None:
     """Measure, print a table, and write JSON and picture where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--method", choices=METHODS, default="cotex")
     parser.add_argument("--batch", type=int, help="images a step; 256, for mae 64, for the curve 16")
     parser.add_argument("--ratio", type=float, help="share of patches removed; 0.95, for mae 0.75")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--curve", type=Path, help="measure CoTEX at several ratios instead, draw this")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     method = METHODS[options.method]
     batch = options.batch or (16 if options.curve else method.batch)
@@ -130,18 +113,14 @@ def main() -> None:
     facts = machine()
     print_machine(facts)
     print(f"{options.method}: {batch} images a step, {options.rounds} rounds, {options.threads} threads")
-    print(f"{'':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'busy cores':>12}{'peak memory':>14}")
-    for name, one in figures.items():
-        spread = f"{one['lowest']:>9.2f}{one['highest']:>9.2f}{one['busy_cores']:>12.2f}"
-        print(f"{name:<12}{one['images_per_second']:>10.2f}{spread}{one['peak_memory_gib']:>10.2f} GiB")
+    print_summaries(figures)
     if options.curve:
         draw(figures, batch, options.curve)
     else:
         first, second = figures["ours"], figures["reference"]
         print(f"ratio of images/s {first['images_per_second'] / second['images_per_second']:.2f}")
         print(f"ratio of peak memory {first['peak_memory_gib'] / second['peak_memory_gib']:.2f}")
-    if options.json:
-        options.json.write_text(json.dumps({"figures": figures, "batch": batch, "machine": facts}, indent=2) + "\n")
+    write_figures(options.json, {"figures": figures, "batch": batch, "machine": facts})
 
 
 if __name__ == "__main__":

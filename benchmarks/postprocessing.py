@@ -10,12 +10,9 @@ half-widths; the plain way (benchmarks/reference/) begins with arrays by video.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,7 +20,7 @@ import torch
 
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS
-from benchmarks.machine import machine, print_machine
+from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
 from benchmarks.reference import postprocessing as plain
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.thresholds import best_f1
@@ -93,7 +90,7 @@ def _smoothing(table: Table, labels: Frames, task: str) -> Ways:
     starts = np.flatnonzero(np.append(True, np.diff(labels.frame) != 1))
     videos = np.split(table.predictions[task].astype(np.float64), starts[1:])
     return Ways(
-        lambda: [of.predictions[task] for of in smooth_many(table, HALF_WIDTHS)],
+        lambda: [one.predictions[task] for one in smooth_many(table, HALF_WIDTHS)],
         lambda: [np.concatenate(plain.smooth(videos, k)) for k in HALF_WIDTHS],
     )
 
@@ -110,7 +107,7 @@ def _scores(table: Table, labels: Frames, task: str) -> Ways:
 
 
 def agree(name: str, ours: Any, theirs: Any) -> bool:
-    """Whether both ways give the same: thresholds, at least as good an F1 for every unit."""
+    """Tell whether both ways give the same: thresholds, at least as good an F1 for every unit."""
     if name.startswith("thresholds"):
         return all(a >= b for a, b in zip(ours, theirs, strict=True))
     tolerance = 1e-7 if name.startswith("smoothing") else 1e-9  # tables are float32
@@ -135,10 +132,8 @@ def measure(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
 
 def main() -> None:
     """Measure, print a table, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--rows", type=float, default=1.0, help="share of the frames of the validation sets")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     facts = machine()
@@ -148,17 +143,14 @@ def main() -> None:
     for name, (ours, theirs) in cases(options.rows).items():
         same = agree(name, ours(), theirs())
         seconds = measure(ours, theirs, options.rounds)
-        medians = {way: statistics.median(of) for way, of in seconds.items()}
+        medians = {way: statistics.median(times) for way, times in seconds.items()}
         ratio = medians["reference"] / medians["ours"]
         figures[name] = {"seconds": medians, "ratio": ratio, "rounds": seconds, "agree": same}
         print(
             f"{name:<48}{medians['ours']:>10.4f}{medians['reference']:>10.3f}{ratio:>8.1f}{'' if same else '  DIFFER'}"
         )
-    if options.json:
-        settings = {"rounds": options.rounds, "rows": options.rows, "threads": 1}
-        options.json.write_text(
-            json.dumps({"figures": figures, "settings": settings, "machine": facts}, indent=2) + "\n"
-        )
+    settings = {"rounds": options.rounds, "rows": options.rows, "threads": 1}
+    write_figures(options.json, {"figures": figures, "settings": settings, "machine": facts})
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ time, and the medians over the rounds are reported. Every ``key=value`` override
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import multiprocessing
 import resource
@@ -21,7 +19,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -31,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from affect.batch import Batch
 from affect.labels import ACTION_UNITS, LSD_EXPRESSIONS
-from benchmarks.machine import machine, print_machine
+from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
 from runs.assembly import build_module
 from runs.building import build
 from runs.config import CONFIG_DIR, check_command_line, resolve
@@ -104,7 +101,7 @@ class Repeated(pl.LightningDataModule):
 
 
 class Turns(pl.Callback):
-    """Holds each optimiser step back until the other end of the connection asks for it, and answers with a Step."""
+    """Hold each optimiser step back until the other end of the connection asks for it, and answer with a Step."""
 
     def __init__(self, connection: Connection, accumulation: int) -> None:
         self.connection, self.accumulation = connection, accumulation
@@ -202,14 +199,32 @@ def measure(
     return steps
 
 
+def summary(steps: list[Step], batch: int) -> dict[str, float]:
+    """Return medians of images per second and busy cores, their extremes, and the peak memory in GiB."""
+    rates = [batch / step.seconds for step in steps]
+    return {
+        "images_per_second": statistics.median(rates),
+        "lowest": min(rates),
+        "highest": max(rates),
+        "busy_cores": statistics.median(step.cores for step in steps),
+        "peak_memory_gib": steps[-1].peak_memory / 2**30,
+    }
+
+
+def print_summaries(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Print a line for each ``summary`` by its name."""
+    print(f"{'':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'busy cores':>12}{'peak memory':>14}")
+    for name, one in figures.items():
+        spread = f"{one['lowest']:>9.2f}{one['highest']:>9.2f}{one['busy_cores']:>12.2f}"
+        print(f"{name:<12}{one['images_per_second']:>10.2f}{spread}{one['peak_memory_gib']:>10.2f} GiB")
+
+
 def main() -> None:
     """Measure, print a table, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--batch", type=int, default=8, help="images per micro-batch")
     parser.add_argument("--accumulation", type=int, default=2, help="micro-batches per optimiser step")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of conf/train.yaml, for example scale=tiny")
     options = parser.parse_intermixed_args()
 
@@ -220,32 +235,25 @@ def main() -> None:
     }
     steps = measure(configs, options.rounds, options.threads)
     images = options.batch * options.accumulation
-    rates = {name: [images / step.seconds for step in taken] for name, taken in steps.items()}
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    cores = {name: statistics.median(step.cores for step in taken) for name, taken in steps.items()}
-    memory = {name: taken[-1].peak_memory for name, taken in steps.items()}
+    summaries = {name: summary(taken, images) for name, taken in steps.items()}
+    medians = {name: one["images_per_second"] for name, one in summaries.items()}
 
     print_machine(facts)
     print(f"{options.accumulation} x {options.batch} images a step, {options.rounds} rounds, {options.threads} threads")
-    print(f"{'precision':<12}{'images/s':>10}{'lowest':>9}{'highest':>9}{'busy cores':>12}{'peak memory':>14}")
-    for name, values in rates.items():
-        gib = f"{memory[name] / 2**30:.2f} GiB"
-        spread = f"{min(values):>9.2f}{max(values):>9.2f}"
-        print(f"{name:<12}{medians[name]:>10.2f}{spread}{cores[name]:>12.2f}{gib:>14}")
+    print_summaries(summaries)
     ratio = medians["bf16"] / medians["float32"]
     print(f"ratio {ratio:.2f}")
-    if options.json:
-        figures = {
-            "images_per_second": medians,
-            "ratio": ratio,
-            "busy_cores": cores,
-            "peak_memory_bytes": memory,
-            "rounds": rates,
-            "settings": {"batch": options.batch, "accumulation": options.accumulation, "threads": options.threads},
-            "overrides": options.overrides,
-            "machine": facts,
-        }
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures = {
+        "images_per_second": medians,
+        "ratio": ratio,
+        "busy_cores": {name: one["busy_cores"] for name, one in summaries.items()},
+        "peak_memory_bytes": {name: taken[-1].peak_memory for name, taken in steps.items()},
+        "rounds": {name: [images / step.seconds for step in taken] for name, taken in steps.items()},
+        "settings": {"batch": options.batch, "accumulation": options.accumulation, "threads": options.threads},
+        "overrides": options.overrides,
+        "machine": facts,
+    }
+    write_figures(options.json, figures)
 
 
 if __name__ == "__main__":

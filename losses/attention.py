@@ -9,7 +9,7 @@ from losses.precision import divide, full_precision
 
 
 class AffinityLoss(nn.Module):
-    """Pulls each trunk feature towards its class centre, and the centres apart.
+    """Pull each trunk feature towards its class centre, and the centres apart.
 
     The squared distance to the own class's centre, divided by the summed variance of the centres. The centres are
     parameters: give them to the optimiser.
@@ -26,7 +26,7 @@ class AffinityLoss(nn.Module):
         self.centers = nn.Parameter(torch.randn(num_classes, features))
 
     def forward(self, feature_map: Tensor, target: Tensor) -> Tensor:
-        """Mean over the labelled rows.
+        """Return the loss, a mean over the labelled rows.
 
         Args:
             feature_map: (B, C, h, w) of the trunk.
@@ -44,7 +44,7 @@ class AffinityLoss(nn.Module):
 
 
 def partition_loss(heads: Tensor) -> Tensor:
-    """``log(1 + K / variance)``: small when the K attention heads look at different things.
+    """Return ``log(1 + K / variance)``: small when the K attention heads look at different things.
 
     Args:
         heads: (B, K, C), the log-softmax over the heads that ``dan.network.DAN`` returns. It needs no label.

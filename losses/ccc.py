@@ -11,7 +11,7 @@ _REFERENCE_EPSILON = 1e-4
 
 
 def ccc_loss(pred: Tensor, target: Tensor, *, reference: bool = False) -> Tensor:
-    """Sum over the columns of ``1 - CCC``, the concordance correlation over the batch's labelled rows.
+    """Return the sum over the columns of ``1 - CCC``, the concordance correlation over the batch's labelled rows.
 
     The EMMA paper prints ``1 - (CCC_A + CCC_V)`` (equation 4); its code computes the sum of both ``1 - CCC``, which
     has the same gradient and is what we report. The CCC is 0 where its denominator is, that is for a single row
@@ -40,7 +40,7 @@ def ccc_loss(pred: Tensor, target: Tensor, *, reference: bool = False) -> Tensor
 
 
 def _reference_ccc(xx: Tensor, yy: Tensor, xy: Tensor, bias: Tensor, count: Tensor) -> Tensor:
-    """The published code's CCC from centred sums of squares; zero and with zero gradient for a single row."""
+    """Return the published code's CCC from centred sums of squares; zero and with zero gradient for a single row."""
     tiny = torch.finfo(xx.dtype).tiny  # the square root's gradient at 0 would be infinite
     norm_x, norm_y = xx.clamp(min=tiny).sqrt(), yy.clamp(min=tiny).sqrt()
     rho = xy / (norm_x * norm_y + _REFERENCE_EPSILON)

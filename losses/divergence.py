@@ -14,7 +14,7 @@ _REFERENCE_CLAMP = 1e-4
 
 
 def js_divergence(probabilities: Sequence[Tensor], *, reference: bool = False) -> Tensor:
-    """Jensen-Shannon divergence of the views' distributions, averaged over the batch (equation 6), in nats.
+    """Return the Jensen-Shannon divergence of the views' distributions, averaged over the batch (equation 6), in nats.
 
     Computed as the mean Kullback-Leibler divergence to the views' mean, which equals ``H(mean) - mean of H`` without
     subtracting two large numbers.
@@ -36,7 +36,7 @@ def js_divergence(probabilities: Sequence[Tensor], *, reference: bool = False) -
 
 
 def cotex_loss(logits: Sequence[Tensor], target: Tensor, *, js_weight: float, reference: bool = False) -> Tensor:
-    """``js_weight * JS + sum over the views of the cross entropy`` (equation 5).
+    """Return ``js_weight * JS + sum over the views of the cross entropy`` (equation 5).
 
     Args:
         logits: one (B, C) tensor a view.

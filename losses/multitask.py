@@ -38,8 +38,8 @@ class MultiTaskLoss(nn.Module):
         au_reduction: mean over valid labels (equation 2) or sum over valid labels / batch size (EMMA's code).
         expression_weight: of each class. ``none`` (equation 3), ``train`` (n / (C n_c) of the training labels, so
             that every class counts as much; 1 for one without a row) or ``relative`` (n_max / max(n_c, 1)).
-        expression_reduction: see ``losses.partial.expression_loss``; with ``mean_valid``, the weights of ``train`` are
-            divided by the least, which makes them n_max / n_c.
+        expression_reduction: ``mean_weight`` divides by the sum of the rows' weights, ``mean_valid`` by the number of
+            rows; with it the weights of ``train`` are divided by the least, which makes them n_max / n_c.
         label_smoothing: of the expression loss.
         reference_ccc: the CCC of EMMA's code (n - 1 standard deviations and an epsilon).
         va_weight: of the loss of valence and arousal.

@@ -19,7 +19,7 @@ def au_loss(
     neg_weight: Tensor | None = None,
     reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
 ) -> Tensor:
-    """Binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
+    """Return the binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
 
     Args:
         logits: (B, U).
@@ -58,7 +58,7 @@ def expression_loss(
     label_smoothing: float = 0.0,
     reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
 ) -> Tensor:
-    """Cross entropy over the labelled rows (EMMA paper, equation 3).
+    """Return the cross entropy over the labelled rows (EMMA paper, equation 3).
 
     Args:
         logits: (B, C).

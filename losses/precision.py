@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Float32 of half-precision or integer values; float32 and float64 are left as they are.
+    """Return float32 for half-precision or integer values; float32 and float64 are left as they are.
 
     No loss of this package multiplies matrices, so autocast does not take the values back to half precision.
     """
@@ -15,5 +15,5 @@ def full_precision(values: Tensor) -> Tensor:
 
 
 def divide(total: Tensor, count: Tensor) -> Tensor:
-    """``total / count``, and ``total`` (which is then an empty sum: 0, with its graph) where ``count`` is 0."""
+    """Return ``total / count``, and ``total`` (which is then an empty sum: 0, with its graph) where ``count`` is 0."""
     return total / torch.where(count > 0, count, torch.ones_like(count))

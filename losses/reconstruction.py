@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def reconstruction_loss(prediction: Tensor, pixels: Tensor, keep: Tensor, *, normalise: bool = True) -> Tensor:
-    """Mean squared error over the removed patches (He et al. 2022, section 3 and "Reconstruction target").
+    """Return the mean squared error over the removed patches (He et al. 2022, section 3 and "Reconstruction target").
 
     Args:
         prediction: (B, N, P) pixels of every patch, as the decoder gives them.
@@ -25,6 +25,6 @@ def reconstruction_loss(prediction: Tensor, pixels: Tensor, keep: Tensor, *, nor
 
 
 def normalised_patches(pixels: Tensor) -> Tensor:
-    """(B, N, P) patches with mean 0 and variance 1 each: unbiased variance, and 1e-6 so that flat ones stay 0."""
+    """Give each of (B, N, P) patches mean 0 and variance 1 (unbiased, and 1e-6 so that flat ones stay 0)."""
     mean = pixels.mean(dim=-1, keepdim=True)
     return (pixels - mean) / (pixels.var(dim=-1, keepdim=True) + 1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Pictures of what a masked autoencoder draws, while it learns."""
+"""Show what a masked autoencoder draws while it learns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from affect.batch import Batch
 from affect.buildable import buildable
+from affect.files import whole_file
 from affect.ranges import Count
 from mae.module import MAEModule
 
 
 @buildable("callbacks")
 class ReconstructionGrid(Callback):
-    """Saves ``reconstructions/epoch_<n>.png`` in the run folder and logs it.
+    """Save ``reconstructions/epoch_<n>.png`` in the run folder and log it.
 
     It shows the first validation faces as they are, masked, and reconstructed, a row of each.
 
@@ -50,8 +51,8 @@ class ReconstructionGrid(Callback):
         few: Batch = {**batch, "image": batch["image"][: self.images], "row": batch["row"][: self.images]}
         picture = grid(pl_module.reconstruct(few))
         path = Path(trainer.default_root_dir) / "reconstructions" / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        with whole_file(path) as beside:
+            beside.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("reconstructions", [picture], step=trainer.global_step)
@@ -60,7 +61,7 @@ class ReconstructionGrid(Callback):
 
 
 def grid(rows: Tensor, gap: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """One (height, width, 3) picture of (R, B, 3, H, W) uint8 images, white between them."""
+    """Join (R, B, 3, H, W) uint8 images into one (height, width, 3) picture, white between them."""
     tiles = F.pad(rows, (0, gap, 0, gap), value=255)
     picture = torch.cat([torch.cat(list(row), dim=2) for row in tiles], dim=1)
     return picture.permute(1, 2, 0).cpu().numpy()

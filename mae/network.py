@@ -31,18 +31,18 @@ class MAE(ViT):
     when the decoder's are dropped (``encoder_state``).
 
     Args:
-        image_size: see ``backbones.vit.ViT``, like the next four.
-        patch_size: see there.
-        width: see there; a multiple of 4.
-        depth: see there.
-        heads: see there.
+        image_size: side of the square input in pixels, a multiple of ``patch_size``.
+        patch_size: side of a patch in pixels.
+        width: length of the encoder's tokens; a multiple of 4 and of ``heads``.
+        depth: number of the encoder's blocks.
+        heads: attention heads of each.
         learned_positions: the encoder's position embeddings and patch kernels start as ``ViT.initialise_embeddings``
             leaves them, and positions are trained; False, as published: positions are sine-cosine and stay. On a small
             grid those are so alike that the fine-tuned network suffers (emma/README.md). The decoder's are fixed.
         decoder_width: length of the decoder's tokens, a multiple of 4 and of ``decoder_heads``.
         decoder_depth: number of the decoder's blocks.
-        decoder_heads: attention heads of each.
-        weights: see ``backbones.weights.load_weights``; None and ``random`` leave the network as initialised.
+        decoder_heads: attention heads of each of these.
+        weights: a registry name, a path or ``timm:NAME``; None and ``random`` leave the network as initialised.
         weights_for: ``all``: the weights are a whole masked autoencoder's; ``encoder``: a ViT's, to go on from.
         interpolation: of the resize to ``image_size``; None: that of the weights.
 
@@ -99,7 +99,7 @@ class MAE(ViT):
 
     @torch.no_grad()
     def _initialise(self, grid: int) -> None:
-        """Initialises as the official code does: Xavier-uniform matrices, small tokens, fixed positions."""
+        """Initialise as the official code does: Xavier-uniform matrices, small tokens, fixed positions."""
         assert self.pos_embed is not None
         assert self.cls_token is not None
         for module in self.modules():
@@ -112,7 +112,7 @@ class MAE(ViT):
         self.pos_embed.copy_(sincos_positions(self.pos_embed.shape[-1], grid))
 
     def decode(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """Pixels of all patches from the encoder's tokens of some.
+        """Draw the pixels of all patches from the encoder's tokens of some.
 
         Args:
             tokens: (B, 1 + K, width) of ``forward_features(x, keep)``.
@@ -130,21 +130,21 @@ class MAE(ViT):
         return pixels
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:  # type: ignore[override]
-        """Pixels of all patches (B, N, patch_size² · 3) of normalised images (B, 3, H, W), seen at ``keep`` only."""
+        """Draw all patches (B, N, patch_size² · 3) of normalised images (B, 3, H, W), seen at ``keep`` only."""
         return self.decode(self.forward_features(x, keep), keep)
 
     def patch_pixels(self, images: Tensor) -> Tensor:
-        """(B, N, patch_size² · 3) pixels of (B, 3, H, W) images, patch by patch: row, column, colour."""
+        """Return (B, N, patch_size² · 3) pixels of (B, 3, H, W) images, patch by patch: row, column, colour."""
         side, grid = self.patch_size, self.image_size // self.patch_size
         pieces = images.reshape(len(images), 3, grid, side, grid, side)
         return pieces.permute(0, 2, 4, 3, 5, 1).reshape(len(images), grid**2, -1)
 
     def assemble(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) images of (B, N, patch_size² · 3) patches: the inverse of ``patch_pixels``."""
+        """Return (B, 3, H, W) images of (B, N, patch_size² · 3) patches: the inverse of ``patch_pixels``."""
         side, grid = self.patch_size, self.image_size // self.patch_size
         pieces = pixels.reshape(len(pixels), grid, grid, side, side, 3)
         return pieces.permute(0, 5, 1, 3, 2, 4).reshape(len(pixels), 3, self.image_size, self.image_size)
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """State dict of the encoder alone, under the names of the official pre-trained files."""
+        """Return the state dict of the encoder alone, under the names of the official pre-trained files."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith(DECODER)}

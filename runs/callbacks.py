@@ -25,7 +25,7 @@ _CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class MetricsFile(Logger):
-    """Appends every logged value to ``metrics.jsonl``, one JSON object per call, whatever other logger there is.
+    """Append every logged value to ``metrics.jsonl``, one JSON object per call, whatever other logger there is.
 
     Args:
         folder: the run folder.
@@ -49,7 +49,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: ``config.yaml`` in the run folder has them."""
+        """Do nothing: ``config.yaml`` in the run folder has them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -62,13 +62,13 @@ class MetricsFile(Logger):
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def _drop_from(self, first: int) -> None:
-        """Drops the lines of a step and all later ones, and what a kill has cut off, so that the file is one run."""
+        """Drop the lines of a step and all later ones, and what a kill has cut off, so that the file is one run."""
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
         write_whole(self.path, "".join(f"{line}\n" for line in lines if _step_before(line, first)))
 
 
 def _step_before(line: str, first: int) -> bool:
-    """Whether a line of ``metrics.jsonl`` is whole and of a step below this one, or of none."""
+    """Tell whether a line of ``metrics.jsonl`` is whole and of a step below this one, or of none."""
     try:
         step = json.loads(line).get("step")
     except (ValueError, AttributeError):
@@ -77,7 +77,7 @@ def _step_before(line: str, first: int) -> bool:
 
 
 class PredictionParts(Callback):
-    """Writes what ``Trainer.predict`` yields to this rank's parts of the module's prediction tables.
+    """Write what ``Trainer.predict`` yields to this rank's parts of the module's prediction tables.
 
     Args:
         folder: the folder of the tables.
@@ -112,12 +112,12 @@ class PredictionParts(Callback):
 
 
 def parts_folder(folder: Path, table: str) -> Path:
-    """Where the processes put their parts of one of a module's tables."""
+    """Return the folder where the processes put their parts of one of a module's tables."""
     return folder / f".{table}" if table else folder
 
 
 class SeedEpochs(Callback):
-    """Seeds torch at the start of each epoch, so that a resumed run draws the same dropped paths as one that ran on.
+    """Seed torch at the start of each epoch, so that a resumed run draws the same dropped paths as one that ran on.
 
     Args:
         seed: of the run; epoch and rank are mixed in.
@@ -132,7 +132,7 @@ class SeedEpochs(Callback):
 
 
 class Throughput(Callback):
-    """Logs, per epoch, images per second of training (loading included, validation not) and peak memory in GiB.
+    """Log, per epoch, images per second of training (loading included, validation not) and peak memory in GiB.
 
     Memory is the GPU's where there is one, else this process's resident set; where the system keeps no peak that can be
     reset (not Linux), it is left out. Images are those of all processes, memory is that of rank 0.

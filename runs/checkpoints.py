@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
 from affect.archives import check_archive
-from affect.errors import CheckpointError
+from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file
 from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
@@ -35,28 +35,28 @@ _RESUMED: Final = {
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes Lightning's checkpoints beside their place and renames them, and reads them as ``read_checkpoint`` does.
+    """Write Lightning's checkpoints beside their place and rename them, and read them as ``read_checkpoint`` does.
 
     Lightning's own plugin writes in the folder for temporary files and copies where that is another file system.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Replaces the file as a whole; whatever goes wrong leaves the former one as it was."""
+        """Replace the file as a whole; whatever goes wrong leaves the former one as it was."""
         save_atomically(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads a checkpoint to resume from."""
+        """Read a checkpoint to resume from."""
         return read_checkpoint(Path(path), resume=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Removes one file; never a folder."""
+        """Remove one file; never a folder."""
         Path(path).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Reads a checkpoint of this framework, all of it compared with its checksums, with ``weights_only=True``.
+    """Read a checkpoint of this framework, all of it compared with its checksums, with ``weights_only=True``.
 
     Args:
         path: the file.
@@ -73,7 +73,7 @@ def read_checkpoint(path: Path, *, resume: bool = False) -> dict[str, Any]:
 
 
 def other_checkpoint(path: Path, *, resume: bool) -> str:
-    """Says which other checkpoint beside a broken one is readable; nothing where none is."""
+    """Say which other checkpoint beside a broken one is readable; nothing where none is."""
     for other in (path.with_name("last.ckpt"), path.with_name("best.ckpt")):
         if other.name != path.name and other.is_file():
             with suppress(CheckpointError, OSError):
@@ -116,12 +116,12 @@ def _read(path: Path, resume: bool) -> dict[str, Any]:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error's message, or what kind of error it is where it has none."""
+    """Return the first line of an error's message, or what kind of error it is where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _check_weights(state: Mapping[Any, Any], path: Path) -> None:
-    """Raises a CheckpointError that names the first weight that is no finite, plain tensor."""
+    """Check that all weights are finite, plain tensors; the CheckpointError names the first that is not."""
     for name, tensor in state.items():
         try:
             # one that is expanded from little memory could stand for any number of values
@@ -141,7 +141,7 @@ def _check_weights(state: Mapping[Any, Any], path: Path) -> None:
 
 
 def load_module(path: Path) -> AffectModule:
-    """Rebuilds the module that a checkpoint holds, with its weights.
+    """Rebuild the module that a checkpoint holds, with its weights.
 
     Args:
         path: a file written by a run of this framework.
@@ -171,8 +171,26 @@ def load_module(path: Path) -> AffectModule:
     return module
 
 
+def load_embedder(path: Path) -> Any:
+    """Rebuild the network of a checkpoint, to make features with: a ``features.extraction.Embedder``.
+
+    Args:
+        path: a file written by a run of this framework.
+
+    Raises:
+        CheckpointError: it cannot be loaded; the message says why.
+        ConfigError: its network gives no features.
+    """
+    module = load_module(path)
+    network: Any = getattr(module, "network", None)
+    if not hasattr(network, "embed"):
+        raise ConfigError([f"checkpoint={path}: a {type(module).__name__} gives no features"])
+    network.preprocessing = module.preprocessing  # that of the run; its network was rebuilt without its weights' file
+    return network
+
+
 def restore_weights(module: TrainedModule, checkpoint: dict[str, Any], path: Path) -> None:
-    """Puts a checkpoint's weights into a module of the same shape.
+    """Put a checkpoint's weights into a module of the same shape.
 
     Raises:
         CheckpointError: the weights belong to another model.
@@ -190,7 +208,7 @@ def restore_weights(module: TrainedModule, checkpoint: dict[str, Any], path: Pat
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """Writes a file of ``torch.save``, with its checksums, as a whole or not at all: see ``whole_file``.
+    """Write a file of ``torch.save``, with its checksums, as a whole or not at all.
 
     Raises:
         OSError: the disk is full, or cannot be written to.

@@ -37,7 +37,7 @@ class Stopped(SystemExit):
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Ends the process with the message alone where a user can fix the error; anything else keeps its traceback.
+    """End the process with the message alone where a user can fix the error; anything else keeps its traceback.
 
     SIGTERM and Ctrl-C end the block as an exception does, so that whatever it has opened is closed: exit code 143, 130.
     """
@@ -59,7 +59,7 @@ def clear_errors() -> Iterator[None]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Lets the first SIGTERM or SIGINT raise ``Stopped``; a second Ctrl-C ends the process at once."""
+    """Let the first SIGTERM or SIGINT raise ``Stopped``; a second Ctrl-C ends the process at once."""
     if threading.current_thread() is not threading.main_thread():  # only the main one may set handlers
         yield
         return
@@ -100,7 +100,7 @@ def told(error: Exception) -> str:
 
 
 def _leave_closed_output() -> None:
-    """Ends the process as the shell expects it where nobody reads its output any more, as with ``| head``."""
+    """End the process as the shell expects it where nobody reads its output any more, as with ``| head``."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

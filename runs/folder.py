@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import distributions
 from pathlib import Path
@@ -47,12 +47,12 @@ _RESULTS = ("*.ckpt", "checkpoints/*.ckpt", "automl.joblib", "scores.json")
 
 
 def is_first_process() -> bool:
-    """Whether this process is rank 0, before Lightning has started the others or the process group."""
+    """Tell whether this process is rank 0, before Lightning has started the others or the process group."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
 
 
 def run_folder(config: DictConfig) -> Path:
-    """Where this run writes, from now on fixed in ``config``; the same in every process and at every start of a job.
+    """Fix where this run writes, in ``config``, too: the same in every process and at every start of a job.
 
     The default name holds the time, or under SLURM the job. Processes that torchrun started by themselves would not
     agree on a time; those that Lightning starts are told by the first through the environment.
@@ -79,18 +79,18 @@ def run_folder(config: DictConfig) -> Path:
 
 
 def _unused(folder: Path) -> Path:
-    """The folder, or where other runs of the same SLURM job have it, the first without one: ``…-2``, ``…-3``."""
+    """Return the folder, or where other runs of the same SLURM job have it, the first without one: ``…-2``, ``…-3``."""
     others = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(one for one in itertools.chain([folder], others) if not _content(one) or is_own(one))
 
 
 def is_own(folder: Path) -> bool:
-    """Whether the run in a folder is this very one: its SLURM job was queued again."""
+    """Tell whether the run in a folder is this very one: its SLURM job was queued again."""
     return slurm.is_own(folder, first=is_first_process())
 
 
 def checkpoint_of(key: str, given: str | Path, name: str) -> Path:
-    """The checkpoint that a command line names: a file, or the run folder that it is in.
+    """Return the checkpoint that a command line names: a file, or the run folder that it is in.
 
     Args:
         key: of the command line, for the message.
@@ -109,7 +109,7 @@ def checkpoint_of(key: str, given: str | Path, name: str) -> Path:
 
 
 class Run:
-    """A run folder while this process writes to it; see ``opened_run``.
+    """A run folder while this process writes to it; ``opened_run`` gives it.
 
     Attributes:
         folder: absolute.
@@ -123,34 +123,36 @@ class Run:
         self.kept = kept
 
     def started(self) -> None:
-        """Records what made the run; call it when everything that the run needs has been built."""
+        """Record what made the run; call it when everything that the run needs has been built."""
         if is_first_process():
             write_provenance(self.folder, self.config)
 
     def keep(self) -> None:
-        """From now on there is something to keep: the folder stays if the run fails."""
+        """Keep the folder from now on, even if the run fails: there is something in it."""
         self.kept = True
         reached("run.kept", self.folder)
 
 
 @contextmanager
 def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: bool = False) -> Iterator[Run]:
-    """Opens a run and closes it: its configuration, its folder, the folder's lock and the tracking.
+    """Open a run and close it: its configuration, its folder, the folder's lock and the tracking.
 
     A run that fails before ``Run.keep`` leaves nothing. The first process alone checks, locks and tidies up.
 
     Args:
         config: the composed or stored configuration; ``paths.run_dir`` in it becomes the folder.
-        problems: see ``runs.config.resolve``.
-        resume: go on in the folder of an earlier run.
+        problems: finds what is wrong with the resolved configuration beyond types and targets.
+        resume: go on in the folder of an earlier run, whose configuration this is.
 
     Raises:
-        ConfigError: see ``runs.config.resolve``.
+        ConfigError: the configuration has errors; all of them are listed.
         UserError: the folder cannot be used.
         LockedError: another process writes to it.
     """
     folder = run_folder(config)
-    run = Run(folder, resolve(config, problems), kept=resume)
+    source = folder if resume else config.get("fork_from")
+    plain = resolve(config, problems, f"{source}/config.yaml" if source else "the configuration")
+    run = Run(folder, {**plain, "data": absolute_data(plain["data"])} if "data" in plain else plain, kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
     with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
         failed = True
@@ -161,9 +163,21 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
             finish_tracking(failed=failed)
 
 
+def absolute_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the node ``data`` with absolute roots and stores: a run folder's configuration holds in any folder."""
+
+    def absolute(value: Any) -> Any:
+        return [absolute(one) for one in value] if isinstance(value, list) else str(Path(value).expanduser().absolute())
+
+    return {
+        key: absolute(value) if key in ("root", "store") else absolute_data(value) if isinstance(value, dict) else value
+        for key, value in data.items()
+    }
+
+
 @contextmanager
 def _held(run: Run, *, overwrite: bool) -> Iterator[None]:
-    """Holds the run folder; afterwards removes what a failed start has made."""
+    """Hold the run folder; afterwards remove what a failed start has made."""
     folder = run.folder
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
@@ -190,14 +204,14 @@ def _held(run: Run, *, overwrite: bool) -> Iterator[None]:
 
 
 def _content(folder: Path) -> list[Path]:
-    """What is in a run folder, without its lock and halves of files that a killed process left."""
+    """Return what is in a run folder, without its lock and halves of files that a killed process left."""
     if not folder.is_dir():
         return []
     return [one for one in folder.iterdir() if one.name != LOCK and one.suffix != ".writing"]
 
 
 def _check(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that has something in it; empties that of an unfinished first epoch, if told to.
+    """Refuse a folder that has something in it; empty that of an unfinished first epoch, if told to.
 
     Told or not, a SLURM job that was queued again starts over where it has nothing to go on from.
 
@@ -214,13 +228,13 @@ def _check(folder: Path, *, overwrite: bool) -> None:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a folder holds a run that was killed before it had anything to go on from."""
+    """Tell whether a folder holds a run that was killed before it had anything to go on from."""
     ours = any((folder / name).is_file() for name in ("config.yaml", "environment.json"))
     return ours and not any(True for name in _RESULTS for _ in folder.glob(name))
 
 
 def way_on(folder: Path) -> str:
-    """How to go on with the run in a folder; empty where there is no way."""
+    """Say how to go on with the run in a folder; empty where there is no way."""
     for name in ("last", "best"):
         checkpoint = folder / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():
@@ -239,14 +253,14 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def finish_tracking(*, failed: bool) -> None:
-    """Closes a Weights & Biases run, if one is open, so that a failed run is not left as running."""
+    """Close a Weights & Biases run, if one is open, so that a failed run is not left as running."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=int(failed))
 
 
 def write_provenance(path: Path, config: dict[str, Any]) -> None:
-    """Writes ``environment.json`` (packages, git commit, hashes of weight files) and ``config.yaml`` (resolved).
+    """Write ``environment.json`` (packages, git commit, hashes of weight files) and ``config.yaml`` (resolved).
 
     A file that says this already is left as it is. Where a run is resumed in another environment, the new one is
     added to the list ``resumed`` in ``environment.json``.
@@ -276,7 +290,7 @@ def _write_changed(path: Path, text: str) -> None:
 
 
 def _read_environment(path: Path) -> dict[str, Any]:
-    """What an earlier start wrote; nothing where there was none, or it could not be written whole then."""
+    """Return what an earlier start wrote; nothing where there was none, or it could not be written whole then."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -285,7 +299,7 @@ def _read_environment(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(node: Any, key: str = "") -> Iterator[Path]:
-    """The files behind the values, and the items of lists, under keys that end in ``weights``."""
+    """Return the files behind the values, and the items of lists, under keys that end in ``weights``."""
     if isinstance(node, dict):
         for name, value in node.items():
             yield from _weight_files(value, str(name))
@@ -297,7 +311,7 @@ def _weight_files(node: Any, key: str = "") -> Iterator[Path]:
 
 
 def git_state() -> dict[str, str | bool] | None:
-    """Commit of the code and whether it has uncommitted changes; None outside a git checkout."""
+    """Return the commit of the code, and whether it has uncommitted changes; None outside a git checkout."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10

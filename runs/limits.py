@@ -27,7 +27,7 @@ class _Numbers(TypedDict, total=False):
 
 
 def limit_errors(trainer: Mapping[str, Any], callbacks: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Finds the settings with which there would be no result.
+    """Find the settings with which there would be no result.
 
     Args:
         trainer: the node ``trainer``.
@@ -82,7 +82,7 @@ def _is_zero(value: Any) -> bool:
 
 
 class ValidatedEnd(Callback):
-    """Has the state validated with which a training ends.
+    """Have the state that a training ends with validated.
 
     Lightning validates when an epoch is over and when something has asked the training to stop: not at the last of
     ``max_steps``, nor in an epoch that ``check_val_every_n_epoch`` leaves out, so that there might be no best one.

@@ -72,7 +72,7 @@ class Beat:
 
 
 class Watch:
-    """Judges from what processes say of themselves whether one of them holds the others up.
+    """Judge from what processes say of themselves whether one of them holds the others up.
 
     Args:
         ranks: who is judged.
@@ -123,14 +123,14 @@ def _names(ranks: Sequence[int]) -> str:
 
 
 class Ranks(Callback):
-    """Watches over a run of several processes; in a run of one it does nothing.
+    """Watch over a run of several processes; in a run of one it does nothing.
 
     When the Trainer has done its work it waits for all processes, however long they take as long as they get on. What
     they have written is then complete.
 
     Args:
         folder: the run folder, which all processes see.
-        timeout_s: see ``Watch``.
+        timeout_s: seconds after which a process that makes no progress is given up.
 
     Raises:
         UserError: the timeout is not a positive number.
@@ -258,7 +258,7 @@ class Ranks(Callback):
                 os.fsync(self._file)
 
     def _read(self, rank: int) -> Beat | None:
-        """What another process says; None where that cannot be read just now."""
+        """Return what another process says; None where that cannot be read just now."""
         try:
             return Beat(**json.loads(self._path(rank).read_bytes()))
         except FileNotFoundError:  # a first process that fails may tidy up the run folder
@@ -268,7 +268,7 @@ class Ranks(Callback):
             return None
 
     def _has_ended(self, rank: int, beat: Beat) -> bool:
-        """Whether a process of this host has lost its lock; of other hosts not every file system knows."""
+        """Tell whether a process of this host has lost its lock; of other hosts not every file system knows."""
         if fcntl is None or beat.host != socket.gethostname():
             return False
         try:
@@ -279,7 +279,7 @@ class Ranks(Callback):
         return True
 
     def _all_done(self) -> bool:
-        """Whether the others are; rank 0 says so for all, and takes the files away."""
+        """Tell whether the others are done; rank 0 says so for all, and takes the files away."""
         if self.rank > 0 and not self.folder.exists():
             return True
         return all((beat := self._read(rank)) is not None and beat.state == "done" for rank in self.others)
@@ -295,7 +295,7 @@ class Ranks(Callback):
 
 
 def _is_lost_connection(exception: BaseException) -> bool:
-    """Whether a collective failed because another process did not take part in it."""
+    """Tell whether a collective failed because another process did not take part in it."""
     known = isinstance(exception, torch.distributed.DistError)
     return known or (isinstance(exception, RuntimeError) and "gloo" in str(exception).lower())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,19 +10,25 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 from torch.optim import Optimizer
 
-from affect.errors import CheckpointError, UserError
+from affect.errors import CheckpointError, ConfigError, UserError
+from evaluators.report import read_records
 from runs.callbacks import MetricsFile
 from runs.checkpoints import other_checkpoint, reason
+from runs.folder import is_first_process, is_own
+from runs.slurm import this_start
+from runs.stored_config import stored_config
+from training.module import MONITOR
 
 _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class Resuming(Callback):
-    """Keeps names of files, not places, in checkpoints; checks what is restored before anything is trained with it.
+    """Keep names of files, not places, in checkpoints; check what is restored before anything is trained with it.
 
     Lightning's ``ModelCheckpoint`` keeps absolute paths, and forgets which epoch was best where its folder has moved.
     """
@@ -54,7 +61,7 @@ class Resuming(Callback):
         self.loaded, self.nothing_left = checkpoint, True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Called between the making of the optimisers and the restoring of their states."""
+        """Check the optimisers' states: Lightning has made the optimisers, and restores the states next."""
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         for key, own in (("optimizer_states", trainer.optimizers), ("lr_schedulers", schedulers)):
             if key in self.loaded:
@@ -75,13 +82,26 @@ class Resuming(Callback):
 
 
 def model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
-    """The callbacks that write checkpoints."""
+    """Return the callbacks that write checkpoints."""
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+
+
+def earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
+    """Return what a run goes on from by itself, where its SLURM job was queued again after an epoch; or None."""
+    last, start = folder / "checkpoints" / "last.ckpt", this_start()
+    if start is None or not last.is_file() or not is_own(folder):
+        return None
+    places = [argument for argument in start["arguments"] if argument.startswith("paths.cache_dir=")]
+    stored = stored_config([f"ckpt_path={last}", *places])
+    assert stored is not None
+    if is_first_process():
+        print(f"SLURM job {start['job']} was queued again and goes on from {last}")
+    return stored[0], last
 
 
 @contextmanager
 def restoring(trainer: pl.Trainer, path: Path | None) -> Iterator[None]:
-    """Turns whatever fails while Lightning restores a checkpoint into an error that names the file.
+    """Turn whatever fails while Lightning restores a checkpoint into an error that names the file.
 
     Raises:
         CheckpointError: what the checkpoint holds does not fit the run.
@@ -98,8 +118,27 @@ def restoring(trainer: pl.Trainer, path: Path | None) -> Iterator[None]:
         ) from error
 
 
+def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
+    """Return the best checkpoint of a run that has been trained, and what it was chosen by.
+
+    Raises:
+        CheckpointError: it was removed, and no epoch was left to train.
+        ConfigError: the training ended before there was one.
+    """
+    best = next(callback for callback in model_checkpoints(trainer) if callback.filename == "best")
+    if not best.best_model_path:
+        last = folder / "checkpoints" / "last.ckpt"
+        if not last.is_file():
+            raise ConfigError(["the training ended before its first epoch: give it more time (trainer.max_time)"])
+        raise CheckpointError(f"{folder} has no best.ckpt: python evaluate.py checkpoint={last} scores its last epoch")
+    # without a monitor it is the last epoch's, which an earlier start may have trained
+    score = trainer.callback_metrics.get(MONITOR) if best.best_model_score is None else best.best_model_score
+    logged = [math.nan, *(r[MONITOR] for r in read_records(folder / "metrics.jsonl") if MONITOR in r)]
+    return Path(best.best_model_path), float(logged[-1] if score is None else score)
+
+
 def _names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a ModelCheckpoint with the names of its files in place of their paths."""
+    """Return the state of a ModelCheckpoint with the names of its files in place of their paths."""
     return {
         **state,
         "dirpath": "",
@@ -109,7 +148,7 @@ def _names(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _here(state: Mapping[str, Any], callback: ModelCheckpoint) -> dict[str, Any]:
-    """The state of a ModelCheckpoint with the paths that its files have now; those that are gone are forgotten.
+    """Return the state of a ModelCheckpoint with the paths that its files have now; those that are gone are forgotten.
 
     Only names are taken from the checkpoint, so that nothing outside the run's own folder is ever touched.
     """
@@ -139,7 +178,7 @@ def _here(state: Mapping[str, Any], callback: ModelCheckpoint) -> dict[str, Any]
 
 
 def _check(value: Any, like: Any, where: str) -> None:
-    """Compares what a checkpoint holds with what the run has in its place, by types and shapes.
+    """Compare what a checkpoint holds with what the run has in its place, by types and shapes.
 
     Args:
         value: from the checkpoint.
@@ -173,7 +212,7 @@ def _check(value: Any, like: Any, where: str) -> None:
 
 
 def _check_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
-    """Compares an optimiser's running means with the weights that they belong to.
+    """Compare an optimiser's running means with the weights that they belong to.
 
     Raises:
         ValueError: another shape than that of the weights, or no such weights.

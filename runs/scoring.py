@@ -3,71 +3,123 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
+from affect.checksums import file_sha256
 from affect.frames import Frames
+from affect.labels import UniTask
 from evaluators.chance import chance, majority
 from evaluators.curve import curve, write_curve
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
-from evaluators.postprocess.unseen import KNOWN, UNSEEN, unseen_note
+from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note
 from evaluators.predictions import merge_parts, score_table
 from evaluators.report import NO_LABELS, format_table, write_report, write_scores
-from evaluators.table import Table, write_table
-from runs.callbacks import parts_folder
+from evaluators.submission import write_submission, write_uni_submission
+from evaluators.table import Table, read_table, write_table
+from runs.callbacks import PredictionParts, parts_folder
 from training.module import AffectModule, TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
 
 
+def result_of(
+    module: TrainedModule, data: FaceDataModule, settings: PostProcess
+) -> Callable[[pl.Trainer, Path, str, Path], None]:
+    """Prepare what a training ends with: the scores of its validation table, or the losses of what predicts nothing.
+
+    Args:
+        module: that is to be trained; it gets the means of the training labels.
+        data: set up for training.
+        settings: of the post-processing; errors that the lists or labels tell come now, before hours are spent.
+
+    Returns:
+        A function that makes, prints and writes the result, for every rank to call when the best weights are loaded.
+        It takes the trainer, the run folder, the name of the experiment, and the checkpoint.
+    """
+    if not isinstance(module, AffectModule):
+        return partial(_report_losses, module, data)
+    module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
+    check_settings(settings, module, data, "val")
+    return partial(_report_table, module, data, settings)
+
+
+def check_settings(
+    settings: PostProcess, module: AffectModule, data: FaceDataModule, split: Split, *, submitted: bool = False
+) -> None:
+    """Check the settings of the post-processing against a split, before anything is predicted.
+
+    Args:
+        settings: of the post-processing.
+        module: that will predict.
+        data: whose list it is.
+        split: which.
+        submitted: whether a submission is made of it, which needs an answer for every row.
+
+    Raises:
+        UserError: the list lacks frame numbers that the smoothing needs, or rows would be left without an answer.
+    """
+    frames, tasks = data.frames(split), module.scores.tasks
+    settings.check_list(frames)
+    settings.check_unseen(
+        frames, data.has_image(split), module.label_means, tasks, module.expressions, submitted=submitted
+    )
+
+
 def predict_table(
     trainer: pl.Trainer,
     module: AffectModule,
-    datamodule: FaceDataModule,
+    data: FaceDataModule,
     *,
     split: Split,
     folder: Path,
-    metadata: dict[str, Any],
+    checkpoint: str | Path,
+    **made_by: str,
 ) -> Path:
-    """Predicts a split with the module as it is and writes its tables; under DDP each rank predicts its share.
+    """Predict a split with the module as it is and write its tables; under DDP each rank predicts its share.
 
     Args:
-        trainer: with ``PredictionParts(folder)`` among its callbacks, and ``Ranks``, which waits for all parts.
+        trainer: with ``Ranks`` among its callbacks, which waits until all processes have written their parts.
         module: with the weights to use.
-        datamodule: whose ``frames(split)`` lists the rows.
+        data: whose ``frames(split)`` lists the rows.
         split: ``val`` or ``test``.
         folder: of the table.
-        metadata: what made the table; the split, the hashes of the label files, the renderer and the means of the
-            training labels are added.
+        checkpoint: that the weights are of.
+        made_by: what else the table says of its making, beside the split, the hashes of checkpoint and label files,
+            the renderer and the means of the training labels.
 
     Returns:
         Path of the table that is scored, the same on every rank; it exists once rank 0 has returned. Others stand
         beside it as ``<split>-<name>.parquet``.
     """
-    datamodule.predict_split = split
-    trainer.predict(module, datamodule=datamodule, return_predictions=False)
+    data.predict_split = split
+    trainer.callbacks.append(PredictionParts(folder))  # type: ignore[attr-defined]
+    trainer.predict(module, datamodule=data, return_predictions=False)
     path = folder / f"{split}.parquet"
     if trainer.is_global_zero:
-        frames = datamodule.frames(split)
-        made_by = {**metadata, "split": split, "renderer": _renderer(datamodule.root), KNOWN: module.label_means}
+        metadata = {
+            **made_by, "checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint), "split": split,
+            "renderer": _renderer(data.root), KNOWN: module.label_means,
+        }  # fmt: skip
         for name in module.tables:
             parts = parts_folder(folder, name)
             destination = folder / f"{split}-{name}.parquet" if name else path
-            merge_parts(parts, frames, destination, made_by, world_size=trainer.world_size)
+            merge_parts(parts, data.frames(split), destination, metadata, world_size=trainer.world_size)
             if name:
                 parts.rmdir()
     return path
 
 
 def _renderer(roots: str | Sequence[str]) -> dict[str, Any] | None:
-    """What drew the faces, where they are rendered: the renderer leaves its version and parameters beside them."""
+    """Read what drew the faces, where they are rendered: version and parameters of the renderer lie beside them."""
     for root in [roots] if isinstance(roots, str) else roots:
         manifest = Path(root) / "rendering.json"
         if manifest.is_file():
@@ -84,7 +136,7 @@ def report(
     settings: PostProcess | None = None,
     curve_of: Sequence[int] | None = None,
 ) -> Processed:
-    """Post-processes and scores tables, prints the scores, and writes what belongs to them into the run folder.
+    """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
     That is ``scores.json``, ``report.html``; ``predictions/<split>.parquet`` where it is not there yet, and
     ``<split>-postprocessed.parquet`` beside it where filling or smoothing has changed it; ``postprocess.json`` where
@@ -146,7 +198,7 @@ def _curve(
     ks: Sequence[int],
     pair: Sequence[Table],
 ) -> str:
-    """Writes the curve of the blend, and of the pair that a gate smooths apart from it; lines to print."""
+    """Write the curve of the blend, and of the pair that a gate smooths apart from it; return lines to print."""
     kind = settings.smoothing or "box"
     scores = curve(
         done.blended,
@@ -163,7 +215,7 @@ def _curve(
 
 
 def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:
-    """What scores.json says of its scores; nothing where nothing was done to the predictions."""
+    """Return what scores.json says of its scores; nothing where nothing was done to the predictions."""
     notes: dict[str, Any] = {}
     if settings != PostProcess(k=settings.k):
         notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}
@@ -176,15 +228,48 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) ->
     return notes
 
 
-def validate(trainer: pl.Trainer, module: TrainedModule, datamodule: FaceDataModule) -> Scores:
-    """The validation losses of a module that predicts nothing, as it is; ``FLAT_LOSS`` is what it stands beside."""
-    (values,) = trainer.validate(module, datamodule=datamodule, verbose=False)
-    return {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}
+def submit(done: Processed, destination: str | None, task: UniTask | None = None, *, per_video: bool = False) -> None:
+    """Write what was scored in the organisers' form, where a destination is given, and say so.
+
+    Args:
+        done: what was scored.
+        destination: a file, or a folder where ``per_video``; None: nothing is written.
+        task: of a uni-task challenge; None: the model's challenge has its own form.
+        per_video: a file for each video, as ABAW1 to 3 wanted it.
+    """
+    if destination is None:
+        return
+    if task is None:
+        write_submission(done.table, destination, au_thresholds=done.au_thresholds)
+    else:
+        write_uni_submission(done.table, destination, task, per_video=per_video, au_thresholds=done.au_thresholds)
+    print(f"submission: {destination}")
 
 
-def report_losses(losses: Scores, folder: Path) -> None:
-    """Prints validation losses and writes ``scores.json`` and ``report.html`` into the run folder."""
-    write_scores(losses, folder / "scores.json")
-    write_report(folder)
-    print(format_table(losses))
-    print(f"run folder: {folder}")
+def _report_table(
+    module: AffectModule,
+    data: FaceDataModule,
+    settings: PostProcess,
+    trainer: pl.Trainer,
+    folder: Path,
+    experiment: str,
+    best: Path,
+) -> None:
+    """Predict and score the validation split."""
+    tables = folder / "predictions"
+    path = predict_table(trainer, module, data, split="val", folder=tables, checkpoint=best, experiment=experiment)
+    if trainer.is_global_zero:
+        report([read_table(path)], data.frames("val"), folder, settings=settings)
+
+
+def _report_losses(
+    module: TrainedModule, data: FaceDataModule, trainer: pl.Trainer, folder: Path, experiment: str, best: Path
+) -> None:
+    """Print and write the validation losses of the module as it is; ``FLAT_LOSS`` is what they stand beside."""
+    (values,) = trainer.validate(module, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        losses: Scores = {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}
+        write_scores(losses, folder / "scores.json")
+        write_report(folder)
+        print(format_table(losses))
+        print(f"run folder: {folder}")

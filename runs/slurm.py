@@ -46,7 +46,7 @@ def this_start() -> dict[str, Any] | None:
 
 
 def is_own(folder: Path, *, first: bool) -> bool:
-    """Whether an earlier start of this job made the run in a folder, with the same arguments, and was queued again.
+    """Tell whether an earlier start of this job, queued again since, made the run in a folder with the same arguments.
 
     Args:
         folder: of a run, or of nothing.

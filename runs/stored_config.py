@@ -21,10 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from affect.errors import ConfigError, UserError
-from evaluators.postprocess.chain import PostProcess
 from rendering.cache import LAYOUTS
 from runs.building import DEPTH, check_targets, role_of, signature, suggest
-from runs.config import CONFIG_DIR, keys, resolve
+from runs.config import CONFIG_DIR, keys
 from runs.earlier import renamed, upgraded
 from runs.folder import checkpoint_of, is_first_process
 from runs.options import render_node
@@ -43,7 +42,7 @@ _OWN: Final = ("dirpath", "save_dir", "default_root_dir", "log_dir", "root_dir",
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]
-    """Reads plain values, as OmegaConf does: without tags, and without aliases, which can stand for gigabytes."""
+    """Read plain values, as OmegaConf does: without tags, and without aliases, which can stand for gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
@@ -116,14 +115,14 @@ def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
 
 
 def without_weights(config: Any) -> Any:
-    """A model configuration whose ``weights`` are None: a checkpoint brings them, no file is needed beside it."""
+    """Set the ``weights`` in a model configuration to None: a checkpoint brings them, no file is needed beside it."""
     if isinstance(config, dict):
         return {k: None if str(k).endswith(WEIGHTS) else without_weights(v) for k, v in config.items()}
     return [without_weights(item) for item in config] if isinstance(config, list) else config
 
 
 def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | None:
-    """The configuration of an earlier run, where the command line names one, with the other arguments applied.
+    """Return the configuration of an earlier run, where the command line names one, with the other arguments applied.
 
     ``ckpt_path=<run>``, or one of the checkpoints in it, goes on in that run's folder; ``fork_from=<run>`` starts a
     new one.
@@ -223,7 +222,7 @@ def _drawn_for(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _second_hydra() -> Iterator[None]:
-    """Sets aside the Hydra that runs this process, if one does: there can be one at a time."""
+    """Set aside the Hydra that runs this process, if one does: there can be one at a time."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -233,7 +232,7 @@ def _second_hydra() -> Iterator[None]:
 
 
 def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, str]) -> DictConfig:
-    """A run's configuration with what the command line changes, its places being those of this machine."""
+    """Return a run's configuration with what the command line changes, its places being those of this machine."""
     path = folder / "config.yaml"
     content = read_config(path)
     with _second_hydra(), initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -254,16 +253,11 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     content["data"], content["render"] = _here(content, path, cache_dir)
     config = OmegaConf.create(content)
     _give(config, arguments, folder)
-    resolved = resolve(config, where=str(path))
-    try:
-        PostProcess.of(resolved["postprocess"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
     return config
 
 
 def _given(arguments: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """The values of some keys on a command line, where they are plain text."""
+    """Return the values of some keys on a command line, where they are plain text."""
     given: dict[str, str] = {}
     for argument in arguments:
         key = argument.partition("=")[0]
@@ -297,7 +291,7 @@ def _give(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
 
 
 def _takes(node: Any, prefix: str = "") -> Iterator[str]:
-    """Keys that the nodes of a configuration do not have, and that their targets take all the same."""
+    """Return keys that the nodes of a configuration do not have, and that their targets take all the same."""
     if not isinstance(node, DictConfig):
         return
     target = node.get("_target_")
@@ -309,7 +303,7 @@ def _takes(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _node(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any] | None:
-    """A node of a configuration, or None where it is null or not there."""
+    """Look up a node of a configuration, or None where it is null or not there."""
     node = content.get(key)
     if node is not None and not isinstance(node, dict):
         raise UserError(f"{path}: {key} is no mapping; restore the file")
@@ -317,7 +311,7 @@ def _node(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any] | 
 
 
 def _of_folder(node: Any, path: Path) -> Any:
-    """A callback, logger or trainer that writes into the run's own folder, whatever a file says.
+    """Return a callback, logger or trainer that writes into the run's own folder, whatever a file says.
 
     Raises:
         UserError: a name that leads out of a folder, or a key that the signature does not have.
@@ -339,7 +333,7 @@ def _of_folder(node: Any, path: Path) -> Any:
 
 
 def _here(content: Mapping[str, Any], path: Path, cache_dir: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The nodes data and render such that they write into this machine's cache.
+    """Return the nodes data and render such that they write into this machine's cache.
 
     Drawn faces are read where the run had them, if they are there, and drawn into the cache otherwise.
     """
@@ -354,7 +348,7 @@ def _here(content: Mapping[str, Any], path: Path, cache_dir: str) -> tuple[dict[
 
 
 def _listed_here(data: Mapping[str, Any], cache_dir: str) -> dict[str, Any]:
-    """A data node that keeps its listings in this machine's cache."""
+    """Return a data node that keeps its listings in this machine's cache."""
     data = dict(data)
     if data.get("cache_dir") is not None:
         data["cache_dir"] = f"{cache_dir}/listings"
@@ -375,7 +369,7 @@ def _tell_places(content: Mapping[str, Any], given: Iterable[str], source: Path)
 
 
 def _without_nulls(node: Any) -> dict[str, Any]:
-    """What is given of a node whose keys are null otherwise."""
+    """Return what is given of a node whose keys are null otherwise."""
     pruned = {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in node.items()}
     return {key: value for key, value in pruned.items() if value is not None and value != {}}
 

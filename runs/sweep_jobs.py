@@ -17,9 +17,9 @@ from omegaconf import DictConfig
 
 from affect.errors import ConfigError, UserError
 from affect.files import write_whole
-from runs.assembly import absolute_data
 from runs.config import resolve
 from runs.ending import Stopped, clear_errors
+from runs.folder import absolute_data
 from runs.stored_config import read_config
 
 FREE_NODES: Final = ("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "timeout_s")
@@ -30,7 +30,7 @@ FREE_KEYS: Final = ("workers", "num_workers", "pin_memory", "cache_dir", "follow
 
 
 def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float]) -> float | None:
-    """Runs one job of a sweep, where it has no result yet.
+    """Run one job of a sweep, where it has no result yet.
 
     Whatever goes wrong is printed and left beside the run folder for the end of the sweep, which goes on. What is
     meant for the whole sweep, Ctrl-C and SIGTERM, ends it.
@@ -64,7 +64,7 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
 
 
 def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path | None], float]) -> None:
-    """Skips a finished run, resumes an interrupted one, starts any other, over what it left if it was killed too early.
+    """Skip a finished run, resume an interrupted one, start any other, over what it left if it was killed too early.
 
     Raises:
         UserError: the folder holds a run of another configuration.
@@ -93,7 +93,7 @@ def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path |
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Compares two resolved configurations in all that may change a result.
+    """Compare two resolved configurations in all that may change a result.
 
     A missing key counts as null. Left out are ``FREE_NODES`` and ``FREE_KEYS``, and where drawn faces are: ``render``
     says what they are.
@@ -122,12 +122,12 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def failure_note(folder: Path) -> Path:
-    """The file beside a run folder that says why a job of a sweep failed."""
+    """Name the file beside a run folder that says why a job of a sweep failed."""
     return folder.with_name(f"{folder.name}.failed.txt")
 
 
 def refuse_distributed(config: DictConfig) -> None:
-    """Every rank of a distributed job would start the whole sweep again.
+    """Refuse several devices: every rank of a distributed job would start the whole sweep again.
 
     Raises:
         ConfigError: more than one device or node.
@@ -137,7 +137,7 @@ def refuse_distributed(config: DictConfig) -> None:
 
 
 def is_listed(hydra: DictConfig | HydraConf) -> bool:
-    """Whether the jobs of a sweep are known at its start, as they are to Hydra's own sweeper.
+    """Tell whether the jobs of a sweep are known at its start, as they are to Hydra's own sweeper.
 
     Args:
         hydra: the node ``hydra``.

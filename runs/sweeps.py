@@ -48,7 +48,7 @@ class Job:
         return f"job {self.number} ({values})" if values else f"job {self.number}"
 
     def failure(self) -> str:
-        """Why it has no result, in one line; nothing where it has one."""
+        """Say why it has no result, in one line; nothing where it has one."""
         note = failure_note(self.folder)
         if not note.is_file():
             return "" if (self.folder / "scores.json").is_file() else "it left no scores; its own output says why"
@@ -57,7 +57,7 @@ class Job:
 
 
 def plan(config: DictConfig) -> list[Job]:
-    """Lists the jobs of a sweep before any is started.
+    """List the jobs of a sweep before any is started.
 
     Where their folders are named after the time, that time is fixed for all of them, in ``config`` too; in a SLURM job
     they are named after the job, which goes on with them if it is queued again.
@@ -113,7 +113,7 @@ def _path_overrides(paths: Mapping[str, str]) -> list[str]:
 
 
 def _jobs(config: DictConfig, paths: Mapping[str, str]) -> list[Job]:
-    """Composes every job as Hydra's sweeper and launchers will, with other paths."""
+    """Compose every job as Hydra's sweeper and launchers will, with other paths."""
     loader = GlobalHydra.instance().config_loader()
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
@@ -142,7 +142,7 @@ def _jobs(config: DictConfig, paths: Mapping[str, str]) -> list[Job]:
 
 @contextmanager
 def _ending_the_sweep() -> Iterator[None]:
-    """Ends the process where a callback fails, which Hydra would turn into a warning."""
+    """End the process where a callback fails, which Hydra would turn into a warning."""
     try:
         with clear_errors():
             yield
@@ -154,7 +154,7 @@ def _ending_the_sweep() -> Iterator[None]:
 
 
 class Sweep(Callback):
-    """Plans a sweep before it starts, and writes and prints its table and its failures when it is over.
+    """Plan a sweep before it starts, and write and print its table and its failures when it is over.
 
     conf/train.yaml has it for every sweep of Hydra's own sweeper; the presets in conf/sweep say what their tables show.
 
@@ -177,7 +177,7 @@ class Sweep(Callback):
         self.jobs: list[Job] = []
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra before the sweep."""
+        """Plan the sweep; Hydra calls this before it."""
         with _ending_the_sweep():
             if is_listed(config.hydra):
                 self.jobs = plan(config)
@@ -185,7 +185,7 @@ class Sweep(Callback):
                     failure_note(job.folder).unlink(missing_ok=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra after the sweep; ends the process with exit code 1 where a result is missing."""
+        """Print the table; Hydra calls this after the sweep. The exit code is 1 where a result is missing."""
         if not self.jobs:
             return
         with _ending_the_sweep():
@@ -207,7 +207,7 @@ class Sweep(Callback):
         return Path(os.path.commonpath([job.folder.parent for job in self.jobs]))
 
     def rows(self) -> list[list[str]]:
-        """Lists results: a header and one row a run, those of the sweep first and in its order.
+        """List results: a header and one row a run, those of the sweep first and in its order.
 
         A job that failed has no row. Other runs follow in the order in which they were started; where they have no
         scores yet, the cells are empty.
@@ -239,7 +239,7 @@ class Sweep(Callback):
 
 
 def _shown(run: Path, keys: Iterable[str]) -> list[str]:
-    """The values of some keys in a run's configuration, as cells of the table; empty ones where it has no such key."""
+    """Return the values of some keys in a run's configuration as cells of the table, empty where it has no such key."""
     config = read_config(run / "config.yaml")
     return [_text(_look_up(config, key)) for key in keys]
 

@@ -256,7 +256,7 @@ def heads(store: Path, videos: Path, folder: Path, *overrides: str) -> DictConfi
 def test_train_and_validation_together(videos: Path, store: Path, tmp_path: Path) -> None:
     def rows(*splits: str) -> int:
         plain = resolve(heads(store, videos, tmp_path, f"data.train_splits=[{','.join(splits)}]"))
-        return len(build_data(plain["data"], None, IMAGENET, None).train_rows)
+        return len(build_data(plain, IMAGENET).train_rows)
 
     alone, val = rows("train"), rows("val")
     assert rows("train", "val", "val") == alone + 2 * val

@@ -29,7 +29,7 @@ class PlainMAE(nn.Module):
         self.predict = nn.Linear(512, 768)
 
     def forward(self, image: Tensor, ratio: float) -> Tensor:
-        """Loss of normalised (B, 3, 224, 224) images of which ``ratio`` of the patches is removed."""
+        """Return the loss of normalised (B, 3, 224, 224) images of which ``ratio`` of the patches is removed."""
         vit: Any = self.vit
         tokens = vit.patch_embed(image) + vit.pos_embed[:, 1:]
         batch, patches, width = tokens.shape

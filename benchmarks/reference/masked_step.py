@@ -22,7 +22,7 @@ class PlainView(nn.Module):
         self.vit: Any = timm.create_model("vit_base_patch16_224", num_classes=6, drop_path_rate=0.1)
 
     def forward(self, image: Tensor, ratio: float) -> Tensor:
-        """(B, 6) logits of normalised (B, 3, 224, 224) images of which ``ratio`` of the patches is dropped."""
+        """Return (B, 6) logits of normalised (B, 3, 224, 224) images of which ``ratio`` of the patches is dropped."""
         vit = self.vit
         tokens = vit.patch_embed(image) + vit.pos_embed[:, 1:]
         kept = int(tokens.shape[1] * (1 - ratio))

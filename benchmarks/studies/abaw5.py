@@ -16,39 +16,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from hydra import compose, initialize_config_dir
-from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from affect.errors import ConfigError
 from affect.frames import Frames
 from affect.labels import LIST_FIELD, UNI_HEADERS, UNI_TASKS, UniTask
-from automl import automl
 from benchmarks.studies.abaw5_figures import draw_curves
 from benchmarks.studies.abaw5_rows import COLUMNS, CURVES, TABLES, TEST, TEST_TABLES, VALIDATION, Row
+from benchmarks.studies.running import composed, run
 from datamodules.affwild2_uni import AffWild2UniDataModule
-from evaluate import evaluate
 from evaluators.curve import curve
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
+from evaluators.postprocess.thresholds import Thresholds
 from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission
 from evaluators.table import Table, read_table
-from extract import extract
 from rendering.cache import rendered
-from runs.config import CONFIG_DIR
 from runs.ending import clear_errors
-from runs.folder import RUN_FOLDER_VARIABLE
-from train import train
 
 LAMA_INPUT: Final = {"va": {"mt": "logits_va", "emo": "logits"}, "au": {"mt": "logits", "emo": "logits"}}
 HALF_WIDTHS: Final = (0, 1, 2, 3, 5, 7, 10, 15, 25, 50, 100, 200)
@@ -84,11 +76,11 @@ class Options:
 
 
 class Pipeline:
-    """Makes what is asked for, and what that needs, once.
+    """Make what is asked for, and what that needs, once.
 
     Args:
         folder: of all runs.
-        options: see there.
+        options: what is computed, and from what.
     """
 
     def __init__(self, folder: Path, options: Options) -> None:
@@ -100,27 +92,16 @@ class Pipeline:
         self.frames = cache(self._frames)
 
     def _render(self) -> Path:
-        config = _compose("extract", ["data=synthetic", "data.task=va", "store=x", *self.options.render])
+        config = composed("extract", ["data=synthetic", "data.task=va", "store=x", *self.options.render])
         node = {key: value for key, value in config.render.items() if key != "_target_"}
         return rendered(Path(config.data.root), **node)
 
-    def run(self, name: str, what: str, overrides: Sequence[str]) -> Path:
-        """Run an entry point into a folder, unless a finished run is there."""
-        folder = self.folder / name
-        done = folder / "done"
-        if not done.is_file():
-            print(f"\n== {name}", flush=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.environ.pop(RUN_FOLDER_VARIABLE, None)  # of the run before
-            functions: dict[str, Callable[[DictConfig], object]] = {
-                "train": train, "evaluate": evaluate, "extract": extract, "automl": automl
-            }  # fmt: skip
-            functions[what](_compose(what, [*overrides, f"paths.run_dir={folder}", *self.options.overrides]))
-            done.touch()
-        return folder
+    def run(self, name: str, script: str, overrides: Sequence[str]) -> Path:
+        """Run an entry point into a folder of this name, unless a finished run is there."""
+        return run(self.folder / name, script, [*overrides, *self.options.overrides])
 
     def weights(self, network: str) -> str:
-        """Weights of a network: given, or trained on rendered faces."""
+        """Return the weights of a network: given, or trained on rendered faces."""
         if network in self.options.weights:
             return self.options.weights[network]
         if self.options.root is not None:
@@ -135,7 +116,7 @@ class Pipeline:
         return f"scale={self.options.scale}"
 
     def store(self, network: str, task: UniTask, crops: str = "", split: str | None = None) -> tuple[Path, Path]:
-        """Feature store of a network, with all of a task's frames; and the run, with what the network itself says."""
+        """Return a network's feature store with all frames of a task, and the run with what the network says."""
         store = self.folder / f"features-{network}{crops}"
         overrides = [
             f"backbone={'mt_emotieffnet' if network == 'mt' else 'emotieffnet'}",
@@ -143,7 +124,7 @@ class Pipeline:
             f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
         ]  # fmt: skip
         if self.options.scale == "tiny":
-            sizes = _compose("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
+            sizes = composed("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
             overrides += [
                 f"backbone.name={sizes.emotieffnet.backbone}", f"backbone.image_size={sizes.image_size}",
                 "trainer=cpu",
@@ -172,7 +153,7 @@ class Pipeline:
         return data.frames(split)  # type: ignore[arg-type]
 
     def _table(self, system: str, task: UniTask, split: str = "val") -> Table:
-        """Predictions of a system, ``<network>-<learner>[-aligned|-trainval]``."""
+        """Return the predictions of a system, ``<network>-<learner>[-aligned|-trainval]``."""
         network, learner, *rest = system.split("-")
         crops = "-aligned" if rest == ["aligned"] else ""
         extra = [] if split == "val" else ["split=test"]
@@ -196,7 +177,9 @@ class Pipeline:
             folder = self.run(name, "train", self._finetuning(network, head))
             test_list = self._test(task) if split != "val" else []
         else:
-            folder = self.run(name, "train", [*self._head(network, task, store, labels), *_regime(rest)])
+            regime = ["data.train_splits=[train,val]", "trainer.max_epochs=1", "callbacks=final"]
+            head_only = self._head(network, task, store, labels)
+            folder = self.run(name, "train", [*head_only, *(regime if rest == ["trainval"] else [])])
             test_list = self._test(task, "data.labels") if split != "val" else []
         if split != "val":
             self.store(network, task, crops, split)
@@ -221,33 +204,22 @@ class Pipeline:
         ]  # fmt: skip
 
     def blended(self, row: Row, task: UniTask, split: str = "val", **settings: Any) -> Processed:
-        """A row's table, with these settings beside its own."""
+        """Blend a row's tables, with these settings beside its own."""
         space = "raw" if row.raw else "probabilities"
         made = PostProcess(weights=row.weights, gate=row.gate, blend=space, **settings)
         return process([self.table(system, task, split) for system in row.systems], self.frames(task, split), made)
 
     def available(self, row: Row) -> bool:
-        """Whether the data have the crops that a row needs."""
+        """Tell whether the data have the crops that a row needs."""
         return "-aligned" in self.images or not any(system.endswith("-aligned") for system in row.systems)
 
     def smoothing(self, row: Row, task: UniTask) -> dict[str, Any]:
-        """Settings of a row's smoothing."""
+        """Return the settings of a row's smoothing."""
         return {"smoothing": "box", "missing": "linear", "k": self.options.k[task]} if row.smooth else {}
 
 
-def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(config_name, overrides=list(overrides))
-
-
-def _regime(rest: Sequence[str]) -> list[str]:
-    if list(rest) != ["trainval"]:
-        return []
-    return ["data.train_splits=[train,val]", "trainer.max_epochs=1", "callbacks=final"]
-
-
 def validation_table(pipeline: Pipeline, task: UniTask) -> tuple[list[dict[str, Any]], dict[str, tuple[float, ...]]]:
-    """Scores of the rows of Table 1, 3 or 5, over the labelled frames that have a crop, as published.
+    """Score the rows of Table 1, 3 or 5, over the labelled frames that have a crop, as published.
 
     Returns:
         A record of each row, and for the action units the thresholds that were searched, by row.
@@ -259,25 +231,20 @@ def validation_table(pipeline: Pipeline, task: UniTask) -> tuple[list[dict[str, 
             record["remark"] = "the data have one kind of crops only"
         else:
             done = pipeline.blended(row, task, **pipeline.smoothing(row, task))
-            image = ~done.blended.null
-            record["ours"] = _scores(done.table, frames, task, image)
+            given: dict[str, Thresholds] = {"ours": 0.5}
             if task == "au":
                 # as published: searched without smoothing, on the labels that are scored
                 found[row.name] = pipeline.blended(row, task, au_thresholds="grid").au_thresholds
-                record["searched thresholds"] = _scores(done.table, frames, task, image, found[row.name])
+                given["searched thresholds"] = found[row.name]
+            for name, thresholds in given.items():
+                scores = score_table(done.table, frames, au_thresholds=thresholds, only=~done.blended.null)
+                record[name] = [scores[column] or 0.0 for column in COLUMNS[task]]
         records.append(record)
     return records, found
 
 
-def _scores(
-    table: Table, frames: Frames, task: UniTask, image: NDArray[np.bool_], thresholds: tuple[float, ...] | float = 0.5
-) -> list[float]:
-    scores: Scores = score_table(table, frames, au_thresholds=thresholds, only=image)
-    return [scores[name] or 0.0 for name in COLUMNS[task]]
-
-
 def formatted(task: UniTask, records: Sequence[Mapping[str, Any]]) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     names = [*COLUMNS[task], *(f"{name}, searched*" for name in COLUMNS[task] if task == "au")]
     lines = [["method", *names, "paper", "remark"]]
     for record in records:
@@ -290,7 +257,7 @@ def formatted(task: UniTask, records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_curves(pipeline: Pipeline, task: UniTask, folder: Path) -> list[str]:
-    """Scores against k; lines that say where each line is highest."""
+    """Draw scores against k, and return lines that say where each curve is highest."""
     frames, lines = pipeline.frames(task, "val"), list[str]()
     scores: dict[str, list[Scores]] = {}
     for name, row in CURVES[task].items():
@@ -309,7 +276,7 @@ def write_curves(pipeline: Pipeline, task: UniTask, folder: Path) -> list[str]:
 
 
 def write_submissions(pipeline: Pipeline, task: UniTask, thresholds: Mapping[str, tuple[float, ...]]) -> None:
-    """The predictions of the rows of Table 2, 4 or 6, in the organisers' form."""
+    """Write the predictions of the rows of Table 2, 4 or 6 in the organisers' form."""
     by_systems = {row.systems: thresholds[row.name] for row in VALIDATION[task] if row.name in thresholds}
     for row in TEST[task]:
         systems = tuple(system.removesuffix("-trainval") for system in row.systems)
@@ -320,7 +287,7 @@ def write_submissions(pipeline: Pipeline, task: UniTask, thresholds: Mapping[str
 
 
 def reproduce(folder: Path, options: Options) -> dict[str, Any]:
-    """Everything; what is printed at the end is also written."""
+    """Make everything, print it at the end, and write it, too."""
     pipeline = Pipeline(folder, options)
     results: dict[str, Any] = {"k": dict(options.k), "tables": {}, "curves": {}}
     text = []
@@ -331,15 +298,10 @@ def reproduce(folder: Path, options: Options) -> dict[str, Any]:
         results["curves"][task] = write_curves(pipeline, task, folder / "curves")
         write_submissions(pipeline, task, thresholds)
         text += [f"## {TABLES[task]}: ours, and the paper's on Aff-Wild2", "", formatted(task, records), ""]
-        text += [
-            f"Smoothing with k={options.k[task]}. Predictions of {TEST_TABLES[task]}: submissions/{task}-*.txt",
-            "",
-        ]
-        text += [f"- {line}" for line in results["curves"][task]] + [""]
+        done = f"Smoothing with k={options.k[task]}. Predictions of {TEST_TABLES[task]}: submissions/{task}-*.txt"
+        text += [done, "", *(f"- {line}" for line in results["curves"][task]), ""]
         print(f"{TABLES[task]}: {time.monotonic() - started:.0f} s", flush=True)
-    text.append(
-        "*: thresholds from 0.1, 0.2, …, 0.9, searched on the labels that are scored, as published: they flatter."
-    )
+    text += ["*: thresholds from 0.1, 0.2, …, 0.9, searched on the labels that are scored, as published: they flatter."]
     (folder / "tables.md").write_text("\n".join(text) + "\n")
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print("\n" + "\n".join(text))
@@ -364,19 +326,20 @@ def main() -> None:
     parser.add_argument("--automl-timeout", type=float, default=None, help="seconds for each model of LightAutoML")
     parser.add_argument("overrides", nargs="*", help="key=value of every run")
     given = parser.parse_args()
+    timeout = given.automl_timeout or (600 if given.root else 20)
+    rendered_faces = {"batch": {"va": 128, "expr": 64, "au": 64}, "k": {"va": 5, "expr": 5, "au": 2}}
+    chosen: dict[str, Any] = rendered_faces if given.root is None else {}
+    if given.k:
+        chosen["k"] = dict(zip(UNI_TASKS, given.k, strict=True))
     options = Options(
         root=given.root and given.root.absolute(),
         weights=_pairs(given.weights),
         test_lists=_pairs(given.test_list),
         scale=given.scale,
+        automl=[f"settings.timeout={timeout}", f"settings.cpus={os.cpu_count() or 1}"],
         overrides=given.overrides,
+        **chosen,
     )
-    if given.root is None:
-        options = replace(options, batch={"va": 128, "expr": 64, "au": 64}, k={"va": 5, "expr": 5, "au": 2})
-    if given.k:
-        options = replace(options, k=dict(zip(UNI_TASKS, given.k, strict=True)))
-    timeout = given.automl_timeout or (600 if given.root else 20)
-    options = replace(options, automl=[f"settings.timeout={timeout}", f"settings.cpus={os.cpu_count() or 1}"])
     reproduce(given.folder.absolute(), options)
 
 

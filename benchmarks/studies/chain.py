@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from affect.errors import ConfigError
+from benchmarks.studies.running import trained
 from evaluators.metrics import Scores
-from evaluators.report import aligned, read_scores
-from runs.config import CONFIG_DIR
+from evaluators.report import aligned
 from runs.ending import clear_errors
 
 COMMON: Final = ("data=synthetic", "scale=tiny", "trainer=cpu")
@@ -52,30 +48,13 @@ def arm_overrides(arm: str, folder: Path) -> list[str]:
     return overrides
 
 
-def run(folder: Path, arguments: Sequence[str]) -> Scores:
-    """Run train.py into a folder, unless a finished run is there, and return its scores.
-
-    Raises:
-        ConfigError: the run failed; what it said has been printed.
-    """
-    if not (folder / "scores.json").is_file():
-        shutil.rmtree(folder, ignore_errors=True)  # what an interruption left
-        print(f"{folder}", flush=True)
-        command = [sys.executable, str(CONFIG_DIR.parent / "train.py"), *arguments, f"paths.run_dir={folder}"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode:
-            print(done.stdout)
-            raise ConfigError([f"{folder} failed; its output is above"], "a run")
-    return read_scores(folder / "scores.json")
-
-
 def chain(folder: Path, seed: int, overrides: Sequence[str]) -> dict[str, Scores]:
     """Return the scores of one seed's runs by their names."""
     common = [*COMMON, f"seed={seed}", f"render.seed={seed}"]
-    scores = {prior: run(folder / prior, [f"experiment={prior}", *common]) for prior in ("mae", "dan")}
+    scores = {prior: trained(folder / prior, [f"experiment={prior}", *common]) for prior in ("mae", "dan")}
     for arm in ARMS:
         given = ["experiment=emma", *common, *arm_overrides(arm, folder), *overrides]
-        scores[f"emma-{arm}"] = run(folder / f"emma-{arm}", given)
+        scores[f"emma-{arm}"] = trained(folder / f"emma-{arm}", given)
     return scores
 
 

@@ -46,17 +46,18 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from affect.errors import ConfigError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, EXPRESSIONS
+from benchmarks.studies.running import trained
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.base import Split
 from evaluators.chance import frequency_baseline
-from evaluators.metrics import AffectScores, ConcordanceCorrelation, Labels, Scores
+from evaluators.metrics import ConcordanceCorrelation, Scores
+from evaluators.predictions import score_rows
 from evaluators.report import NO_LABELS, read_scores
 from rendering.oracle import oracle_predictions
 from runs.assembly import build_data
 from runs.checkpoints import load_module
 from runs.config import resolve
 from runs.ending import clear_errors
-from train import train
 
 Array = NDArray[Any]
 Fit = Callable[[Array, Array, Array, float], Array]
@@ -114,13 +115,13 @@ def rotate(train: Array, validation: Array) -> tuple[Array, Array]:
 
 
 def ridge(train: Array, target: Array, test: Array, c: float) -> Array:
-    """(M, 2) valence and arousal of ``test`` from ridge regression with penalty 1 / C."""
+    """Return (M, 2) valence and arousal of ``test`` from ridge regression with penalty 1 / C."""
     predicted: Array = Ridge(alpha=1 / c).fit(train, target).predict(test).clip(-1, 1)
     return predicted
 
 
 def logistic(train: Array, target: Array, test: Array, c: float, *, classes: int) -> Array:
-    """(M, classes) probabilities of ``test`` from logistic regression, multinomial where there are several classes.
+    """Return (M, classes) probabilities of ``test`` from logistic regression, multinomial for several classes.
 
     Classes are balanced, as in EMMA's training at ``scale=tiny``. A class without a training row is never predicted.
     """
@@ -135,20 +136,20 @@ def logistic(train: Array, target: Array, test: Array, c: float, *, classes: int
 
 
 def mean_ccc(predicted: Array, target: Array) -> float:
-    """P_VA of (N, 2) predictions."""
+    """Return P_VA of (N, 2) predictions."""
     metric = ConcordanceCorrelation()
     metric.update(torch.from_numpy(predicted), torch.from_numpy(target))
     return metric.compute().mean().item()
 
 
 def mean_f1(predicted: Array, target: Array) -> float:
-    """P_EXPR of (N, 8) probabilities."""
+    """Return P_EXPR of (N, 8) probabilities."""
     classes = range(len(EXPRESSIONS))
     return float(f1_score(target, predicted.argmax(axis=1), labels=classes, average="macro", zero_division=0))
 
 
 def unit_f1(predicted: Array, target: Array) -> float:
-    """F1 of an action unit from (N, 2) probabilities."""
+    """Return F1 of an action unit from (N, 2) probabilities."""
     return float(f1_score(target, predicted[:, 1] >= 0.5, zero_division=0))
 
 
@@ -192,7 +193,7 @@ def linear_predictions(train: Array, labels: Frames, validation: Array) -> Linea
 
 
 def _fit_tasks(features: Array, labels: Frames, unseen: Array) -> Linear:
-    """What ``linear_predictions`` returns, from coordinates."""
+    """Fit and predict each task, from coordinates."""
     videos = np.unique(labels.video, return_inverse=True)[1]
     affect = labels.valence_arousal
     tasks: dict[str, tuple[Fit, Criterion, Array, Array]] = {
@@ -222,15 +223,7 @@ def _fit_tasks(features: Array, labels: Frames, unseen: Array) -> Linear:
 
 def score(predictions: Mapping[str, Any], labels: Frames) -> Scores:
     """Score (N, …) predictions by task as a model's are scored."""
-    scores = AffectScores()
-    targets = Labels(
-        valence_arousal=torch.from_numpy(labels.valence_arousal),
-        expression=torch.from_numpy(labels.expression),
-        action_units=torch.from_numpy(labels.action_units),
-    )
-    given: Any = {task: torch.from_numpy(values) for task, values in predictions.items()}
-    scores.update(given, targets)
-    return scores.compute()
+    return score_rows(predictions, labels, np.ones(len(labels), dtype=bool), expressions=EXPRESSIONS)
 
 
 def shuffle_labels(source: Path, destination: Path, *, seed: int) -> None:
@@ -257,21 +250,18 @@ def train_shuffled(config: DictConfig, data: MTLDataModule, folder: Path) -> Sco
     Returns:
         Its scores; those of an earlier call where it finished.
     """
-    run, annotations = folder / "shuffled_labels", folder / "shuffled_labels.txt"
-    if not (run / "scores.json").is_file():
-        name = data.files.annotations["train"] or next(iter(data.frames("train").files))
-        shuffle_labels(Path(str(data.root)) / name, annotations, seed=config.seed)
-        config = config.copy()
-        config.data.root, config.data.train_annotations = data.root, str(annotations.absolute())
-        config.render = None  # the faces are there, and nothing else may be read than the file above
-        config.logger = {}  # the stored one writes into the folder of the run
-        config.paths.run_dir = str(run)
-        train(config)
-    return read_scores(run / "scores.json")
+    annotations = folder / "shuffled_labels.txt"
+    name = data.files.annotations["train"] or next(iter(data.frames("train").files))
+    shuffle_labels(Path(str(data.root)) / name, annotations, seed=config.seed)
+    config = config.copy()
+    config.data.root, config.data.train_annotations = data.root, str(annotations.absolute())
+    config.render = None  # the faces are there, and nothing else may be read than the file above
+    config.logger = {}  # the stored one writes into the folder of the run
+    return trained(folder / "shuffled_labels", config)
 
 
 def conditions(scores: Mapping[str, Scores]) -> dict[str, bool]:
-    """Which of the two conditions on ``SCORE``, which is P_MTL where every task has labels, hold."""
+    """Say which of the two conditions on ``SCORE``, which is P_MTL where every task has labels, hold."""
     total = {name: of_one["SCORE"] or 0.0 for name, of_one in scores.items()}
     lead = total["EMMA"] - total["linear on pixels"]
     holds = {f"EMMA - linear on pixels = {lead:.4f} >= {MARGIN}": lead >= MARGIN}
@@ -282,7 +272,7 @@ def conditions(scores: Mapping[str, Scores]) -> dict[str, bool]:
 
 
 def format_controls(scores: Mapping[str, Scores]) -> str:
-    """The table: a line per score, a column per predictor."""
+    """Return the table: a line per score, a column per predictor."""
     names = list(next(iter(scores.values())))
     width = max(map(len, names))
     lines = [" ".join([" " * width, *(f"{column:>16}" for column in scores)])]
@@ -309,9 +299,7 @@ def run_controls(folder: Path, *, skip_training: bool) -> None:
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
     plain = resolve(config)
-    data = build_data(
-        plain["data"], plain["render"], module.preprocessing, module.scores.expressions, seed=plain["seed"]
-    )
+    data = build_data(plain, module.preprocessing, module.expressions)
     if not isinstance(data, MTLDataModule):
         raise ConfigError(
             [f"data._target_ is {plain['data']['_target_']}: give the folder of an EMMA run"], str(folder)

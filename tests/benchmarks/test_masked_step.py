@@ -10,10 +10,10 @@ import torch
 
 from backbones.masks import keep_lowest
 from benchmarks import masked_step
-from benchmarks.masked_step import draw, summary, take_plain_steps
+from benchmarks.masked_step import draw, take_plain_steps
 from benchmarks.reference.mae_step import PlainMAE
 from benchmarks.reference.masked_step import PlainView
-from benchmarks.training_step import Step, configure, measure, take_steps
+from benchmarks.training_step import Step, configure, measure, summary, take_steps
 from losses.reconstruction import reconstruction_loss
 from mae.network import MAE
 from tests.benchmarks.test_training_step import Wire

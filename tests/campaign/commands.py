@@ -28,14 +28,17 @@ def run(script: str, arguments: Sequence[str]) -> None:
         script: ``train``, ``evaluate`` or ``predict``.
         arguments: of its command line.
     """
+    from runs.config import check_command_line
+    from runs.stored_config import stored_config
+
     module: Any = __import__(script)
     former, sys.argv = sys.argv, [f"{script}.py", *arguments]
     try:
-        stored = module.stored_config(list(arguments)) if script == "train" else None
+        stored = stored_config(list(arguments)) if script == "train" else None
         if stored is not None:
             module.train(*stored)
         else:
-            module.check_command_line(script, list(arguments))
+            check_command_line(script, list(arguments))
             getattr(module, script)(_composed(script, arguments))
     finally:
         sys.argv = former

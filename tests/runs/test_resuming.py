@@ -23,11 +23,11 @@ from runs.callbacks import MetricsFile
 from runs.checkpoints import read_checkpoint
 from runs.config import CONFIG_DIR
 from runs.ending import clear_errors
-from runs.resuming import _here
+from runs.resuming import _here, best_epoch
 from runs.stored_config import stored_config
 from tests.conftest import SMALL
 from tests.kills import killed
-from train import best_epoch, train
+from train import train
 
 
 def resume(folder: Path, *arguments: str) -> float:

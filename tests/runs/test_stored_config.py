@@ -256,7 +256,7 @@ def test_places_to_write_to_are_the_runs_own(stored: Content, run: Callable[[], 
     stored["paths"] = dict.fromkeys(("output_dir", "run_dir", "cache_dir"), elsewhere)
     folder = run()
     plain = resolve(taken(f"fork_from={folder}", f"paths.run_dir={tmp_path}/new")[0])
-    trainer = build_trainer(plain["trainer"], tmp_path / "new", callbacks=plain["callbacks"], logger=plain["logger"])
+    trainer = build_trainer(plain, tmp_path / "new")
     assert {callback.dirpath for callback in trainer.checkpoint_callbacks} == {str(tmp_path / "new" / "checkpoints")}
     assert {logger.save_dir for logger in trainer.loggers} <= {str(tmp_path / "new"), None}
     assert trainer.default_root_dir == str(tmp_path / "new")

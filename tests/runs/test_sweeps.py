@@ -14,17 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-import train as entry
 from affect.errors import UserError
 from evaluators.report import write_scores
-from runs.assembly import absolute_data
-from runs.config import CONFIG_DIR, literal_paths, quoted, resolve
+from runs.command import training_command
+from runs.config import CONFIG_DIR, quoted, resolve
+from runs.folder import absolute_data
 from runs.sweep_jobs import differences
 from runs.sweeps import Job, Sweep
 from tests.conftest import SMALL
@@ -65,23 +64,22 @@ def raising(error: Exception) -> Callable[[], object]:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trained:
-    stub = Trained()
-    monkeypatch.setattr(entry, "train", stub)
     monkeypatch.chdir(tmp_path)
-    return stub
+    return Trained()
 
 
 @pytest.fixture
-def sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str]]:
+def sweep(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[Any, str]]:
     """Runs a sweep in this process; gives what it exits with and what it prints."""
-    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")(entry.main.__wrapped__)
 
     def sweep_(*arguments: str) -> tuple[Any, str]:
         given = ["scale=tiny", "trainer=cpu", "data.root=.", "hydra/job_logging=none", *arguments]
-        monkeypatch.setattr(sys, "argv", ["train.py", *literal_paths(["-m", *given])])
+        monkeypatch.setattr(sys, "argv", ["train.py", "-m", *given])
         code = None
         try:
-            main()
+            training_command(trained)
         except SystemExit as end:
             code = end.code
         return code, capsys.readouterr().out

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from affect.errors import ConfigError
 from benchmarks.studies import chain as module
-from benchmarks.studies.chain import ARMS, arm_overrides, chain, run, table
+from benchmarks.studies.chain import ARMS, arm_overrides, chain, table
+from benchmarks.studies.running import run, trained
 from evaluators.report import write_scores
-from runs.config import CONFIG_DIR
 from tests.conftest import SMALL
-from train import train
 
 
 def test_each_arm_has_its_priors(tmp_path: Path) -> None:
@@ -33,14 +31,9 @@ def test_a_small_chain_runs_and_is_not_run_twice(tmp_path: Path, monkeypatch: py
 
     def smaller(folder: Path, arguments: list[str]):
         calls.append(folder.name)
-        experiment = arguments[0].removeprefix("experiment=")
-        if not (folder / "scores.json").is_file():
-            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                given = [*arguments, *small, *sizes[experiment], f"paths.run_dir={folder}"]
-                train(compose("train", overrides=given))
-        return run(folder, [])
+        return trained(folder, [*arguments, *small, *sizes[arguments[0].removeprefix("experiment=")]])
 
-    monkeypatch.setattr(module, "run", smaller)
+    monkeypatch.setattr(module, "trained", smaller)
     first = chain(tmp_path / "seed1", 1, ["model.network.head_hidden=null"])
     assert {"LOSS", "FLAT_LOSS"} == set(first["mae"])
     assert calls == ["mae", "dan", *(f"emma-{arm}" for arm in ARMS)]
@@ -53,10 +46,12 @@ def test_a_small_chain_runs_and_is_not_run_twice(tmp_path: Path, monkeypatch: py
     assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("seed1/*/scores.json"))]
 
 
-def test_a_failed_run_ends_the_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="run failed"):
-        run(tmp_path / "run", ["experiment=none_such"])
-    assert "none_such" in capsys.readouterr().out
+def test_a_run_that_fails_is_not_finished(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "rest").touch()  # of an interruption
+    with pytest.raises(ConfigError, match="none_such"):
+        run(tmp_path / "run", "train", ["experiment=none_such"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_table_has_means_and_gains_seed_by_seed() -> None:
@@ -71,4 +66,4 @@ def test_the_table_has_means_and_gains_seed_by_seed() -> None:
 
 def test_scores_without_labels_are_read(tmp_path: Path) -> None:
     write_scores({"P_MTL": None}, tmp_path / "scores.json")
-    assert run(tmp_path, []) == {"P_MTL": None}
+    assert trained(tmp_path, []) == {"P_MTL": None}

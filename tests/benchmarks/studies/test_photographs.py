@@ -107,7 +107,7 @@ def test_the_linear_baseline_learns_and_scores_are_told_by_source(root: Path) ->
 def test_candidates_are_runs_that_train_py_takes(name: str, root: Path, tmp_path: Path, monkeypatch) -> None:
     made = []
     monkeypatch.setattr(
-        "benchmarks.studies.photographs.run", lambda folder, arguments: made.append((folder, arguments))
+        "benchmarks.studies.photographs.run", lambda folder, script, arguments: made.append((folder, arguments))
     )
     check_command_line("train", command(name, root, tmp_path))
     assert bool(made) == ("rendered" in " ".join(CANDIDATES[name]))
