@@ -19,9 +19,9 @@ from runs.building import build
 from runs.callbacks import MetricsFile, SeedEpochs, Throughput
 from runs.checkpoints import WholeCheckpoints
 from runs.limits import ValidatedEnd
+from runs.plain import without_weights
 from runs.ranks import TIMEOUT_S, Ranks
 from runs.resuming import Resuming
-from runs.stored_config import without_weights
 from training.module import TrainedModule
 
 if TYPE_CHECKING:

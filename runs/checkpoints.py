@@ -19,7 +19,7 @@ from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
 from runs.building import build
 from runs.earlier import upgraded
-from runs.stored_config import check_plain, without_weights
+from runs.plain import check_plain, without_weights
 from training.module import AffectModule, TrainedModule
 
 _PARTS: Final = {"model_config": dict, "state_dict": dict, "preprocessing": dict}

@@ -1,8 +1,7 @@
-"""Configurations that come from files: of a run folder, or inside a checkpoint. They may come from anybody.
+"""Configurations of earlier runs, with what this command line changes. They may come from anybody.
 
-Such a configuration is plain values. It is never resolved: an interpolation (``${…}``) in it is an error, as is every
-``_key_`` but ``_target_``. What it says of places is followed only where data is read; a run writes into its own
-folder and into the places that this command line and conf/ name.
+Such a configuration is plain values (``runs.plain``), and nothing in it is resolved. What it says of places is followed
+only where data is read; a run writes into its own folder and into the places that this command line and conf/ name.
 """
 
 from __future__ import annotations
@@ -12,113 +11,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
 
 from affect.errors import ConfigError, UserError
 from rendering.cache import LAYOUTS
-from runs.building import DEPTH, check_targets, role_of, signature, suggest
+from runs.building import check_targets, role_of, signature, suggest
 from runs.config import CONFIG_DIR, keys
-from runs.earlier import renamed, upgraded
+from runs.earlier import renamed
 from runs.folder import checkpoint_of, is_first_process
 from runs.options import render_node
-
-LARGEST: Final = 1 << 20
-"""Bytes of the largest config.yaml that is read; ours have a few thousand."""
-
-WEIGHTS: Final = "weights"
-"""What the names of arguments end in that name a weight file."""
+from runs.plain import read_config
 
 _COMMON: Final = ("trainer", "postprocess")
 """Nodes in which keys that are newer than the stored configuration take their defaults."""
 
 _OWN: Final = ("dirpath", "save_dir", "default_root_dir", "log_dir", "root_dir", "dir")
 """Arguments of callbacks, loggers and the trainer that say where to write: a run writes into its own folder."""
-
-
-class _Loader(get_yaml_loader()):  # type: ignore[misc]
-    """Read plain values, as OmegaConf does: without tags, and without aliases, which can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
-            kind = "an alias" if isinstance(event, yaml.AliasEvent) else f"the tag {event.tag}"
-            raise yaml.constructor.ConstructorError(None, None, f"{kind}, which no run writes", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read the ``config.yaml`` of a run folder.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Plain values without interpolations, nested at most ``DEPTH`` deep.
-
-    Raises:
-        UserError: not a regular file, damaged, not a mapping, or with anything but plain values.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder of a run")
-    if path.stat().st_size > LARGEST:
-        raise UserError(f"{path}: {path.stat().st_size} bytes, so it is no configuration of a run")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: not the configuration of a run ({reason}); restore the file") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a mapping of keys, so not the configuration of a run; restore the file")
-    check_plain(content, str(path))
-    made: dict[str, Any] = upgraded(content)
-    return made
-
-
-def check_plain(content: Any, source: str) -> None:
-    """Check that a configuration from a file holds plain values only, and asks for nothing to be resolved.
-
-    Raises:
-        UserError: naming the source and every key that is at fault.
-    """
-    errors = list(_not_plain(content, "", 0))
-    if errors:
-        listed = "".join(f"\n  - {error}" for error in errors[:20])
-        raise UserError(f"{source}: a configuration of another making than this framework's:{listed}")
-
-
-def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
-    if depth > DEPTH:
-        yield f"{key[:60]}…: nested more than {DEPTH} deep"
-    elif isinstance(node, Mapping):
-        for name, value in node.items():
-            below = f"{key}.{name}" if key else str(name)
-            if not isinstance(name, str) or not name.isprintable():
-                yield f"{below!r}: a key that is no word"
-            elif str(name).startswith("_") and str(name).endswith("_") and name != "_target_":
-                yield f"{below}: there is no such key, only _target_"
-            else:
-                yield from _not_plain(value, below, depth + 1)
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _not_plain(value, f"{key}.{index}", depth + 1)
-    elif isinstance(node, str):
-        if "${" in node:
-            yield f"{key} is {node[:80]!r}: a stored configuration is resolved, and nothing in it is looked up"
-    elif node is not None and type(node) not in (bool, int, float):
-        yield f"{key} is a {type(node).__name__}, not a plain value"
-
-
-def without_weights(config: Any) -> Any:
-    """Set the ``weights`` in a model configuration to None: a checkpoint brings them, no file is needed beside it."""
-    if isinstance(config, dict):
-        return {k: None if str(k).endswith(WEIGHTS) else without_weights(v) for k, v in config.items()}
-    return [without_weights(item) for item in config] if isinstance(config, list) else config
 
 
 def stored_config(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | None:

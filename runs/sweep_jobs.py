@@ -20,7 +20,7 @@ from affect.files import write_whole
 from runs.config import resolve
 from runs.ending import Stopped, clear_errors
 from runs.folder import absolute_data
-from runs.stored_config import read_config
+from runs.plain import read_config
 
 FREE_NODES: Final = ("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "timeout_s")
 """Nodes of a configuration that may differ between two runs of equal results."""

@@ -30,8 +30,8 @@ from affect.files import whole_file
 from evaluators.metrics import MAIN
 from evaluators.report import NO_LABELS, aligned, read_records, read_scores
 from runs.ending import clear_errors
+from runs.plain import read_config
 from runs.slurm import job_name
-from runs.stored_config import read_config
 from runs.sweep_jobs import failure_note, is_listed, refuse_distributed
 
 

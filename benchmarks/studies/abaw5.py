@@ -124,9 +124,9 @@ class Pipeline:
             f"data.root={self.root}", f"data.images={self.images[crops]}", f"data.task={task}",
         ]  # fmt: skip
         if self.options.scale == "tiny":
-            sizes = composed("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).scale
+            small = composed("train", ["experiment=emotieffnet_backbone", "data.root=x", "scale=tiny"]).model.network
             overrides += [
-                f"backbone.name={sizes.emotieffnet.backbone}", f"backbone.image_size={sizes.image_size}",
+                f"backbone.name={small.backbone}", f"backbone.image_size={small.image_size}",
                 "trainer=cpu",
             ]  # fmt: skip
         name = f"{task}/{network}-pretrained{crops}"

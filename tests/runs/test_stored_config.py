@@ -20,7 +20,8 @@ from runs.assembly import build_trainer
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, literal_paths, quoted, resolve
 from runs.earlier import upgraded
-from runs.stored_config import data_of_run, read_config, stored_config
+from runs.plain import read_config
+from runs.stored_config import data_of_run, stored_config
 from tests.conftest import SMALL
 
 Content = dict[str, Any]
