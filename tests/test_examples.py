@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from affect.labels import EXPRESSIONS
 from datamodules.pictures import read_image
-from evaluators.predictions import Table, read_table, write_table
+from evaluators.table import Table, read_table, write_table
 from examples import score_one_face
 from examples.compare_smiles import compare
 from examples.draw_scores import draw
