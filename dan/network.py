@@ -203,10 +203,10 @@ def _initialise_untrained(network: DAN) -> None:
 
     The last BatchNorm gives scores of variance 1 whatever they are made of. From features that hold no class yet they
     are noise, and the quickest way to a lower cross entropy is to make all scores of a face equal: one direction of the
-    heads outgrows the others, and training stays at chance for up to six epochs of ten thousand faces. At a tenth of
-    that size the noise costs a hundredth, and the classes are what is learnt first.
+    heads outgrows the others, and training stays at chance for up to six epochs of ten thousand faces. At three tenths
+    the noise costs a tenth, and the classes are what is learnt first.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
-    nn.init.constant_(network.bn.weight, 0.1)
+    nn.init.constant_(network.bn.weight, 0.3)
