@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def run(compose_run: Callable[..., DictConfig], tmp_path: Path) -> Path:
     """A run folder of a small EMMA."""
-    train(compose_run("experiment=emma"))
+    train(compose_run())
     return tmp_path / "run"
 
 
