@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -35,6 +35,15 @@ from runs.config import CONFIG_DIR, check_command_line, resolve
 from runs.ending import clear_errors
 from training.module import TrainedModule
 
+UNTRAINED: Final = {
+    "emma": (
+        *("network.vit.weights=random", "network.dan.weights=random"),
+        *("loss.au_pos_weight=none", "loss.expression_weight=none"),  # there are no label files to count
+    ),
+    "cotex": ("network.weights=random",),
+    "mae": ("network.weights=random",),
+}
+"""What each method needs in place of files."""
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 _BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
 
@@ -63,11 +72,9 @@ def configure(
     """
     settings = [
         *(f"experiment={experiment}", "data.root=unused", "paths.run_dir=unused"),
-        *("scale.vit.weights=random", "scale.dan.weights=random", "scale.dan.trunk_weights=random"),
+        *(f"model.{key}" for key in UNTRAINED[experiment]),
         *("trainer=cpu", f"trainer.precision={precision}", f"trainer.accumulate_grad_batches={accumulation}"),
         *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.optimiser.warmup_epochs=0"),
-        # there are no label files to count
-        *("scale.emma.au_pos_weight=none", "scale.emma.expression_weight=none"),
         *overrides,
     ]
     check_command_line("train", settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 import torch
@@ -17,25 +18,30 @@ from runs.config import CONFIG_DIR
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses both cores
 
-SMALL = [
-    "scale=tiny",
-    "trainer=cpu",
-    "trainer.precision=32-true",
-    "scale.image_size=32",
-    "scale.vit.width=32",
-    "scale.vit.depth=2",
-    "scale.vit.heads=2",
-    "scale.dan.width=4",
-    "scale.cotex.width=32",
-    "scale.cotex.depth=2",
-    "scale.cotex.heads=2",
-    "data.batch_size=16",
-    "trainer.max_epochs=2",
-    "callbacks.progress=null",
-    "scale.emma.au_pos_weight=none",
-    "scale.emma.expression_weight=none",
-]
-"""Overrides that make a run a matter of seconds."""
+_VIT = ("image_size=32", "width=32", "depth=2", "heads=2")
+_SMALLER: Final = {
+    "emma": (*(f"vit.{one}" for one in _VIT), "dan.width=4"),
+    "dan": ("image_size=32", "width=4"),
+    "cotex": _VIT,
+    "mae": _VIT,
+    "emotieffnet_backbone": ("image_size=32",),
+    "emotieffnet_finetune": ("image_size=32",),
+}
+"""What a network's own options add."""
+
+
+def small(experiment: str) -> list[str]:
+    """Overrides that make a run of an experiment a matter of seconds."""
+    unweighted = ("au_pos_weight", "expression_weight") if experiment in ("emma", "baseline") else ()
+    return [
+        *(f"experiment={experiment}", "scale=tiny", "trainer=cpu", "trainer.precision=32-true", "data.batch_size=16"),
+        *("trainer.max_epochs=2", "callbacks.progress=null"),
+        *(f"model.network.{one}" for one in _SMALLER.get(experiment, ())),
+        *(f"model.loss.{key}=none" for key in unweighted),
+    ]
+
+
+SMALL = small("emma")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,7 +26,7 @@ from rendering.uni import render_uni
 from runs.assembly import build_data
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, check_command_line, resolve
-from tests.conftest import SMALL
+from tests.conftest import small
 from tests.kills import killed
 from tests.test_train import HEADS, command, evaluate_here, scores_of
 from train import train
@@ -44,7 +44,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small network with all three tasks."""
     folder = tmp_path_factory.mktemp("network") / "run"
-    overrides = ["experiment=baseline", "backbone.name=resnet10t", "data=affwild2_mtl", f"data.root={faces}", *SMALL,
+    overrides = [*small("baseline"), "backbone.name=resnet10t", "data=affwild2_mtl", f"data.root={faces}",
                  "trainer.max_epochs=1", "model.optimiser.warmup_epochs=0", f"paths.run_dir={folder}"]  # fmt: skip
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         train(compose("train", overrides=overrides))

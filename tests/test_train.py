@@ -417,7 +417,7 @@ def test_a_weights_file_of_another_model_is_refused_before_anything_is_written(
 
 def test_values_that_do_not_go_together_are_told(compose_run: Compose) -> None:
     with pytest.raises(ConfigError, match="model: image_size=36 is not a multiple of patch_size=16"):
-        build_module(resolve(compose_run("scale.image_size=36"))["model"])
+        build_module(resolve(compose_run("model.network.vit.image_size=36"))["model"])
 
 
 def test_module_config_is_plain(compose_run: Compose) -> None:

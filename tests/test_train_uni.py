@@ -16,7 +16,7 @@ from evaluate import evaluate
 from evaluators.table import read_table
 from rendering.uni import render_uni
 from runs.config import CONFIG_DIR
-from tests.conftest import SMALL
+from tests.conftest import SMALL, small
 from tests.test_train import command, scores_of
 from train import train
 
@@ -56,8 +56,8 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
     (tmp_path / "list.txt").write_text("\n".join(["image_location", *rows]))
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         train(compose("train", overrides=[
-            "experiment=baseline", "backbone.name=resnet10t", "model.network.tasks=[expression]", "data=affwild2_uni",
-            f"data.root={root}", "data.task=expr", *SMALL, "data.batch_size=8", "model.optimiser.warmup_epochs=0",
+            *small("baseline"), "backbone.name=resnet10t", "model.network.tasks=[expression]", "data=affwild2_uni",
+            f"data.root={root}", "data.task=expr", "data.batch_size=8", "model.optimiser.warmup_epochs=0",
             f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache",
         ]))  # fmt: skip
 
@@ -103,8 +103,8 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
 
 def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: Path) -> None:
     done = command(
-        "train.py", "experiment=baseline", "backbone.name=resnet10t", "model.network.tasks=[valence_arousal]",
-        "data=synthetic", "draws=uni", "data.task=va", *SMALL, "model.optimiser.warmup_epochs=0",
+        "train.py", *small("baseline"), "backbone.name=resnet10t", "model.network.tasks=[valence_arousal]",
+        "data=synthetic", "draws=uni", "data.task=va", "model.optimiser.warmup_epochs=0",
         "render.train_videos=4", "render.val_videos=3", "render.frames_per_video=10", "render.workers=1", "debug=fast",
         f"paths.cache_dir={tmp_path}/cache", f"paths.run_dir={tmp_path}/run",
     )  # fmt: skip

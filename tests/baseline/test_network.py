@@ -8,21 +8,21 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
-import yaml
 from hydra import compose, initialize_config_dir
 
 from affect.errors import ConfigError
 from affect.labels import LSD_EXPRESSIONS
+from backbones.choices import BACKBONES
 from backbones.weights import WeightsError
 from baseline.module import BaselineModule
 from baseline.network import Baseline
 from losses.multitask import MultiTaskLoss
 from runs.assembly import build_module
 from runs.config import CONFIG_DIR, resolve
-from tests.conftest import SMALL
+from tests.conftest import small
 from training.optimisation import AdamW
 
-ROWS = sorted(path.stem for path in (CONFIG_DIR / "backbone").glob("*.yaml"))
+ROWS = sorted(name for name, row in BACKBONES.items() if row.name != "???")
 
 
 def make(backbone: str = "resnet10t", **options) -> Baseline:
@@ -31,7 +31,7 @@ def make(backbone: str = "resnet10t", **options) -> Baseline:
 
 
 def composed(*overrides: str):
-    given = ["experiment=baseline", "data=affwild2_mtl", "data.root=.", *SMALL, *overrides]
+    given = ["data=affwild2_mtl", "data.root=.", *small("baseline"), *overrides]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("train", overrides=given)
 
@@ -47,9 +47,8 @@ def test_every_row_builds_and_predicts(row: str) -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_at_the_papers_size_every_row_names_its_weights_or_asks_for_them(row: str) -> None:
-    config = yaml.safe_load((CONFIG_DIR / "backbone" / f"{row}.yaml").read_text())
     given = [f"backbone={row}", "scale=paper"]
-    if config["paper"]["weights"] == "???":
+    if BACKBONES[row].weights == "???":
         with pytest.raises(ConfigError, match=r"model\.network\.weights is not set"):
             resolve(composed(*given))
     else:

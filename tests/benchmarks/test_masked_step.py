@@ -24,7 +24,7 @@ def small_vit(*_: object, **options: object) -> torch.nn.Module:
 
 
 def test_ours_is_the_step_of_the_experiment() -> None:
-    overrides = ["scale=tiny", "scale.cotex.width=32", "scale.cotex.depth=1", "model.mask_ratio=0.95"]
+    overrides = ["scale=tiny", "model.network.width=32", "model.network.depth=1", "model.mask_ratio=0.95"]
     wire = Wire()
     module = take_steps(configure("32-true", 4, 1, overrides, experiment="cotex"), 2, 1, wire)
     assert module.trainer.global_step == len(wire.steps) == 2

@@ -13,8 +13,9 @@ from benchmarks.training_step import PRECISIONS, Step, configure, measure, take_
 from runs.assembly import build_module
 
 SMALL = (
-    *("scale=tiny", "scale.image_size=32", "scale.vit.width=32", "scale.vit.depth=2", "scale.vit.heads=2"),
-    *("scale.vit.patch_size=8", "scale.emma.stem=linear", "scale.dan.width=4"),
+    *("scale=tiny", "model.network.dan.width=4"),
+    *(f"model.network.vit.{key}" for key in ("image_size=32", "width=32", "depth=2", "heads=2", "patch_size=8")),
+    "model.network.vit.stem=linear",
 )
 
 
@@ -87,4 +88,4 @@ def test_a_process_that_ends_early_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_unknown_override_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"scale\.vit\.width"):
-        configure("32-true", 2, 1, ["scale.vit.widht=3"])
+        configure("32-true", 2, 1, ["model.network.vit.widht=3"])

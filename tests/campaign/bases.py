@@ -192,8 +192,8 @@ def store(folder: Path) -> None:
 
 
 SMALLEST = [
-    *("experiment=cotex", "data=lsd", "data.root=/data", "scale=tiny", "trainer=cpu", "scale.image_size=32"),
-    *("scale.cotex.width=16", "scale.cotex.depth=1", "scale.cotex.heads=2"),
+    *("experiment=cotex", "data=lsd", "data.root=/data", "scale=tiny", "trainer=cpu"),
+    *(f"model.network.{key}" for key in ("image_size=32", "width=16", "depth=1", "heads=2")),
 ]
 """Overrides of train.py that give the smallest network."""
 

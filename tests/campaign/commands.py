@@ -14,8 +14,8 @@ SMALL = (
         "trainer.max_epochs=2",
         "data.batch_size=8",
     ),
-    *("scale=tiny", "scale.image_size=32", "scale.dan.width=4", "scale.emma.au_pos_weight=none"),
-    *("scale.vit.width=16", "scale.vit.depth=1", "scale.vit.heads=2", "scale.emma.expression_weight=none"),
+    *("scale=tiny", "model.loss.au_pos_weight=none", "model.loss.expression_weight=none", "model.network.dan.width=4"),
+    *(f"model.network.vit.{key}" for key in ("image_size=32", "width=16", "depth=1", "heads=2")),
     *("model.network.vit.weights=random", "model.network.dan.weights=random"),
 )
 """Overrides of train.py that give the quickest training of EMMA."""

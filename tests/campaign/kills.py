@@ -56,7 +56,7 @@ def make(folder: Path) -> None:
     faces = render_mtl(folder / "faces", seed=1, train_videos=2, val_videos=1, frames_per_video=8, workers=1)
     uni = render_uni(folder / "uni", seed=1, train_videos=6, val_videos=3, frames_per_video=12, workers=1)
     _write_videos(folder, faces)
-    overrides = [key for key in SMALL if not key.startswith(("model.", "scale.emma", "trainer.max"))]
+    overrides = [key for key in SMALL if not key.startswith(("model.", "trainer.max"))]
     commands.run("train", [
         *("experiment=baseline", "backbone.name=resnet10t", "data=affwild2_mtl", f"data.root={faces}", *overrides),
         *("trainer.max_epochs=1", "model.optimiser.warmup_epochs=0", f"paths.run_dir={folder}/network"),

@@ -21,7 +21,7 @@ from evaluators.table import read_table
 from rendering.dataset import render_lsd
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
-from tests.conftest import SMALL
+from tests.conftest import small
 from tests.test_train import PHOTOGRAPHS, evaluate_here
 from train import train
 
@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_run(root: Path, folder: Path, *overrides: str) -> DictConfig:
-    common = ["experiment=cotex", f"data.root={root}", *SMALL, "data.cache_dir=null", f"paths.run_dir={folder}"]
+    common = [*small("cotex"), f"data.root={root}", "data.cache_dir=null", f"paths.run_dir={folder}"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("train", overrides=[*common, *overrides])
 
@@ -129,8 +129,9 @@ def test_a_mask_that_leaves_nothing_is_refused_before_anything_is_written(root: 
 
 
 def test_pixels_that_nobody_would_augment_are_refused(root: Path, tmp_path: Path) -> None:
-    lsd = ["model.network.tasks=[expression]", "model.network.expressions=lsd"]
-    whole = small_run(root, tmp_path / "run", "augmentation.input=visible", "model=baseline", "backbone=resnet50", *lsd)
+    given = [*small("baseline_lsd"), f"data.root={root}", "augmentation.input=visible", f"paths.run_dir={tmp_path}/run"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        whole = compose("train", overrides=given)
     with pytest.raises(ConfigError, match=r"augmentation\.input=visible: the method sees whole pictures"):
         train(whole)
     erased = ["augmentation=emma", "+augmentation.input=visible", "augmentation.erase=1"]

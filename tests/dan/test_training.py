@@ -21,7 +21,7 @@ from evaluators.table import read_table
 from runs.assembly import build_module
 from runs.config import CONFIG_DIR, resolve
 from runs.ending import clear_errors
-from tests.conftest import SMALL
+from tests.conftest import small
 from tests.datamodules.conftest import write_release
 from train import train
 
@@ -33,7 +33,7 @@ def composed(config: str, *overrides: str) -> DictConfig:
 
 def small_run(root: Path, folder: Path, *overrides: str) -> DictConfig:
     where = [f"data.root={root}", f"paths.cache_dir={folder.parent}/cache", f"paths.run_dir={folder}"]
-    return composed("train", "experiment=dan", *where, *SMALL, *overrides)
+    return composed("train", *where, *small("dan"), *overrides)
 
 
 def last_words(config: DictConfig) -> str:
@@ -161,7 +161,7 @@ def test_the_exported_weights_are_the_best_network(run: Path) -> None:
 
 def test_emma_refuses_seven_classes_in_one_message(faces: Path, seven: Path, tmp_path: Path) -> None:
     weights = seven / "weights" / "dan.pth"
-    emma = ["experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *SMALL, f"paths.run_dir={tmp_path}/run"]
+    emma = ["data=affwild2_mtl", f"data.root={faces}", *small("emma"), f"paths.run_dir={tmp_path}/run"]
     message = last_words(composed("train", *emma, f"model.network.dan.weights={weights}"))
     assert f"error: weights {weights}: does not fit a DAN" in message
     assert "fc.weight is (7, 32), should be (8, 32)" in message

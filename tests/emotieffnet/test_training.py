@@ -26,7 +26,7 @@ from rendering.release import render_affectnet_release
 from rendering.uni import render_uni
 from runs.config import CONFIG_DIR, resolve
 from runs.stored_config import stored_config
-from tests.conftest import SMALL
+from tests.conftest import small
 from train import train
 from training.multitask import MultiTaskModule
 from training.optimisation import Adam
@@ -41,7 +41,7 @@ def composed(config: str, *overrides: str) -> DictConfig:
 
 def small_run(experiment: str, root: Path, folder: Path, *overrides: str) -> DictConfig:
     where = [f"data.root={root}", f"paths.cache_dir={folder.parent}/cache", f"paths.run_dir={folder}"]
-    return composed("train", f"experiment={experiment}", *where, *SMALL, *overrides)
+    return composed("train", *where, *small(experiment), *overrides)
 
 
 def last_state(folder: Path) -> State:

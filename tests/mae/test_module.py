@@ -19,7 +19,7 @@ from rendering.dataset import render_faces
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
-from tests.conftest import SMALL
+from tests.conftest import small
 from train import train
 from training.optimisation import AdamW
 
@@ -98,8 +98,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_run(faces: Path, folder: Path, *more: str):
-    sizes = ["scale.vit.patch_size=8", "scale.mae.decoder_width=16", "scale.mae.decoder_heads=2"]
-    given = ["experiment=mae", "data=faces", f"data.root={faces}", *SMALL, *sizes, "model.optimiser.warmup_epochs=1"]
+    sizes = ["model.network.patch_size=8", "model.network.decoder_width=16", "model.network.decoder_heads=2"]
+    given = [*small("mae"), "data=faces", f"data.root={faces}", *sizes, "model.optimiser.warmup_epochs=1"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("train", overrides=[*given, f"paths.run_dir={folder}", *more])
 

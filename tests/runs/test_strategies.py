@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from runs.strategies import OwnBuffers
-from tests.conftest import SMALL
+from tests.conftest import small
 from tests.test_train import command
 
 
@@ -37,7 +37,7 @@ def test_training_is_what_it_was_with_broadcast_buffers_false(portraits: Path, t
     states, outputs = [], []
     for name, more in (("new", []), ("former", former)):
         done = command(
-            "train.py", "experiment=dan", "data=affectnet", f"data.root={portraits}", *SMALL, "trainer=ddp",
+            "train.py", *small("dan"), "data=affectnet", f"data.root={portraits}", "trainer=ddp",
             "trainer.accelerator=cpu", "trainer.sync_batchnorm=false", "trainer.devices=2", "data.batch_size=8",
             *more, f"paths.run_dir={tmp_path}/{name}", f"paths.cache_dir={tmp_path}/cache",
         )  # fmt: skip

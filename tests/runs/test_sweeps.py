@@ -20,13 +20,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from affect.errors import UserError
+from backbones.choices import BACKBONES
 from evaluators.report import write_scores
 from runs.command import training_command
 from runs.config import CONFIG_DIR, quoted, resolve
 from runs.folder import absolute_data
 from runs.sweep_jobs import differences
 from runs.sweeps import Job, Sweep
-from tests.conftest import SMALL
+from tests.conftest import SMALL, small
 from tests.kills import killed
 from tests.test_train import command
 
@@ -250,7 +251,7 @@ def test_every_preset_names_rows_that_exist() -> None:
         if "rows" in preset:
             assert params["row"].split(",") == list(preset["rows"])
         else:
-            assert all((CONFIG_DIR / "backbone" / f"{name}.yaml").is_file() for name in params["backbone"].split(","))
+            assert all(name in BACKBONES for name in params["backbone"].split(","))
 
 
 @pytest.mark.parametrize("row", yaml.safe_load((CONFIG_DIR / "sweep" / "table5.yaml").read_text())["rows"])
@@ -269,9 +270,8 @@ def test_the_rows_of_table_5(row: str) -> None:
 
 def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
     done = command(
-        "train.py", "-m", "sweep=table2", "experiment=baseline_lsd", "data=synthetic", "backbone=resnet50",
-        "backbone.name=resnet10t",
-        *SMALL, "debug=fast", "render.train_faces=36", "render.val_faces=12", "render.workers=1",
+        "train.py", "-m", "sweep=table2", *small("baseline_lsd"), "data=synthetic", "backbone=resnet50",
+        "backbone.name=resnet10t", "debug=fast", "render.train_faces=36", "render.val_faces=12", "render.workers=1",
         f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -281,9 +281,9 @@ def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
 
 def test_a_sweep_leaves_one_table(tmp_path: Path) -> None:
     done = command(
-        "train.py", "-m", "sweep=table6", "experiment=cotex", "data=synthetic", "row=vit,r95_b4096",
-        *(key for key in SMALL if not key.startswith("data.batch_size")),
-        "scale.image_size=64", "scale.cotex.table_batch_factor=0.01", "debug=fast",
+        "train.py", "-m", "sweep=table6", "data=synthetic", "row=vit,r95_b4096",
+        *(key for key in small("cotex") if not key.startswith("data.batch_size")),
+        "model.network.image_size=64", "batch_factor.tiny=0.01", "debug=fast",
         "render.train_faces=120", "render.val_faces=12", "render.workers=1",
         f"paths.cache_dir={tmp_path}/cache", f"paths.output_dir={tmp_path}",
     )  # fmt: skip

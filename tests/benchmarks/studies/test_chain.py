@@ -11,7 +11,7 @@ from benchmarks.studies import chain as module
 from benchmarks.studies.chain import ARMS, arm_overrides, chain, table
 from benchmarks.studies.running import run, trained
 from evaluators.report import write_scores
-from tests.conftest import SMALL
+from tests.conftest import small
 
 
 def test_each_arm_has_its_priors(tmp_path: Path) -> None:
@@ -22,16 +22,16 @@ def test_each_arm_has_its_priors(tmp_path: Path) -> None:
 
 
 def test_a_small_chain_runs_and_is_not_run_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = [*SMALL, "scale.mae.decoder_width=16", "scale.mae.decoder_heads=2", "scale.mae.warmup_epochs=0",
-             "debug=fast", "render.workers=1", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
+    common = ["debug=fast", "render.workers=1", f"paths.cache_dir={tmp_path}/cache"]
     faces = ["render.train_faces=20", "render.val_faces=8"]
-    sizes = {"mae": faces, "dan": faces,
+    sizes = {"mae": [*faces, "model.network.decoder_width=16", "model.network.decoder_heads=2"], "dan": faces,
              "emma": ["render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"]}  # fmt: skip
     calls: list[str] = []
 
     def smaller(folder: Path, arguments: list[str]):
         calls.append(folder.name)
-        return trained(folder, [*arguments, *small, *sizes[arguments[0].removeprefix("experiment=")]])
+        experiment = arguments[0].removeprefix("experiment=")
+        return trained(folder, [*arguments, *small(experiment), *common, *sizes[experiment]])
 
     monkeypatch.setattr(module, "trained", smaller)
     first = chain(tmp_path / "seed1", 1, ["model.network.head_hidden=null"])
