@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal
 
 from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import Frames
 from affect.labels import AFFECTNET_FOLDERS
 from datamodules.base import Split
-from datamodules.expressions import ExpressionDataModule, ExpressionOptions
+from datamodules.expressions import ExpressionDataModule
 from datamodules.listing import IMAGE_SUFFIXES
 from datamodules.readers.affectnet import read_release
 from datamodules.readers.class_folders import find_classes, read_classes
@@ -30,7 +30,6 @@ class AffectNetDataModule(ExpressionDataModule):
         layout: ``release`` or ``folders``, needed where the root holds both (the published code of DAN copies the one
             into the other); None: the one that exists.
         valence_arousal: read valence and arousal as well, which only the first layout has.
-        cache_dir: folder in which listings and annotations are cached; None: no cache.
         **options: keywords of ``ExpressionDataModule``.
     """
 
@@ -42,14 +41,12 @@ class AffectNetDataModule(ExpressionDataModule):
         *,
         layout: Literal["release", "folders"] | None = None,
         valence_arousal: bool = False,
-        cache_dir: str | None = None,
-        **options: Unpack[ExpressionOptions],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root = root
         self.layout = layout
         self.valence_arousal = valence_arousal
-        self.cache_dir = cache_dir
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read a split in the layout that exists.
@@ -59,7 +56,6 @@ class AffectNetDataModule(ExpressionDataModule):
             DataError: both layouts and no choice, no image, annotations that cannot be used, or a link out of the root.
         """
         root = Path(self.root).expanduser()
-        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         layouts = {"release": root / f"{split}_set", "folders": root / split}
         found = [name for name, path in layouts.items() if path.is_dir() and self.layout in (None, name)]
         if len(found) == len(layouts):
@@ -72,11 +68,11 @@ class AffectNetDataModule(ExpressionDataModule):
                 layouts["release"],
                 classes=len(self.expressions),
                 valence_arousal=self.valence_arousal,
-                cache=cache,
+                cache=self.cache,
                 links=self.links(),
             )
         if found == ["folders"]:
-            return self._read_class_folders(layouts["folders"], cache)
+            return self._read_class_folders(layouts["folders"])
         problem = f"{root} holds no {split} split of AffectNet" if root.is_dir() else f"no such folder: {root}"
         wanted = f" (data.layout={self.layout})" if self.layout else ""
         name = layouts["release"].name
@@ -85,7 +81,7 @@ class AffectNetDataModule(ExpressionDataModule):
             f"AffectNet is given out, or the class folders {self._class_folder_names(split)}."
         )
 
-    def _read_class_folders(self, folder: Path, cache: Path | None) -> tuple[Frames, list[Path | None]]:
+    def _read_class_folders(self, folder: Path) -> tuple[Frames, list[Path | None]]:
         """List the class folders in order of class and file name."""
         if self.valence_arousal:
             raise DataError(
@@ -100,7 +96,7 @@ class AffectNetDataModule(ExpressionDataModule):
                     f"{folder} has no folder {number} or {name}, there is {there}. Set data.root to the folder that "
                     f"holds {self._class_folder_names(folder.name)}."
                 )
-        frames, images = read_classes(folder, [path for _, path in sorted(found.items())], cache, self.links())
+        frames, images = read_classes(folder, [path for _, path in sorted(found.items())], self.cache, self.links())
         if not images:
             raise DataError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Any, Final
 
 import numpy as np
 
 from affect.buildable import buildable
 from affect.frames import Frames, unlabelled
 from affect.labels import MISSING_CLASS, affectnet_columns
-from datamodules.base import FaceDataModule, LoaderOptions, Split
-from datamodules.expressions import ExpressionDataModule, ExpressionOptions
+from datamodules.affwild2 import AffWild2DataModule
+from datamodules.base import Split
+from datamodules.expressions import ExpressionDataModule
 from datamodules.links import Links
-from datamodules.listing import existing_roots, first_existing, match_case, scan_if_there, with_other_suffix
+from datamodules.listing import first_existing, match_case, scan_if_there
 from datamodules.readers.mtl import read_frame_list, read_mtl
 
 ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
@@ -26,48 +26,29 @@ ANNOTATIONS: Final[dict[Split, tuple[str, ...]]] = {
 """Names of the label files since ABAW4, and in ABAW3; the first that exists is read."""
 
 
-@dataclass(frozen=True)
-class MTLFiles:
-    """The places of the challenge's label files and images.
+@buildable("data")
+class MTLDataModule(AffWild2DataModule):
+    """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
 
-    Attributes:
-        root: folder with label files and images, or several: an image is taken from the first that has it.
-        annotations: list of each split, absolute or relative to a root; None: those in ANNOTATIONS.
-        test_root: folder or folders of the test images; ``root`` where None.
-        images: name of the image folder below each root.
+    Label files whose name is not given are those of ANNOTATIONS.
     """
 
-    root: str | list[str]
-    annotations: Mapping[Split, str | None]
-    test_root: str | list[str] | None
-    images: str
-
-    def read(self, split: Split, links: Links) -> tuple[Frames, list[Path | None]]:
+    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read a label file or the test list, and find the images.
-
-        Args:
-            split: which to read.
-            links: decides which links are followed.
 
         Raises:
             FileNotFoundError: a root or the label file is missing, or none of the listed images exists.
             DataError: the label file is faulty, or a link leads out of the roots.
         """
-        key, root = "data.root", self.root
-        if split == "test" and self.test_root:
-            key, root = "data.test_root", self.test_root
-        roots = existing_roots(root, key)
+        links = self.links(self.test_root)
+        roots, key = self.image_roots(split)
         path = self._label_file(split, roots)
         links.check(path)
         frames = read_frame_list(path) if split == "test" else read_mtl(path)
-        paths = find_images([links.enter(folder / self.images) for folder in roots], frames, links)
+        folders = [links.enter(folder / self.images) for folder in roots]
+        paths = find_images(folders, frames, links)
         if not any(paths):
-            looked = " or ".join(str(folder / self.images / frames.image[0]) for folder in roots)
-            other = with_other_suffix([folder / self.images for folder in roots], frames.image, links)
-            raise FileNotFoundError(
-                f"none of the {len(frames)} images listed in {path} exists; the first would be {looked}. {other}"
-                f"Set {key} to the folder, or folders, above the images, and data.images to the image folder's name."
-            )
+            raise self.no_image(path, folders, frames.image, key, links)
         return frames, paths
 
     def _label_file(self, split: Split, roots: list[Path]) -> Path:
@@ -82,44 +63,7 @@ class MTLFiles:
 
 
 @buildable("data")
-class MTLDataModule(FaceDataModule):
-    """Faces and labels below ``root``: ``cropped_aligned/<video>/<frame>.jpg`` and the label files of the challenge.
-
-    Args:
-        root: folder with label files and images, or several: an image is taken from the first that has it.
-        train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
-        val_annotations: label file of the validation split, in the same way.
-        test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
-        test_root: folder or folders of the test images; ``root`` where None.
-        images: name of the image folder below each root.
-        **options: keywords of ``FaceDataModule``.
-    """
-
-    of_videos = True
-
-    def __init__(
-        self,
-        root: str | list[str],
-        *,
-        train_annotations: str | None = None,
-        val_annotations: str | None = None,
-        test_list: str | None = None,
-        test_root: str | list[str] | None = None,
-        images: str = "cropped_aligned",
-        **options: Unpack[LoaderOptions],
-    ) -> None:
-        super().__init__(**options)
-        self.root = root
-        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
-        self.files = MTLFiles(root, lists, test_root, images)
-
-    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
-        """Read a label file or the test list, and find the images, as ``MTLFiles.read`` does."""
-        return self.files.read(split, self.links(self.files.test_root))
-
-
-@buildable("data")
-class AffWild2ExpressionDataModule(ExpressionDataModule):
+class AffWild2ExpressionDataModule(ExpressionDataModule, MTLDataModule):
     """The expressions of the same files in AffectNet's numbering, to train or to score a DAN on.
 
     Rows with the expression that AffectNet does not have (``other``) count as rows without an expression: training
@@ -127,36 +71,16 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
     units are left out.
 
     Args:
-        root: folder with label files and images, or several: an image is taken from the first that has it.
-        train_annotations: label file of the training split, absolute or relative to a root; where None, ANNOTATIONS.
-        val_annotations: label file of the validation split, in the same way.
-        test_list: list of the test split, without labels; needed for ``predict_split="test"`` only.
-        test_root: folder or folders of the test images; ``root`` where None.
-        images: name of the image folder below each root.
-        **options: keywords of ``ExpressionDataModule``.
+        root: see ``AffWild2DataModule``.
+        **options: keywords of that and of ``ExpressionDataModule``.
     """
 
-    of_videos = True
-
-    def __init__(
-        self,
-        root: str | list[str],
-        *,
-        train_annotations: str | None = None,
-        val_annotations: str | None = None,
-        test_list: str | None = None,
-        test_root: str | list[str] | None = None,
-        images: str = "cropped_aligned",
-        **options: Unpack[ExpressionOptions],
-    ) -> None:
-        super().__init__(**options)
-        self.root = root
-        lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
-        self.files = MTLFiles(root, lists, test_root, images)
+    def __init__(self, root: str | list[str], **options: Any) -> None:
+        super().__init__(root=root, **options)
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """Read the same files as ``MTLDataModule`` and renumber the expressions."""
-        frames, images = self.files.read(split, self.links(self.files.test_root))
+        frames, images = super().read_split(split)
         columns = affectnet_columns(self.expressions)
         # a missing label, -1, looks up the last entry
         numbers = np.array([*(MISSING_CLASS if column is None else column for column in columns), MISSING_CLASS])

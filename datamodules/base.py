@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, Required, TypedDict, cast
+from typing import Any, Final, Literal, cast
 
 import cv2
 import numpy as np
@@ -34,23 +34,6 @@ _log = logging.getLogger(__name__)
 _STAGES: Final[dict[str, tuple[Split, ...]]] = {"fit": ("train", "val"), "validate": ("val",)}
 
 
-class LoaderOptions(TypedDict, total=False):
-    """The keywords of ``FaceDataModule``, which its subclasses pass on."""
-
-    image_size: Required[int]
-    batch_size: Required[int]
-    augmentation: Transform | None
-    interpolation: Interpolation
-    seed: int
-    num_workers: int
-    on_unreadable: OnUnreadable
-    max_pixels: int
-    follow_outside: bool
-    drop_last: bool
-    pin_memory: bool
-    eval_batch_size: int | None
-
-
 class FaceDataModule(pl.LightningDataModule):
     """Base of the data modules; a subclass says what a split holds (``read_split``).
 
@@ -70,6 +53,7 @@ class FaceDataModule(pl.LightningDataModule):
         drop_last: whether training drops the last batch where that is smaller.
         pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster.
         eval_batch_size: rows per batch of validation and prediction; ``batch_size`` where None.
+        cache_dir: folder for what a data module remembers of the data's folders, such as listings; None: no cache.
 
     Attributes:
         root: folder or folders of the data.
@@ -104,6 +88,7 @@ class FaceDataModule(pl.LightningDataModule):
         drop_last: bool = True,
         pin_memory: bool = False,
         eval_batch_size: Count | None = None,
+        cache_dir: str | None = None,
     ) -> None:
         super().__init__()
         if on_unreadable not in ("error", "skip"):
@@ -120,6 +105,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.drop_last = drop_last
         self.pin_memory = pin_memory
         self.eval_batch_size = eval_batch_size or batch_size
+        self.cache_dir = cache_dir
         self.predict_split: Split = "val"
         self.skipped_rows: set[int] = set()
         self._splits: dict[Split, tuple[Frames, Sequence[Path | None]]] = {}
@@ -140,6 +126,11 @@ class FaceDataModule(pl.LightningDataModule):
     def links(self, *more: str | Sequence[str] | None) -> Links:
         """Return the rule which links below ``root`` and further folders are followed."""
         return Links(self.root, *more, follow_outside=self.follow_outside)
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder of ``cache_dir``."""
+        return None if self.cache_dir is None else Path(self.cache_dir).expanduser()
 
     def kept_apart(self, split: Split) -> Sequence[object]:
         """Return what each row of a split must not share with another split: its image, or its video."""

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from affect.frames import Frames
 from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
-from datamodules.base import FaceDataModule, LoaderOptions
-
-
-class ExpressionOptions(LoaderOptions, total=False):
-    """The keywords of ``ExpressionDataModule``, which its subclasses pass on."""
-
-    classes: Literal[7, 8]
-    balanced: bool
+from datamodules.base import FaceDataModule
 
 
 class ExpressionDataModule(FaceDataModule):
@@ -33,13 +26,7 @@ class ExpressionDataModule(FaceDataModule):
         ValueError: another number of classes.
     """
 
-    def __init__(
-        self,
-        *,
-        classes: Literal[7, 8] = 8,
-        balanced: bool = True,
-        **options: Unpack[LoaderOptions],
-    ) -> None:
+    def __init__(self, *, classes: Literal[7, 8] = 8, balanced: bool = True, **options: Any) -> None:
         super().__init__(**options)
         if classes not in AFFECTNET_CLASSES:
             raise ValueError(f"data.classes is {classes!r}, expected {' or '.join(map(str, AFFECTNET_CLASSES))}")

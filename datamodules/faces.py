@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Unpack
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.ranges import Range, Whole
-from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.base import FaceDataModule, Split
 from datamodules.listing import IMAGE_SUFFIXES, first_existing, list_images, match_case
 from datamodules.readers.celeba import NUMBERS, PARTITIONS, read_partition
 
@@ -35,7 +35,6 @@ class FacesDataModule(FaceDataModule):
             video on one side.
         square: crop images to the square in their middle instead of changing their aspect ratio.
         min_size: images with a shorter side, px, are left out and counted.
-        cache_dir: folder in which listings are cached; None: no cache.
         **options: keywords of ``FaceDataModule``.
 
     Raises:
@@ -53,8 +52,7 @@ class FacesDataModule(FaceDataModule):
         val_by: Literal["image", "folder"] = "image",
         square: bool = True,
         min_size: Whole = 1,
-        cache_dir: str | None = None,
-        **options: Unpack[LoaderOptions],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if not 0 < val_share < 1:
@@ -64,7 +62,6 @@ class FacesDataModule(FaceDataModule):
         self.root = root
         self.partition, self.val_share, self.val_by = partition, val_share, val_by
         self.square, self.min_size = square, min_size
-        self.cache_dir = cache_dir
         self._files: list[tuple[Path, str]] | None = None
         self._whole = False
 
@@ -109,9 +106,8 @@ class FacesDataModule(FaceDataModule):
         for root in roots:
             if not root.is_dir():
                 raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
-        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         links = self.links()
-        found = [(root, name) for root in roots for name in list_images(root, cache, links, recursive=True)]
+        found = [(root, name) for root in roots for name in list_images(root, self.cache, links, recursive=True)]
         if not found:
             raise DataError(
                 f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_join(roots)} or any folder below. "

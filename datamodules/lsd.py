@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,15 +11,9 @@ from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS, LSD_HEADER
-from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.base import FaceDataModule, Split
 from datamodules.links import Links
-from datamodules.listing import (
-    IMAGE_SUFFIXES,
-    first_existing,
-    match_case,
-    scan_if_there,
-    with_other_suffix,
-)
+from datamodules.listing import IMAGE_SUFFIXES, first_existing, match_case, scan_if_there, with_other_suffix
 from datamodules.readers.class_folders import find_classes, read_classes
 from datamodules.readers.lists import check_names, read_rows
 
@@ -46,7 +40,6 @@ class LSDDataModule(FaceDataModule):
         val_folder: another name of the validation folder, in the same way.
         test_list: list of the test images; needed for ``predict_split="test"`` only.
         test_root: flat folder of the test images; ``root`` where None.
-        cache_dir: folder in which listings are cached; None: no cache.
         **options: keywords of ``FaceDataModule``.
     """
 
@@ -61,14 +54,12 @@ class LSDDataModule(FaceDataModule):
         val_folder: str | None = None,
         test_list: str | None = None,
         test_root: str | None = None,
-        cache_dir: str | None = None,
-        **options: Unpack[LoaderOptions],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root = root
         self.folders: dict[Split, str | None] = {"train": train_folder, "val": val_folder}
         self.test_list, self.test_root = test_list, test_root
-        self.cache_dir = cache_dir
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """List the class folders in order of class and file name, or read the test list.
@@ -82,9 +73,8 @@ class LSDDataModule(FaceDataModule):
         if split == "test":
             return self._read_test(links)
         folder = links.enter(self._split_folder(split))
-        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
         folders = class_folders(folder)
-        frames, images = read_classes(folder, folders, cache, links)
+        frames, images = read_classes(folder, folders, self.cache, links)
         for number, path in enumerate(folders):
             if number not in frames.expression:
                 raise DataError(

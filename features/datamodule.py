@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Unpack, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from affect.batch import Batch
 from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray, concatenate
-from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.base import FaceDataModule, Split
 from datamodules.loading import Sample, dealt_batches
 from features.store import FeatureStore, Places, rows_by_video
 
@@ -40,7 +40,6 @@ class FeaturesDataModule(FaceDataModule):
         labels: data module with the lists and labels; none of its images is read.
         train_splits: splits to train on. ``[train, val]`` is the published train+val regime, in which validation
             scores are of rows that were learnt; ``[train, val, val]`` that of its expression run, by mistake.
-        cache_dir: folder in which it is remembered what was checked; None: no cache.
         **options: keywords of ``FaceDataModule``; those for images have no effect, ``follow_outside`` also holds for
             ``labels``.
 
@@ -54,13 +53,12 @@ class FeaturesDataModule(FaceDataModule):
         labels: FaceDataModule,
         *,
         train_splits: Sequence[Literal["train", "val"]] = ("train",),
-        cache_dir: str | None = None,
-        **options: Unpack[LoaderOptions],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if not train_splits or not set(train_splits) <= {"train", "val"}:
             raise ValueError(f"data.train_splits is {list(train_splits)}, expected some of train, val")
-        self.store = FeatureStore(store, None if cache_dir is None else Path(cache_dir).expanduser())
+        self.store = FeatureStore(store, self.cache)
         self.labels = labels
         self.labels.follow_outside |= self.follow_outside
         self.root = labels.root

@@ -25,20 +25,20 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import numpy as np
 
 from affect.buildable import buildable
 from affect.frames import Frames
-from datamodules.base import FaceDataModule, LoaderOptions, Split
+from datamodules.base import FaceDataModule, Split
 
 
 @buildable("data")
 class ColoursDataModule(FaceDataModule):
     """Pictures below ``root`` whose brightness is their valence."""
 
-    def __init__(self, root: str, **options: Unpack[LoaderOptions]) -> None:
+    def __init__(self, root: str, **options: Any) -> None:
         super().__init__(**options)
         self.root = root
 

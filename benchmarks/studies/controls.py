@@ -251,7 +251,7 @@ def train_shuffled(config: DictConfig, data: MTLDataModule, folder: Path) -> Sco
         Its scores; those of an earlier call where it finished.
     """
     annotations = folder / "shuffled_labels.txt"
-    name = data.files.annotations["train"] or next(iter(data.frames("train").files))
+    name = data.annotations["train"] or next(iter(data.frames("train").files))
     shuffle_labels(Path(str(data.root)) / name, annotations, seed=config.seed)
     config = config.copy()
     config.data.root, config.data.train_annotations = data.root, str(annotations.absolute())

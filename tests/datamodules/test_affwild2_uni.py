@@ -15,9 +15,8 @@ import pytest
 
 from affect.computed import Computed, CropPaths, frame_names
 from affect.errors import DataError
-from datamodules import affwild2_uni_files
-from datamodules.affwild2_uni import AffWild2UniDataModule
-from datamodules.affwild2_uni_files import crop_numbers
+from datamodules import affwild2_uni
+from datamodules.affwild2_uni import AffWild2UniDataModule, crop_numbers
 from datamodules.links import Links
 from tests.datamodules.conftest import truncate, write_picture
 from tests.datamodules.readers.test_uni import GOOD, HEADERS
@@ -317,7 +316,7 @@ def test_two_million_rows_take_a_quarter_of_a_gigabyte(tmp_path: Path, monkeypat
             else:
                 lines = [GOOD[task]] * length
             (folder / f"{split}{number}-30-1280x720.txt").write_text("\n".join([HEADERS[task], *lines]))
-    monkeypatch.setattr(affwild2_uni_files, "crop_numbers", lambda folder, cache, links: {".jpg": np.arange(1, 40_000)})
+    monkeypatch.setattr(affwild2_uni, "crop_numbers", lambda folder, cache, links: {".jpg": np.arange(1, 40_000)})
     tracemalloc.start()
     start = time.process_time()
     data = module(tmp_path, task)
