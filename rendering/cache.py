@@ -1,10 +1,15 @@
-"""Draw each rendered data set once, and keep it."""
+"""Draw each rendered data set once, and keep it.
+
+A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then holds
+the parameters.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -12,10 +17,10 @@ from affect.buildable import buildable
 from affect.files import OutputError
 from affect.ranges import Count, Whole
 from rendering import RENDERER_VERSION
-from rendering.dataset import render_affectnet, render_faces, render_lsd, render_mtl
-from rendering.release import render_affectnet_release
-from rendering.uni import render_uni
-from rendering.writing import MANIFEST
+from rendering.dataset import plan_affectnet, plan_faces, plan_lsd, plan_mtl
+from rendering.release import plan_affectnet_release
+from rendering.uni import plan_uni
+from rendering.writing import MANIFEST, Plan, is_complete, map_tasks, writing
 
 LayoutName = Literal["mtl", "uni", "affectnet", "affectnet_release", "lsd", "faces"]
 
@@ -24,13 +29,13 @@ class Layout(NamedTuple):
     """Folders and files of a data set that faces can be drawn into.
 
     Attributes:
-        draw: writes them.
+        plan: says what is drawn into them, given the seed and the sizes.
         data: the option of conf/data/ that reads them.
         sizes: how much is drawn unless the command line says otherwise (``render.…``).
         reading: further keys of ``data``.
     """
 
-    draw: Callable[..., Path]
+    plan: Callable[..., Plan]
     data: str
     sizes: Mapping[str, int]
     reading: Mapping[str, bool] = {}
@@ -38,20 +43,46 @@ class Layout(NamedTuple):
 
 LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
     # frames of videos with expression, action units, valence and arousal (s-Aff-Wild2)
-    "mtl": Layout(render_mtl, "affwild2_mtl", {"train_videos": 1600, "val_videos": 160, "frames_per_video": 12}),
+    "mtl": Layout(plan_mtl, "affwild2_mtl", {"train_videos": 1600, "val_videos": 160, "frames_per_video": 12}),
     # every frame of videos, some 80 of each, with label files of the three uni-task challenges; data.task chooses one
-    "uni": Layout(render_uni, "affwild2_uni", {"train_videos": 120, "val_videos": 30, "frames_per_video": 80}),
+    "uni": Layout(plan_uni, "affwild2_uni", {"train_videos": 120, "val_videos": 30, "frames_per_video": 80}),
     # single faces in class folders 0-7
-    "affectnet": Layout(render_affectnet, "affectnet", {"train_faces": 10000, "val_faces": 800}),
+    "affectnet": Layout(plan_affectnet, "affectnet", {"train_faces": 10000, "val_faces": 800}),
     # the same faces as AffectNet is given out, with valence and arousal
     "affectnet_release": Layout(
-        render_affectnet_release, "affectnet", {"train_faces": 10000, "val_faces": 800}, {"valence_arousal": True}
+        plan_affectnet_release, "affectnet", {"train_faces": 10000, "val_faces": 800}, {"valence_arousal": True}
     ),
     # single faces in folders of six expressions (ABAW4 learning from synthetic data)
-    "lsd": Layout(render_lsd, "lsd", {"train_faces": 12000, "val_faces": 900}),
+    "lsd": Layout(plan_lsd, "lsd", {"train_faces": 12000, "val_faces": 900}),
     # single faces without labels (CelebA's folders)
-    "faces": Layout(render_faces, "faces", {"train_faces": 12000, "val_faces": 500}),
+    "faces": Layout(plan_faces, "faces", {"train_faces": 12000, "val_faces": 500}),
 }
+
+
+def draw(root: Path, layout: LayoutName, *, workers: int, **parameters: int) -> Path:
+    """Draw a data set, with a progress bar.
+
+    Args:
+        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
+        layout: what is drawn.
+        workers: number of processes, which changes the time only.
+        parameters: ``seed``, and the sizes that the layout has.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        OutputError: ``root`` is there, but not with these parameters.
+    """
+    plan, made = LAYOUTS[layout].plan(**parameters), {"layout": layout, **parameters}
+    if not is_complete(root, made):
+        tasks = [(stream, index) for stream, count in plan.splits.items() for index in range(count)]
+        with writing(root, made) as folder:
+            for name in plan.folders:
+                (folder / name).mkdir(parents=True)
+            parts = map_tasks(partial(plan.job, folder), tasks, workers, f"rendering {root.name}")
+            plan.finish(folder, [row for part in parts for row in part])
+    return root
 
 
 @buildable("render")
@@ -81,7 +112,7 @@ def rendered(
     if elsewhere is not None and (Path(elsewhere) / name / MANIFEST).is_file():
         cache = Path(elsewhere)
     try:
-        return LAYOUTS[layout].draw(cache / name, workers=workers, **parameters)
+        return draw(cache / name, layout, workers=workers, **parameters)
     except OSError as error:
         raise OutputError(
             f"faces cannot be drawn: {error.strerror or error} ({error.filename or cache}). They go to {cache}: make "

@@ -1,18 +1,15 @@
-"""Write drawn faces in real layouts: s-Aff-Wild2 MTL, the class folders of AffectNet and ABAW4 LSD, and CelebA.
+"""Plan drawn faces in real layouts: s-Aff-Wild2 MTL, the class folders of AffectNet and ABAW4 LSD, and CelebA.
 
-A data set is written into a temporary folder beside its place and renamed when complete; ``rendering.json`` then holds
-the parameters. ``state.parquet`` keeps what was rendered, row by row, for the oracle.
+``rendering.cache.draw`` writes what is planned here. ``state.parquet`` keeps what was rendered, row by row, for the
+oracle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
-
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from affect.labels import (
     AFFECTNET_EXPRESSIONS,
@@ -23,13 +20,17 @@ from affect.labels import (
     MISSING_VALENCE_AROUSAL,
     MTL_HEADER,
 )
-from datamodules.pictures import write_jpeg
 from rendering import video
 from rendering.affect import annotate
-from rendering.face import render
-from rendering.writing import SPLITS, Row, is_complete, map_tasks, state_rows, writing
+from rendering.writing import SPLITS, Plan, Row, state_rows, write_frame, write_state
 
 _FILES: Final = {video.TRAIN: "training_set_annotations.txt", video.VALIDATION: "validation_set_annotations.txt"}
+_PORTRAITS: Final = {
+    video.AFFECTNET_TRAIN: "train",
+    video.AFFECTNET_VALIDATION: "val",
+    video.LSD_TRAIN: "training_set_synthetic_images",
+    video.LSD_VALIDATION: "validation_set_real_images",
+}
 _VALENCE_AROUSAL: Final = {video.TRAIN: 103_917 / 142_333, video.VALIDATION: 1.0}
 _ACTION_UNITS: Final = {video.TRAIN: 103_316 / 142_333, video.VALIDATION: 1.0}
 _EXPRESSION: Final = {video.TRAIN: 90_645 / 142_333, video.VALIDATION: 15_440 / 26_876}
@@ -38,162 +39,72 @@ _NO_CROP: Final = 0.003
 _NOISY_FOLDER: Final = 0.05  # faces that show another expression than their class folder says
 
 
-def render_mtl(
-    root: Path, *, seed: int, train_videos: int, val_videos: int, frames_per_video: int, workers: int
-) -> Path:
-    """Render an s-Aff-Wild2 MTL data set: one person per video, none in both splits.
+def plan_mtl(*, seed: int, train_videos: int, val_videos: int, frames_per_video: int) -> Plan:
+    """Plan an s-Aff-Wild2 MTL data set: one person per video, none in both splits.
+
+    Its folder holds ``cropped_aligned/<video>/%05d.jpg``, the two annotation files and ``state.parquet``.
 
     Args:
-        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
         seed: seed of every random draw.
         train_videos: number of training videos.
         val_videos: number of validation videos.
         frames_per_video: listed frames per video, before duplicates.
-        workers: number of processes, which changes the time only.
-
-    Returns:
-        ``root``, holding ``cropped_aligned/<video>/%05d.jpg``, the two annotation files and ``state.parquet``.
-
-    Raises:
-        ValueError: ``root`` is there, but not with these parameters.
     """
-    parameters: Row = {
-        "layout": "mtl",
-        "seed": seed,
-        "train_videos": train_videos,
-        "val_videos": val_videos,
-        "frames_per_video": frames_per_video,
-    }
-    if is_complete(root, parameters):
-        return root
-    tasks = [(video.TRAIN, index) for index in range(train_videos)]
-    tasks += [(video.VALIDATION, index) for index in range(val_videos)]
-    with writing(root, parameters) as folder:
-        job = partial(_write_video, folder / "cropped_aligned", seed, frames_per_video)
-        rows = [row for part in map_tasks(job, tasks, workers, f"rendering {root.name}") for row in part]
-        for stream, name in _FILES.items():
-            lines = [row["line"] for row in rows if row["split"] == SPLITS[stream]]
-            (folder / name).write_text("\n".join([MTL_HEADER, *lines]) + "\n")
-        pq.write_table(pa.Table.from_pylist(rows).drop_columns(["line"]), folder / "state.parquet")
-    return root
+    splits = {video.TRAIN: train_videos, video.VALIDATION: val_videos}
+    return Plan(splits, partial(_write_video, seed, frames_per_video), finish=_write_annotations)
 
 
-def render_affectnet(root: Path, *, seed: int, train_faces: int, val_faces: int, workers: int) -> Path:
-    """Render AffectNet's class folders ``train/<0-7>/*.jpg`` and ``val/<0-7>/*.jpg``, one face per person.
+def plan_affectnet(*, seed: int, train_faces: int, val_faces: int) -> Plan:
+    """Plan AffectNet's class folders ``train/<0-7>/*.jpg`` and ``val/<0-7>/*.jpg``, one face per person.
 
-    No person of any ``render_mtl`` data set, whatever its seed, is among them. The classes are balanced.
+    No person of any ``plan_mtl``, whatever its seed, is among them. The classes are balanced.
 
     Args:
-        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
         seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: number of processes, which changes the time only.
-
-    Returns:
-        ``root``.
-
-    Raises:
-        ValueError: ``root`` is there, but not with these parameters.
     """
-    parameters: Row = {"layout": "affectnet", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
     classes = {str(number): name for number, name in enumerate(AFFECTNET_EXPRESSIONS)}
-    splits = {video.AFFECTNET_TRAIN: ("train", train_faces), video.AFFECTNET_VALIDATION: ("val", val_faces)}
-    return _render_portraits(root, parameters, classes, splits, workers)
+    return _plan_portraits(seed, {video.AFFECTNET_TRAIN: train_faces, video.AFFECTNET_VALIDATION: val_faces}, classes)
 
 
-def render_lsd(root: Path, *, seed: int, train_faces: int, val_faces: int, workers: int) -> Path:
-    """Render the ABAW4 LSD layout: ``training_set_synthetic_images/<CLASS>/*.jpg``, ``validation_set_real_images/…``.
+def plan_lsd(*, seed: int, train_faces: int, val_faces: int) -> Plan:
+    """Plan the ABAW4 LSD layout: ``training_set_synthetic_images/<CLASS>/*.jpg``, ``validation_set_real_images/…``.
 
     One face per person, none of them in another data set, whatever its seed. The classes are balanced, unlike those of
     the official training set, more than half of which is surprise.
 
     Args:
-        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
         seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: number of processes, which changes the time only.
-
-    Returns:
-        ``root``.
-
-    Raises:
-        ValueError: ``root`` is there, but not with these parameters.
     """
-    parameters: Row = {"layout": "lsd", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
     classes = {names[0]: expression for expression, names in zip(LSD_EXPRESSIONS, LSD_FOLDERS, strict=True)}
-    splits = {
-        video.LSD_TRAIN: ("training_set_synthetic_images", train_faces),
-        video.LSD_VALIDATION: ("validation_set_real_images", val_faces),
-    }
-    return _render_portraits(root, parameters, classes, splits, workers)
+    return _plan_portraits(seed, {video.LSD_TRAIN: train_faces, video.LSD_VALIDATION: val_faces}, classes)
 
 
-def render_faces(root: Path, *, seed: int, train_faces: int, val_faces: int, workers: int) -> Path:
-    """Render unlabelled faces in CelebA's layout: ``img_align_celeba/*.jpg`` and ``Eval/list_eval_partition.txt``.
+def plan_faces(*, seed: int, train_faces: int, val_faces: int) -> Plan:
+    """Plan unlabelled faces in CelebA's layout: ``img_align_celeba/*.jpg`` and ``Eval/list_eval_partition.txt``.
 
     One face per person, none of them in another data set, whatever its seed; the seven expressions are equally many.
 
     Args:
-        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
         seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
-        workers: number of processes, which changes the time only.
-
-    Returns:
-        ``root``.
-
-    Raises:
-        ValueError: ``root`` is there, but not with these parameters.
     """
-    parameters: Row = {"layout": "faces", "seed": seed, "train_faces": train_faces, "val_faces": val_faces}
-    if is_complete(root, parameters):
-        return root
-    tasks = [(video.FACES_TRAIN, index) for index in range(train_faces)]
-    tasks += [(video.FACES_VALIDATION, index) for index in range(val_faces)]
-    with writing(root, parameters) as folder:
-        for name in ("img_align_celeba", "Eval"):
-            (folder / name).mkdir()
-        job = partial(_write_face, folder / "img_align_celeba", seed)
-        names = list(map_tasks(job, list(enumerate(tasks, start=1)), workers, f"rendering {root.name}"))
-        lines = [
-            f"{name} {int(stream == video.FACES_VALIDATION)}" for name, (stream, _) in zip(names, tasks, strict=True)
-        ]
-        (folder / "Eval" / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
-    return root
+    splits = {video.FACES_TRAIN: train_faces, video.FACES_VALIDATION: val_faces}
+    job = partial(_write_face, seed, {video.FACES_TRAIN: 1, video.FACES_VALIDATION: 1 + train_faces})
+    return Plan(splits, job, ("img_align_celeba", "Eval"), _write_partition)
 
 
-def _render_portraits(
-    root: Path, parameters: Row, classes: dict[str, str], splits: dict[int, tuple[str, int]], workers: int
-) -> Path:
-    """Render class folders.
-
-    Args:
-        root: where they go.
-        parameters: what identifies the data set.
-        classes: folder name of each expression.
-        splits: folder and number of faces of each stream of random numbers.
-        workers: number of processes.
-    """
-    if is_complete(root, parameters):
-        return root
-    tasks = [(stream, index) for stream, (_, faces) in splits.items() for index in range(faces)]
-    with writing(root, parameters) as folder:
-        for split, _ in splits.values():
-            for name in classes:
-                (folder / split / name).mkdir(parents=True)
-        names = {stream: split for stream, (split, _) in splits.items()}
-        job = partial(_write_portrait, folder, parameters["seed"], names, classes)
-        pq.write_table(
-            pa.Table.from_pylist(list(map_tasks(job, tasks, workers, f"rendering {root.name}"))),
-            folder / "state.parquet",
-        )
-    return root
+def _plan_portraits(seed: int, splits: Mapping[int, int], classes: dict[str, str]) -> Plan:
+    """Plan class folders, given the number of faces of each stream and the expression in each folder."""
+    folders = [f"{_PORTRAITS[stream]}/{name}" for stream in splits for name in classes]
+    return Plan(splits, partial(_write_portrait, seed, classes), folders)
 
 
-def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) -> list[Row]:
+def _write_video(seed: int, frames: int, root: Path, task: tuple[int, int]) -> list[Row]:
     """Render, annotate and write one video.
 
     Returns:
@@ -202,7 +113,7 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     stream, index = task
     drawn = video.draw_video(seed, stream, index, frames)
     name = f"{SPLITS[stream]}-{index:04d}"
-    folder = images / name
+    folder = root / "cropped_aligned" / name
     folder.mkdir(parents=True)
     rng = video.generator(seed, stream, index, video.LISTING)
     annotators = video.generator(seed, stream, index, video.ANNOTATORS)
@@ -218,13 +129,21 @@ def _write_video(images: Path, seed: int, frames: int, task: tuple[int, int]) ->
     for t, row in enumerate(state_rows(drawn, SPLITS[stream], [f"{name}/{file}" for file in names])):
         draws = rng.random(3)
         if draws[0] >= _NO_CROP:
-            write_jpeg(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / names[t])
+            write_frame(drawn, t, folder / names[t])
         numbers = [f"{value:.4f}" if has_affect else f"{MISSING_VALENCE_AROUSAL:.1f}" for value in affect[t]]
         numbers.append(str(expression[t] if draws[1] < share else MISSING_CLASS))
         numbers += [str(value if has_units else MISSING_CLASS) for value in present[t]]
         row["line"] = ",".join([row["image"], *numbers])
         rows += [row] * (2 if draws[2] < _DUPLICATES else 1)
     return rows
+
+
+def _write_annotations(folder: Path, rows: list[Row]) -> None:
+    """Write the two annotation files and the rendered state."""
+    for stream, name in _FILES.items():
+        lines = [row["line"] for row in rows if row["split"] == SPLITS[stream]]
+        (folder / name).write_text("\n".join([MTL_HEADER, *lines]) + "\n")
+    write_state(folder, [{key: value for key, value in row.items() if key != "line"} for row in rows])
 
 
 def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) -> tuple[int, str, video.Video]:
@@ -245,22 +164,25 @@ def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) 
     return label, shown, video.draw_portrait(seed, stream, index, shown)
 
 
-def _write_portrait(
-    root: Path, seed: int, splits: dict[int, str], classes: dict[str, str], task: tuple[int, int]
-) -> Row:
+def _write_portrait(seed: int, classes: dict[str, str], root: Path, task: tuple[int, int]) -> list[Row]:
     """Render and write one face into its class folder."""
     stream, index = task
-    folders = list(classes)
     number, shown, drawn = draw_listed(seed, stream, index, list(classes.values()))
-    image = f"{splits[stream]}/{folders[number]}/{index:06d}.jpg"
-    write_jpeg(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, root / image)
-    return {"split": splits[stream], "image": image, "shown": shown}
+    split = _PORTRAITS[stream]
+    image = f"{split}/{list(classes)[number]}/{index:06d}.jpg"
+    write_frame(drawn, 0, root / image)
+    return [{"split": split, "image": image, "shown": shown}]
 
 
-def _write_face(folder: Path, seed: int, task: tuple[int, tuple[int, int]]) -> str:
-    """Render and write one unlabelled face; return its file name."""
-    number, (stream, index) = task
+def _write_face(seed: int, first: Mapping[int, int], root: Path, task: tuple[int, int]) -> list[Row]:
+    """Render and write one unlabelled face; ``first`` is the number of the first face of each stream."""
+    stream, index = task
+    name = f"{first[stream] + index:06d}.jpg"
     drawn = video.draw_portrait(seed, stream, index, EXPRESSIONS[index % (len(EXPRESSIONS) - 1)])
-    name = f"{number:06d}.jpg"
-    write_jpeg(render(drawn.person, drawn.moments[0], drawn.background), drawn.quality, folder / name)
-    return name
+    write_frame(drawn, 0, root / "img_align_celeba" / name)
+    return [{"line": f"{name} {int(stream == video.FACES_VALIDATION)}"}]
+
+
+def _write_partition(folder: Path, rows: list[Row]) -> None:
+    """Write the list that says which faces are validation faces."""
+    (folder / "Eval" / "list_eval_partition.txt").write_text("\n".join(row["line"] for row in rows) + "\n")

@@ -34,21 +34,19 @@ def oracle_predictions(root: Path, split: str) -> OraclePredictions:
     """Predict a rendered data set's labels from its rendered state.
 
     Args:
-        root: folder that ``render_mtl`` or ``render_uni`` wrote.
+        root: folder of a data set that was drawn in the layout ``mtl`` or ``uni``.
         split: ``train`` or ``validation``.
 
     Returns:
         One prediction per row of the split's annotation file, or of its label files in the order of their names.
 
     Raises:
-        FileNotFoundError: the folder was written by neither.
+        FileNotFoundError: the folder is of neither.
         ValueError: there is no such split in it.
     """
     path = root / "state.parquet"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: an oracle exists only for faces written by render_mtl or render_uni"
-        )
+        raise FileNotFoundError(f"{path} is missing: an oracle exists only for faces drawn in the layouts mtl and uni")
     table = pq.read_table(path, filters=[("split", "==", split)])
     if table.num_rows == 0:
         raise ValueError(f"{path} has no rows of split {split!r}: use 'train' or 'validation'")

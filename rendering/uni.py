@@ -1,4 +1,4 @@
-"""Write drawn faces in the layout of ABAW's uni-task challenges: every frame of a video, label files of each task."""
+"""Plan drawn faces in the layout of ABAW's uni-task challenges: every frame of a video, label files of each task."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from affect.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, UNI_HEADERS
-from datamodules.pictures import write_jpeg
 from rendering import video
 from rendering.affect import annotate
-from rendering.face import render
-from rendering.writing import SPLITS, Row, is_complete, map_tasks, state_rows, writing
+from rendering.writing import SPLITS, Plan, Row, state_rows, write_frame
 
 _SPLIT_FOLDERS: Final = {video.UNI_TRAIN: "Train_Set", video.UNI_VALIDATION: "Validation_Set"}
 _HEADERS: Final = {
@@ -32,52 +28,27 @@ _UNANNOTATED: Final = 2
 """The video of each split that has no valid expression, like the real 109-30-1280x720."""
 
 
-def render_uni(
-    root: Path, *, seed: int, train_videos: int, val_videos: int, frames_per_video: int, workers: int
-) -> Path:
-    """Render the uni-task layout: ``<TASK>/{Train,Validation}_Set/<video>.txt``, ``cropped_aligned/<video>/%05d.jpg``.
+def plan_uni(*, seed: int, train_videos: int, val_videos: int, frames_per_video: int) -> Plan:
+    """Plan the uni-task layout: ``<TASK>/{Train,Validation}_Set/<video>.txt``, ``cropped_aligned/<video>/%05d.jpg``.
 
     One person per video, none in both splits nor in any other rendered data set, whatever its seed. The first two
     videos of a split are the two people of one, ``…_left`` and ``…_right``; its third has no valid expression. The
     label files have all frames from 1 on; some of these have no crop, most often the last one, as the real files often
-    have one row more than the video has frames.
+    have one row more than the video has frames. ``state.parquet`` has the rows of each split in the order of the files'
+    names.
 
     Args:
-        root: where it goes; if it is there already, rendered with the same parameters, nothing is done.
         seed: seed of every random draw.
         train_videos: number of training videos.
         val_videos: number of validation videos.
         frames_per_video: frames per video on average; a video has half to one and a half times as many.
-        workers: number of processes, which changes the time only.
-
-    Returns:
-        ``root``, which also holds ``state.parquet``, with the rows of each split in the order of the files' names.
-
-    Raises:
-        ValueError: ``root`` is there, but not with these parameters.
     """
-    parameters: Row = {
-        "layout": "uni",
-        "seed": seed,
-        "train_videos": train_videos,
-        "val_videos": val_videos,
-        "frames_per_video": frames_per_video,
-    }
-    if is_complete(root, parameters):
-        return root
-    tasks = [(video.UNI_TRAIN, index) for index in range(train_videos)]
-    tasks += [(video.UNI_VALIDATION, index) for index in range(val_videos)]
-    with writing(root, parameters) as folder:
-        for task in _HEADERS:
-            for split in _SPLIT_FOLDERS.values():
-                (folder / task / split).mkdir(parents=True)
-        job = partial(_write_video, folder, seed, frames_per_video)
-        rows = [row for part in map_tasks(job, tasks, workers, f"rendering {root.name}") for row in part]
-        pq.write_table(pa.Table.from_pylist(rows), folder / "state.parquet")
-    return root
+    splits = {video.UNI_TRAIN: train_videos, video.UNI_VALIDATION: val_videos}
+    folders = [f"{challenge}/{split}" for challenge in _HEADERS for split in _SPLIT_FOLDERS.values()]
+    return Plan(splits, partial(_write_video, seed, frames_per_video), folders)
 
 
-def _write_video(root: Path, seed: int, mean_frames: int, task: tuple[int, int]) -> list[Row]:
+def _write_video(seed: int, mean_frames: int, root: Path, task: tuple[int, int]) -> list[Row]:
     """Render, annotate and write one video; return the rendered state of its frames."""
     stream, index = task
     # two people are seen in one video, which is as long for both
@@ -95,7 +66,7 @@ def _write_video(root: Path, seed: int, mean_frames: int, task: tuple[int, int])
     absent[-1] |= rng.random() < 0.65
     absent[len(files) // 2] = False  # whatever is drawn, there is a crop
     for t in np.flatnonzero(~absent).tolist():
-        write_jpeg(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, folder / files[t])
+        write_frame(drawn, t, folder / files[t])
 
     annotators = video.generator(seed, stream, index, video.ANNOTATORS)
     affect, expression, units = annotate(annotators, drawn.units.max(axis=1), drawn.expression, drawn.frames)

@@ -192,15 +192,7 @@ def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
     numbers = np.cumsum(gaps).astype(np.int64)
     numbers += 1 - numbers[0]
     units, expression = _episodes(seed, stream, index, numbers)
-    return Video(
-        person=draw_person(seed, stream, index),
-        background=draw_background(scene),
-        frames=numbers,
-        units=units,
-        expression=expression,
-        moments=_moments(seed, stream, index, numbers, units),
-        quality=int(scene.integers(62, 96)),
-    )
+    return _video(seed, stream, index, scene, numbers, units, expression)
 
 
 def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
@@ -215,15 +207,21 @@ def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
     Returns:
         A video with T = 1 whose ``expression`` weights are all zero (contempt is none of the eight).
     """
-    scene = generator(seed, stream, index, _SCENE)
-    numbers = np.ones(1, np.int64)
     units = draw_apex(generator(seed, stream, index, _EPISODE), expression, least=0.5)[None]
+    scene, weights = generator(seed, stream, index, _SCENE), np.zeros((1, len(EXPRESSIONS)))
+    return _video(seed, stream, index, scene, np.ones(1, np.int64), units, weights)
+
+
+def _video(
+    seed: int, stream: int, index: int, scene: Generator, frames: NDArray[np.int64], units: Array, expression: Array
+) -> Video:
+    """Draw what is not decided yet: the person, the background, motion, light, and the quality of the pictures."""
     return Video(
         person=draw_person(seed, stream, index),
         background=draw_background(scene),
-        frames=numbers,
+        frames=frames,
         units=units,
-        expression=np.zeros((1, len(EXPRESSIONS))),
-        moments=_moments(seed, stream, index, numbers, units),
+        expression=expression,
+        moments=_moments(seed, stream, index, frames, units),
         quality=int(scene.integers(62, 96)),
     )

@@ -8,19 +8,23 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import cv2
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from rich.progress import track
 
 from affect.files import LOCK, LockedError, OutputError, locked, put_in_place, reached
 from affect.labels import EXPRESSIONS
+from datamodules.pictures import write_jpeg
 from rendering import RENDERER_VERSION, video
 from rendering.affect import valence_arousal
+from rendering.face import render
 from rendering.units import RENDERED_UNITS
 
 Row = dict[str, Any]
@@ -37,6 +41,27 @@ SPLITS: Final = {
     video.UNI_VALIDATION: "validation",
 }
 """The split of each stream of videos, as ``state.parquet`` names it."""
+
+
+def write_state(folder: Path, rows: Sequence[Row]) -> None:
+    """Write ``state.parquet``: what was rendered, row by row."""
+    pq.write_table(pa.Table.from_pylist(list(rows)), folder / "state.parquet")
+
+
+class Plan(NamedTuple):
+    """What is drawn into the folder of a data set.
+
+    Attributes:
+        splits: number of videos or single faces by their stream of random numbers, in the order of their rows.
+        job: draws one of them, given the folder and (stream, index), and returns its rows; any process may call it.
+        folders: folders to make first; these are there even where no face falls into them.
+        finish: writes what needs the rows of all, given the folder and these.
+    """
+
+    splits: Mapping[int, int]
+    job: Callable[[Path, tuple[int, int]], list[Row]]
+    folders: Sequence[str] = ()
+    finish: Callable[[Path, list[Row]], None] = write_state
 
 
 def is_complete(root: Path, parameters: Row) -> bool:
@@ -135,3 +160,8 @@ def state_rows(drawn: video.Video, split: str, images: Sequence[str]) -> list[Ro
             row |= {f"au{unit}_{side}": float(value) for unit, value in zip(RENDERED_UNITS, values, strict=True)}
         rows.append(row)
     return rows
+
+
+def write_frame(drawn: video.Video, t: int, path: Path) -> None:
+    """Render the frame with index ``t`` of a video and write it as JPEG."""
+    write_jpeg(render(drawn.person, drawn.moments[t], drawn.background), drawn.quality, path)

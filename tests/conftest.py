@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from rendering.dataset import render_affectnet, render_mtl
+from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -53,14 +53,14 @@ def _one_thread() -> None:
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered s-Aff-Wild2 folder, with an odd number of validation rows."""
     root = tmp_path_factory.mktemp("faces") / "mtl"
-    return render_mtl(root, seed=1, train_videos=6, val_videos=3, frames_per_video=11, workers=1)
+    return draw_faces(root, "mtl", seed=1, train_videos=6, val_videos=3, frames_per_video=11, workers=1)
 
 
 @pytest.fixture(scope="session")
 def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rendered AffectNet class folders."""
-    return render_affectnet(
-        tmp_path_factory.mktemp("faces") / "affectnet", seed=1, train_faces=48, val_faces=16, workers=1
+    return draw_faces(
+        tmp_path_factory.mktemp("faces") / "affectnet", "affectnet", seed=1, train_faces=48, val_faces=16, workers=1
     )
 
 

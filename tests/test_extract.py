@@ -22,7 +22,7 @@ from datamodules.pictures import read_image
 from datamodules.transforms import EvalTransform
 from extract import extract
 from features.store import FeatureStore
-from rendering.uni import render_uni
+from rendering.cache import draw as draw_faces
 from runs.assembly import build_data
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, check_command_line, resolve
@@ -37,7 +37,7 @@ SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("uni") / "uni"
-    return render_uni(root, seed=1, train_videos=6, val_videos=3, frames_per_video=14, workers=1)
+    return draw_faces(root, "uni", seed=1, train_videos=6, val_videos=3, frames_per_video=14, workers=1)
 
 
 @pytest.fixture(scope="module")

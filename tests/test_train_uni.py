@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from affect.errors import CheckpointError, ConfigError, DataError
 from evaluate import evaluate
 from evaluators.table import read_table
-from rendering.uni import render_uni
+from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
 from tests.conftest import SMALL, small
 from tests.test_train import command, scores_of
@@ -25,8 +25,14 @@ SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_uni(
-        tmp_path_factory.mktemp("uni") / "uni", seed=1, train_videos=6, val_videos=3, frames_per_video=12, workers=1
+    return draw_faces(
+        tmp_path_factory.mktemp("uni") / "uni",
+        "uni",
+        seed=1,
+        train_videos=6,
+        val_videos=3,
+        frames_per_video=12,
+        workers=1,
     )
 
 

@@ -32,9 +32,9 @@ def _write(path: Path, text: str) -> None:
 
 def mtl(folder: Path) -> None:
     """A drawn label file, and the same with 16 names in its header."""
-    from rendering.dataset import render_mtl
+    from rendering.cache import draw as draw_faces
 
-    drawn = render_mtl(folder / ".drawn", seed=1, train_videos=2, val_videos=1, frames_per_video=6, workers=1)
+    drawn = draw_faces(folder / ".drawn", "mtl", seed=1, train_videos=2, val_videos=1, frames_per_video=6, workers=1)
     text = (drawn / "training_set_annotations.txt").read_text()
     _variants(folder, "training_set_annotations.txt", text)
     names = ",".join([*MTL[:4], *(f"AU{unit}" for unit in UNITS)])
@@ -42,9 +42,9 @@ def mtl(folder: Path) -> None:
 
 
 def _drawn_uni(folder: Path, task: str) -> None:
-    from rendering.uni import render_uni
+    from rendering.cache import draw as draw_faces
 
-    drawn = render_uni(folder / ".drawn", seed=2, train_videos=3, val_videos=3, frames_per_video=10, workers=1)
+    drawn = draw_faces(folder / ".drawn", "uni", seed=2, train_videos=3, val_videos=3, frames_per_video=10, workers=1)
     for file in sorted(drawn.glob(f"{task}*/*/*.txt"))[:2]:
         _variants(folder / file.stem, file.name, file.read_text())
 

@@ -66,10 +66,10 @@ class Evil:
 
 def make(folder: Path) -> None:
     """Draws faces, trains a run on them, and writes a store and weights."""
-    from rendering.dataset import render_mtl
+    from rendering.cache import draw as draw_faces
 
     folder = folder / "made"
-    faces = render_mtl(folder / "faces", seed=1, train_videos=2, val_videos=1, frames_per_video=8, workers=1)
+    faces = draw_faces(folder / "faces", "mtl", seed=1, train_videos=2, val_videos=1, frames_per_video=8, workers=1)
     arguments = ["experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *commands.SMALL]
     commands.run("train", [*arguments, f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache"])
     bases.store(folder)

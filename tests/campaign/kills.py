@@ -47,14 +47,13 @@ class Scenario:
 
 def make(folder: Path) -> None:
     """Draws faces and videos, trains a network, extracts features: what the commands start from."""
-    from rendering.dataset import render_mtl
-    from rendering.uni import render_uni
+    from rendering.cache import draw as draw_faces
 
     from . import commands
 
     folder = folder / "made"
-    faces = render_mtl(folder / "faces", seed=1, train_videos=2, val_videos=1, frames_per_video=8, workers=1)
-    uni = render_uni(folder / "uni", seed=1, train_videos=6, val_videos=3, frames_per_video=12, workers=1)
+    faces = draw_faces(folder / "faces", "mtl", seed=1, train_videos=2, val_videos=1, frames_per_video=8, workers=1)
+    uni = draw_faces(folder / "uni", "uni", seed=1, train_videos=6, val_videos=3, frames_per_video=12, workers=1)
     _write_videos(folder, faces)
     overrides = [key for key in SMALL if not key.startswith(("model.", "trainer.max"))]
     commands.run("train", [

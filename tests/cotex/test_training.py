@@ -18,7 +18,7 @@ from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, LSD_FOLDERS
 from datamodules.readers.mtl import read_mtl
 from evaluators.report import read_scores
 from evaluators.table import read_table
-from rendering.dataset import render_lsd
+from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
 from tests.conftest import small
@@ -30,7 +30,7 @@ from train import train
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rendered class folders."""
     folder = tmp_path_factory.mktemp("faces") / "lsd"
-    return render_lsd(folder, seed=1, train_faces=60, val_faces=18, workers=1)
+    return draw_faces(folder, "lsd", seed=1, train_faces=60, val_faces=18, workers=1)
 
 
 def small_run(root: Path, folder: Path, *overrides: str) -> DictConfig:

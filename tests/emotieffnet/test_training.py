@@ -22,8 +22,7 @@ from evaluators.report import read_scores
 from evaluators.table import read_table
 from losses.ccc import ccc_loss
 from losses.multitask import MultiTaskLoss
-from rendering.release import render_affectnet_release
-from rendering.uni import render_uni
+from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR, resolve
 from runs.stored_config import stored_config
 from tests.conftest import small
@@ -57,13 +56,13 @@ def logged(folder: Path, key: str) -> list[float]:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("release") / "affectnet"
-    return render_affectnet_release(root, seed=1, train_faces=48, val_faces=16, workers=1)
+    return draw_faces(root, "affectnet_release", seed=1, train_faces=48, val_faces=16, workers=1)
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("uni") / "uni"
-    return render_uni(root, seed=1, train_videos=6, val_videos=3, frames_per_video=20, workers=1)
+    return draw_faces(root, "uni", seed=1, train_videos=6, val_videos=3, frames_per_video=20, workers=1)
 
 
 @pytest.fixture(scope="module")

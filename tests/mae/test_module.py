@@ -15,7 +15,7 @@ from backbones.vit import build_vit
 from mae.grid import grid
 from mae.module import MAEModule
 from mae.network import MAE
-from rendering.dataset import render_faces
+from rendering.cache import draw as draw_faces
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
@@ -92,7 +92,7 @@ def test_a_mask_that_hides_all_or_nothing_is_refused(ratio) -> None:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = render_faces(tmp_path_factory.mktemp("faces") / "f", seed=1, train_faces=40, val_faces=9, workers=1)
+    root = draw_faces(tmp_path_factory.mktemp("faces") / "f", "faces", seed=1, train_faces=40, val_faces=9, workers=1)
     (root / "img_align_celeba" / "000003.jpg").write_bytes(b"damaged")
     return root
 

@@ -51,7 +51,7 @@ def test_oracle_knows_nothing_of_the_annotators_noise(rendered, labels):
 
 
 def test_unknown_folder_and_split(rendered, tmp_path):
-    with pytest.raises(FileNotFoundError, match="render_mtl"):
+    with pytest.raises(FileNotFoundError, match="layouts mtl and uni"):
         oracle_predictions(tmp_path, "train")
     with pytest.raises(ValueError, match="'train' or 'validation'"):
         oracle_predictions(rendered, "test")

@@ -12,15 +12,14 @@ import pytest
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from datamodules.affectnet import AffectNetDataModule
 from rendering.affect import CONTEMPT, annotate_portrait, valence_arousal
-from rendering.dataset import render_affectnet
-from rendering.release import render_affectnet_release
+from rendering.cache import draw as draw_faces
 
 SIZE = {"seed": 3, "train_faces": 48, "val_faces": 16}
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_affectnet_release(tmp_path_factory.mktemp("release") / "release", workers=1, **SIZE)
+    return draw_faces(tmp_path_factory.mktemp("release") / "release", "affectnet_release", workers=1, **SIZE)
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -32,7 +31,7 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def test_the_faces_and_expressions_are_those_of_the_class_folders(release: Path, tmp_path: Path) -> None:
-    folders = render_affectnet(tmp_path / "folders", workers=1, **SIZE)
+    folders = draw_faces(tmp_path / "folders", "affectnet", workers=1, **SIZE)
     for split, faces in (("train", 48), ("val", 16)):
         paths = list((folders / split).rglob("*.jpg"))
         assert len(paths) == len(list((release / f"{split}_set" / "images").iterdir())) == faces
@@ -61,7 +60,7 @@ def test_the_reader_takes_all_annotations(release: Path) -> None:
 
 
 def test_workers_change_nothing(release: Path, tmp_path: Path) -> None:
-    again = render_affectnet_release(tmp_path / "again", workers=2, **SIZE)
+    again = draw_faces(tmp_path / "again", "affectnet_release", workers=2, **SIZE)
     assert digests(again) == digests(release)
 
 

@@ -13,8 +13,8 @@ import torch
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.metrics import ConcordanceCorrelation
 from rendering import uni, video
+from rendering.cache import draw as draw_faces
 from rendering.oracle import oracle_predictions
-from rendering.uni import render_uni
 from tests.rendering.test_dataset import digests
 from tests.rendering.test_video import signature
 
@@ -35,7 +35,7 @@ VALIDATION = ["validation-0000_left", "validation-0000_right", "validation-0002"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_uni(tmp_path_factory.mktemp("uni") / "uni", workers=1, **SIZE)
+    return draw_faces(tmp_path_factory.mktemp("uni") / "uni", "uni", workers=1, **SIZE)
 
 
 def module(root: Path, task: str) -> AffWild2UniDataModule:
@@ -57,7 +57,7 @@ def test_files_are_those_of_the_challenges(root: Path) -> None:
 
 
 def test_one_and_two_workers_write_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    assert digests(render_uni(tmp_path / "uni", workers=2, **SIZE)) == digests(root)
+    assert digests(draw_faces(tmp_path / "uni", "uni", workers=2, **SIZE)) == digests(root)
 
 
 @pytest.mark.parametrize("task", CHALLENGES)
@@ -82,7 +82,7 @@ def test_the_reader_reads_it_back(root: Path, task: str) -> None:
 
 def test_crops_and_labels_are_missing_as_often_as_published(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(uni, "render", lambda *_: np.zeros((112, 112, 3), np.uint8))  # pixels do not matter here
-    root = render_uni(tmp_path / "uni", seed=0, train_videos=40, val_videos=1, frames_per_video=100, workers=1)
+    root = draw_faces(tmp_path / "uni", "uni", seed=0, train_videos=40, val_videos=1, frames_per_video=100, workers=1)
     shares = {task: 1 - module(root, task).frames("train").has_label.mean() for task in CHALLENGES}
     assert 0.35 < shares["expr"] < 0.53
     assert 0 < shares["va"] < 0.03
@@ -120,7 +120,7 @@ def test_the_oracle_stands_above_chance(root: Path) -> None:
 
 
 def test_a_video_of_one_frame(tmp_path: Path) -> None:
-    root = render_uni(tmp_path / "uni", seed=0, train_videos=1, val_videos=1, frames_per_video=1, workers=1)
+    root = draw_faces(tmp_path / "uni", "uni", seed=0, train_videos=1, val_videos=1, frames_per_video=1, workers=1)
     frames, images = module(root, "au").read_split("train")
     assert list(frames.image) == ["train-0000_left/00001.jpg"]
     assert images.found.all()

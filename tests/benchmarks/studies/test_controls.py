@@ -18,7 +18,7 @@ from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.readers.mtl import read_mtl
 from evaluators.chance import frequency_baseline
 from evaluators.report import read_scores
-from rendering.dataset import render_mtl
+from rendering.cache import draw as draw_faces
 from rendering.oracle import oracle_predictions
 from train import train
 
@@ -26,7 +26,7 @@ from train import train
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> MTLDataModule:
     root = tmp_path_factory.mktemp("controls") / "mtl"
-    render_mtl(root, seed=2, train_videos=12, val_videos=8, frames_per_video=6, workers=1)
+    draw_faces(root, "mtl", seed=2, train_videos=12, val_videos=8, frames_per_video=6, workers=1)
     return MTLDataModule(str(root), image_size=16, batch_size=16)
 
 
