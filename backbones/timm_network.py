@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from affect.preprocessing import IMAGENET, Interpolation, Preprocessing
 from backbones.normalize import Normalize
-from backbones.weights import WeightsError, load_weights
+from backbones.state import WeightsError
+from backbones.weights import load_weights
 
 
 class PooledNetwork(nn.Module):

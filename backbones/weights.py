@@ -22,21 +22,9 @@ from torch import Tensor, nn
 
 from affect.preprocessing import IMAGENET, Preprocessing
 from backbones.files import fetch
-from backbones.normalize import Normalize
 from backbones.onnx import onnx_classifier, onnx_state
 from backbones.registry import REGISTRY, Kind, WeightsEntry
 from backbones.state import WeightsError, check_finite, read_state, some
-
-__all__ = [
-    "IMAGENET",
-    "Normalize",
-    "Preprocessing",
-    "WeightsError",
-    "classifier_state",
-    "load_weights",
-    "read_state",
-    "same_preprocessing",
-]
 
 _log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from affect.labels import LSD_EXPRESSIONS
 from affect.preprocessing import Interpolation
 from affect.ranges import Count, Dropped
 from backbones.normalize import Normalize
+from backbones.state import WeightsError
 from backbones.visible import visible_patches
 from backbones.vit import ViT, build_vit
-from backbones.weights import WeightsError
 
 
 class CoTEX(nn.Module):

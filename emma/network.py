@@ -15,8 +15,9 @@ from affect.buildable import buildable
 from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, TASKS, affectnet_columns
 from affect.ranges import Count
 from backbones.normalize import Normalize
+from backbones.state import WeightsError
 from backbones.vit import ViT
-from backbones.weights import WeightsError, same_preprocessing
+from backbones.weights import same_preprocessing
 from dan.network import DAN
 
 

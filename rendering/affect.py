@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.labels import ACTION_UNITS, EXPRESSIONS
+from rendering.sketch import Array
 from rendering.units import COLUMN
 
-Array = NDArray[np.float64]
 Generator = np.random.Generator
 
 CONTEMPT: Final = "contempt"

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from rendering import features, head
 from rendering.identity import Identity
 from rendering.mouth import mouth
-from rendering.sketch import FLAT, SIZE, Image, Painting, Pose, Sketch
+from rendering.sketch import FLAT, SIZE, Array, Image, Painting, Pose, Sketch
 from rendering.units import Units
-
-Array = NDArray[np.float64]
 
 _MARGIN: Final = 40  # of the background around the crop, so that it can slide
 _HALF: Final = SIZE // 2
@@ -98,7 +96,7 @@ def draw_background(rng: np.random.Generator) -> Image:
 def draw_face(person: Identity, moment: Moment) -> Sketch:
     """Collect the strokes of one face, from the back to the front."""
     units = Units(moment.units)
-    sketch = Sketch()
+    sketch = Sketch(person.skin)
     head.behind(sketch, person)
     head.face(sketch, person, units)
     features.cheeks(sketch, person, units)

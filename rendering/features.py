@@ -9,13 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rendering.identity import Identity
-from rendering.sketch import Sketch
+from rendering.sketch import Array, Sketch
 from rendering.units import Units
-
-Array = NDArray[np.float64]
 
 _LID: Final = np.linspace(-1.0, 1.0, 11)
 _LID_ARCH: Final = (1.0 - _LID**2) ** 0.8
@@ -24,9 +21,9 @@ _BROW: Final = np.linspace(0.0, 1.0, 8)
 _CURVE: Final = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0.0, 1.0, 7)])
 
 
-def curve(start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]) -> Array:
-    """Sample a quadratic Bézier curve at 7 points, (7, 2)."""
-    return np.asarray(_CURVE @ np.array([start, bend, end]))
+def curve(start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float], side: int = 1) -> Array:
+    """Sample a quadratic Bézier curve at 7 points, (7, 2); ``side`` -1 mirrors it."""
+    return np.asarray(_CURVE @ (np.array([start, bend, end]) * (side, 1)))
 
 
 def band(xs: Array, upper: Array, lower: Array) -> Array:
@@ -39,13 +36,6 @@ def oval(x: float, y: float, rx: float, ry: float) -> Array:
     return _CIRCLE * (rx, ry) + (x, y)
 
 
-def crease(sketch: Sketch, person: Identity, points: Array, strength: float, width: float = 2.0) -> None:
-    """Draw a fold of the skin: darker with its strength (0..1), nothing when it is faint."""
-    if strength > 0.06:
-        dark = 1.0 - np.array([0.5, 0.5, 0.42]) * min(strength, 1.0)
-        sketch.line(points, person.skin * dark, width)
-
-
 def forehead(sketch: Sketch, person: Identity, units: Units) -> None:
     """Draw the furrows of AU1 (middle), AU2 (sides) and AU4 (between the brows)."""
     old = 0.22 * max(person.age - 0.45, 0.0)
@@ -54,26 +44,17 @@ def forehead(sketch: Sketch, person: Identity, units: Units) -> None:
     for row, y in enumerate((top - 6.0, top - 9.6, top - 13.0)):
         rise = y - 2.0 * inner
         fade = 1.0 - 0.18 * row
-        crease(
-            sketch,
-            person,
-            curve((-11, rise + 0.8), (0, rise - 2.6 * inner), (11, rise + 0.8)),
-            fade * (0.9 * inner + old),
-        )
+        sketch.crease(curve((-11, rise + 0.8), (0, rise - 2.6 * inner), (11, rise + 0.8)), fade * (0.9 * inner + old))
         for side in (-1, 1):
             outer = units.side(side)[2]
-            arch = curve((side * 10, y - outer), (side * 19, y - 4.5 * outer - 1.0), (side * 28, y + 3.0 - 2 * outer))
-            crease(sketch, person, arch, fade * (0.85 * outer + old))
+            arch = curve((10, y - outer), (19, y - 4.5 * outer - 1.0), (28, y + 3.0 - 2 * outer), side)
+            sketch.crease(arch, fade * (0.85 * outer + old))
     frown = units.mean[4]
     sketch.bump(oval(0, top + 2.5, 4.5, 5), 14 - 42 * frown, 0)
     for side in (-1, 1):
         own = units.side(side)[4]
-        crease(
-            sketch,
-            person,
-            curve((side * 2.6, top - 3.5), (side * 1.5, top + 1), (side * 2.4, top + 5.5)),
-            0.95 * own + 0.1 * person.age,
-            2.4,
+        sketch.crease(
+            curve((2.6, top - 3.5), (1.5, top + 1), (2.4, top + 5.5), side), 0.95 * own + 0.1 * person.age, 2.4
         )
         sketch.bump(oval(side * 15, top + 0.5 - 3 * units.side(side)[1], 12, 3.2), 22)
 
@@ -98,12 +79,7 @@ def brow(sketch: Sketch, person: Identity, units: Units, side: int) -> None:
     )
     thickness = person.brow_thickness * (0.75 + 0.45 * np.sin(np.pi * _BROW**0.8) - 0.65 * _BROW**3)
     sketch.fill(band(side * x, y - thickness, y + 0.8 * thickness), person.brow_colour, 2.0)
-    crease(
-        sketch,
-        person,
-        curve((side * 4.5, y[0] + 2.0), (side * 4.2, 0.5), (side * 6.0, 3.0)),
-        0.3 * a[4] + 0.35 * a[9] + 0.08,
-    )
+    sketch.crease(curve((4.5, y[0] + 2.0), (4.2, 0.5), (6.0, 3.0), side), 0.3 * a[4] + 0.35 * a[9] + 0.08)
 
 
 def eye(sketch: Sketch, person: Identity, units: Units, side: int, gaze: tuple[float, float], blink: float) -> None:
@@ -125,7 +101,7 @@ def eye(sketch: Sketch, person: Identity, units: Units, side: int, gaze: tuple[f
     sketch.bump(oval(x0, -4.2, width + 2, 4.5), -34)
     sketch.bump(oval(x0, 0, width, 4.5), -4)
     sketch.fill(band(xs, fold, lid), skin_dark)
-    crease(sketch, person, np.column_stack([xs, fold]), 0.5)
+    sketch.crease(np.column_stack([xs, fold]), 0.5)
     if upper + lower > 0.9:
         _eyeball(sketch, person, (x0, xs, lid, floor), gaze)
     lash = 1.0 - 0.62 * person.lashes
@@ -133,14 +109,14 @@ def eye(sketch: Sketch, person: Identity, units: Units, side: int, gaze: tuple[f
     sketch.line(np.column_stack([xs, floor])[1:-1], person.skin * (0.62, 0.6, 0.7), 1.6)
     # the pouch under the lower lid: close to it and sharp for AU7, wide and lifted by the cheek for AU6
     near = np.column_stack([xs, floor + 1.7 + 0.6 * _LID_ARCH])[2:-1]
-    crease(sketch, person, near, 0.7 * a[7] + 0.12 * person.age + 0.2 * a[6], 1.8)
+    sketch.crease(near, 0.7 * a[7] + 0.12 * person.age + 0.2 * a[6], 1.8)
     low = 8.6 - 3.0 * a[6]
-    bag = curve((side * 8.2, low - 4.2), (side * 13.5, low + 2.6), (side * 25.0, low - 3.4))
-    crease(sketch, person, bag, 0.1 + 0.2 * person.age + 0.62 * a[6] + 0.1 * a[12], 2.2)
+    bag = curve((8.2, low - 4.2), (13.5, low + 2.6), (25.0, low - 3.4), side)
+    sketch.crease(bag, 0.1 + 0.2 * person.age + 0.62 * a[6] + 0.1 * a[12], 2.2)
     outer = person.eye_x + width
     for drop, reach in ((-3.4, -5.4), (-0.4, -0.6), (2.6, 4.2)):
         line = np.array([[side * (outer + 1.8), 0.5 * drop], [side * (outer + 6.2), reach]])
-        crease(sketch, person, line, 0.66 * a[6] + 0.25 * max(person.age - 0.6, 0.0), 1.6)
+        sketch.crease(line, 0.66 * a[6] + 0.25 * max(person.age - 0.6, 0.0), 1.6)
 
 
 def _eyeball(
@@ -174,7 +150,7 @@ def nose(sketch: Sketch, person: Identity, units: Units) -> None:
     wrinkle = units.mean[9]
     for row in range(3):
         level = -3.0 + 3.0 * row
-        crease(sketch, person, curve((-4.6, level + 1.0), (0, level - 1.2), (4.6, level + 1.0)), 0.95 * wrinkle, 2.0)
+        sketch.crease(curve((-4.6, level + 1.0), (0, level - 1.2), (4.6, level + 1.0)), 0.95 * wrinkle, 2.0)
     for side in (-1, 1):
         a = units.side(side)
         lift = 2.6 * a[9] + 1.6 * a[10]
@@ -182,13 +158,9 @@ def nose(sketch: Sketch, person: Identity, units: Units) -> None:
         wing_y = y - lift
         for row in range(2):
             x = side * (4.2 + 1.2 * row)
-            crease(sketch, person, np.array([[x, 2.5 + 3 * row], [x + side * 4.5, 7.5 + 2.4 * row]]), 0.9 * a[9], 1.9)
-        wing = curve(
-            (side * (flare - 1.6), wing_y - 4.6),
-            (side * (flare + 1.8), wing_y - 1.6),
-            (side * (flare - 1.9), wing_y + 1.4),
-        )
-        crease(sketch, person, wing, 0.62, 2.2)
+            sketch.crease(np.array([[x, 2.5 + 3 * row], [x + side * 4.5, 7.5 + 2.4 * row]]), 0.9 * a[9], 1.9)
+        wing = curve((flare - 1.6, wing_y - 4.6), (flare + 1.8, wing_y - 1.6), (flare - 1.9, wing_y + 1.4), side)
+        sketch.crease(wing, 0.62, 2.2)
         nostril = oval(side * 2.9, wing_y + 1.6, 1.75 + 0.3 * a[10] + 0.3 * a[9], 0.85 + 0.35 * a[9])
         sketch.fill(nostril, person.skin * (0.28, 0.26, 0.36), 4.0)
     sketch.line(curve((-2.0, y + 2.0), (0, y + 3.4), (2.0, y + 2.0)), person.skin * 0.72, 1.6, 4.0)
@@ -210,15 +182,11 @@ def cheeks(sketch: Sketch, person: Identity, units: Units) -> None:
         )
         bend = (side * (11.5 + 3.2 * a[12] + 2.6 * a[10]), 19.0 - 2.6 * a[10] - 1.0 * a[12])
         strength = 0.04 + 0.32 * person.age + 0.55 * a[12] + 0.62 * a[10] + 0.3 * a[9] + 0.12 * a[20]
-        crease(sketch, person, curve(top, bend, end), strength, 2.4)
+        sketch.crease(curve(top, bend, end), strength, 2.4)
         if a[10] > 0.05:
             sketch.bump(oval(side * 10.5, person.nose_y + 0.5 - 2 * a[10], 3.2, 4.0), 58 * a[10])
-            crease(
-                sketch,
-                person,
-                curve(
-                    (side * 4.0, person.nose_y + 5), (side * 7.5, person.nose_y + 3.2), (side * 9.5, person.nose_y + 7)
-                ),
+            sketch.crease(
+                curve((4.0, person.nose_y + 5), (7.5, person.nose_y + 3.2), (9.5, person.nose_y + 7), side),
                 0.75 * a[10],
                 2.0,
             )

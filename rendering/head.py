@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rendering.features import curve, oval
 from rendering.identity import Identity
-from rendering.sketch import Sketch
+from rendering.sketch import Array, Sketch
 from rendering.units import Units
-
-Array = NDArray[np.float64]
 
 _LEVELS: Final = np.array([-46, -43, -37, -29, -18, -6, 6, 16, 25, 33, 40, 46, 50.5, 53, 54.0])
 _SPREAD: Final = np.linspace(-1.0, 1.0, 19)

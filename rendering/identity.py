@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from rendering.sketch import Array
 
 _SKINS: Final = np.array(
     [[198, 216, 243], [172, 196, 232], [134, 172, 216], [92, 130, 178], [62, 92, 138], [42, 60, 96]]

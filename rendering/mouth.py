@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rendering.features import band, crease, curve, oval
+from rendering.features import band, curve, oval
 from rendering.identity import Identity
-from rendering.sketch import Sketch
+from rendering.sketch import Array, Sketch
 from rendering.units import Units
-
-Array = NDArray[np.float64]
 
 _LIPS: Final = np.linspace(-1.0, 1.0, 15)
 _LIPS_ARCH: Final = (1.0 - _LIPS**2) ** 0.75
@@ -85,54 +82,24 @@ def _lip_shadow(sketch: Sketch, person: Identity, units: Units, below: float, ab
     sketch.bump(oval(0, 0.5 * (below + above), person.mouth_width + 2, 0.5 * (below - above) + 1.5), 20)
     sketch.bump(oval(0, below + 2.4, 7.0, 2.0), -34 + 10 * press)
     sketch.bump(oval(0, below + 8.5, 8, 4.5), 26)
-    crease(
-        sketch,
-        person,
-        curve((-6, below + 2.2), (0, below + 3.4), (6, below + 2.2)),
-        0.18 + 0.5 * m[24] + 0.15 * m[15],
-        2.2,
-    )
+    sketch.crease(curve((-6, below + 2.2), (0, below + 3.4), (6, below + 2.2)), 0.18 + 0.5 * m[24] + 0.15 * m[15], 2.2)
     if press > 0.08:
         sketch.bump(oval(0, above - 2.2, 9, 2.2), 46 * press)
         sketch.bump(oval(0, below + 1.9, 9, 1.8), 46 * press)
     for x in (-7.0, -3.5, 3.5, 7.0):  # the fine lines of tightened lips
-        crease(sketch, person, np.array([[x, above - 3.0], [0.82 * x, above - 0.2]]), 0.6 * m[23], 1.4)
-        crease(sketch, person, np.array([[x, below + 2.6], [0.82 * x, below + 0.2]]), 0.5 * m[23], 1.4)
-    crease(sketch, person, curve((-1.5, above - 5), (-1.2, above - 3), (-1.6, above - 1)), 0.14, 1.6)
-    crease(sketch, person, curve((1.5, above - 5), (1.2, above - 3), (1.6, above - 1)), 0.14, 1.6)
+        sketch.crease(np.array([[x, above - 3.0], [0.82 * x, above - 0.2]]), 0.6 * m[23], 1.4)
+        sketch.crease(np.array([[x, below + 2.6], [0.82 * x, below + 0.2]]), 0.5 * m[23], 1.4)
+    sketch.crease(curve((-1.5, above - 5), (-1.2, above - 3), (-1.6, above - 1)), 0.14, 1.6)
+    sketch.crease(curve((1.5, above - 5), (1.2, above - 3), (1.6, above - 1)), 0.14, 1.6)
 
 
 def _corner(sketch: Sketch, person: Identity, a: dict[int, float], side: int, at: tuple[float, float]) -> None:
     """Draw the marks at one corner of the mouth: dimple (AU14), pouch (AU15), smile (AU12), stretch (AU20)."""
     x, y = at
     sketch.fill(oval(side * x, y, 0.9, 0.7), person.skin * (0.62, 0.6, 0.68), 2.0)
-    crease(
-        sketch,
-        person,
-        curve((side * (x + 2.2), y - 3.6), (side * (x + 3.6), y), (side * (x + 1.8), y + 3.6)),
-        1.0 * a[14],
-        3.0,
-    )
+    sketch.crease(curve((x + 2.2, y - 3.6), (x + 3.6, y), (x + 1.8, y + 3.6), side), 1.0 * a[14], 3.0)
     if a[14] > 0.1:
         sketch.bump(oval(side * (x + 5.5), y + 0.5, 2.6, 4.2), 48 * a[14])
-    crease(
-        sketch,
-        person,
-        curve((side * (x + 0.4), y), (side * (x + 2.2), y + 2.6), (side * (x + 1.0), y + 7.5)),
-        0.9 * a[15],
-        2.6,
-    )
-    crease(
-        sketch,
-        person,
-        curve((side * x, y + 0.4), (side * (x + 2.0), y - 0.4), (side * (x + 2.6), y - 2.6)),
-        0.7 * a[12],
-        2.2,
-    )
-    crease(
-        sketch,
-        person,
-        curve((side * (x + 2.4), y - 3.0), (side * (x + 4.6), y + 1.5), (side * (x + 3.0), y + 7.0)),
-        0.75 * a[20],
-        2.2,
-    )
+    sketch.crease(curve((x + 0.4, y), (x + 2.2, y + 2.6), (x + 1.0, y + 7.5), side), 0.9 * a[15], 2.6)
+    sketch.crease(curve((x, y + 0.4), (x + 2.0, y - 0.4), (x + 2.6, y - 2.6), side), 0.7 * a[12], 2.2)
+    sketch.crease(curve((x + 2.4, y - 3.0), (x + 4.6, y + 1.5), (x + 3.0, y + 7.0), side), 0.75 * a[20], 2.2)

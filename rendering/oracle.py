@@ -7,13 +7,11 @@ from typing import TypedDict
 
 import numpy as np
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
 from affect.labels import EXPRESSIONS
 from rendering.affect import action_unit_probabilities, expression_probabilities
+from rendering.sketch import Array
 from rendering.units import RENDERED_UNITS
-
-Array = NDArray[np.float64]
 
 
 class OraclePredictions(TypedDict):

@@ -85,9 +85,14 @@ class Painting:
 
 
 class Sketch:
-    """Strokes in drawing order; nothing is drawn before ``paint``."""
+    """Strokes in drawing order; nothing is drawn before ``paint``.
 
-    def __init__(self) -> None:
+    Args:
+        skin: (3,) BGR colour of the skin.
+    """
+
+    def __init__(self, skin: Array) -> None:
+        self._skin = skin
         self._points: list[Array] = []
         self._lifts: list[float] = []
         self._strokes: list[tuple[str, tuple[float, float, float], int]] = []
@@ -108,6 +113,12 @@ class Sketch:
     def line(self, points: Array, colour: Colour, width: float, lift: float = 0.0) -> None:
         """Draw the curve ``points`` (N, 2), ``width`` in half pixels of the finished face."""
         self._add("line", points, colour, max(1, round(width)), lift)
+
+    def crease(self, points: Array, strength: float, width: float = 2.0) -> None:
+        """Draw a fold of the skin: darker with its strength (0..1), nothing when it is faint."""
+        if strength > 0.06:
+            dark = 1.0 - np.array([0.5, 0.5, 0.42]) * min(strength, 1.0)
+            self.line(points, self._skin * dark, width)
 
     def bump(self, points: Array, level: float, lift: float = 0.0) -> None:
         """Raise (or sink) the relief inside the polygon to ``FLAT + level``."""

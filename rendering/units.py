@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affect.labels import ACTION_UNITS
+from rendering.sketch import Array
 
 RENDERED_UNITS: Final = (*ACTION_UNITS, 5, 9, 14, 20)
 """The scored units in file order, then the others that the expressions need."""
 
 COLUMN: Final = {unit: column for column, unit in enumerate(RENDERED_UNITS)}
 """FACS number of a unit -> its column among the rendered ones."""
-
-Array = NDArray[np.float64]
 
 
 class Units:

@@ -16,10 +16,9 @@ from affect.labels import EXPRESSIONS
 from rendering.affect import confusion, draw_apex
 from rendering.face import Camera, Light, Moment, draw_background
 from rendering.identity import Identity, draw_identity
-from rendering.sketch import SIZE, Image, Pose
+from rendering.sketch import SIZE, Array, Image, Pose
 from rendering.units import COLUMN
 
-Array = NDArray[np.float64]
 Generator = np.random.Generator
 
 TRAIN, VALIDATION, AFFECTNET_TRAIN, AFFECTNET_VALIDATION, LSD_TRAIN, LSD_VALIDATION = range(6)

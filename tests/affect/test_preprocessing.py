@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.weights import IMAGENET, Normalize, Preprocessing, WeightsError, same_preprocessing
+from affect.preprocessing import IMAGENET, Preprocessing
+from backbones.normalize import Normalize
+from backbones.state import WeightsError
+from backbones.weights import same_preprocessing
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

@@ -18,7 +18,8 @@ from backbones import weights as module
 from backbones.files import INSTALL, fetch
 from backbones.normalize import Normalize
 from backbones.registry import REGISTRY
-from backbones.weights import WeightsError, classifier_state, load_weights, read_state
+from backbones.state import WeightsError, read_state
+from backbones.weights import classifier_state, load_weights
 
 LITE0 = "efficientnet-lite0-imagenet"
 SMALL = "test_efficientnet"  # of timm, 0.4 million parameters

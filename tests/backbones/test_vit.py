@@ -10,8 +10,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
 from backbones.masks import keep_lowest
+from backbones.state import WeightsError
 from backbones.vit import ViT, build_vit
-from backbones.weights import WeightsError
 from tests.golden import rebuild
 
 SMALL = {"image_size": 64, "width": 48, "depth": 3, "heads": 4}

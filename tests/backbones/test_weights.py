@@ -17,8 +17,9 @@ from torch import nn
 from affect.labels import AFFECTNET_EXPRESSIONS
 from backbones import weights as module
 from backbones.registry import REGISTRY
+from backbones.state import WeightsError, read_state
 from backbones.vit import ViT, build_vit
-from backbones.weights import WeightsError, load_weights, read_state
+from backbones.weights import load_weights
 from dan.network import DAN
 
 TINY = {"image_size": 32, "patch_size": 16, "width": 8, "depth": 1, "heads": 2}

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from affect.errors import ConfigError
 from affect.labels import LSD_EXPRESSIONS
 from backbones.choices import BACKBONES
-from backbones.weights import WeightsError
+from backbones.state import WeightsError
 from baseline.module import BaselineModule
 from baseline.network import Baseline
 from losses.multitask import MultiTaskLoss

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from affect.batch import Batch
+from backbones.state import WeightsError
 from backbones.vit import build_vit
-from backbones.weights import WeightsError
 from dan.network import DAN
 from emma.module import EMMAModule
 from emma.network import EMMA

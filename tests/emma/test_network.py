@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
+from backbones.state import WeightsError
 from backbones.vit import build_vit
-from backbones.weights import WeightsError
 from dan.network import DAN
 from emma.network import EMMA
 from losses.ccc import ccc_loss

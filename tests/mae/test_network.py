@@ -8,8 +8,8 @@ import timm
 import torch
 
 from backbones.masks import keep_lowest
+from backbones.state import WeightsError
 from backbones.vit import build_vit, sincos_positions
-from backbones.weights import WeightsError
 from losses.reconstruction import normalised_patches, reconstruction_loss
 from mae.network import DECODER, MAE
 from tests.golden import rebuild

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, MTL_HEADER
-from rendering import video, writing
+from rendering import dataset, video, writing
 from rendering.cache import draw as draw_faces
 from tests.rendering.conftest import SIZE
 
@@ -76,10 +76,10 @@ def test_some_rows_are_listed_twice_and_some_crops_are_missing(tmp_path, monkeyp
     rows = [
         row
         for index in range(30)
-        for row in dataset._write_video(tmp_path, 0, 24, (video.TRAIN, index))  # more rows than the fixture has
+        for row in dataset._write_video(0, 24, tmp_path, (video.TRAIN, index))  # more rows than the fixture has
     ]
     images = Counter(row["image"] for row in rows)
-    missing = [image for image in images if not (tmp_path / image).is_file()]
+    missing = [image for image in images if not (tmp_path / "cropped_aligned" / image).is_file()]
     assert 0 < sum(images.values()) - len(images) < 0.03 * len(images)
     assert 0 < len(missing) < 0.02 * len(images)
 
@@ -101,7 +101,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(dataset, "write_jpeg", fail)
+    monkeypatch.setattr(writing, "write_jpeg", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         draw_faces(tmp_path / "mtl", "mtl", workers=1, **SIZE)
     assert not list(tmp_path.iterdir())
