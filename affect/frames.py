@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from affect.computed import take
-from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS
+from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, TASKS
 
 _log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+_COLUMNS: Final = ("frame", *TASKS)  # of Frames, the arrays with an entry per row
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +55,8 @@ class Frames:
 
     def select(self, index: IntArray) -> Frames:
         """Return the rows of ``index`` (integers), in that order."""
-        return Frames(
-            video=take(self.video, index),
-            frame=self.frame[index],
-            image=take(self.image, index),
-            valence_arousal=self.valence_arousal[index],
-            expression=self.expression[index],
-            action_units=self.action_units[index],
-            files=self.files,
-        )
+        columns = {name: getattr(self, name)[index] for name in _COLUMNS}
+        return replace(self, video=take(self.video, index), image=take(self.image, index), **columns)
 
     def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
         """Count the rows of each expression, (classes,), to weight them by; warn if all rows have the same one."""
@@ -110,15 +106,11 @@ def class_shares(expression: IntArray, classes: int) -> npt.NDArray[np.float64]:
 
 def concatenate(lists: Sequence[Frames]) -> Frames:
     """Return several lists as one, in their order."""
-    return Frames(
-        video=[name for frames in lists for name in frames.video],
-        frame=np.concatenate([frames.frame for frames in lists]),
-        image=[name for frames in lists for name in frames.image],
-        valence_arousal=np.concatenate([frames.valence_arousal for frames in lists]),
-        expression=np.concatenate([frames.expression for frames in lists]),
-        action_units=np.concatenate([frames.action_units for frames in lists]),
-        files={name: digest for frames in lists for name, digest in frames.files.items()},
-    )
+    names: dict[str, Any] = {
+        key: [name for frames in lists for name in getattr(frames, key)] for key in ("video", "image")
+    }
+    columns: dict[str, Any] = {key: np.concatenate([getattr(frames, key) for frames in lists]) for key in _COLUMNS}
+    return Frames(**names, **columns, files={name: digest for one in lists for name, digest in one.files.items()})
 
 
 def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
