@@ -109,7 +109,7 @@ class MTLDataModule(FaceDataModule):
         **options: Unpack[LoaderOptions],
     ) -> None:
         super().__init__(**options)
-        self.root = root
+        self.root, self.crops = root, images
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         self.files = MTLFiles(root, lists, test_root, images)
 
@@ -150,7 +150,7 @@ class AffWild2ExpressionDataModule(ExpressionDataModule):
         **options: Unpack[ExpressionOptions],
     ) -> None:
         super().__init__(**options)
-        self.root = root
+        self.root, self.crops = root, images
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         self.files = MTLFiles(root, lists, test_root, images)
 

@@ -57,7 +57,7 @@ class AffWild2UniDataModule(FaceDataModule):
         super().__init__(**options)
         if task not in get_args(UniTask):
             raise ValueError(f"data.task is {task!r}, expected {', '.join(get_args(UniTask))}")
-        self.root = root
+        self.root, self.crops = root, images
         lists: dict[Split, str | None] = {"train": train_annotations, "val": val_annotations, "test": test_list}
         cache = None if cache_dir is None else Path(cache_dir).expanduser()
         self.files = UniFiles(root, task, lists, test_root, expected_frames, images, cache)
