@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.ranges import Positive
 from datamodules.base import FaceDataModule, Split
@@ -45,7 +46,11 @@ def _extract(run: Run, root: Path) -> None:
     checkpoint = plain["checkpoint"]
     network = build(plain["model"], "model") if checkpoint is None else load_embedder(Path(checkpoint))
     data = build_data(plain, network.preprocessing)
-    store = open_store(root, _describe(network, plain))
+    if data.crops is None:
+        raise ConfigError(
+            ["data: features are of frames, or of photographs in Aff-Wild2's layout: give data=affwild2_…"]
+        )
+    store = open_store(root, _describe(network, data.crops, plain))
     for split in plain["splits"]:
         data.frames(split)  # errors of the lists, before hours are spent
     trainer = build_trainer(plain, folder)
@@ -73,11 +78,9 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from limit_errors(plain["trainer"])
     if plain["splits"] == []:
         yield f"splits=[]: give some of {', '.join(get_args(Split))}"
-    if "images" not in plain["data"]:
-        yield "data: features are of videos, or of photographs in Aff-Wild2's layout: give data=affwild2_…"
 
 
-def _describe(network: Any, plain: dict[str, Any]) -> StoreInfo:
+def _describe(network: Any, crops: str, plain: dict[str, Any]) -> StoreInfo:
     size = network.preprocessing.image_size
     with torch.no_grad():
         embedding, outputs = network.eval().embed(torch.zeros(1, 3, size, size, dtype=torch.uint8))
@@ -88,7 +91,7 @@ def _describe(network: Any, plain: dict[str, Any]) -> StoreInfo:
         sha256=weights_sha256(network),
         embedding=embedding.shape[1],
         outputs=tuple(network.output_names),
-        images=plain["data"]["images"],
+        images=crops,
         image_size=size,
         dtype=plain["dtype"],
     )

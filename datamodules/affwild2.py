@@ -38,7 +38,7 @@ class AffWild2DataModule(FaceDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.root, self.test_root, self.images = root, test_root, images
+        self.root, self.test_root, self.crops = root, test_root, images
         self.annotations: dict[Split, str | None] = {
             "train": train_annotations, "val": val_annotations, "test": test_list,
         }  # fmt: skip

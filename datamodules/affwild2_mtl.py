@@ -45,7 +45,7 @@ class MTLDataModule(AffWild2DataModule):
         path = self._label_file(split, roots)
         links.check(path)
         frames = read_frame_list(path) if split == "test" else read_mtl(path)
-        folders = [links.enter(folder / self.images) for folder in roots]
+        folders = [links.enter(folder / self.crops) for folder in roots]
         paths = find_images(folders, frames, links)
         if not any(paths):
             raise self.no_image(path, folders, frames.image, key, links)

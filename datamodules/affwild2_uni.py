@@ -141,8 +141,8 @@ class AffWild2UniDataModule(AffWild2DataModule):
 
     def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
         """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
-        parts = [Path(parent) / name for parent in ("", *BATCHES) for name in (self.images, self.images + NEW_VIDEOS)]
-        if self.images == "cropped":
+        parts = [Path(parent) / name for parent in ("", *BATCHES) for name in (self.crops, self.crops + NEW_VIDEOS)]
+        if self.crops == "cropped":
             parts += map(Path, BATCHES)
         candidates = [root / part for root in roots for part in parts]
         folders = [links.enter(folder) for folder in candidates if folder.is_dir()]

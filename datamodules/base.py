@@ -61,6 +61,7 @@ class FaceDataModule(pl.LightningDataModule):
         predict_split: the split of ``predict_dataloader``.
         needs_labels: whether training loads only the rows that have a label.
         of_videos: whether rows are frames of videos, too alike to be in two splits.
+        crops: name of the folder of the frames' crops; None where the images are no frames.
         min_size: images with a shorter side, px, are treated as unreadable.
         square: whether images are first cropped to the square in their middle.
         skipped_rows: rows that training skipped so far because their image is unreadable.
@@ -70,6 +71,7 @@ class FaceDataModule(pl.LightningDataModule):
     expressions: tuple[str, ...] = EXPRESSIONS
     needs_labels = True
     of_videos = False
+    crops: str | None = None
     min_size = 1
     square = False
 

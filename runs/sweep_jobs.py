@@ -22,7 +22,11 @@ from runs.ending import Stopped, clear_errors
 from runs.folder import absolute_data
 from runs.plain import read_config
 
-FREE_NODES: Final = ("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "timeout_s")
+FREE_NODES: Final = (
+    *("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "timeout_s"),
+    # choices, and tables to choose from: what is chosen stands where it is used
+    *("scale", "backbone", "layout", "warmup_epochs", "base_batch", "batch_cap", "batch_factor", "sizes"),
+)
 """Nodes of a configuration that may differ between two runs of equal results."""
 
 FREE_KEYS: Final = ("workers", "num_workers", "pin_memory", "cache_dir", "follow_outside")

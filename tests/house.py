@@ -19,7 +19,6 @@ _NO_CODE = {
 class Sizes(NamedTuple):
     """Of the Python files outside tests/ and examples/."""
 
-    code_lines: int  # without docstrings, comments and blank lines
     longest_file: tuple[int, str]  # all of its lines
     longest_function: tuple[int, str]  # from def to its last line
 
@@ -43,20 +42,25 @@ def code_lines(text: str) -> int:
     return len(lines)
 
 
+def python_files() -> dict[str, str]:
+    """Return the text of each Python file outside tests/ and examples/, by its name."""
+    names = {str(path.relative_to(ROOT)): path for path in tracked("*.py")}
+    return {
+        name: path.read_text(encoding="utf-8")
+        for name, path in names.items()
+        if not name.startswith(("tests/", "examples/"))
+    }
+
+
 def sizes() -> Sizes:
     """Measure the Python files."""
-    total, files, functions = 0, [(0, "")], [(0, "")]
-    for path in tracked("*.py"):
-        name = path.relative_to(ROOT)
-        if name.parts[0] in ("tests", "examples"):
-            continue
-        text = path.read_text(encoding="utf-8")
-        total += code_lines(text)
-        files.append((text.count("\n"), str(name)))
+    files, functions = [(0, "")], [(0, "")]
+    for name, text in python_files().items():
+        files.append((text.count("\n"), name))
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 functions.append(((node.end_lineno or 0) - node.lineno + 1, f"{name}:{node.name}"))
-    return Sizes(total, max(files), max(functions))
+    return Sizes(max(files), max(functions))
 
 
 def yaml_files() -> int:
@@ -72,5 +76,6 @@ def groups() -> int:
 if __name__ == "__main__":
     print(f"README.md: {(ROOT / 'README.md').stat().st_size} bytes")
     print(f"conf/: {yaml_files()} YAML files beside values/, {groups()} groups")
+    print(f"code_lines: {sum(map(code_lines, python_files().values()))}")  # without docstrings, comments, blank lines
     for name, value in sizes()._asdict().items():
         print(f"{name}: {value}")

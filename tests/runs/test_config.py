@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from affect.errors import ConfigError
+import runs.config
+from affect.errors import ConfigError, OldCommandError
+from automl import automl
 from runs.building import build, check_targets
 from runs.config import CONFIG_DIR, check_command_line, literal_paths, quoted, resolve
+from runs.earlier import check_words
+from runs.ending import clear_errors
 from train import train
 
 
@@ -284,3 +289,76 @@ def test_a_path_with_a_comma_is_one_path_and_two_paths_are_two_jobs(tmp_path: Pa
 def test_a_name_that_is_yet_to_be_filled_in_may_have_any_letters(tmp_path: Path) -> None:
     assert literal_paths([f"paths.run_dir={tmp_path}/ë-${{seed}}"]) == [f"paths.run_dir='{tmp_path}/ë-${{seed}}'"]
     assert understood(f"paths.run_dir={tmp_path}/ë-${{seed}}") == [f"{tmp_path}/ë-0"]
+
+
+@pytest.mark.parametrize(
+    ("script", "old", "new"),
+    [
+        ("train", "experiment=emotieffnet_va data.store=x", "experiment=heads_va data.store=x"),
+        ("train", "experiment=emotieffnet_au,emotieffnet_mtl", "experiment=heads_au,heads_mtl"),
+        ("train", "data=synthetic layout=uni data.task=va", "data=synthetic draws=uni data.task=va"),
+        ("extract", "network=mt_emotieffnet store=x", "backbone=mt_emotieffnet store=x"),
+        ("extract", "network=timm network.backbone=a store=x", "backbone=timm backbone.name=a store=x"),
+    ],
+)  # fmt: skip
+def test_a_command_of_an_earlier_version_prints_the_new_one(script: str, old: str, new: str) -> None:
+    with pytest.raises(OldCommandError) as caught:
+        check_command_line(script, old.split())
+    assert str(caught.value).endswith(f"python {script}.py {new}")
+    check_words(f"{script}.py", new.split())
+    with pytest.raises(SystemExit) as end, clear_errors():
+        check_command_line(script, old.split())
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("experiment", "old", "new"),
+    [
+        ("emma", "scale.vit.width", "model.network.vit.width"),
+        ("emma", "scale.dan.weights", "model.network.dan.weights"),
+        ("emma", "scale.emma.clip", "trainer.gradient_clip_val"),
+        ("dan", "scale.dan.trunk_weights", "model.network.weights"),
+        ("dan", "scale.dan.affine", "augmentation.affine"),
+        ("cotex", "scale.cotex.lr", "model.optimiser.base_lr"),
+        ("cotex", "scale.cotex.base_batch", "base_batch"),
+        ("mae", "scale.mae.grid_every", "callbacks.reconstructions.every_n_epochs"),
+    ],
+)
+def test_keys_below_scale_are_told_where_they_are_now(experiment: str, old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown key '{re.escape(old)}'; it is {re.escape(new)} now"):
+        check_command_line("train", [f"experiment={experiment}", f"{old}=1"])
+
+
+def test_a_scale_without_values_for_an_experiment_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CONFIG_DIR, tmp_path / "conf")
+    (tmp_path / "conf" / "values" / "tiny" / "mae.yaml").unlink()
+    monkeypatch.setattr(runs.config, "CONFIG_DIR", tmp_path / "conf")
+    for arguments in (["experiment=mae", "scale=tiny"], ["experiment=dan,mae", "scale=paper,tiny", "-m"]):
+        with pytest.raises(
+            ConfigError, match=r"^1 error.*\n.*experiment=mae has no values for scale=tiny: .*tiny/mae\.y"
+        ):
+            check_command_line("train", arguments)
+    check_command_line("train", ["experiment=mae"])
+
+
+def test_a_layout_that_nothing_draws_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"render\.layout is 'foo', but must be mtl or uni or affectnet"):
+        resolve(composed("data=synthetic", "scale=tiny", "render.layout=foo"))
+    with pytest.raises(ConfigError, match=r"draws=foo: no such option; there are: affectnet, "):
+        check_command_line("train", ["draws=foo"])
+
+
+def test_unknown_settings_of_automl_are_told() -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("automl", overrides=["data.store=x", "data.labels.root=x", "task=va", "+settings.tiemout=1",
+                                              "data.labels.task=va"])  # fmt: skip
+    with pytest.raises(ConfigError, match=r"unknown key settings\.tiemout; did you mean timeout"):
+        automl(config)
+
+
+def test_what_a_table_of_choices_leaves_open_is_no_error_where_nothing_asks_for_it() -> None:
+    given = ["experiment=baseline", "backbone=vgg16_vggface", "data.root=/x"]
+    with pytest.raises(ConfigError, match=r"^1 error.*\n.*model\.network\.weights is not set") as caught:
+        resolve(composed(*given))
+    assert "backbone.weights" not in str(caught.value)
+    assert resolve(composed(*given, "model.network.weights=random"))["model"]["network"]["frozen"] is True
