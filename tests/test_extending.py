@@ -129,6 +129,11 @@ name: squares
 model:
   loss: {_target_: losses.squares.Squares, scale: 2.0}
 """,
+    "conf/values/tiny/squares.yaml": """
+# @package _global_
+defaults:
+  - tiny/baseline
+""",
 }
 
 METHOD = {
@@ -189,18 +194,18 @@ class BrightnessModule(AffectModule):
     def predict(self, batch: Batch) -> Predictions:
         return Predictions(valence_arousal=self.network(batch["image"]).clamp(-1, 1))
 ''',
-    "conf/model/brightness.yaml": """
-_target_: brightness.module.BrightnessModule
-network: {_target_: brightness.network.Brightness}
-optimiser: {_target_: training.optimisation.Adam, lr: 0.1}
-""",
     "conf/experiment/brightness.yaml": """
 # @package _global_
 # python train.py experiment=brightness data=colours data.root=…
 defaults:
-  - override /model: brightness
+  - override /augmentation: none
 name: brightness
+model:
+  _target_: brightness.module.BrightnessModule
+  network: {_target_: brightness.network.Brightness}
+  optimiser: {_target_: training.optimisation.Adam, lr: 0.1}
 """,
+    "conf/values/tiny/brightness.yaml": "# @package _global_\n",
 }
 
 

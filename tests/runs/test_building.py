@@ -48,7 +48,7 @@ def test_no_class_of_ours_takes_any_key() -> None:
 
 def test_the_packages_are_all_that_are_installed() -> None:
     folders = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
-    assert folders - {"tests", "benchmarks"} == PACKAGES
+    assert folders - {"benchmarks", "examples", "tests"} == PACKAGES
     assert PACKAGES.isdisjoint({"logs", "examples", *(path.stem for path in REPOSITORY.glob("*.py"))})
 
 
