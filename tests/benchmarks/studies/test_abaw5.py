@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from affect.errors import ConfigError
-from benchmarks.studies.abaw5 import HALF_WIDTHS, TASKS, Options, Pipeline, reproduce
+from affect.labels import UNI_TASKS
+from benchmarks.studies.abaw5 import HALF_WIDTHS, Options, Pipeline, reproduce
 from benchmarks.studies.abaw5_rows import CURVES, TABLES, TEST, VALIDATION
 from evaluators.report import read_scores
 
@@ -29,7 +30,7 @@ def test_every_row_every_curve_and_every_submission(tmp_path: Path) -> None:
         overrides=[cache],
     )  # fmt: skip
     results = reproduce(tmp_path / "out", options)
-    for task in TASKS:
+    for task in UNI_TASKS:
         rows = {record["row"]: record for record in results["tables"][TABLES[task]]}
         assert list(rows) == [row.name for row in VALIDATION[task]]
         assert {name for name, record in rows.items() if "ours" not in record} == {
