@@ -25,6 +25,7 @@ class AffWild2DataModule(FaceDataModule):
     """
 
     of_videos = True
+    crops: str
 
     def __init__(
         self,
