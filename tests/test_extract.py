@@ -153,7 +153,7 @@ def test_a_full_disk_ends_an_extraction_that_goes_on_later(
 def test_a_second_extraction_is_refused_before_anything_is_done(
     videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extract._network", None)
+    monkeypatch.setattr("extract.load_embedder", None)
     monkeypatch.setattr("extract.build_data", None)
     (tmp_path / "store").mkdir()
     with (
@@ -183,7 +183,7 @@ def test_all_experiments_on_features_are_run_here() -> None:
 
 @pytest.mark.parametrize("task", SCORES)
 def test_heads_learn_from_the_store_and_are_evaluated(videos: Path, store: Path, tmp_path: Path, task: str) -> None:
-    train(heads(store, videos, tmp_path, f"experiment=emotieffnet_{task}", "trainer.max_epochs=2",
+    train(heads(store, videos, tmp_path, f"experiment=heads_{task}", "trainer.max_epochs=2",
                 "data.batch_size=16"))  # fmt: skip
     table = pq.read_table(tmp_path / "run" / "predictions" / "val.parquet")
     column = {"va": "valence", "expr": "expr_fear", "au": "au1"}[task]

@@ -87,5 +87,5 @@ def test_a_process_that_ends_early_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_unknown_override_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"scale\.vit\.width"):
+    with pytest.raises(ConfigError, match=r"model\.network\.vit\.width"):
         configure("32-true", 2, 1, ["model.network.vit.widht=3"])

@@ -12,7 +12,7 @@ import torch
 
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.metrics import ConcordanceCorrelation
-from rendering import uni, video
+from rendering import video
 from rendering.cache import draw as draw_faces
 from rendering.oracle import oracle_predictions
 from tests.rendering.test_dataset import digests
@@ -81,7 +81,9 @@ def test_the_reader_reads_it_back(root: Path, task: str) -> None:
 
 
 def test_crops_and_labels_are_missing_as_often_as_published(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(uni, "render", lambda *_: np.zeros((112, 112, 3), np.uint8))  # pixels do not matter here
+    monkeypatch.setattr(
+        "rendering.writing.render", lambda *_: np.zeros((112, 112, 3), np.uint8)
+    )  # pixels do not matter here
     root = draw_faces(tmp_path / "uni", "uni", seed=0, train_videos=40, val_videos=1, frames_per_video=100, workers=1)
     shares = {task: 1 - module(root, task).frames("train").has_label.mean() for task in CHALLENGES}
     assert 0.35 < shares["expr"] < 0.53

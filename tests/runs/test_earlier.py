@@ -132,7 +132,7 @@ def test_values_of_another_making_are_left_to_the_checks(value: object) -> None:
         ("dan", "model.lr=1e-3", "model.optimiser.lr"),
         ("mae", "model.warmup_epochs=1", "model.optimiser.warmup_epochs"),
         ("emotieffnet_finetune", "model.sam_rho=0.1", "model.optimiser.sam_rho"),
-        ("emotieffnet_va", "model.au_weight=train", "model.loss.au_pos_weight now, and its value train is balanced"),
+        ("heads_va", "model.au_weight=train", "model.loss.au_pos_weight now, and its value train is balanced"),
     ],
 )
 def test_an_old_key_of_the_command_line_ends_in_the_new_one(experiment: str, old: str, new: str) -> None:

@@ -256,7 +256,8 @@ def test_every_preset_names_rows_that_exist() -> None:
 
 @pytest.mark.parametrize("row", yaml.safe_load((CONFIG_DIR / "sweep" / "table5.yaml").read_text())["rows"])
 def test_the_rows_of_table_5(row: str) -> None:
-    given = [*SMALL, "data=affwild2_mtl", "data.root=.", "sweep=table5", f"row={row}", "pretrained.emotionet=e.pth"]
+    small = [key for key in SMALL if not key.startswith("model.network.dan")]  # rows without one have no such key
+    given = [*small, "data=affwild2_mtl", "data.root=.", "sweep=table5", f"row={row}", "pretrained.emotionet=e.pth"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         network = resolve(compose("train", overrides=given))["model"]["network"]
     assert (network["dan"] is None) == row.startswith("vit")
