@@ -299,3 +299,21 @@ def test_drawn_faces_are_read_where_they_are_and_drawn_here(
     assert again == elsewhere / drawn.name
     data, render = data_of_run(checkpoint, {"root": "/other"}, str(tmp_path / "here"))
     assert (data.root, render) == ("/other", None)
+
+
+def test_data_synthetic_draws_files_like_those_that_the_run_has_read(
+    stored: Content, run: Callable[[], Path], tmp_path: Path
+) -> None:
+    def drawn(target: str) -> Any:
+        stored["data"] = {"_target_": target, "root": "/licensed", "cache_dir": None}
+        checkpoint = run() / "checkpoints" / "best.ckpt"
+        given = {"layout": None, "seed": None, "val_faces": 3, "train_videos": None}
+        return data_of_run(checkpoint, {"root": "faces"}, str(tmp_path), given)[1]
+
+    render = drawn("datamodules.affectnet.AffectNetDataModule")
+    assert (render.layout, render.seed, render.train_faces, render.val_faces) == ("affectnet", 0, 10000, 3)
+    assert "train_videos" not in render
+    with pytest.raises(
+        ConfigError, match=r"nothing is drawn in the files of .*AffWild2Expression.*give draws=mtl\|uni"
+    ):
+        drawn("datamodules.affwild2_mtl.AffWild2ExpressionDataModule")
