@@ -484,7 +484,7 @@ def test_wandb_is_offline_and_finished_even_on_failure(
     monkeypatch.delenv("WANDB_MODE", raising=False)
     options = ["logger=wandb", "trainer.max_epochs=2", "trainer.limit_train_batches=1"]
     if fails:
-        monkeypatch.setattr("train.predict_table", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("runs.scoring.predict_table", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(compose_run(*options))
     else:
