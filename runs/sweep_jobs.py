@@ -83,7 +83,7 @@ def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path |
                 f"the run folder {folder} holds a run of another configuration: {'; '.join(differing)}. Give another "
                 "paths.run_dir=…, or move that run elsewhere"
             )
-        if (folder / "scores.json").is_file():
+        if all((folder / name).is_file() for name in ("scores.json", "report.html")):  # in the order of writing
             print(f"{folder}: skipped, it has the scores of this configuration")
             return
         # a kill between the files of the first epoch leaves another than last.ckpt alone

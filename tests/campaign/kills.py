@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,6 +218,8 @@ class Killed:
             return "traceback", f"{at}: it ended with {code}: {self._log(folder)}"
         if broken := self._checked(broken_files, folder):
             return "lost", f"{at}: {broken}"
+        if self.name == "extraction":
+            time.sleep(1)  # its run folder is named after the second, and nobody gives a command again within one
         code, _ = self._give(folder, self.scenario.again, None)
         if code:
             outcome = "hang" if code == -9 else "traceback" if "Traceback" in self._log(folder) else "another"
