@@ -235,8 +235,8 @@ def _config(path: Path) -> Any:
         from runs.config import stored_config  # type: ignore[attr-defined,no-redef]
     found = stored_config([f"fork_from={path.parent}", "paths.run_dir=/elsewhere"])
     assert found is not None
-    plain = resolve(found[0], where=str(path))  # as opened_run does
-    PostProcess.of(plain["postprocess"])
+    # as opened_run does for train.py
+    plain = resolve(found[0], lambda made: PostProcess.problems(made["postprocess"]), str(path))
     return _without_own(plain)
 
 
