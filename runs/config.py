@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
-from affect.errors import ConfigError as ConfigError  # where callers look for it
+from affect.errors import ConfigError
 from features.store_files import StoreInfo
 from runs.building import REPOSITORY, suggest, target_errors
 from runs.earlier import check_words, renamed

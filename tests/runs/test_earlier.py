@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from affect.errors import ConfigError
 from runs.building import check_targets
-from runs.config import ConfigError, check_command_line
+from runs.config import check_command_line
 from runs.earlier import GATHERED, upgraded
 
 ADAM, ADAMW = "training.optimisation.Adam", "training.optimisation.AdamW"
