@@ -151,8 +151,8 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
     """
     folder = run_folder(config)
     source = folder if resume else config.get("fork_from")
-    plain = resolve(config, problems, f"{source}/config.yaml" if source else "the configuration")
-    run = Run(folder, {**plain, "data": absolute_data(plain["data"])} if "data" in plain else plain, kept=resume)
+    plain = resolved(config, problems, f"{source}/config.yaml" if source else "the configuration")
+    run = Run(folder, plain, kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
     with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
         failed = True
@@ -161,6 +161,12 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
             failed = False
         finally:
             finish_tracking(failed=failed)
+
+
+def resolved(config: DictConfig, problems: Problems | None = None, where: str = "the configuration") -> dict[str, Any]:
+    """Return what ``runs.config.resolve`` does, as a run keeps it: with absolute places of its data."""
+    plain = resolve(config, problems, where)
+    return {**plain, "data": absolute_data(plain["data"])} if "data" in plain else plain
 
 
 def absolute_data(data: Mapping[str, Any]) -> dict[str, Any]:
