@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,11 +10,9 @@ from torch import Tensor
 from affect.batch import Batch, Predictions
 from affect.buildable import buildable
 from affect.errors import ConfigError
-from affect.labels import LSD_EXPRESSIONS
 from affect.ranges import Count, Dropped, NotNegative
 from backbones.masks import kept_patches
 from cotex.network import CoTEX
-from evaluators.metrics import AffectScores
 from losses.divergence import cotex_loss, js_divergence
 from training.module import AffectModule
 from training.optimisation import AdamW, Groups, plain_groups, vit_groups
@@ -28,8 +26,7 @@ class CoTEXModule(AffectModule):
     that all views give the same class: co-training that has collapsed or come apart shows there.
 
     Args:
-        network: the network.
-        optimiser: of all views.
+        network: what is trained.
         mask_ratio: share of the patches that each view does not see in training; evaluation shows all.
         js_weight: lambda of equation 5; 0 trains the views apart.
         reference_js: the published code's form of the loss, with a ``js_weight`` of 100.
@@ -37,7 +34,7 @@ class CoTEXModule(AffectModule):
         average: how views become one prediction: the mean of ``probabilities``, or softmax of the sum of ``logits``
             (the published code).
         seed: of the masks.
-        compile: run the network through ``torch.compile``.
+        **options: keywords of ``AffectModule``.
 
     Raises:
         ConfigError: the mask ratio leaves no patch.
@@ -50,7 +47,6 @@ class CoTEXModule(AffectModule):
     def __init__(
         self,
         network: CoTEX,
-        optimiser: AdamW,
         *,
         mask_ratio: Dropped = 0.75,
         js_weight: NotNegative = 100 / 3,
@@ -58,23 +54,19 @@ class CoTEXModule(AffectModule):
         repeats: Count = 1,
         average: Literal["probabilities", "logits"] = "probabilities",
         seed: int = 0,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
-        scores = AffectScores(tasks=("expression",), expressions=LSD_EXPRESSIONS)
-        super().__init__(scores, network.preprocessing, optimiser)
+        super().__init__(network, **options)
         patches = network.num_patches
         if not 0 <= mask_ratio < 1 or int(patches * (1 - mask_ratio)) < 1:
             raise ConfigError(
                 [f"model.mask_ratio={mask_ratio} leaves none of the {patches} patches: at most {1 - 1 / patches:.4g}"]
             )
-        self.network = network
         self.mask_ratio, self.repeats, self.seed = mask_ratio, repeats, seed
         self.js_weight, self.reference_js = js_weight, reference_js
         self.average: Literal["probabilities", "logits"] = average
         views = len(network.backbones)
         self.tables = ("", *(f"view{view + 1}" for view in range(views))) if views > 1 else ("",)
-        if compile:
-            network.compile()
 
     def masks(self, rows: Tensor, repeat: int) -> list[Tensor] | None:
         """Patches that each view keeps of these rows in this epoch; None at ratio 0, where it is all of them."""

@@ -26,14 +26,15 @@ class CoTEX(nn.Module):
 
     Args:
         vits: one backbone a view, all for the same image size and patch size.
-        num_classes: expressions.
 
     Raises:
         WeightsError: the backbones want their images prepared differently.
         ValueError: no backbone, or backbones with different patches.
     """
 
-    def __init__(self, vits: Sequence[ViT], num_classes: int = len(LSD_EXPRESSIONS)) -> None:
+    tasks, expressions = ("expression",), LSD_EXPRESSIONS
+
+    def __init__(self, vits: Sequence[ViT]) -> None:
         super().__init__()
         if not vits:
             raise ValueError("model.network.views=0: masked CoTEX needs at least one view")
@@ -43,10 +44,9 @@ class CoTEX(nn.Module):
             raise WeightsError("the views see the same images, but their weights want them prepared differently")
         self.preprocessing = vits[0].preprocessing
         self.num_patches = vits[0].num_patches
-        self.num_classes = num_classes
         self.normalize = Normalize(self.preprocessing)
         self.vits = nn.ModuleList(vits)
-        self.heads = nn.ModuleList(nn.Linear(vit.num_features, num_classes) for vit in vits)
+        self.heads = nn.ModuleList(nn.Linear(vit.num_features, len(LSD_EXPRESSIONS)) for vit in vits)
 
     @property
     def backbones(self) -> list[ViT]:
@@ -65,7 +65,7 @@ class CoTEX(nn.Module):
                 ``backbones.visible``.
 
         Returns:
-            One (B, num_classes) tensor a view.
+            One (B, 6) tensor a view.
         """
         if augmentation is not None:
             return self._see(image, keep, augmentation)

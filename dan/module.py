@@ -13,11 +13,9 @@ from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
 from affect.ranges import NotNegative
 from backbones.normalize import Normalize
 from dan.network import DAN
-from evaluators.metrics import AffectScores
 from losses.attention import AffinityLoss, partition_loss
 from losses.partial import expression_loss
 from training.module import AffectModule
-from training.optimisation import Adam
 
 
 @buildable("model")
@@ -27,24 +25,24 @@ class DANModule(AffectModule):
     Labels and outputs are in AffectNet's own order, the first ``network.num_classes`` of it.
 
     Args:
-        network: the network.
-        optimiser: of all parameters.
+        network: what is trained.
         affinity_weight: of the affinity loss, whose class centres are learned.
         partition_weight: of the partition loss.
-        compile: run the network through ``torch.compile``.
+        **options: keywords of ``AffectModule``.
 
     Raises:
         ConfigError: the network has another number of classes than AffectNet-8 or AffectNet-7.
     """
 
+    network: DAN
+
     def __init__(
         self,
         network: DAN,
-        optimiser: Adam,
         *,
         affinity_weight: NotNegative = 1.0,
         partition_weight: NotNegative = 1.0,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
         if network.num_classes not in AFFECTNET_CLASSES:
             raise ConfigError(
@@ -53,15 +51,10 @@ class DANModule(AffectModule):
                     f"{' or '.join(map(str, AFFECTNET_CLASSES))} classes, with or without {AFFECTNET_EXPRESSIONS[-1]}"
                 ]
             )
-        expressions = AFFECTNET_EXPRESSIONS[: network.num_classes]
-        scores = AffectScores(tasks=("expression",), expressions=expressions)
-        super().__init__(scores, network.preprocessing, optimiser)
-        self.network = network
+        super().__init__(network, **options)
         self.normalize = Normalize(network.preprocessing)
         self.affinity = AffinityLoss(network.num_classes, network.num_features)
         self.affinity_weight, self.partition_weight = affinity_weight, partition_weight
-        if compile:
-            network.compile()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         logits, feature_map, heads = self.network(self.normalize(batch["image"]))

@@ -36,12 +36,15 @@ class DAN(nn.Module):
 
     Attributes:
         num_features: channels C of the feature map and of each head.
+        expressions: names of the expression classes, in AffectNet's own order; also as ``output_names``.
         preprocessing: how its images must be prepared.
 
     Raises:
         ValueError: a size out of range, or an unknown ``weights_for``.
         WeightsError: weights that cannot be had or do not fit.
     """
+
+    tasks = ("expression",)
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class DAN(nn.Module):
         if weights_for not in ("all", "trunk"):
             raise ValueError(f"DAN weights_for={weights_for!r}: choose 'all' or 'trunk'")
         channels = 8 * width
+        self.expressions = self.output_names = AFFECTNET_EXPRESSIONS[:num_classes]
         self.num_classes, self.num_heads, self.num_features = num_classes, num_heads, channels
         self.features = _trunk(width)
         for index in range(num_heads):
@@ -78,11 +82,6 @@ class DAN(nn.Module):
             preprocessing = load_weights(self, weights, kind="dan")
         self.preprocessing = preprocessing.at(image_size, interpolation)
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the scores, in order."""
-        return AFFECTNET_EXPRESSIONS[: self.num_classes]
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled trunk features (B, C) and scores (B, num_classes) of (B, 3, H, W) images, uint8 or 0..255.

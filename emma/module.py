@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from affect.buildable import buildable
 from affect.ranges import NotNegative
 from emma.network import EMMA
-from losses.multitask import MultiTaskLoss
 from training.multitask import MultiTaskModule
 from training.optimisation import AdamW, Groups, plain_groups, vit_groups
 
@@ -15,26 +16,15 @@ class EMMAModule(MultiTaskModule):
     """Trains EMMA (Li et al. 2022, section 3.2 and Table 3).
 
     Args:
-        network: the network.
-        loss: of the three tasks.
-        optimiser: of the ViT and its head.
         va_lr: constant learning rate of the valence/arousal head, which is not decayed (the code's Adam).
-        compile: run the network through ``torch.compile``.
+        **options: keywords of ``MultiTaskModule``; ``optimiser`` is that of the ViT and its head.
     """
 
     network: EMMA
     optimiser: AdamW
 
-    def __init__(
-        self,
-        network: EMMA,
-        loss: MultiTaskLoss,
-        optimiser: AdamW,
-        *,
-        va_lr: NotNegative = 1e-4,
-        compile: bool = False,
-    ) -> None:
-        super().__init__(network, loss, optimiser, compile=compile)
+    def __init__(self, *, va_lr: NotNegative = 1e-4, **options: Any) -> None:
+        super().__init__(**options)
         self.va_lr = va_lr
 
     def parameter_groups(self, lr: float) -> Groups:

@@ -12,7 +12,6 @@ from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.ranges import Positive, Whole
 from emotieffnet.network import EmotiEffNet
-from losses.multitask import MultiTaskLoss
 from training.multitask import MultiTaskModule
 from training.optimisation import Adam
 from training.sam import with_sam
@@ -26,12 +25,12 @@ class EmotiEffNetModule(MultiTaskModule):
     first ``network.classes`` of it.
 
     Args:
-        network: the network.
-        loss: of the expressions and, with ``va_weight`` 0.5, (1 − CCC_V) / 2 + (1 − CCC_A) / 2.
-        optimiser: of all layers once they are trained; its rate does not fall.
-        head_lr: rate of the classifier as long as that is trained alone.
-        head_epochs: how long that is.
-        compile: run the network through ``torch.compile``.
+        network: what is trained.
+        head_lr: learning rate of the classifier while it is trained alone.
+        head_epochs: number of epochs in which it is trained alone.
+        **options: keywords of ``MultiTaskModule``. The published ``loss`` has ``va_weight`` 0.5: it adds
+            (1 − CCC_V) / 2 + (1 − CCC_A) / 2. The rate of ``optimiser``, at which all layers are trained, does not
+            fall.
 
     Raises:
         ConfigError: the network has no classes.
@@ -41,18 +40,11 @@ class EmotiEffNetModule(MultiTaskModule):
     optimiser: Adam
 
     def __init__(
-        self,
-        network: EmotiEffNet,
-        loss: MultiTaskLoss,
-        optimiser: Adam,
-        *,
-        head_lr: Positive = 1e-3,
-        head_epochs: Whole = 3,
-        compile: bool = False,
+        self, network: EmotiEffNet, *, head_lr: Positive = 1e-3, head_epochs: Whole = 3, **options: Any
     ) -> None:
         if network.classifier is None:
             raise ConfigError(["model.network.classes=null: there is nothing to learn without classes; give 7 or 8"])
-        super().__init__(network, loss, optimiser, compile=compile)
+        super().__init__(network, **options)
         self.head_lr, self.head_epochs = head_lr, head_epochs
 
     def on_train_epoch_start(self) -> None:

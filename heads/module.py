@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +13,7 @@ from affect.buildable import buildable
 from affect.errors import DataError
 from affect.ranges import NotNegative
 from heads.network import Heads
-from losses.multitask import MultiTaskLoss
 from training.multitask import MultiTaskModule
-from training.optimisation import Adam
 
 
 @buildable("model")
@@ -22,19 +21,15 @@ class HeadModule(MultiTaskModule):
     """Trains heads on stored features; with several, each learns as if it were alone, from the rows of its task.
 
     Args:
-        network: the heads.
-        loss: of every task.
-        optimiser: of all heads.
         l2: factor of the squared matrices of a head, by task, which is added to its loss; a task that is not there has
             none.
+        **options: keywords of ``MultiTaskModule``.
     """
 
     network: Heads
 
-    def __init__(
-        self, network: Heads, loss: MultiTaskLoss, optimiser: Adam, *, l2: Mapping[str, NotNegative] | None = None
-    ) -> None:
-        super().__init__(network, loss, optimiser)
+    def __init__(self, *, l2: Mapping[str, NotNegative] | None = None, **options: Any) -> None:
+        super().__init__(**options)
         self.l2 = dict(l2 or {})
 
     def setup(self, stage: str) -> None:

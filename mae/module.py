@@ -30,41 +30,37 @@ class MAEModule(TrainedModule):
     knowing the mean of each removed patch, and nothing else, would give.
 
     Args:
-        network: the network.
-        optimiser: of all parameters.
+        network: what is trained.
         mask_ratio: share of the patches that are removed.
         normalise_pixels: compare with each patch's normalised pixels (``norm_pix_loss`` of the published code).
         seed: of the masks.
-        compile: run the network through ``torch.compile``.
+        **options: keywords of ``TrainedModule``.
 
     Raises:
         ConfigError: the mask ratio leaves no patch, or removes none.
     """
 
+    network: MAE
     optimiser: AdamW
 
     def __init__(
         self,
         network: MAE,
-        optimiser: AdamW,
         *,
         mask_ratio: Dropped = 0.75,
         normalise_pixels: bool = True,
         seed: int = 0,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(network.preprocessing, optimiser)
+        super().__init__(network, **options)
         patches = network.num_patches
         if not 0 < mask_ratio < 1 or not 1 <= int(patches * (1 - mask_ratio)) < patches:
             raise ConfigError(
                 [f"model.mask_ratio={mask_ratio} must remove some of the {patches} patches, and leave some"]
             )
-        self.network = network
         self.normalize = Normalize(network.preprocessing)
         self.mask_ratio, self.normalise_pixels, self.seed = mask_ratio, normalise_pixels, seed
         self.val_loss, self.flat_loss = MeanMetric(), MeanMetric()
-        if compile:
-            network.compile()
 
     def masks(self, rows: Tensor, *, training: bool) -> Tensor:
         """Patches (B, K) that are shown of these rows: other ones each epoch in training, always the same otherwise."""

@@ -146,6 +146,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from affect.buildable import buildable
+from affect.labels import EXPRESSIONS
 from affect.preprocessing import Preprocessing
 
 
@@ -155,6 +156,7 @@ class Brightness(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.tasks, self.expressions = ("valence_arousal",), EXPRESSIONS
         self.preprocessing = Preprocessing(image_size=32)
         self.linear = nn.Linear(3, 2)
 
@@ -172,19 +174,12 @@ from torch import Tensor
 
 from affect.batch import Batch, Predictions
 from affect.buildable import buildable
-from brightness.network import Brightness
-from evaluators.metrics import AffectScores
 from training.module import AffectModule
-from training.optimisation import Adam
 
 
 @buildable("model")
 class BrightnessModule(AffectModule):
     """Least squares by gradient descent."""
-
-    def __init__(self, network: Brightness, optimiser: Adam) -> None:
-        super().__init__(AffectScores(tasks=("valence_arousal",)), network.preprocessing, optimiser)
-        self.network = network
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         loss = (self.network(batch["image"]) - batch["valence_arousal"]).square().mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -39,12 +39,43 @@ def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
             module.fused_attn = not explicit and bool(use_fused_attn())  # type: ignore[misc]  # a TorchScript constant
 
 
+class Network(Protocol):
+    """An ``nn.Module`` that looks at faces."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return how its images must be prepared."""
+
+    def compile(self) -> None:
+        """Run it through ``torch.compile`` from now on."""
+
+
+@runtime_checkable
+class AffectNetwork(Network, Protocol):
+    """An ``nn.Module`` that says something of faces."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Return what it predicts, some of ``affect.labels.TASKS``."""
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Return the names of its expression classes, in order."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run it, usually on (B, 3, H, W) uint8 images."""
+
+
 class TrainedModule(pl.LightningModule):
     """Base of everything that train.py trains.
 
+    Args:
+        network: what is trained.
+        optimiser: what all its parameters are trained with.
+        compile: run the network through ``torch.compile``.
+
     Attributes:
         preprocessing: how the images must be prepared.
-        optimiser: what its parameters are trained with.
         expressions: the classes that it needs the data to have; None where it looks at images only.
         augments: whether it does to the images what ``Batch["augmentation"]`` says.
         model_config: the plain configuration that rebuilds this module, set by the entry point and stored inside
@@ -54,11 +85,13 @@ class TrainedModule(pl.LightningModule):
     expressions: tuple[str, ...] | None = None
     augments = False
 
-    def __init__(self, preprocessing: Preprocessing, optimiser: Adam | AdamW) -> None:
+    def __init__(self, network: Network, optimiser: Adam | AdamW, *, compile: bool = False) -> None:
         super().__init__()
-        self.preprocessing = preprocessing
-        self.optimiser = optimiser
+        self.network, self.optimiser = network, optimiser
+        self.preprocessing = network.preprocessing
         self.model_config: dict[str, Any] = {}
+        if compile:
+            network.compile()
 
     def exports(self) -> dict[str, dict[str, Any]]:
         """Weight files in their published form, by file name, for other methods to load; most have none."""
@@ -111,6 +144,11 @@ class AffectModule(TrainedModule):
     A method gives ``predict`` and ``training_step``. Scores and predictions are always computed in float32, so that
     they do not depend on the precision of the training or on how frames fall into batches.
 
+    Args:
+        network: what is trained.
+        optimiser: what all its parameters are trained with.
+        **options: keywords of ``TrainedModule``.
+
     Attributes:
         tables: names of the prediction tables that it makes; "" is the one that is scored.
         label_means: of the labels that it is trained on, set by the entry point and stored inside each checkpoint;
@@ -119,10 +157,10 @@ class AffectModule(TrainedModule):
 
     expressions: tuple[str, ...]
 
-    def __init__(self, scores: AffectScores, preprocessing: Preprocessing, optimiser: Adam | AdamW) -> None:
-        super().__init__(preprocessing, optimiser)
-        self.scores = scores
-        self.expressions = scores.expressions
+    def __init__(self, network: AffectNetwork, optimiser: Adam | AdamW, **options: Any) -> None:
+        super().__init__(network, optimiser, **options)
+        self.scores = AffectScores(tasks=network.tasks, expressions=network.expressions)
+        self.expressions = self.scores.expressions
         self.tables: tuple[str, ...] = ("",)
         self.label_means: LabelMeans = {}
 

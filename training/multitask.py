@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch, Predictions
 from affect.buildable import buildable
-from affect.preprocessing import Preprocessing
-from evaluators.metrics import AffectScores
 from losses.multitask import MultiTaskLoss
-from training.module import AffectModule
+from training.module import AffectModule, AffectNetwork
 from training.optimisation import Adam, AdamW
-
-
-@runtime_checkable
-class AffectNetwork(Protocol):
-    """An ``nn.Module`` that gives ``affect.batch.AffectLogits``, for some of the tasks."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Some of ``affect.labels.TASKS``."""
-
-    @property
-    def expressions(self) -> tuple[str, ...]:
-        """Names of its expression classes, in order."""
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How its images must be prepared."""
-
-    def __call__(self, *inputs: Tensor) -> AffectLogits:
-        """Return scores, usually of (B, 3, H, W) uint8 images."""
-
-    def compile(self) -> None:
-        """Run it through ``torch.compile`` from now on."""
 
 
 @buildable("model")
@@ -44,11 +19,11 @@ class MultiTaskModule(AffectModule):
     """Trains one network on the joint loss of its tasks; a method that needs more is a subclass.
 
     Args:
-        network: the network.
+        network: what is trained; it returns ``affect.batch.AffectLogits`` for its tasks.
         loss: the loss of every task.
-        optimiser: what all its parameters are trained with.
+        optimiser: what all the network's parameters are trained with.
         keep_logits: keep the expressions' logits in the tables, which published blends add up.
-        compile: run the network through ``torch.compile``.
+        **options: keywords of ``TrainedModule``.
     """
 
     network: AffectNetwork
@@ -60,13 +35,10 @@ class MultiTaskModule(AffectModule):
         optimiser: Adam | AdamW,
         *,
         keep_logits: bool = False,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
-        scores = AffectScores(tasks=network.tasks, expressions=network.expressions)
-        super().__init__(scores, network.preprocessing, optimiser)
-        self.network, self.loss, self.keep_logits = network, loss, keep_logits
-        if compile:
-            network.compile()
+        super().__init__(network, optimiser, **options)
+        self.loss, self.keep_logits = loss, keep_logits
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.loss.counts_labels:
@@ -76,7 +48,8 @@ class MultiTaskModule(AffectModule):
 
     def logits(self, batch: Batch) -> AffectLogits:
         """Return the network's scores of one batch."""
-        return self.network(batch["image"])
+        logits: AffectLogits = self.network(batch["image"])
+        return logits
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of each task on one batch; 0 where it has no valid label."""

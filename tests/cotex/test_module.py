@@ -16,7 +16,7 @@ SMALL = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 1, "heads": 2,
 
 def make(views=2, **options):
     torch.manual_seed(0)
-    module = CoTEXModule(build_cotex(**SMALL, views=views, weights=None), AdamW(), **options)
+    module = CoTEXModule(build_cotex(**SMALL, views=views, weights=None), optimiser=AdamW(), **options)
     module.log_losses = lambda total, parts, size: None
     return module
 

@@ -20,7 +20,8 @@ from training.optimisation import AdamW
 def make(optimiser: AdamW | None = None, **options: object) -> EMMAModule:
     torch.manual_seed(0)
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
-    return EMMAModule(EMMA(vit, DAN(width=4, image_size=32)), MultiTaskLoss(), optimiser or AdamW(), **options)
+    network = EMMA(vit, DAN(width=4, image_size=32))
+    return EMMAModule(network=network, loss=MultiTaskLoss(), optimiser=optimiser or AdamW(), **options)
 
 
 def batch() -> Batch:

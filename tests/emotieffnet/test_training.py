@@ -116,8 +116,8 @@ def test_losses_of_a_batch_are_those_of_a_plain_computation() -> None:
     torch.manual_seed(0)
     module = EmotiEffNetModule(
         EmotiEffNet("test_efficientnet", image_size=32, weights=None, valence_arousal=True),
-        MultiTaskLoss(va_weight=0.5),
-        Adam(),
+        loss=MultiTaskLoss(va_weight=0.5),
+        optimiser=Adam(),
     ).eval()
     module.loss.expression_weight = torch.linspace(0.5, 4, 8)
     labels, affect = torch.tensor([0, 7, 3, 3, 1, 6]), torch.rand(6, 2) * 2 - 1

@@ -67,7 +67,7 @@ def small() -> HeadModule:
     options = {"input": "concat", "hidden": None}
     network = Heads({**MT, "embedding": 3}, dict.fromkeys(("valence_arousal", "expression", "action_units"), options))
     loss = MultiTaskLoss(expression_reduction="mean_valid", va_weight=0.5)
-    module = HeadModule(network, loss, Adam(), l2={"valence_arousal": 0.5})
+    module = HeadModule(network=network, loss=loss, optimiser=Adam(), l2={"valence_arousal": 0.5})
     loss.expression_weight = torch.arange(1.0, 9.0)
     loss.au_neg_weight, loss.au_pos_weight = torch.linspace(0.5, 1.5, 12), torch.linspace(3.0, 1.0, 12)
     return module

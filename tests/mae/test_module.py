@@ -30,7 +30,7 @@ SIZES = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,
 @pytest.fixture
 def module() -> MAEModule:
     torch.manual_seed(0)
-    return MAEModule(MAE(**SIZES), AdamW())
+    return MAEModule(MAE(**SIZES), optimiser=AdamW())
 
 
 def batch(rows: int = 4):
@@ -87,7 +87,7 @@ def test_grid_places_rows_and_columns() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 0.99, -0.5])
 def test_a_mask_that_hides_all_or_nothing_is_refused(ratio) -> None:
     with pytest.raises(ConfigError, match=r"model\.mask_ratio"):
-        MAEModule(MAE(**SIZES), AdamW(), mask_ratio=ratio)
+        MAEModule(MAE(**SIZES), optimiser=AdamW(), mask_ratio=ratio)
 
 
 @pytest.fixture(scope="module")
