@@ -11,26 +11,61 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from affect.preprocessing import IMAGENET, Interpolation, Preprocessing
+from affect.preprocessing import IMAGENET, Interpolation
+from affect.ranges import Count, Dropped
 from backbones.normalize import Normalize
 from backbones.state import WeightsError
 from backbones.weights import load_weights
 
 
 class PooledNetwork(nn.Module):
-    """Base of networks on pooled features: a backbone, how its images are prepared, and whether it is trained.
+    """Base of the networks that work on the pooled features of a timm model.
+
+    Args:
+        backbone: name of a timm model, for example ``resnet50``.
+        image_size: side of the square input in pixels.
+        weights: a registry name, a path, ``timm:NAME`` or ``random``; None leaves the backbone as initialised. A
+            classifier in them is not read.
+        drop_path: stochastic depth rate, where the backbone has one.
+        mean: mean of each RGB channel in [0, 1]; None: that of the weights, or ImageNet's where they do not tell.
+        std: standard deviation of each RGB channel in [0, 1]; None: in the same way.
+        interpolation: how images are resized to ``image_size``; None: as the weights want it.
 
     Attributes:
-        backbone: of timm, without its classifier.
-        preprocessing: how its images must be prepared.
-        frozen: whether the backbone is left as it is: evaluated, and without gradients.
+        backbone: the timm model without its classifier.
+        num_features: length F of the pooled features.
+        preprocessing: how the images must be prepared.
+        frozen: whether the backbone stays as it is, in evaluation mode and without gradients.
+
+    Raises:
+        WeightsError: timm has no such model, or the weights cannot be had or do not fit.
     """
 
-    def __init__(self, backbone: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        image_size: Count = 224,
+        weights: str | None,
+        drop_path: Dropped = 0.0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: Interpolation | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.preprocessing = backbone, preprocessing
-        self.normalize = Normalize(preprocessing)
+        self.backbone = _create(backbone, image_size, drop_path)
+        # VGG's features are not as long as its feature map is deep
+        size: Any = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
+        self.num_features = int(size)
+        own = IMAGENET
+        if weights is not None:
+            kind: Literal["vit", "timm"] = "vit" if isinstance(self.backbone, VisionTransformer) else "timm"
+            own = load_weights(self.backbone, weights, kind=kind, head=_head_names(self.backbone))
+        own = replace(own, mean=_rgb(mean) or own.mean, std=_rgb(std) or own.std)
+        self.preprocessing = own.at(image_size, interpolation)
+        self.normalize = Normalize(self.preprocessing)
         self.frozen = False
+        self.to(memory_format=torch.channels_last)  # convolutions are faster in it
 
     def freeze(self, frozen: bool) -> None:
         """Start or end the training of the classifier alone.
@@ -53,48 +88,6 @@ class PooledNetwork(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pooled: Tensor = self.backbone(normalised)
         return pooled
-
-
-def build_timm(
-    name: str,
-    *,
-    image_size: int,
-    weights: str | None,
-    drop_path: float = 0.0,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    interpolation: Interpolation | None = None,
-) -> tuple[nn.Module, Preprocessing]:
-    """Build a timm network that gives pooled features.
-
-    Args:
-        name: of a timm model, for example ``resnet50``.
-        image_size: side of the square input in pixels.
-        weights: a registry name, a path, ``timm:NAME`` or ``random``; None leaves the network as initialised. A
-            classifier in them is not read.
-        drop_path: stochastic depth rate, where the network has one.
-        mean: of RGB values in [0, 1], where the weights' file does not tell and it is not ImageNet's.
-        std: of RGB values in [0, 1], where it is not ImageNet's either.
-        interpolation: of the resize to ``image_size``; None: that of the weights.
-
-    Returns:
-        The network, and how its images must be prepared.
-
-    Raises:
-        WeightsError: timm has no such model, or the weights cannot be had or do not fit.
-    """
-    network = _create(name, image_size, drop_path)
-    own = IMAGENET
-    if weights is not None:
-        kind: Literal["vit", "timm"] = "vit" if isinstance(network, VisionTransformer) else "timm"
-        own = load_weights(network, weights, kind=kind, head=_head_names(network))
-    own = replace(own, mean=_rgb(mean) or own.mean, std=_rgb(std) or own.std)
-    return network, own.at(image_size, interpolation)
-
-
-def feature_size(network: nn.Module) -> int:
-    """Return the length of the vector that a timm model without classifier gives; VGG's is not its feature map's."""
-    return int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
 
 
 def _create(name: str, image_size: int, drop_path: float) -> nn.Module:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
 from affect.buildable import buildable
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, Task, label_names
-from affect.preprocessing import Interpolation
-from affect.ranges import Count, Dropped
-from backbones.timm_network import PooledNetwork, build_timm, feature_size
+from affect.ranges import Dropped
+from backbones.timm_network import PooledNetwork
 
 ORDER: tuple[Task, ...] = ("expression", "action_units", "valence_arousal")
 """Of the outputs of the linear layer."""
@@ -30,19 +28,13 @@ class Baseline(PooledNetwork):
 
     Args:
         backbone: name of a timm model, for example ``resnet50``.
-        image_size: side of the square input in pixels.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised.
         tasks: what it predicts.
         expressions: ``abaw``: eight classes; ``lsd``: the six of the synthetic-data challenge.
         frozen: train the linear layer alone; the backbone stays in evaluation mode.
-        dropout: of the features, in training.
-        drop_path: stochastic depth rate of the backbone, where it has one.
-        mean: of RGB values in [0, 1], where the weights' file does not tell and it is not ImageNet's.
-        std: likewise.
-        interpolation: of the resize to ``image_size``; None: that of the weights.
+        dropout: probability of dropping a feature in training.
+        **options: keywords of ``PooledNetwork``.
 
     Attributes:
-        preprocessing: how its images must be prepared.
         expressions: names of the expression classes.
         tasks: what it predicts.
 
@@ -55,36 +47,21 @@ class Baseline(PooledNetwork):
         self,
         backbone: str,
         *,
-        image_size: Count,
-        weights: str | None,
         tasks: Sequence[Task] = ORDER,
         expressions: Literal["abaw", "lsd"] = "abaw",
         frozen: bool = False,
         dropout: Dropped = 0.0,
-        drop_path: Dropped = 0.0,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        interpolation: Interpolation | None = None,
+        **options: Any,
     ) -> None:
         if not tasks or not set(tasks) <= set(ORDER):
             raise ValueError(f"Baseline tasks={list(tasks)}: choose some of {', '.join(ORDER)}")
-        network, preprocessing = build_timm(
-            backbone,
-            image_size=image_size,
-            weights=weights,
-            drop_path=drop_path,
-            mean=mean,
-            std=std,
-            interpolation=interpolation,
-        )
-        super().__init__(network, preprocessing)
+        super().__init__(backbone, **options)
         self.expressions = EXPRESSION_SETS[expressions]
         names = label_names(self.expressions)
         self.sizes = {task: len(names[task]) for task in ORDER if task in tasks}
         self.tasks = tuple(self.sizes)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(feature_size(self.backbone), sum(self.sizes.values()))
-        self.to(memory_format=torch.channels_last)  # convolutions are faster in it
+        self.head = nn.Linear(self.num_features, sum(self.sizes.values()))
         if frozen:
             self.backbone.requires_grad_(False)
             self.freeze(True)

@@ -7,7 +7,6 @@ Classification and Action Unit Detection" (ABAW5), and its notebook (github.com/
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,10 +16,9 @@ from torch import Tensor, nn
 from affect.batch import AffectLogits
 from affect.buildable import buildable
 from affect.labels import AFFECT, AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
-from affect.preprocessing import Interpolation
 from affect.ranges import Count
 from backbones.state import WeightsError
-from backbones.timm_network import PooledNetwork, build_timm, feature_size
+from backbones.timm_network import PooledNetwork
 from backbones.weights import classifier_state
 
 _HEAD: Final = "heads.expression."
@@ -36,20 +34,17 @@ class EmotiEffNet(PooledNetwork):
 
     Args:
         backbone: name of a timm model.
-        image_size: side of the square input in pixels.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as initialised. A classifier of the
-            same shape in a file is read, too; any other is left out, and the log says so.
+        weights: a registry name, a path, ``timm:NAME`` or ``random``; None leaves the network as initialised. A
+            classifier in them is read if it has the same shape; otherwise the log says that it is left out.
         classes: 8, or 7 to leave out contempt; None: features alone, without a classifier.
-        valence_arousal: whether the Linear has two further outputs, at its end; nothing bounds them.
-        mean: of RGB values in [0, 1], where the weights' file does not tell and it is not ImageNet's.
-        std: likewise.
-        interpolation: of the resize to ``image_size``; None: that of the weights.
+        valence_arousal: whether the Linear has two more outputs, at its end; nothing bounds them.
+        **options: keywords of ``PooledNetwork``.
 
     Attributes:
         classifier: the Linear; None without classes.
-        output_names: of its outputs, in order.
+        output_names: names of its outputs, in order.
         expressions: the classes in AffectNet's own numbering.
-        tasks: that it has scores for.
+        tasks: what it predicts.
 
     Raises:
         WeightsError: timm has no such model, or the weights cannot be had or do not fit.
@@ -62,23 +57,17 @@ class EmotiEffNet(PooledNetwork):
         self,
         backbone: str = "tf_efficientnet_b0",
         *,
-        image_size: Count = 224,
         weights: str | None,
         classes: Literal[7, 8] | None = 8,
         valence_arousal: bool = False,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        interpolation: Interpolation | None = None,
+        **options: Any,
     ) -> None:
         if classes not in (*AFFECTNET_CLASSES, None) or (classes is None and valence_arousal):
             raise ValueError(
                 f"EmotiEffNet classes={classes}, valence_arousal={valence_arousal}: give "
                 f"{' or '.join(map(str, AFFECTNET_CLASSES))} classes, or none of both"
             )
-        network, preprocessing = build_timm(
-            backbone, image_size=image_size, weights=weights, mean=mean, std=std, interpolation=interpolation
-        )
-        super().__init__(network, preprocessing)
+        super().__init__(backbone, weights=weights, **options)
         known = AFFECTNET_EXPRESSIONS[: classes or 0]
         names = tuple(name for name in AFFECTNET_ALPHABETICAL if name in known)
         self.output_names = names + AFFECT * valence_arousal
@@ -88,10 +77,9 @@ class EmotiEffNet(PooledNetwork):
         self.register_buffer("columns", torch.tensor([names.index(name) for name in known]), persistent=False)
         self.classifier: nn.Linear | None = None
         if self.output_names:
-            self.classifier = nn.Linear(feature_size(network), len(self.output_names))
+            self.classifier = nn.Linear(self.num_features, len(self.output_names))
             if weights not in (None, "random"):
                 self._load_classifier(str(weights))
-        self.to(memory_format=torch.channels_last)  # convolutions are faster in it
 
     def _load_classifier(self, weights: str) -> None:
         """Reads the classifier of the weights, where it is of this shape."""
@@ -124,14 +112,10 @@ class FineTunedNet(PooledNetwork):
 
     Args:
         backbone: name of a timm model.
-        image_size: side of the square input in pixels.
-        weights: of the backbone, see ``EmotiEffNet``; the classifier in them is not read.
         hidden: units of the hidden layer; None: a single Linear.
         head_weights: checkpoint of a run that trained an expression head of this shape on stored features of the same
             backbone; None: the classifier starts untrained.
-        mean: see ``EmotiEffNet``, like the two below.
-        std: likewise.
-        interpolation: likewise.
+        **options: keywords of ``PooledNetwork``; a classifier in the weights is not read.
 
     Attributes:
         classifier: ``nn.Sequential`` of Linear, or of Linear, ReLU and Linear.
@@ -148,22 +132,14 @@ class FineTunedNet(PooledNetwork):
         self,
         backbone: str = "tf_efficientnet_b0",
         *,
-        image_size: Count = 224,
-        weights: str | None,
         hidden: Count | None = None,
         head_weights: str | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        interpolation: Interpolation | None = None,
+        **options: Any,
     ) -> None:
-        network, preprocessing = build_timm(
-            backbone, image_size=image_size, weights=weights, mean=mean, std=std, interpolation=interpolation
-        )
-        super().__init__(network, preprocessing)
-        self.classifier = _classifier(feature_size(network), hidden)
+        super().__init__(backbone, **options)
+        self.classifier = _classifier(self.num_features, hidden)
         if head_weights is not None:
             load_head(self.classifier, head_weights)
-        self.to(memory_format=torch.channels_last)  # convolutions are faster in it
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, F) and logits (B, 8) of (B, 3, H, W) images, uint8 or 0..255."""
