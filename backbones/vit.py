@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import torch
 from timm.models._manipulate import checkpoint_seq
@@ -40,6 +40,16 @@ class ConvStem(nn.Module):
         """Embed in (B, N, width) tokens (B, 3, H, W) images, H and W multiples of 16, row by row."""
         tokens: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return tokens.flatten(2).transpose(1, 2)
+
+
+class Sizes(TypedDict, total=False):
+    """The sizes of a ``ViT``, as keywords of what builds one; what is left out has the default of ``ViT``."""
+
+    image_size: Count
+    patch_size: Count
+    width: Count
+    depth: Count
+    heads: Count
 
 
 class ViT(VisionTransformer):
@@ -192,46 +202,30 @@ class ViT(VisionTransformer):
 @buildable("model")
 def build_vit(
     *,
-    image_size: Count,
-    patch_size: Count = 16,
-    width: Count = 768,
-    depth: Count = 12,
-    heads: Count = 12,
     drop_path: Dropped = 0.1,
     stem: Literal["linear", "conv"] = "linear",
     weights: str | None,
     interpolation: Interpolation | None = None,
+    **sizes: Unpack[Sizes],
 ) -> ViT:
     """Build a ViT with weights.
 
     Args:
-        image_size: side of the square input in pixels, a multiple of ``patch_size``.
-        patch_size: side of a patch in pixels.
-        width: length of a token; a multiple of ``heads``.
-        depth: number of blocks.
-        heads: attention heads a block.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
         stem: ``linear``, or ``conv`` for training from nothing.
         weights: a registry name, a path, ``timm:NAME`` or ``random``; None leaves the network as initialised, for a
             checkpoint to fill in. Their position embeddings are interpolated to ``image_size``.
-        interpolation: of the resize of the images to ``image_size``; None: that of the weights.
+        interpolation: how images are resized to ``image_size``; None: as the weights want it.
+        **sizes: keywords of ``ViT``.
 
     Raises:
         WeightsError: weights that cannot be had or do not fit.
     """
-    network = ViT(
-        image_size=image_size,
-        patch_size=patch_size,
-        width=width,
-        depth=depth,
-        heads=heads,
-        drop_path=drop_path,
-        stem=stem,
-    )
+    network = ViT(drop_path=drop_path, stem=stem, **sizes)
     if weights == "random":
         network.initialise_embeddings()
     preprocessing = IMAGENET if weights is None else load_weights(network, weights, kind="vit", head=("head.",))
-    network.preprocessing = preprocessing.at(image_size, interpolation)
+    network.preprocessing = preprocessing.at(network.image_size, interpolation)
     return network
 
 

@@ -6,7 +6,7 @@ Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from affect.ranges import Count, Dropped
 from backbones.normalize import Normalize
 from backbones.state import WeightsError
 from backbones.visible import visible_patches
-from backbones.vit import ViT, build_vit
+from backbones.vit import Sizes, ViT, build_vit
 
 
 class CoTEX(nn.Module):
@@ -100,26 +100,19 @@ def build_cotex(
     *,
     views: Count = 2,
     weights: str | list[str] | None,
-    image_size: Count = 224,
-    patch_size: Count = 16,
-    width: Count = 768,
-    depth: Count = 12,
-    heads: Count = 12,
     drop_path: Dropped = 0.1,
     interpolation: Interpolation | None = None,
+    **sizes: Unpack[Sizes],
 ) -> CoTEX:
-    """A CoTEX network with weights.
+    """Build a CoTEX network with weights.
 
     Args:
         views: number of ViTs; 1 is the row "ViT" of Table 2.
-        weights: of all views, or one for each; see ``backbones.weights.load_weights``.
-        image_size: see ``backbones.vit.ViT``, also for the five below.
-        patch_size: see there.
-        width: see there.
-        depth: see there.
-        heads: see there.
-        drop_path: see there.
-        interpolation: see ``backbones.vit.build_vit``.
+        weights: those of all views, or a list with one for each: a registry name, a path, ``timm:NAME`` or
+            ``random``; None leaves the views as initialised.
+        drop_path: stochastic depth rate of each ViT's last block.
+        interpolation: how images are resized to ``image_size``; None: as the weights want it.
+        **sizes: keywords of ``backbones.vit.ViT``.
 
     Raises:
         ValueError: ``weights`` lists more or fewer files than there are views.
@@ -128,18 +121,4 @@ def build_cotex(
     each = weights if isinstance(weights, list) else [weights] * views
     if len(each) != views:
         raise ValueError(f"model.network.weights lists {len(each)} weights for model.network.views={views}")
-    return CoTEX(
-        [
-            build_vit(
-                image_size=image_size,
-                patch_size=patch_size,
-                width=width,
-                depth=depth,
-                heads=heads,
-                drop_path=drop_path,
-                weights=one,
-                interpolation=interpolation,
-            )
-            for one in each
-        ]
-    )
+    return CoTEX([build_vit(weights=one, drop_path=drop_path, interpolation=interpolation, **sizes) for one in each])

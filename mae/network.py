@@ -7,7 +7,7 @@ names, the decoder's begin with ``decoder_``.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from timm.models.vision_transformer import Block
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from affect.buildable import buildable
 from affect.preprocessing import Interpolation
 from affect.ranges import Count
-from backbones.vit import ViT, sincos_positions
+from backbones.vit import Sizes, ViT, sincos_positions
 from backbones.weights import load_weights
 
 DECODER = ("decoder_", "mask_token")
@@ -31,11 +31,6 @@ class MAE(ViT):
     when the decoder's are dropped (``encoder_state``).
 
     Args:
-        image_size: side of the square input in pixels, a multiple of ``patch_size``.
-        patch_size: side of a patch in pixels.
-        width: length of the encoder's tokens; a multiple of 4 and of ``heads``.
-        depth: number of the encoder's blocks.
-        heads: attention heads of each.
         learned_positions: the encoder's position embeddings and patch kernels start as ``ViT.initialise_embeddings``
             leaves them, and positions are trained; False, as published: positions are sine-cosine and stay. On a small
             grid those are so alike that the fine-tuned network suffers (emma/README.md). The decoder's are fixed.
@@ -44,7 +39,8 @@ class MAE(ViT):
         decoder_heads: attention heads of each of these.
         weights: a registry name, a path or ``timm:NAME``; None and ``random`` leave the network as initialised.
         weights_for: ``all``: the weights are a whole masked autoencoder's; ``encoder``: a ViT's, to go on from.
-        interpolation: of the resize to ``image_size``; None: that of the weights.
+        interpolation: how images are resized to ``image_size``; None: as the weights want it.
+        **sizes: keywords of ``ViT``, for the encoder; its ``width`` must be a multiple of 4, too.
 
     Raises:
         ValueError: sizes that do not divide, or an unknown ``weights_for``.
@@ -54,11 +50,6 @@ class MAE(ViT):
     def __init__(
         self,
         *,
-        image_size: Count = 224,
-        patch_size: Count = 16,
-        width: Count = 768,
-        depth: Count = 12,
-        heads: Count = 12,
         learned_positions: bool = False,
         decoder_width: Count = 512,
         decoder_depth: Count = 8,
@@ -66,7 +57,10 @@ class MAE(ViT):
         weights: str | None = None,
         weights_for: Literal["all", "encoder"] = "all",
         interpolation: Interpolation | None = None,
+        **sizes: Unpack[Sizes],
     ) -> None:
+        super().__init__(**sizes)
+        width: int = self.embed_dim
         if width % 4 or decoder_width % 4 or decoder_width % decoder_heads:
             raise ValueError(
                 f"MAE(width={width}, decoder_width={decoder_width}, decoder_heads={decoder_heads}): widths must be "
@@ -74,8 +68,7 @@ class MAE(ViT):
             )
         if weights_for not in ("all", "encoder"):
             raise ValueError(f"MAE weights_for={weights_for!r}: choose 'all' or 'encoder'")
-        super().__init__(image_size=image_size, patch_size=patch_size, width=width, depth=depth, heads=heads)
-        grid = image_size // patch_size
+        grid = self.image_size // self.patch_size
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, grid), requires_grad=False)
         self.decoder_embed = nn.Linear(width, decoder_width)
@@ -84,7 +77,7 @@ class MAE(ViT):
             *(Block(decoder_width, decoder_heads, qkv_bias=True, norm_layer=norm) for _ in range(decoder_depth))
         )
         self.decoder_norm = norm(decoder_width)
-        self.decoder_pred = nn.Linear(decoder_width, patch_size**2 * 3)
+        self.decoder_pred = nn.Linear(decoder_width, self.patch_size**2 * 3)
         assert self.pos_embed is not None
         self.pos_embed.requires_grad_(learned_positions)
         self._initialise(grid)
@@ -95,7 +88,7 @@ class MAE(ViT):
                 self.preprocessing = load_weights(self, weights, kind="mae")
             else:
                 self.preprocessing = load_weights(self, weights, kind="vit", head=DECODER)
-        self.preprocessing = self.preprocessing.at(image_size, interpolation)
+        self.preprocessing = self.preprocessing.at(self.image_size, interpolation)
 
     @torch.no_grad()
     def _initialise(self, grid: int) -> None:

@@ -153,23 +153,39 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 def signature(target: str) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """Return parameters and type hints of a target; ``**options`` of a class stands for those of its base class."""
+    """Return parameters and type hints of a target; ``**options`` of a class stands for those of its base class.
+
+    ``**options: Unpack[Keys]`` stands for the keys of the TypedDict.
+    """
     called = _located(target)
     if not inspect.isclass(called):
-        return dict(inspect.signature(called).parameters), _hints(called)
+        return _unpacked(dict(inspect.signature(called).parameters), _hints(called))
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
     for base in called.__mro__:
         if "__init__" not in base.__dict__:
             continue
-        own = dict(list(inspect.signature(vars(base)["__init__"]).parameters.items())[1:])
+        taken = list(inspect.signature(vars(base)["__init__"]).parameters.items())[1:]
+        own, own_hints = _unpacked(dict(taken), _hints(vars(base)["__init__"]))
         open_ended = [key for key, p in own.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
         parameters = {**own, **parameters}
-        hints = {**_hints(vars(base)["__init__"]), **hints}
+        hints = {**own_hints, **hints}
         if not open_ended or base.__module__.partition(".")[0] not in PACKAGES:
             break
         for key in open_ended:
             parameters.pop(key)
+    return parameters, hints
+
+
+def _unpacked(
+    parameters: dict[str, inspect.Parameter], hints: dict[str, Any]
+) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """Put the keys of a TypedDict in the place of ``**options: Unpack[Keys]``."""
+    for name in [name for name, hint in hints.items() if typing.get_origin(hint) is typing.Unpack]:
+        del parameters[name]
+        keys = _hints(get_args(hints.pop(name))[0])
+        parameters |= {key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY) for key in keys}
+        hints |= keys
     return parameters, hints
 
 
