@@ -1,4 +1,4 @@
-"""Networks of timm with weights, as ``backbone=…`` chooses them: rows of Tables 1 and 2 of the EMMA paper, and more."""
+"""The networks for ``backbone=…``, with their weights: those of Tables 1 and 2 of the EMMA paper, and more."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network of timm, and how it is fine-tuned.
+    """A timm model, and how it is fine-tuned.
 
     Attributes:
-        name: of timm; ``???`` asks for it.
-        weights: a name, a file, or ``???``, which asks for a file of your own.
-        image_size: px.
-        small_size: px at ``scale=tiny``.
+        name: name of the timm model; with ``???`` the user must give it.
+        weights: name or file of the weights; with ``???`` the user must give a file.
+        image_size: side of the input in pixels.
+        small_size: side of the input in pixels at ``scale=tiny``.
         frozen: fine-tuning trains the linear layer alone.
-        layer_decay: of the learning rate, from one block to the one below it.
-        drop_path: stochastic depth in fine-tuning.
-        mean: of the images; None: as the weights say.
-        std: likewise.
-        classes: AffectNet's expressions that the weights score; None: the network is used without its classifier.
-        valence_arousal: whether the weights score these, too.
+        layer_decay: factor of the learning rate from one block to the block below it.
+        drop_path: stochastic depth rate in fine-tuning.
+        mean: mean of each RGB channel in [0, 1]; None: that of the weights.
+        std: standard deviation of each RGB channel in [0, 1]; None: that of the weights.
+        classes: number of AffectNet's expressions that the weights score; None: the classifier is not used.
+        valence_arousal: the weights score valence and arousal, too.
     """
 
     name: str = "???"
@@ -50,21 +50,21 @@ BACKBONES: Final[Mapping[str, Backbone]] = {
     ),
     # masked autoencoder on CelebA
     "vit_mae": Backbone("vit_base_patch16_224", "emma-celeba-vit-b", layer_decay=0.65, drop_path=0.1),
-    # AffectNet: a state dict of EmotiEffNet-B2. weights=enet_b2_8 (ONNX, by name) is for frozen=true: its BatchNorm
-    # layers are folded into convolutions
+    # AffectNet: a state dict of EmotiEffNet-B2. The ONNX file enet_b2_8 needs frozen=true, because its BatchNorm layers
+    # are folded into the convolutions
     "efficientnet_b2_affectnet": Backbone("tf_efficientnet_b2", image_size=260),
-    # VGG-Face: a file whose first layer is in RGB order, and whose images are 0..255 less 129.19, 104.76, 93.59
+    # VGG-Face: the first layer must be in RGB order; images are 0..255 minus (129.19, 104.76, 93.59)
     "vgg16_vggface": Backbone(
         "vgg16", frozen=True, mean=(0.5066, 0.4108, 0.367), std=(0.00392157, 0.00392157, 0.00392157)
     ),
-    # in no table: its ImageNet weights come with a package (extra "pretrained"). The mean is also that of files that
-    # were trained from these weights
+    # in no table: its ImageNet weights come with a package (extra "pretrained"). Files that were trained from these
+    # weights have the same mean
     "efficientnet_lite0": Backbone(
         "tf_efficientnet_lite0", "efficientnet-lite0-imagenet", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     ),
-    # EmotiEffNet and MT-EmotiEffNet (an ONNX file by name, see above; a state dict)
+    # EmotiEffNet and MT-EmotiEffNet: an ONNX file by name, or a state dict
     "emotieffnet": Backbone("tf_efficientnet_b0", "enet_b0_8_best_vgaf", frozen=True, classes=8),
     "mt_emotieffnet": Backbone("tf_efficientnet_b0", "enet_b0_8_va_mtl", frozen=True, classes=8, valence_arousal=True),
-    # any other one: backbone.name=… backbone.weights=…
+    # any other timm model: backbone.name=… backbone.weights=…
     "timm": Backbone(),
 }

@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 
 
 def weights_folder() -> Path:
-    """torch.hub's folder, which the environment variable TORCH_HOME moves."""
+    """Return torch.hub's folder; the environment variable TORCH_HOME moves it."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def local_path(entry: WeightsEntry) -> Path | None:
-    """Where the file of an entry is, or is to be saved; None where the package that holds it is not installed."""
+    """Return where the file of an entry is, or will be saved; None if the package that holds it is not installed."""
     if entry.package is None:
         return weights_folder() / entry.file
     found = importlib.util.find_spec(entry.package)
@@ -39,10 +39,10 @@ def local_path(entry: WeightsEntry) -> Path | None:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Check that names are of registry entries.
+    """Check that names are in the registry.
 
     Raises:
-        WeightsError: some are not; the message names those that may have been meant.
+        WeightsError: some are not; the message suggests similar names.
     """
     unknown = []
     for name in (name for name in names if name not in REGISTRY):
@@ -57,10 +57,10 @@ def listing(*, verbose: bool = False) -> Iterator[str]:
     """List the registry: kind, licence and file of each entry, or how to get it.
 
     Args:
-        verbose: list the details of each, too.
+        verbose: also list the details of each entry.
 
     Yields:
-        The lines of a table. Its last column is open: a path or a command that is cut cannot be copied.
+        The lines of a table. The last column is not cut, so that its path or command can be copied.
     """
     rows = [("NAME", "KIND", "LICENCE", "HERE, OR HOW TO GET IT")]
     rows += [(name, entry.kind, entry.licence, _where(name, entry)) for name, entry in REGISTRY.items()]
@@ -85,15 +85,15 @@ def _where(name: str, entry: WeightsEntry) -> str:
 
 
 def fetch(name: str, entry: WeightsEntry) -> Path:
-    """The file of a registry entry, downloaded where that is possible, checked against its hash.
+    """Return the file of a registry entry: download it where that is possible, and check its hash.
 
     Args:
-        name: of the entry, for messages.
+        name: name of the entry, for messages.
         entry: the entry.
 
     Raises:
-        WeightsError: the file is not there and cannot be downloaded, its package is not installed, or it has another
-            hash. The message says what to do by hand.
+        WeightsError: the file is not there and cannot be downloaded, its package is not installed, or its hash is
+            wrong. The message says what to do by hand.
     """
     path = local_path(entry)
     if path is None:
@@ -124,13 +124,13 @@ def fetch(name: str, entry: WeightsEntry) -> Path:
 
 
 def weights_file(weights: str) -> Path | None:
-    """The file on this machine that a weight argument of the configuration stands for.
+    """Return the file on this machine that a weight argument of the configuration stands for.
 
     Args:
-        weights: as ``backbones.weights.load_weights`` takes it.
+        weights: a registry name, a path, ``timm:NAME`` or ``random``.
 
     Returns:
-        None where there is none: for ``random``, and for what has not been fetched.
+        The path; None for ``random`` and for weights that have not been fetched.
     """
     if weights.startswith("timm:"):
         return _timm_file(weights.removeprefix("timm:"))
@@ -139,7 +139,7 @@ def weights_file(weights: str) -> Path | None:
 
 
 def _timm_file(name: str) -> Path | None:
-    """The file that timm's hub keeps of a pretrained model; the first of those that timm itself looks for."""
+    """Return the cached file of a timm model: the first one that timm itself would look for."""
     source, colon, hub_id = name.partition(":")
     filename = HF_WEIGHTS_NAME
     if colon and source not in ("hf-hub", "hf_hub"):

@@ -1,4 +1,4 @@
-"""The layers of an ONNX file that hold its weights, in the order of its graph. Reading them runs nothing."""
+"""Read the layers of an ONNX file that hold its weights, in the order of its graph. Nothing in the file is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backbones.state import WeightsError, check_finite, some
 
-if TYPE_CHECKING:  # an extra: imported where a file is read
+if TYPE_CHECKING:  # an optional package: imported only where a file is read
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 LayerKind = Literal["convolution", "batch norm", "linear"]
@@ -27,21 +27,21 @@ _DIMENSIONS: Final[Mapping[LayerKind, tuple[int, int]]] = {
     "batch norm": (1, 1),
     "linear": (2, 2),
 }
-"""Least and most dimensions of a layer's weight; its other tensors have one."""
+"""The fewest and the most dimensions of a layer's weight; its other tensors have one dimension."""
 
 
 @dataclass(frozen=True)
 class GraphLayer:
-    """A node with weights, and what belongs to it.
+    """A node with weights.
 
     Attributes:
-        kind: what it is in PyTorch.
-        name: of the node.
+        kind: kind of the layer in PyTorch.
+        name: name of the node.
         tensors: ``weight``, ``bias`` where there is one, ``running_mean`` and ``running_var``; shaped as in PyTorch.
-        options: of a convolution ``stride``, ``dilation``, ``groups``; of a batch norm ``eps``.
-        pads: of a convolution, at the beginning of each side and then at its end.
-        padded: the images of a convolution are padded by a node before it.
-        last: it gives what the graph gives, perhaps after a softmax.
+        options: ``stride``, ``dilation`` and ``groups`` of a convolution; ``eps`` of a batch norm.
+        pads: padding of a convolution: at the beginning of each side, then at the end of each side.
+        padded: a node before the convolution pads its images.
+        last: its output is that of the graph, perhaps after a softmax.
     """
 
     kind: LayerKind
@@ -55,12 +55,12 @@ class GraphLayer:
 
 @dataclass(frozen=True)
 class Graph:
-    """What there is to know of an ONNX file.
+    """The content of an ONNX file.
 
     Attributes:
-        layers: in the order of the graph.
-        image: channels, height and width of the input; None where the file leaves it open.
-        others: names of the tensors that belong to none of these layers, scalars and integers aside.
+        layers: the layers with weights, in the order of the graph.
+        image: channels, height and width of the input; None where the file does not fix one.
+        others: names of the tensors that belong to no layer, without scalars and integers.
     """
 
     layers: tuple[GraphLayer, ...]
@@ -72,11 +72,11 @@ def read_graph(path: Path) -> Graph:
     """Read the convolutions, batch norms and linear layers of an ONNX file.
 
     Args:
-        path: of the ``.onnx`` file; data that it keeps in other files are looked for beside it.
+        path: path of the ``.onnx`` file; data in other files must lie beside it.
 
     Raises:
-        WeightsError: the package onnx is not installed; the file is damaged, no ONNX, or its data are not beside it; or
-            a layer's weights are computed, as those of quantised networks are, or not finite.
+        WeightsError: the package onnx is not installed; the file is damaged, is not ONNX, or lacks its data files; or
+            the weights of a layer are not finite, or are computed, as in a quantised network.
     """
     graph = _load(path).graph
     try:
@@ -95,7 +95,7 @@ def read_graph(path: Path) -> Graph:
 
 
 def _check_layer(layer: GraphLayer, path: Path) -> None:
-    """Refuse tensors that no such layer has, whatever the network."""
+    """Refuse tensors of a shape that no layer of this kind can have."""
     least, most = _DIMENSIONS[layer.kind]
     for name, tensor in layer.tensors.items():
         if not (least <= tensor.ndim <= most if name == "weight" else tensor.ndim == 1):
@@ -119,7 +119,7 @@ def _load(path: Path) -> ModelProto:
         for tensor in external:
             name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
             place = (folder / name).resolve()
-            # never another file of this machine, by a path or by a link
+            # never read another file of this machine, neither by a path nor by a link
             if not place.is_file() or not place.is_relative_to(folder):
                 absent.append(name)
         if not absent:
@@ -147,7 +147,7 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
 
 
 def _external(model: ModelProto) -> Iterator[TensorProto]:
-    """Return the tensors of the graph whose values are in other files."""
+    """Yield the tensors of the graph whose values are in other files."""
     from onnx import TensorProto
 
     attributes = (attribute for node in model.graph.node for attribute in node.attribute)
@@ -157,11 +157,10 @@ def _external(model: ModelProto) -> Iterator[TensorProto]:
 
 
 class _Reader:
-    """Find the tensors of nodes, and keep account of those that were asked for."""
+    """Finds the tensors of nodes, and remembers which of them were used."""
 
     def __init__(self, graph: GraphProto, path: Path) -> None:
         self._path = path
-        self._nodes = list(graph.node)
         self._producer = {output: node for node in graph.node for output in node.output}
         self._outputs = {output.name for output in graph.output}
         self._consumers: dict[str, list[NodeProto]] = {}
@@ -175,7 +174,7 @@ class _Reader:
         self._used: set[str] = set()
 
     def layer(self, node: NodeProto) -> GraphLayer | None:
-        """Read a node as a layer; None where it has no weights."""
+        """Read a node as a layer; return None if it has no weights."""
         if node.op_type == "Conv":
             return self._convolution(node)
         if node.op_type == "BatchNormalization":
@@ -187,7 +186,7 @@ class _Reader:
         return self._matmul(node) if node.op_type == "MatMul" else None
 
     def others(self) -> list[str]:
-        """Return the names of the tensors that no layer took; numbers of the graph's arithmetic aside."""
+        """Return the names of the tensors that no layer used, except single numbers."""
         return [
             name
             for name, tensor in self._tensors.items()
@@ -236,7 +235,7 @@ class _Reader:
             if bias is not None and bias.numel() in (1, weight.shape[1]):
                 tensors["bias"], end = bias.flatten().expand(weight.shape[1]), following[0].output[0]
             else:
-                self._used = before  # an embedding, say
+                self._used = before  # not a bias: an embedding, for example
         return GraphLayer("linear", node.name, tensors, last=self._is_last(end))
 
     def _is_last(self, output: str) -> bool:
@@ -257,7 +256,7 @@ class _Reader:
         return tensor
 
     def _tensor(self, name: str) -> Tensor | None:
-        """Evaluate an input of a node that is constant; None where it depends on the image."""
+        """Return the value of a node's input if it is constant; None if it depends on the image."""
         from onnx import numpy_helper
 
         if name in self._tensors:

@@ -1,4 +1,4 @@
-"""Which patches a network sees: a pure function of seed, epoch, row, view and repetition."""
+"""Choose the patches that a network sees: a pure function of seed, epoch, row, view and repetition."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 def kept_patches(rows: Tensor, *, patches: int, ratio: float, seed: int, epoch: int, view: int, repeat: int) -> Tensor:
     """Return random patches to keep, drawn anew for each row, epoch, view and repetition.
 
-    Nothing else decides them: not the batch that a row falls into, the process that trains on it, or what was drawn
-    before, so that workers change nothing and a resumed run goes on as if it had not stopped.
+    Nothing else has an influence: not the batch, not the process, not what was drawn before. So the number of workers
+    changes nothing, and a resumed run continues as if it had never stopped.
 
     Args:
         rows: (B,) row numbers in the split's list.
-        patches: patches of an image.
+        patches: number of patches in an image.
         ratio: share removed, in [0, 1).
-        seed: of the run.
-        epoch: the current one.
-        view: number of the network that looks.
+        seed: seed of the run.
+        epoch: number of the current epoch.
+        view: number of the network that sees the patches.
         repeat: number of the mask, where one batch is used several times.
 
     Returns:
@@ -33,25 +33,25 @@ def kept_patches(rows: Tensor, *, patches: int, ratio: float, seed: int, epoch: 
     """
     key = np.random.SeedSequence([seed, epoch, view, repeat]).generate_state(1, np.uint64)[0]
     numbers = rows.cpu().numpy().astype(np.uint64)
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+    with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose
         streams = _mix(key + numbers * _GAMMA)
         noise = _mix(streams[:, None] + np.arange(1, patches + 1, dtype=np.uint64) * _GAMMA)
-    # 53 bits are what a double holds exactly
+    # a double holds 53 bits exactly
     return keep_lowest(torch.from_numpy((noise >> np.uint64(11)).astype(np.float64)), ratio).to(rows.device)
 
 
 def keep_lowest(noise: Tensor, ratio: float) -> Tensor:
-    """Return the indices of the patches that stay when a share of them is removed: those of the lowest noise.
+    """Return the indices of the patches that stay when a share is removed: those with the lowest noise.
 
     Args:
-        noise: (B, N), one number a patch.
+        noise: (B, N), one number per patch.
         ratio: share removed, in [0, 1).
 
     Returns:
         (B, int(N * (1 - ratio))) int64, by ascending noise.
 
     Raises:
-        ValueError: nothing would be left, or ``ratio`` out of range.
+        ValueError: no patch would be left, or ``ratio`` is out of range.
     """
     patches = noise.shape[1]
     kept = int(patches * (1 - ratio))

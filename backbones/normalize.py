@@ -1,4 +1,4 @@
-"""Normalisation of images on the device."""
+"""Normalise images on the device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from affect.preprocessing import IMAGENET, Preprocessing
 
 
 class Normalize(nn.Module):
-    """Turn pixels into what the weights expect, on the device.
+    """Normalises images as the weights expect it, on the device.
 
-    Mean and standard deviation are buffers, so that a checkpoint carries them.
+    Mean and standard deviation are buffers, so they are part of a checkpoint.
     """
 
     mean: Tensor
@@ -31,5 +31,5 @@ class Normalize(nn.Module):
         Returns:
             (B, 3, H, W) float32.
         """
-        # in place on one copy: a third faster on CPUs than a broadcast multiply-add into a new tensor
+        # working in place on one copy is a third faster on CPUs than a broadcast multiply-add into a new tensor
         return image.to(torch.float32, copy=True).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)

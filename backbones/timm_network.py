@@ -1,4 +1,4 @@
-"""Any network of timm without its classifier, with weights and the preprocessing that belongs to them."""
+"""Build any timm model without its classifier, with weights and the preprocessing that belongs to them."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class PooledNetwork(nn.Module):
     def freeze(self, frozen: bool) -> None:
         """Start or end the training of the classifier alone.
 
-        No parameter's ``requires_grad`` changes: DDP notes once, at the start, which ones it synchronises.
+        No parameter's ``requires_grad`` changes, because DDP decides at the start which ones it synchronises.
         """
         self.frozen = frozen
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PooledNetwork:
-        """Set the training mode of everything that is trained."""
+        """Set the training mode of everything but a frozen backbone."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -98,7 +98,7 @@ def _create(name: str, image_size: int, drop_path: float) -> nn.Module:
     options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
         network: nn.Module = timm.create_model(name, num_classes=0, img_size=image_size, **options)
-    except TypeError:  # a convolutional network takes any size, and no such argument
+    except TypeError:  # a convolutional network takes images of any size, and has no such argument
         network = timm.create_model(name, num_classes=0, **options)
     return network
 
@@ -111,7 +111,7 @@ def _rgb(values: Sequence[float] | None) -> tuple[float, float, float] | None:
 
 
 def _head_names(network: nn.Module) -> tuple[str, ...]:
-    """Return the prefixes of what belongs to the classifier of the weights' authors, or of EmotiEffNet's export."""
+    """Return the prefixes of the classifier's parameters, in timm's files and in those of EmotiEffNet."""
     cfg: Any = network.pretrained_cfg
     classifier = cfg.get("classifier") or "head"
     names = [classifier] if isinstance(classifier, str) else list(classifier)

@@ -1,10 +1,10 @@
-"""Augmentation of the patches that a masked network looks at, and of no others, on the device that holds the faces.
+"""Augment only the patches that a masked network sees, on the device that holds the faces.
 
-Crop, flip, resize and jitter of ``datamodules.transforms.augment``, batched. Resizing is linear in the pixels and
-separable: a patch is (its rows of the resizing matrix) x (a window of the picture) x (its columns), so that a removed
-patch costs nothing. Jitter follows on the patch, in float32; only the mean grey that contrast needs is taken from the
-whole picture as stored. Differences to the other way: it rounds after every step, it jitters before resizing, and
-OpenCV's 8-bit hue has steps of two degrees. How large they are: tests/backbones/test_visible.py.
+The crop, flip, resize and jitter are those of ``datamodules.transforms.augment``, for a whole batch. Resizing is linear
+in the pixels and separable: a patch is (its rows of the resizing matrix) x (a window of the picture) x (its columns),
+so a removed patch costs nothing. Jitter follows on the patch, in float32; only contrast needs the mean grey of the
+whole stored picture. ``augment`` differs in three ways: it rounds after every step, it jitters before resizing, and
+OpenCV's 8-bit hue has steps of two degrees. tests/backbones/test_visible.py bounds the differences.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def visible_patches(
     """Return the kept patches of the augmented faces.
 
     Args:
-        image: (B, 3, S, S) uint8 faces as they are stored.
+        image: (B, 3, S, S) uint8 faces, as stored.
         augmentation: (B, 8) float32, columns as in ``affect.batch.Augmentation``.
         keep: (B, K) int64 patches, row by row from the top left of the augmented image.
-        image_size: side of the augmented image, px.
-        patch_size: side of a patch, px.
-        interpolation: of the resize; shrinking averages areas.
+        image_size: side of the augmented image in pixels.
+        patch_size: side of a patch in pixels.
+        interpolation: how images are enlarged; shrinking averages areas.
 
     Returns:
         (B, K, 3, patch_size, patch_size) float32 in 0..255.
@@ -55,7 +55,7 @@ def visible_patches(
     horizontal = torch.where(flipped[..., None, None], weights[column].flip(-1), weights[column])
     face = torch.arange(len(image), device=image.device)[:, None, None, None]
     window = image[face, :, (begin[row][..., None] + reach)[..., None], (left[..., None] + reach)[:, :, None]]
-    # (B, K, W, 3 W) and (B, K, P 3, W): with the colours in the same product, one a patch and axis is enough
+    # (B, K, W, 3 W) and (B, K, P 3, W): all colours in one product, so there is one per patch and axis
     tall = weights[row] @ window.transpose(3, 4).flatten(3).to(torch.float32)
     wide = tall.view(*keep.shape, 3 * patch_size, -1) @ horizontal.transpose(2, 3)
     patches = wide.view(*keep.shape, patch_size, 3, patch_size).transpose(2, 3)
@@ -67,9 +67,9 @@ def visible_patches(
 
 
 def _jitter(patches: Tensor, whole: Tensor, augmentation: Tensor) -> Tensor:
-    """Return colour jitter of (J, K, 3, P, P) patches of the (J, 3, S, S) pictures ``whole``."""
+    """Jitter the colours of (J, K, 3, P, P) patches, which were cut from the (J, 3, S, S) pictures ``whole``."""
     _, _, _, _, brightness, contrast, saturation, hue = (c[:, None, None, None] for c in augmentation.unbind(dim=1))
-    # the mean of the grey is the grey of the means, once they are clipped
+    # after clipping, the mean of the grey is the grey of the means
     mean = _grey((whole * brightness).clamp_(0, 255).mean(dim=(2, 3), keepdim=True), dim=1)
     brightness, contrast, saturation, mean = (c[:, None] for c in (brightness, contrast, saturation, mean))
     patches = (patches * brightness).clamp_(0, 255)
@@ -79,13 +79,13 @@ def _jitter(patches: Tensor, whole: Tensor, augmentation: Tensor) -> Tensor:
 
 
 def _grey(pixels: Tensor, dim: int) -> Tensor:
-    """Return the luma of RGB along ``dim``, which stays with length 1."""
+    """Return the luma of RGB along ``dim``, which is kept with length 1."""
     red, green, blue = (pixels.select(dim, channel).unsqueeze(dim) for channel in range(3))
     return _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
 
 
 def _turn_hue(patches: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue of (J, K, 3, P, P) pixels by (J, 1, 1, 1) of the colour circle; value and chroma stay.
+    """Turn the hue of (J, K, 3, P, P) pixels by (J, 1, 1, 1) of the colour circle; value and chroma do not change.
 
     Source: the HSV formula without sectors, f(n) = V - C max(0, min(k, 4 - k, 1)), k = (n + H / 60°) mod 6.
     """
@@ -108,13 +108,13 @@ def _turn_hue(patches: Tensor, turn: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _windows(stored: int, resized: int, patch_size: int, interpolation: Interpolation) -> tuple[Tensor, Tensor]:
-    """Return what a patch needs of the picture along one axis, for every position that it can have in the resized one.
+    """Return which pixels a patch is made of along one axis, for every position in the resized picture.
 
     Returns:
         (resized - patch_size + 1,) int64 first pixel of the window, and (…, patch_size, W) weights of its W pixels.
     """
     flags = cv2.INTER_AREA if stored > resized else _FLAGS[interpolation]
-    # what OpenCV's resize makes of the unit vectors is its matrix
+    # resizing the unit vectors gives the matrix of OpenCV's resize
     matrix = np.eye(stored, dtype=np.float32)
     if stored != resized:
         matrix = cv2.resize(matrix, (stored, resized), interpolation=flags).astype(np.float32)

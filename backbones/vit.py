@@ -1,4 +1,4 @@
-"""Vision Transformer encoder that can look at a part of its patches only."""
+"""Build a Vision Transformer encoder that can look at some of its patches only."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from backbones.weights import load_weights
 
 
 class ConvStem(nn.Module):
-    """Patch embeddings from convolutions in place of one matrix: four halvings of the picture, then a 1 x 1 layer.
+    """Embeds patches with convolutions that halve the picture four times, and a 1 x 1 layer, instead of one matrix.
 
-    For training without pre-training on few faces: edges and textures need not be learned anew for every position of a
-    patch (Xiao et al. 2021, "Early Convolutions Help Transformers See Better", https://arxiv.org/abs/2106.14881). It
-    sees across the borders of patches, so it does not go with masks. What it gains: emma/README.md.
+    It is for training on few faces without pre-training: edges and textures need not be learned anew for every position
+    in a patch (Xiao et al. 2021, "Early Convolutions Help Transformers See Better", https://arxiv.org/abs/2106.14881).
+    It sees across the borders of patches, so it cannot be used with masks. emma/README.md shows what it gains.
 
     Args:
         width: length of a token.
@@ -37,13 +37,13 @@ class ConvStem(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, width, 1)).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed in (B, N, width) tokens (B, 3, H, W) images, H and W multiples of 16, row by row."""
+        """Turn (B, 3, H, W) images, H and W multiples of 16, into (B, N, width) tokens, row by row."""
         tokens: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return tokens.flatten(2).transpose(1, 2)
 
 
 class Sizes(TypedDict, total=False):
-    """The sizes of a ``ViT``, as keywords of what builds one; what is left out has the default of ``ViT``."""
+    """The sizes of a ``ViT``, as keywords; those that are left out have the defaults of ``ViT``."""
 
     image_size: Count
     patch_size: Count
@@ -62,16 +62,16 @@ class ViT(VisionTransformer):
         patch_size: side of a patch in pixels.
         width: length of a token; a multiple of ``heads``.
         depth: number of blocks.
-        heads: attention heads a block.
+        heads: attention heads per block.
         drop_path: stochastic depth rate of the last block, rising linearly from 0.
-        stem: ``linear``, one matrix a patch, as pretrained weights and masks need it; or ``conv``, a
-            ``ConvStem``, for training from nothing.
+        stem: ``linear``, one matrix per patch, which pretrained weights and masks need; or ``conv``, a ``ConvStem``,
+            for training from nothing.
 
     Attributes:
-        preprocessing: how its images must be prepared; set by ``build_vit`` from the weights.
+        preprocessing: how the images must be prepared; ``build_vit`` sets it from the weights.
 
     Raises:
-        ValueError: sizes that do not divide.
+        ValueError: a size is not a multiple of the one that must divide it.
     """
 
     def __init__(
@@ -114,10 +114,11 @@ class ViT(VisionTransformer):
     def initialise_embeddings(self, gain: float = 4.0) -> None:
         """Prepare random embeddings for training from nothing: kernels that see edges, positions that differ.
 
-        Kernels get zero mean and are enlarged by ``gain``: neighbouring pixels are so alike that a random kernel
-        mostly answers to the mean of its patch, and the LayerNorm after it then hides edges and corners for hundreds
-        of steps. Positions get the variance of sine-cosine ones: while they are small beside the patches, the class
-        token sees the mean of all patches and cannot tell a mouth from a brow. What both gain: emma/README.md.
+        Kernels get zero mean and are multiplied by ``gain``. Neighbouring pixels are so alike that a random kernel
+        mostly responds to the mean of its patch, and the LayerNorm after it then hides edges and corners for hundreds
+        of steps. Positions get the variance of sine-cosine positions. While they are small compared with the patches,
+        the class token sees the mean of all patches and cannot tell a mouth from a brow. emma/README.md shows what
+        both gain.
         """
         if self.stem == "linear":
             kernel = self.patch_embed.proj.weight
@@ -130,14 +131,15 @@ class ViT(VisionTransformer):
 
         Args:
             x: (B, 3, H, W) normalised images, H = W = ``image_size``.
-            keep: (B, K) int64 indices of the patches to look at, row by row from the top left; None for all. Those
-                left out are not even embedded.
+            keep: (B, K) int64 indices of the patches to look at, row by row from the top left; None for all. The
+                others are not even embedded.
 
         Returns:
             (B, 1 + K, width), the class token first.
 
         Raises:
-            ValueError: another image size, a ``keep`` of another batch, or one where ``stem`` is ``conv``.
+            ValueError: the images have another size, ``keep`` has another batch size, or it is given though ``stem``
+                is ``conv``.
         """
         if x.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(
@@ -149,16 +151,16 @@ class ViT(VisionTransformer):
         return self._encode(self._embed(x, keep), keep)
 
     def forward_patches(self, patches: Tensor, keep: Tensor) -> Tensor:
-        """Return the class-token feature (B, width) of patches that were cut out elsewhere.
+        """Return the class-token feature (B, width) of patches that are already cut out.
 
         Args:
             patches: (B, K, 3, patch_size, patch_size), normalised.
-            keep: (B, K) int64, where they lie: row by row from the top left.
+            keep: (B, K) int64, their positions, counted row by row from the top left.
         """
         return self._encode(self._project(patches), keep)[:, 0]
 
     def _encode(self, embedded: Tensor, keep: Tensor | None) -> Tensor:
-        """Return (B, 1 + K, width) tokens after the last LayerNorm, of (B, K, width) embedded patches."""
+        """Turn (B, K, width) embedded patches into (B, 1 + K, width) tokens after the last LayerNorm."""
         assert self.cls_token is not None
         assert self.pos_embed is not None
         position = self.pos_embed[0, 1:]
@@ -186,10 +188,10 @@ class ViT(VisionTransformer):
         return self._project(kept)
 
     def _project(self, patches: Tensor) -> Tensor:
-        """Return (B, K, width) embeddings of (B, K, 3, P, P) patches.
+        """Turn (B, K, 3, P, P) patches into (B, K, width) embeddings.
 
-        A product, not a convolution, for whole images too: on CPUs the gradient of the convolution's kernel takes a
-        third of a small ViT's training step.
+        This is a matrix product and not a convolution, for whole images too: on CPUs the gradient of the convolution's
+        kernel takes a third of a small ViT's training step.
         """
         projection = self.patch_embed.proj
         return F.linear(patches.flatten(2), projection.weight.flatten(1), projection.bias)
@@ -232,8 +234,8 @@ def build_vit(
 def sincos_positions(width: int, grid: int) -> Tensor:
     """Return the fixed sine-cosine embeddings of a square of patches, as MAE uses them (official ``pos_embed.py``).
 
-    The first half of an embedding tells the column, the second the row: in each, sines of ``width / 4`` frequencies
-    from 1 down to nearly 1/10,000, then the cosines.
+    The first half of an embedding encodes the column, the second half the row. Each half has the sines of ``width / 4``
+    frequencies from 1 down to nearly 1/10,000, then the cosines.
 
     Args:
         width: length of an embedding, a multiple of 4.

@@ -1,8 +1,8 @@
-"""Loading published weights: safely, completely, or not at all.
+"""Load published weights: safely, completely, or not at all.
 
-Every weight argument of the framework is one of: a name in ``backbones.registry``, the path of a local file (a state
-dict, or ONNX for a network of timm), ``timm:NAME`` for a pretrained model of timm, or the explicit word ``random``.
-Whatever does not fit the network is an error that lists the keys; nothing is left at its initial value in silence.
+Every weight argument of the framework is a name in ``backbones.registry``, the path of a local file (a state dict, or
+ONNX for a timm model), ``timm:NAME`` for a pretrained timm model, or the word ``random``. Weights that do not fit the
+network are an error that lists the keys: no layer silently keeps its initial values.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _KINDS: dict[Kind, str] = {
     "resnet18": "a ResNet-18 trunk (torchvision or timm names)",
     "timm": "a backbone of timm",
 }
-_CLASSIFIERS = ("classifier.", "classifier.0.", "head.fc.", "fc.")  # as networks of timm and published files name it
+_CLASSIFIERS = ("classifier.", "classifier.0.", "head.fc.", "fc.")  # its names in timm and in published files
 _MAE_DECODER = ("decoder_", "mask_token")
 _VGG_CLASSIFIER = {"classifier.0.": "pre_logits.fc1.", "classifier.3.": "pre_logits.fc2.", "classifier.6.": "head.fc."}
 _RESNET_STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
-# First key prefix that a file has tells what it is.
+# The first of these prefixes that a file's keys have tells what it holds.
 _SIGNS = (
     ("cat_head", "a DAN"),
     ("visual.", "a CLIP model"),
@@ -53,20 +53,21 @@ _SIGNS = (
 
 
 def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[str, ...] = ()) -> Preprocessing:
-    """Put weights into a network, all of them or none.
+    """Load weights into a network, all of them or none.
 
     Args:
-        network: changed in place. For ``resnet18`` it is DAN's trunk, ``DAN.features``; for ``timm`` any network of
-            ``timm.create_model``.
+        network: the network, which is changed in place: DAN's trunk ``DAN.features`` for ``resnet18``, any network of
+            ``timm.create_model`` for ``timm``.
         weights: registry name, path, ``timm:NAME``, or ``random`` (which warns and leaves the network as it is).
-        kind: what the network is; decides how published names are mapped.
-        head: prefixes of the entries that are replaced: not read from the file, left as initialised in the network.
+        kind: kind of the network; it decides how published names are mapped.
+        head: prefixes of the head's parameters, which are not read from the file and keep their initial values.
 
     Returns:
-        How the images must be prepared. A plain file does not tell; ImageNet's values are taken for it.
+        How the images must be prepared. A plain file does not tell; then it is ImageNet's preprocessing.
 
     Raises:
-        WeightsError: not found, unsafe, not finite, or any key missing, unexpected, of another shape or of integers.
+        WeightsError: the weights are not found, unsafe or not finite, or a key is missing, unexpected, of another shape
+            or of integers.
     """
     if weights == "random":
         warnings.warn(f"weights=random: {_KINDS[kind]} starts untrained", UserWarning, stacklevel=2)
@@ -80,22 +81,22 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
         _resize_position_embeddings(state, network)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
     _check(network, state, head, published, f"weights {source}", kind)
-    network.load_state_dict(state, strict=False)  # what is missing now is the replaced head
+    network.load_state_dict(state, strict=False)  # only the head is missing
     return preprocessing
 
 
 def classifier_state(weights: str) -> dict[str, Tensor] | None:
-    """Return the linear layer that weights of a timm network end with, for a network with such a layer of its own.
+    """Return the linear layer at the end of the weights of a timm model.
 
     Args:
-        weights: as ``load_weights`` takes it for ``timm``.
+        weights: registry name, path, ``timm:NAME`` or ``random``.
 
     Returns:
-        ``weight`` (outputs, features) and ``bias`` (outputs) on the CPU; None for ``random``, and where the weights
-        have no single linear layer at their end.
+        ``weight`` (outputs, features) and ``bias`` (outputs) on the CPU; None for ``random``, and if the weights do not
+        end with a single linear layer.
 
     Raises:
-        WeightsError: not found, unsafe, or weights of something else by their name.
+        WeightsError: the weights are not found or unsafe, or by their name belong to another kind of network.
     """
     if weights == "random":
         return None
@@ -121,13 +122,13 @@ class _Prepared(Protocol):
 
 
 def same_preprocessing(*networks: _Prepared) -> Preprocessing:
-    """Return the preprocessing that networks of the same images share; mean and std are each one's own.
+    """Return the preprocessing of networks that see the same images; their mean and std may differ.
 
     Returns:
-        That of the first network.
+        The preprocessing of the first network.
 
     Raises:
-        WeightsError: the networks want another size or interpolation than the first.
+        WeightsError: the networks want images of different sizes or interpolations.
     """
     wanted = {(n.preprocessing.image_size, n.preprocessing.interpolation): type(n).__name__ for n in networks}
     if len(wanted) > 1:
@@ -140,7 +141,7 @@ def same_preprocessing(*networks: _Prepared) -> Preprocessing:
 
 
 def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[dict[str, Tensor], str, Preprocessing]:
-    """Return a state dict, its name in messages, and the preprocessing; ONNX needs the network to name its tensors."""
+    """Return a state dict, its name in messages, and the preprocessing. ONNX files need the network."""
     if weights.startswith("timm:"):
         return _read_timm(weights, kind)
     path, source, entry = _find(weights, kind, network)
@@ -156,12 +157,12 @@ def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[d
 
 
 def _find(weights: str, kind: Kind, network: nn.Module | None) -> tuple[Path, str, WeightsEntry | None]:
-    """Return the file of a registry name or a path, its name in messages, and the entry."""
+    """Return the file for a registry name or a path, its name in messages, and its registry entry."""
     if weights in REGISTRY:
         entry = REGISTRY[weights]
         if entry.kind != kind:
             raise WeightsError(f"weights {weights} are those of {_KINDS[entry.kind]}, not of {_KINDS[kind]}")
-        cfg: Any = getattr(network, "pretrained_cfg", {})  # before 16 MB are fetched in vain
+        cfg: Any = getattr(network, "pretrained_cfg", {})  # checked before 16 MB are fetched
         if network is not None and entry.architecture not in (None, name := cfg.get("architecture")):
             other = name or type(network).__name__
             raise WeightsError(f"weights {weights} are those of timm's {entry.architecture}, not of {other}")
@@ -182,7 +183,7 @@ def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Prepro
         raise WeightsError(f"weights {weights}: timm has no DAN; give a DAN checkpoint")
     try:
         model = timm.create_model(weights.removeprefix("timm:"), pretrained=True)
-    except Exception as error:  # the hub's and its HTTP client's errors share no base class
+    except Exception as error:  # the errors of the hub and of its HTTP client share no base class
         raise WeightsError(
             f"weights {weights}: timm could not provide them ({type(error).__name__}: {error}). Check the name with "
             "timm.list_pretrained() and the network connection, or download the file and give its path"
@@ -200,10 +201,10 @@ def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Prepro
 
 
 def _in_order(state: dict[str, Tensor], architecture: str, source: str) -> dict[str, Tensor]:
-    """Give tensors the names of timm's network, in whose order they stand.
+    """Rename tensors after those of a timm model, which are in the same order.
 
     Raises:
-        WeightsError: more or fewer tensors, or one of another shape or role than the one in its place.
+        WeightsError: there are more or fewer tensors, or one has another shape or role than the model's.
     """
     with torch.device("meta"):
         own = timm.create_model(architecture).state_dict()
@@ -211,7 +212,7 @@ def _in_order(state: dict[str, Tensor], architecture: str, source: str) -> dict[
     if len(state) != len(own):
         raise WeightsError(f"weights {source}: {len(state)} tensors where {architecture} has {len(own)}; {hint}")
     for (name, tensor), (target, place) in zip(state.items(), own.items(), strict=True):
-        # a scale and a shift have the same shape: the last part of the name tells them apart
+        # a scale and a shift have the same shape; the last part of the name tells them apart
         if tensor.shape != place.shape or name.rpartition(".")[2] != target.rpartition(".")[2]:
             raise WeightsError(
                 f"weights {source}: {name} {tuple(tensor.shape)} stands where {architecture} has {target} "
@@ -221,7 +222,7 @@ def _in_order(state: dict[str, Tensor], architecture: str, source: str) -> dict[
 
 
 def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tensor]:
-    """Map published names to the network's, dropping what is known to belong to another part."""
+    """Map published names to the network's, and drop the parameters of other parts."""
     if kind == "vit":
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_MAE_DECODER)}
         if "fc_norm.weight" in state and "norm.weight" not in state:
@@ -236,7 +237,7 @@ def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tens
 
 
 def _fit_vgg(state: dict[str, Tensor], network: nn.Module) -> None:
-    """Turn torchvision's names of a VGG into timm's, where the network is one."""
+    """Turn torchvision's names into timm's, if the network is a VGG."""
     own = network.state_dict()
     if "pre_logits.fc1.weight" not in own:
         return
@@ -246,20 +247,20 @@ def _fit_vgg(state: dict[str, Tensor], network: nn.Module) -> None:
             continue
         tensor, target = state.pop(name), _VGG_CLASSIFIER[prefix] + name.removeprefix(prefix)
         if target in own and tensor.shape[:1] == own[target].shape[:1] and tensor.numel() == own[target].numel():
-            # torchvision's matrix on the flattened map is timm's kernel as large as the map
+            # torchvision multiplies the flattened map by a matrix, timm has a kernel as large as the map
             tensor = tensor.reshape(own[target].shape)
         state[target] = tensor
 
 
 def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) -> None:
-    """Fit square grids of position embeddings to the network's (bicubic, antialiased), class token kept."""
+    """Resize square grids of position embeddings to the network's (bicubic, antialiased); keep the class token."""
     for name in [name for name in state if name.endswith("pos_embed")]:
         published, own = state[name], network.state_dict().get(name)
         if own is None or published.shape == own.shape or published.shape[::2] != own.shape[::2]:
             continue
         sides = [math.isqrt(max(tokens.shape[1] - 1, 0)) for tokens in (published, own)]
         if any(side**2 + 1 != tokens.shape[1] for side, tokens in zip(sides, (published, own), strict=True)):
-            continue  # no class token or not square: reported as mis-shaped
+            continue  # no class token, or not square: it is reported as mis-shaped
         _log.info("%s resized from %d x %d to %d x %d patches", name, sides[0], sides[0], sides[1], sides[1])
         state[name] = resample_abs_pos_embed(
             published, new_size=[sides[1]] * 2, old_size=[sides[0]] * 2, num_prefix_tokens=1
@@ -269,7 +270,7 @@ def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) ->
 def _check(
     network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...], published: list[str], source: str, kind: Kind
 ) -> None:
-    """Check everything at once, and raise one WeightsError for what does not fit."""
+    """Check all keys, and raise one WeightsError that lists every problem."""
     own = network.state_dict()
     problems = {
         "missing": [name for name in own if name not in state and not name.startswith(head)],

@@ -9,13 +9,13 @@ from losses.precision import divide, full_precision
 
 
 class AffinityLoss(nn.Module):
-    """Pull each trunk feature towards its class centre, and the centres apart.
+    """Pulls each trunk feature towards the centre of its class, and the centres apart.
 
-    The squared distance to the own class's centre, divided by the summed variance of the centres. The centres are
-    parameters: give them to the optimiser.
+    It is the squared distance to the centre of the feature's class, divided by the summed variance of the centres. The
+    centres are parameters: give them to the optimiser.
 
     Args:
-        num_classes: at least 2, or the centres have no variance.
+        num_classes: number of classes, at least 2, because one centre has no variance.
         features: length C of the pooled feature.
     """
 
@@ -26,10 +26,10 @@ class AffinityLoss(nn.Module):
         self.centers = nn.Parameter(torch.randn(num_classes, features))
 
     def forward(self, feature_map: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, a mean over the labelled rows.
+        """Return the mean loss over the labelled rows.
 
         Args:
-            feature_map: (B, C, h, w) of the trunk.
+            feature_map: (B, C, h, w) output of the trunk.
             target: (B,) int64 class index, -1 where missing.
 
         Returns:
@@ -50,13 +50,13 @@ def partition_loss(heads: Tensor) -> Tensor:
         heads: (B, K, C), the log-softmax over the heads that ``dan.network.DAN`` returns. It needs no label.
 
     Returns:
-        Scalar, float32 or better; the variance (n - 1, as published) is over the heads, its mean over the rest.
-        Exactly 0 for one head or an empty batch, which have no variance.
+        Scalar, float32 or better. The variance (n - 1, as published) is taken over the heads, and its mean over rows
+        and channels. The loss is exactly 0 for one head or an empty batch, which have no variance.
     """
     heads = full_precision(heads)
     count = heads.shape[1]
     if count < 2 or heads.shape[0] == 0:
         return heads.sum() * 0
     variance = heads.var(dim=1).mean()
-    # Identical heads have no variance: the clamp gives them a large finite loss.
+    # identical heads have no variance: the clamp gives them a large finite loss
     return torch.log1p(count / variance.clamp(min=torch.finfo(heads.dtype).eps))

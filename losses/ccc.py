@@ -1,4 +1,4 @@
-"""Concordance correlation loss for valence and arousal."""
+"""Compute the concordance correlation loss of valence and arousal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ _REFERENCE_EPSILON = 1e-4
 def ccc_loss(pred: Tensor, target: Tensor, *, reference: bool = False) -> Tensor:
     """Return the sum over the columns of ``1 - CCC``, the concordance correlation over the batch's labelled rows.
 
-    The EMMA paper prints ``1 - (CCC_A + CCC_V)`` (equation 4); its code computes the sum of both ``1 - CCC``, which
-    has the same gradient and is what we report. The CCC is 0 where its denominator is, that is for a single row
-    or constants that agree.
+    The EMMA paper prints ``1 - (CCC_A + CCC_V)`` (equation 4). Its code computes ``(1 - CCC_A) + (1 - CCC_V)``, which
+    has the same gradient; so do we. The CCC is 0 if its denominator is 0: for a single row, or for equal constants.
 
     Args:
         pred: (N, 2) valence and arousal, any float type, not clamped.
         target: (N, 2) in [-1, 1], NaN where missing; each column has its own missing rows.
-        reference: the published code's form instead: standard deviations with n - 1, 1e-4 added to both
-            denominators (github.com/JackYFL/EMMA_CoTEX_ABAW4, utils/loss.py).
+        reference: use the published code's form: standard deviations with n - 1, and 1e-4 added to both denominators
+            (github.com/JackYFL/EMMA_CoTEX_ABAW4, utils/loss.py).
 
     Returns:
         Scalar, float32 (float64 for float64 input). A column without a label adds exactly 0.
@@ -40,7 +39,7 @@ def ccc_loss(pred: Tensor, target: Tensor, *, reference: bool = False) -> Tensor
 
 
 def _reference_ccc(xx: Tensor, yy: Tensor, xy: Tensor, bias: Tensor, count: Tensor) -> Tensor:
-    """Return the published code's CCC from centred sums of squares; zero and with zero gradient for a single row."""
+    """Return the published code's CCC from centred sums of squares; for a single row, it and its gradient are 0."""
     tiny = torch.finfo(xx.dtype).tiny  # the square root's gradient at 0 would be infinite
     norm_x, norm_y = xx.clamp(min=tiny).sqrt(), yy.clamp(min=tiny).sqrt()
     rho = xy / (norm_x * norm_y + _REFERENCE_EPSILON)

@@ -1,4 +1,4 @@
-"""Jensen-Shannon agreement of several views, and the CoTEX loss made of it (EMMA/CoTEX paper, section 3.3)."""
+"""Compute the Jensen-Shannon divergence of several views, and the CoTEX loss (EMMA/CoTEX paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _REFERENCE_CLAMP = 1e-4
 def js_divergence(probabilities: Sequence[Tensor], *, reference: bool = False) -> Tensor:
     """Return the Jensen-Shannon divergence of the views' distributions, averaged over the batch (equation 6), in nats.
 
-    Computed as the mean Kullback-Leibler divergence to the views' mean, which equals ``H(mean) - mean of H`` without
-    subtracting two large numbers.
+    It is the mean Kullback-Leibler divergence to the mean of the views. That equals ``H(mean) - mean of H``, but does
+    not subtract two large numbers.
 
     Args:
-        probabilities: one (B, C) tensor of class probabilities a view, labelled rows or not.
-        reference: the published code's number: values under 1e-4 clamped in the logarithms, and the mean taken over
-            batch *and* classes (github.com/JackYFL/EMMA_CoTEX_ABAW4, utils/loss.py).
+        probabilities: one (B, C) tensor of class probabilities per view; rows need no label.
+        reference: use the published code's form: values under 1e-4 are clamped in the logarithms, and the mean is taken
+            over batch *and* classes (github.com/JackYFL/EMMA_CoTEX_ABAW4, utils/loss.py).
 
     Returns:
         Scalar >= 0, float32 or better; exactly 0 for an empty batch.
@@ -39,11 +39,11 @@ def cotex_loss(logits: Sequence[Tensor], target: Tensor, *, js_weight: float, re
     """Return ``js_weight * JS + sum over the views of the cross entropy`` (equation 5).
 
     Args:
-        logits: one (B, C) tensor a view.
+        logits: one (B, C) tensor per view.
         target: (B,) int64, -1 where missing. Rows without a label count in the divergence only.
         js_weight: the paper's lambda; 100 / 3 gives the published code's balance.
-        reference: the published code's form: *mean* of the cross entropies, and its own divergence. With
-            ``js_weight=100`` it is half of the default form with 100 / 3.
+        reference: use the published code's form: the *mean* of the cross entropies, and its form of the divergence.
+            With ``js_weight=100`` it is half of the default form with 100 / 3.
 
     Returns:
         Scalar, float32 or better.

@@ -1,4 +1,4 @@
-"""The joint loss of valence/arousal, expression and action units, for any network that gives some of the three."""
+"""Compute the joint loss of valence/arousal, expression and action units, for networks that predict some of them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ PUBLISHED_POS_WEIGHT: Final = (
     7.1008924, 15.63964869, 5.47108051, 2.80360066, 1.5152332, 1.89083564,
     3.04637044, 34.04600245, 32.47861156, 36.76637801, 0.58118674, 11.1586486,
 )  # fmt: skip
-"""Weights of positive action units in EMMA's published code; not the ratio of the ABAW4 training rows."""
+"""Weights of positive action units in EMMA's published code; they are not the ratios of the ABAW4 training rows."""
 
 _log = logging.getLogger(__name__)
 
 
 @buildable("model")
 class MultiTaskLoss(nn.Module):
-    """The losses that are summed in equation 1 of the EMMA paper, with the weights of other methods.
+    """Computes the losses that equation 1 of the EMMA paper adds up, with the weights of other methods as options.
 
     Args:
-        au_pos_weight: of positive action units. ``none`` (equation 2), ``published`` (EMMA's code), ``train``
-            (negatives / positives of the training labels) or ``balanced`` (N / (2 N_positive) of them, and
-            N / (2 N_negative) for negative ones).
-        au_reduction: mean over valid labels (equation 2) or sum over valid labels / batch size (EMMA's code).
-        expression_weight: of each class. ``none`` (equation 3), ``train`` (n / (C n_c) of the training labels, so
-            that every class counts as much; 1 for one without a row) or ``relative`` (n_max / max(n_c, 1)).
-        expression_reduction: ``mean_weight`` divides by the sum of the rows' weights, ``mean_valid`` by the number of
-            rows; with it the weights of ``train`` are divided by the least, which makes them n_max / n_c.
-        label_smoothing: of the expression loss.
-        reference_ccc: the CCC of EMMA's code (n - 1 standard deviations and an epsilon).
-        va_weight: of the loss of valence and arousal.
+        au_pos_weight: weight of positive action units: ``none`` (equation 2), ``published`` (EMMA's code), ``train``
+            (negatives / positives of the training labels), or ``balanced`` (N / (2 N_positive), and N / (2 N_negative)
+            for negative ones).
+        au_reduction: ``mean_valid``: mean over the valid labels (equation 2); ``sum_batch``: their sum / batch size
+            (EMMA's code).
+        expression_weight: weight of each class: ``none`` (equation 3), ``train`` (n / (C n_c) of the training labels,
+            so that all classes count the same; 1 for a class without a row), or ``relative`` (n_max / max(n_c, 1)).
+        expression_reduction: ``mean_weight`` divides by the sum of the rows' weights; ``mean_valid`` divides by the
+            number of rows, and the weights of ``train`` by the smallest one, so that they are n_max / n_c.
+        label_smoothing: label smoothing of the expression loss.
+        reference_ccc: use the CCC of EMMA's code (n - 1 standard deviations and an epsilon).
+        va_weight: factor of the loss of valence and arousal.
     """
 
     au_pos_weight: Tensor | None
@@ -72,17 +73,17 @@ class MultiTaskLoss(nn.Module):
 
     @property
     def counts_labels(self) -> bool:
-        """Whether a weight comes from the training labels."""
+        """Return whether a weight comes from the training labels."""
         return self.au_weighting in ("train", "balanced") or self.expression_weighting != "none"
 
     def count(self, labels: Frames, tasks: Sequence[str], *, classes: int, device: torch.device) -> None:
-        """Take the weights that come from the training labels.
+        """Compute the weights that come from the training labels.
 
         Args:
-            labels: of the training.
-            tasks: that the network has; those of others are not looked at.
+            labels: the training labels.
+            tasks: the tasks of the network; labels of other tasks are not used.
             classes: number of expressions.
-            device: where the weights are needed.
+            device: device for the weights.
         """
 
         def on_device(weights: np.ndarray) -> Tensor:  # type: ignore[type-arg]
@@ -129,10 +130,10 @@ class MultiTaskLoss(nn.Module):
 def balanced_weights(labels: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return N / (2 N_negative) and N / (2 N_positive) of each action unit, (12,) each.
 
-    A unit of which one kind is missing gets 1 and 1, and the log says so: nothing can be learnt of it.
+    A unit that is always or never present gets 1 and 1, and the log warns that nothing can be learnt of it.
 
     Args:
-        labels: (N, 12) 0 or 1, NaN = missing.
+        labels: (N, 12) 0 or 1, NaN where missing.
     """
     positive, known = np.nansum(labels, axis=0), (~np.isnan(labels)).sum(axis=0)
     negative = known - positive

@@ -1,4 +1,4 @@
-"""Losses of the two classification tasks, for batches in which labels are missing."""
+"""Compute the losses of the two classification tasks, for batches in which labels are missing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def au_loss(
     neg_weight: Tensor | None = None,
     reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
 ) -> Tensor:
-    """Return the binary cross entropy of the action units, over those that are labelled (EMMA paper, equation 2).
+    """Return the binary cross entropy over the labelled action units (EMMA paper, equation 2).
 
     Args:
         logits: (B, U).
         target: (B, U) 0 or 1, NaN where missing.
-        pos_weight: (U,) factor of each unit's positive term, usually negatives / positives of the training labels.
+        pos_weight: (U,) factor of each unit's positive term: usually negatives / positives of the training labels.
         neg_weight: (U,) factor of each unit's negative term.
         reduction: ``mean_valid`` divides the sum by the number of labelled values, ``sum_batch`` by the batch size B
             (the published code).
@@ -33,7 +33,7 @@ def au_loss(
         Scalar, float32 or better; exactly 0 without a label.
 
     Raises:
-        ValueError: unknown reduction.
+        ValueError: the reduction is unknown.
     """
     logits = full_precision(logits)
     valid = ~torch.isnan(target)

@@ -1,4 +1,4 @@
-"""The two things that every loss here does: leave half precision, and divide by a count that may be zero."""
+"""Help every loss to leave half precision, and to divide by a count that may be zero."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Return float32 for half-precision or integer values; float32 and float64 are left as they are.
+    """Turn half-precision and integer values into float32; return float32 and float64 values as they are.
 
-    No loss of this package multiplies matrices, so autocast does not take the values back to half precision.
+    No loss in this package multiplies matrices, so autocast does not turn them back into half precision.
     """
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def divide(total: Tensor, count: Tensor) -> Tensor:
-    """Return ``total / count``, and ``total`` (which is then an empty sum: 0, with its graph) where ``count`` is 0."""
+    """Return ``total / count``; where ``count`` is 0, return ``total``, an empty sum that is 0 and keeps its graph."""
     return total / torch.where(count > 0, count, torch.ones_like(count))

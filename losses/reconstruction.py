@@ -1,4 +1,4 @@
-"""What a masked autoencoder is trained on: the pixels of the patches that it did not see."""
+"""Compute the loss of a masked autoencoder on the patches that it did not see."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ def reconstruction_loss(prediction: Tensor, pixels: Tensor, keep: Tensor, *, nor
     """Return the mean squared error over the removed patches (He et al. 2022, section 3 and "Reconstruction target").
 
     Args:
-        prediction: (B, N, P) pixels of every patch, as the decoder gives them.
-        pixels: (B, N, P) true ones, of the normalised image.
-        keep: (B, K) int64, the patches that were seen and do not count.
-        normalise: compare with each patch's pixels less their mean, over their standard deviation.
+        prediction: (B, N, P) pixels of every patch, from the decoder.
+        pixels: (B, N, P) true pixels of the normalised image.
+        keep: (B, K) int64, the patches that were seen, which do not count.
+        normalise: compare with each patch's pixels after subtracting their mean and dividing by their deviation.
 
     Returns:
-        The loss, float32; 0 where nothing was removed.
+        The loss, float32; 0 if no patch was removed.
     """
     target = normalised_patches(pixels) if normalise else pixels
     error = (prediction.float() - target.float()).square().mean(dim=-1)
@@ -25,6 +25,6 @@ def reconstruction_loss(prediction: Tensor, pixels: Tensor, keep: Tensor, *, nor
 
 
 def normalised_patches(pixels: Tensor) -> Tensor:
-    """Give each of (B, N, P) patches mean 0 and variance 1 (unbiased, and 1e-6 so that flat ones stay 0)."""
+    """Give each of (B, N, P) patches mean 0 and variance 1 (unbiased; 1e-6 is added, so that flat patches are 0)."""
     mean = pixels.mean(dim=-1, keepdim=True)
     return (pixels - mean) / (pixels.var(dim=-1, keepdim=True) + 1e-6).sqrt()

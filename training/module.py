@@ -1,4 +1,4 @@
-"""What every method's LightningModule shares: a self-contained checkpoint, scores in validation, predictions."""
+"""Base classes of every method's LightningModule: self-contained checkpoints, scores in validation, predictions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from affect.preprocessing import Preprocessing
 
 MONITOR = "val/score"
-"""The sum of the parts of P_MTL that have labels; what checkpoints and early stopping watch (higher is better)."""
+"""The sum of the parts of P_MTL that have labels. Checkpoints and early stopping watch it (higher is better)."""
 
 
 def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
-    """Lets timm's attention multiply matrices itself, or call torch's fused attention as timm does by default.
+    """Make timm's attention multiply matrices itself, or call torch's fused attention, which is timm's default.
 
-    On CPUs the fused bf16 kernel is slower than two matrix products and a softmax
-    (benchmarks/README.md).
+    On CPUs the fused bf16 kernel is slower than two matrix products and a softmax (benchmarks/README.md).
     """
     for module in network.modules():
         if isinstance(module, Attention):
@@ -52,7 +51,7 @@ class Network(Protocol):
 
 @runtime_checkable
 class AffectNetwork(Network, Protocol):
-    """An ``nn.Module`` that says something of faces."""
+    """An ``nn.Module`` that predicts some tasks from faces."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -70,16 +69,16 @@ class TrainedModule(pl.LightningModule):
     """Base of everything that train.py trains.
 
     Args:
-        network: what is trained.
-        optimiser: what all its parameters are trained with.
+        network: the network to train.
+        optimiser: settings of the optimiser.
         compile: run the network through ``torch.compile``.
 
     Attributes:
         preprocessing: how the images must be prepared.
-        expressions: the classes that it needs the data to have; None where it looks at images only.
-        augments: whether it does to the images what ``Batch["augmentation"]`` says.
-        model_config: the plain configuration that rebuilds this module, set by the entry point and stored inside
-            each checkpoint.
+        expressions: the classes that the data must have; None if the method uses images only.
+        augments: whether the method applies ``Batch["augmentation"]`` to the images itself.
+        model_config: the plain configuration that rebuilds this module; the entry point sets it, and each checkpoint
+            stores it.
     """
 
     expressions: tuple[str, ...] | None = None
@@ -94,11 +93,11 @@ class TrainedModule(pl.LightningModule):
             network.compile()
 
     def exports(self) -> dict[str, dict[str, Any]]:
-        """Weight files in their published form, by file name, for other methods to load; most have none."""
+        """Return the weight files that other methods can load, in their published form, by file name."""
         return {}
 
     def parameter_groups(self, lr: float) -> Groups:
-        """Return the optimiser's groups, where the topmost layer has the rate ``lr``."""
+        """Return the optimiser's groups; the topmost layer has the learning rate ``lr``."""
         return [{"params": list(self.parameters()), "lr": lr}]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -115,10 +114,10 @@ class TrainedModule(pl.LightningModule):
             )
 
     def on_fit_end(self) -> None:
-        set_explicit_attention(self, False)  # the table must be the one that evaluate.py makes
+        set_explicit_attention(self, False)  # or the table would differ from that of evaluate.py
 
     def log_losses(self, total: Tensor, parts: dict[str, Tensor], batch_size: int) -> None:
-        """Log the total per step, and it and its parts as means over the epoch; nothing of SAM's second pass."""
+        """Log the total per step, and the means of the total and its parts over the epoch; skip SAM's second pass."""
         if has_climbed(self):
             return
         self.log("train/loss_step", total, batch_size=batch_size, prog_bar=True)
@@ -126,7 +125,7 @@ class TrainedModule(pl.LightningModule):
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
-        # without synchronised BatchNorm every rank has statistics of its own, but there is one checkpoint: average them
+        # without synchronised BatchNorm every rank has its own statistics, but the checkpoint has one: average them
         if self.trainer.world_size > 1:
             for name, buffer in self.named_buffers():
                 if name.endswith(("running_mean", "running_var")):
@@ -134,25 +133,25 @@ class TrainedModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_config"] = self.model_config
-        # without its weights file a rebuilt network does not know how its images were resized
+        # a network that is rebuilt without its weights file does not know how its images were resized
         checkpoint["preprocessing"] = asdict(self.preprocessing)
 
 
 class AffectModule(TrainedModule):
-    """Base of the methods that say something of a face.
+    """Base of the methods that predict something from a face.
 
-    A method gives ``predict`` and ``training_step``. Scores and predictions are always computed in float32, so that
-    they do not depend on the precision of the training or on how frames fall into batches.
+    A method defines ``predict`` and ``training_step``. Scores and predictions are always computed in float32, so that
+    they depend neither on the precision of the training nor on the size of the batches.
 
     Args:
-        network: what is trained.
-        optimiser: what all its parameters are trained with.
+        network: the network to train.
+        optimiser: settings of the optimiser.
         **options: keywords of ``TrainedModule``.
 
     Attributes:
         tables: names of the prediction tables that it makes; "" is the one that is scored.
-        label_means: of the labels that it is trained on, set by the entry point and stored inside each checkpoint;
-            empty where they are not known.
+        label_means: means of the training labels; the entry point sets them, and each checkpoint stores them. Empty if
+            they are not known.
     """
 
     expressions: tuple[str, ...]
@@ -169,11 +168,11 @@ class AffectModule(TrainedModule):
         checkpoint[KNOWN] = self.label_means
 
     def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
-        """``predict``, and further predictions of the same rows where a method keeps tables of them, by their names."""
+        """Return all predictions for a batch by the name of their table; by default only those of ``predict``."""
         return {"": self.predict(batch)}
 
     def predict(self, batch: Batch) -> Predictions:
-        """Probabilities and clamped valence/arousal of one batch."""
+        """Return probabilities and clamped valence/arousal of one batch."""
         raise NotImplementedError
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -183,7 +182,7 @@ class AffectModule(TrainedModule):
         return self.predict_float32(batch)
 
     def predict_float32(self, batch: Batch) -> dict[str, Predictions]:
-        """``predict_tables`` in float32, whatever the precision of the training."""
+        """Run ``predict_tables`` in float32, whatever the precision of the training."""
         with torch.autocast(self.device.type, enabled=False):
             return self.predict_tables(batch)
 
@@ -191,7 +190,7 @@ class AffectModule(TrainedModule):
         computed = self.scores.compute()
         values = {f"val/{name}": value for name, value in computed.items() if value is not None and name != "SCORE"}
         score = computed["SCORE"]
-        # no task with labels: nothing can be best, and a number would only look like one
+        # without labels no epoch is the best one, and a number would pretend that one is
         values[MONITOR] = math.nan if score is None else score
         self.log_dict(values)
         self.scores.reset()

@@ -1,4 +1,4 @@
-"""What the methods share that learn valence/arousal, expression and action units jointly."""
+"""Base class of the methods that learn valence/arousal, expression and action units jointly."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class MultiTaskModule(AffectModule):
     """Trains one network on the joint loss of its tasks; a method that needs more is a subclass.
 
     Args:
-        network: what is trained; it returns ``affect.batch.AffectLogits`` for its tasks.
-        loss: the loss of every task.
-        optimiser: what all the network's parameters are trained with.
-        keep_logits: keep the expressions' logits in the tables, which published blends add up.
+        network: the network to train; it returns ``affect.batch.AffectLogits`` for its tasks.
+        loss: loss of every task.
+        optimiser: settings of the optimiser.
+        keep_logits: also write the logits of the expressions into the tables, because published blends add them up.
         **options: keywords of ``TrainedModule``.
     """
 

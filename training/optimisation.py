@@ -1,7 +1,7 @@
-"""What a run trains with: settings of AdamW and Adam, parameter groups with layer-wise decay, and the schedule.
+"""Build a run's optimiser: settings of AdamW and Adam, parameter groups with layer-wise decay, and the schedule.
 
-One optimiser holds every family of parameters, each group with its own rate, decay and schedule: two optimisers
-would force Lightning into manual optimisation, where it refuses clipping and accumulation.
+There is one optimiser for all parameters, in groups that have their own rate, decay and schedule. Two optimisers would
+force Lightning into manual optimisation, in which it refuses clipping and accumulation.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from affect.ranges import Dropped, NotNegative, Positive
 from training.sam import with_sam
 
 BASE_BATCH = 256
-"""The batch that a base learning rate refers to (He et al. 2022, linear scaling rule)."""
+"""The batch size that a base learning rate refers to (He et al. 2022, linear scaling rule)."""
 
 Groups: TypeAlias = list[dict[str, Any]]
-"""Of an optimiser; ``constant`` marks one whose rate no schedule changes."""
+"""The parameter groups of an optimiser. The schedule does not change the rate of a group with ``constant``."""
 
 
 @buildable("model")
 @dataclass(frozen=True)
 class AdamW:
-    """AdamW with a linear warm-up and half a cosine, which MAE, EMMA and CoTEX train with.
+    """AdamW with a linear warm-up and half a cosine, as MAE, EMMA and CoTEX use it.
 
-    The batch, the accumulation, the devices and the number of epochs are those of the trainer.
+    The batch size, accumulation, devices and number of epochs come from the trainer.
 
     Attributes:
-        base_lr: learning rate of the topmost layer, per 256 samples of a step.
-        scale_lr: false: ``base_lr`` is the rate itself, however large a step is.
-        weight_decay: of matrices.
+        base_lr: learning rate of the topmost layer, per 256 samples in a step.
+        scale_lr: if false, ``base_lr`` is the learning rate itself, however large a step is.
+        weight_decay: weight decay of matrices.
         layer_decay: factor of the learning rate per layer, from the head down.
-        min_lr: last rate of the schedule.
-        warmup_epochs: length of the linear part.
-        beta2: decay of the squared gradients' mean.
+        min_lr: learning rate at the end of the schedule.
+        warmup_epochs: length of the warm-up.
+        beta2: decay of the mean of squared gradients.
     """
 
     base_lr: Positive = 5e-4
@@ -63,12 +63,12 @@ class AdamW:
         return self.base_lr * batch_size * trainer.accumulate_grad_batches * trainer.world_size / BASE_BATCH
 
     def configured(self, groups: Callable[[float], Groups], trainer: pl.Trainer) -> OptimizerLRScheduler:
-        """Build the optimiser and its schedule, which is stepped once per optimiser step.
+        """Build the optimiser and its schedule, which advances at every optimiser step.
 
         Args:
-            groups: gives the parameter groups at the rate of the topmost layer; each keeps its own, multiplied by
-                the schedule's shape.
-            trainer: of the run.
+            groups: returns the parameter groups for a learning rate of the topmost layer; the schedule multiplies the
+                rate of each group.
+            trainer: the run's trainer.
 
         Raises:
             ConfigError: the warm-up is not shorter than the training.
@@ -97,13 +97,13 @@ class AdamW:
 @buildable("model")
 @dataclass(frozen=True)
 class Adam:
-    """Adam, at one rate or one that falls from epoch to epoch, with or without SAM.
+    """Adam, at a constant learning rate or one that falls from epoch to epoch, with or without SAM.
 
     Attributes:
         lr: learning rate.
-        lr_decay: its factor per epoch; None: it stays.
-        eps: added to the denominator; Keras has 1e-7.
-        sam_rho: how far ``training.sam.SAM`` climbs; None: Adam by itself.
+        lr_decay: factor of the learning rate per epoch; None: it is constant.
+        eps: number added to the denominator; Keras uses 1e-7.
+        sam_rho: distance that ``training.sam.SAM`` climbs; None: Adam without SAM.
     """
 
     lr: Positive = 1e-4
@@ -112,14 +112,14 @@ class Adam:
     sam_rho: Positive | None = None
 
     def configured(self, groups: Callable[[float], Groups], trainer: pl.Trainer) -> OptimizerLRScheduler:
-        """Build the optimiser, and its schedule where it has one.
+        """Build the optimiser, and its schedule if it has one.
 
         Args:
-            groups: gives the parameter groups at a rate.
-            trainer: of the run.
+            groups: returns the parameter groups for a learning rate.
+            trainer: the run's trainer.
 
         Raises:
-            ConfigError: the trainer has a setting that SAM cannot work with.
+            ConfigError: the trainer has a setting that does not work with SAM.
         """
         optimizer = with_sam(torch.optim.Adam(groups(self.lr), lr=self.lr, eps=self.eps), self.sam_rho, trainer)
         if self.lr_decay is None:
@@ -128,17 +128,17 @@ class Adam:
 
 
 def vit_groups(vit: VisionTransformer, *, lr: float, weight_decay: float, layer_decay: float) -> Groups:
-    """Groups a ViT's trainable parameters by depth and by whether they are decayed.
+    """Group a ViT's trainable parameters by depth and by weight decay.
 
-    A tensor of block i gets ``lr * layer_decay ** (depth - i)``; the embeddings count as one layer below the
-    first block, the final norm (and a head) as the layer above the last one (BEiT's rule, which MAE and EMMA use).
-    One-dimensional tensors, the class token and the position embedding are not decayed.
+    A tensor of block i gets ``lr * layer_decay ** (depth - i)``. The embeddings count as one layer below the first
+    block, the final norm (and a head) as one layer above the last block (BEiT's rule, which MAE and EMMA use).
+    One-dimensional tensors, the class token and the position embedding have no weight decay.
 
     Args:
         vit: a bare timm ViT.
         lr: learning rate of the topmost layer.
-        weight_decay: AdamW's decay of matrices.
-        layer_decay: factor per layer, 1 for the same rate everywhere.
+        weight_decay: AdamW's weight decay of matrices.
+        layer_decay: factor of the learning rate per layer; 1 for the same rate everywhere.
 
     Returns:
         Optimiser groups with ``params``, ``lr``, ``weight_decay``, ``name`` and ``parameter_names``.
@@ -171,7 +171,7 @@ def vit_groups(vit: VisionTransformer, *, lr: float, weight_decay: float, layer_
 
 
 def plain_groups(module: nn.Module, name: str, *, lr: float, weight_decay: float) -> Groups:
-    """One group for the matrices and one, without decay, for the vectors of a small module."""
+    """Make one group of a small module's matrices and one, without weight decay, of its vectors."""
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     parts = {name: [i for i in named if i[1].ndim > 1], f"{name}_no_decay": [i for i in named if i[1].ndim <= 1]}
     return [
@@ -188,7 +188,7 @@ def plain_groups(module: nn.Module, name: str, *, lr: float, weight_decay: float
 
 
 def warmup_cosine(epoch: float, *, lr: float, min_lr: float, warmup_epochs: float, epochs: float) -> float:
-    """Learning rate at a fractional epoch: linear from 0, then half a cosine down to ``min_lr``.
+    """Return the learning rate at a fractional epoch: linear from 0, then half a cosine down to ``min_lr``.
 
     Source: MAE's fine-tuning schedule (https://github.com/facebookresearch/mae), which EMMA and CoTEX use.
     """

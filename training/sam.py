@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation, as an optimiser around another one."""
+"""Sharpness-aware minimisation, an optimiser that wraps another one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _TINY = 1e-12
 
 
 class SAM(Optimizer):
-    """Steps with the gradient at the worst point near by (Foret et al. 2021, arXiv:2010.01412, not adaptive).
+    """Steps with the gradient at the worst point nearby (Foret et al. 2021, arXiv:2010.01412, not adaptive).
 
-    One step: the gradient g; the parameters climb by ``rho * g / ||g||``, the norm over all of them; the gradient
-    there; the parameters return to where they were, and the base optimiser steps with the second gradient. Batch
-    normalisation counts both passes.
+    A step first computes the gradient g. The parameters climb by ``rho * g / ||g||``, with the norm over all of them,
+    and the gradient is computed there. Then the parameters return to where they were, and the base optimiser steps with
+    the second gradient. Batch normalisation counts both passes.
 
-    Under DDP the gradients of both passes are means over the processes, which therefore climb alike.
+    Under DDP the gradients of both passes are means over the processes, so all processes climb alike.
 
     Args:
-        base: the optimiser that steps. Parameter groups and state are its own, so that a schedule acts on it and a
-            checkpoint is the one that it would write.
-        rho: how far is climbed.
+        base: the optimiser that steps. SAM shares its parameter groups and state, so a schedule acts on it, and a
+            checkpoint is the same as without SAM.
+        rho: distance to climb.
 
     Attributes:
         climbed: true while the closure runs for the second time.
@@ -49,16 +49,17 @@ class SAM(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step.
+        """Take one step.
 
         Args:
-            closure: zeroes the gradients, computes the loss and its gradients, and returns it. It is called twice.
+            closure: zeroes the gradients, computes the loss and its gradients, and returns the loss. It is called
+                twice.
 
         Returns:
-            What the closure returned first, before the climb.
+            The loss before the climb.
 
         Raises:
-            RuntimeError: no closure, as a gradient scaler steps.
+            RuntimeError: there is no closure, because a gradient scaler took the step.
         """
         if closure is None:
             raise RuntimeError("SAM needs a closure, which no gradient scaler (16-mixed) passes on")
@@ -77,7 +78,7 @@ class SAM(Optimizer):
         return loss
 
     def _climb(self) -> list[tuple[Tensor, Tensor]]:
-        """Moves every parameter that has a gradient; returns them with copies of what they were."""
+        """Move every parameter that has a gradient; return these parameters with copies of their old values."""
         parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
         places = [(p, p.detach().clone()) for p in parameters]
@@ -87,32 +88,33 @@ class SAM(Optimizer):
         return places
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns that of the base optimiser."""
+        """Return the state of the base optimiser."""
         return self.base.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads a state of the base optimiser, whether SAM was around it or not."""
+        """Load a state of the base optimiser, whether it was saved with or without SAM."""
         self.base.load_state_dict(state_dict)
-        self._share()  # torch has put new objects in their place
+        self._share()  # torch has replaced the two objects
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group to the base optimiser."""
+        """Add a group to the base optimiser."""
         if hasattr(self, "base"):
             self.base.add_param_group(param_group)
-        else:  # torch's own constructor, whose copy of the groups is replaced afterwards
+        else:  # called by torch's constructor; its copy of the groups is replaced afterwards
             super().add_param_group(param_group)
 
 
 def with_sam(base: Optimizer, rho: float | None, trainer: pl.Trainer) -> Optimizer:
-    """Puts SAM around an optimiser for Lightning's automatic optimisation.
+    """Wrap an optimiser in SAM, for Lightning's automatic optimisation.
 
     Args:
         base: the optimiser.
-        rho: see ``SAM``; None: the base optimiser by itself.
-        trainer: of the run.
+        rho: distance that SAM climbs; None: return the base optimiser.
+        trainer: the run's trainer.
 
     Raises:
-        ConfigError: ``rho`` or the trainer has a setting that SAM cannot work with; every such setting is named.
+        ConfigError: ``rho`` is not above 0, or the trainer has settings that do not work with SAM; the message names
+            them all.
     """
     if rho is None:
         return base
@@ -139,6 +141,6 @@ def with_sam(base: Optimizer, rho: float | None, trainer: pl.Trainer) -> Optimiz
 
 
 def has_climbed(module: pl.LightningModule) -> bool:
-    """Whether this training step is SAM's second, whose loss is that of no point that training keeps."""
+    """Return whether this is SAM's second pass, at parameters that the training does not keep."""
     optimizer = module.optimizers(use_pl_optimizer=False)
     return isinstance(optimizer, SAM) and optimizer.climbed
