@@ -1,4 +1,4 @@
-"""The baselines as a LightningModule: the same losses and scores as the methods that they stand beside."""
+"""The LightningModule of the baselines, with the same losses and scores as the methods of the papers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BaselineModule(MultiTaskModule):
             for number, group in enumerate(
                 param_groups_layer_decay(backbone, decay, undecayed, layer_decay=self.optimiser.layer_decay)
             ):
-                # timm only writes the factor down; torch's optimisers do not look at it
+                # timm only stores the factor, and torch's optimisers ignore it
                 groups.append({**group, "name": f"backbone{number}", "lr": lr * group["lr_scale"]})
         return groups
 

@@ -1,4 +1,4 @@
-"""One backbone of timm and one linear layer for all tasks: what the methods of the papers are compared with.
+"""A timm backbone and one linear layer for all tasks, with which the methods of the papers are compared.
 
 Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model with Facial Prior", Tables 1 and 2.
 """
@@ -17,14 +17,14 @@ from affect.ranges import Dropped
 from backbones.timm_network import PooledNetwork
 
 ORDER: tuple[Task, ...] = ("expression", "action_units", "valence_arousal")
-"""Of the outputs of the linear layer."""
+"""The order of the tasks in the outputs of the linear layer."""
 
 EXPRESSION_SETS = {"abaw": EXPRESSIONS, "lsd": LSD_EXPRESSIONS}
 
 
 @buildable("model")
 class Baseline(PooledNetwork):
-    """A backbone, its pooled features, and one Linear with an output for every class, unit and dimension.
+    """A backbone, and one Linear on its pooled features with an output for every class, unit and dimension.
 
     Args:
         backbone: name of a timm model, for example ``resnet50``.
@@ -40,7 +40,7 @@ class Baseline(PooledNetwork):
 
     Raises:
         WeightsError: timm has no such model, or the weights cannot be had or do not fit.
-        ValueError: no task, or an unknown one.
+        ValueError: there is no task, or an unknown one.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Baseline(PooledNetwork):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs of the linear layer, in order."""
+        """Return the names of the outputs of the linear layer, in order."""
         return tuple(name for task in self.sizes for name in label_names(self.expressions)[task])
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (B, F) and the scores of them (B, O); see ``features.extraction.Embedder``."""
+        """Return pooled features (B, F) and scores (B, O) for ``features.extraction.Embedder``."""
         features = self.features(image)
         return features, self.head(features)
 
     def forward(self, image: Tensor) -> AffectLogits:
-        """Scores of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return the scores of (B, 3, H, W) images, uint8 or 0..255."""
         scores = self.head(self.dropout(self.features(image)))
         parts: dict[str, Any] = dict(zip(self.sizes, scores.split(list(self.sizes.values()), dim=1), strict=True))
         return AffectLogits(**parts)

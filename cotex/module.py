@@ -1,4 +1,4 @@
-"""Masked CoTEX as a LightningModule: each view gets a mask of its own, and the views are held together (eq. 5)."""
+"""The LightningModule of masked CoTEX: each view gets its own mask, and the loss makes the views agree (eq. 5)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from training.optimisation import AdamW, Groups, plain_groups, vit_groups
 class CoTEXModule(AffectModule):
     """Trains masked CoTEX (Li et al. 2022, section 3.3 and Table 3).
 
-    Beside the scores it logs, per epoch and split, ``js`` (equation 6, nats) and ``agreement``, the share of faces
-    that all views give the same class: co-training that has collapsed or come apart shows there.
+    Besides the scores it logs, per epoch and split, ``js`` (equation 6, in nats) and ``agreement``, the share of faces
+    for which all views predict the same class. They show whether the views have collapsed or drifted apart.
 
     Args:
-        network: what is trained.
-        mask_ratio: share of the patches that each view does not see in training; evaluation shows all.
-        js_weight: lambda of equation 5; 0 trains the views apart.
-        reference_js: the published code's form of the loss, with a ``js_weight`` of 100.
-        repeats: masks drawn for each loaded batch (``repeat_count`` of the published code); their losses are averaged.
-        average: how views become one prediction: the mean of ``probabilities``, or softmax of the sum of ``logits``
-            (the published code).
-        seed: of the masks.
+        network: the network to train.
+        mask_ratio: share of the patches that each view does not see in training; in evaluation it sees all of them.
+        js_weight: lambda of equation 5; 0 trains the views independently.
+        reference_js: use the published code's form of the loss, which goes with a ``js_weight`` of 100.
+        repeats: number of masks drawn for each loaded batch (``repeat_count`` of the published code); their losses are
+            averaged.
+        average: how the views become one prediction: by the mean of their ``probabilities``, or by the softmax of the
+            sum of their ``logits`` (the published code).
+        seed: seed of the masks.
         **options: keywords of ``AffectModule``.
 
     Raises:
@@ -69,7 +70,7 @@ class CoTEXModule(AffectModule):
         self.tables = ("", *(f"view{view + 1}" for view in range(views))) if views > 1 else ("",)
 
     def masks(self, rows: Tensor, repeat: int) -> list[Tensor] | None:
-        """Patches that each view keeps of these rows in this epoch; None at ratio 0, where it is all of them."""
+        """Return the patches that each view keeps of these rows in this epoch; None at ratio 0, which keeps all."""
         if self.mask_ratio == 0:
             return None
         return [
@@ -130,7 +131,7 @@ class CoTEXModule(AffectModule):
 
 
 def agreement(views: list[Tensor]) -> Tensor:
-    """Share of the rows that all (B, C) views give the same class; 1 for a single view, or without a row."""
+    """Return the share of rows to which all (B, C) views give the same class; 1 for one view, or without rows."""
     classes = torch.stack([view.argmax(dim=1) for view in views])
     same = (classes == classes[0]).all(dim=0).float()
     return same.mean() if len(same) else same.new_ones(())

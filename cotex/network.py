@@ -22,14 +22,14 @@ from backbones.vit import Sizes, ViT, build_vit
 
 
 class CoTEX(nn.Module):
-    """Views of one face: each a ViT that sees some of the patches, and a Linear layer to the six expressions.
+    """Several views of one face: each is a ViT that sees some patches, and a Linear layer to the six expressions.
 
     Args:
-        vits: one backbone a view, all for the same image size and patch size.
+        vits: one backbone per view, all with the same image size and patch size.
 
     Raises:
-        WeightsError: the backbones want their images prepared differently.
-        ValueError: no backbone, or backbones with different patches.
+        WeightsError: the backbones need different preprocessing.
+        ValueError: there is no backbone, or the backbones have different patches.
     """
 
     tasks, expressions = ("expression",), LSD_EXPRESSIONS
@@ -50,22 +50,22 @@ class CoTEX(nn.Module):
 
     @property
     def backbones(self) -> list[ViT]:
-        """The ViT of each view."""
+        """Return the ViT of each view."""
         return cast(list[ViT], list(self.vits))
 
     def forward(
         self, image: Tensor, keep: Sequence[Tensor] | None = None, augmentation: Tensor | None = None
     ) -> list[Tensor]:
-        """Logits of each view.
+        """Return the logits of each view.
 
         Args:
             image: (B, 3, H, W), uint8 or 0..255.
-            keep: (B, K) int64 patches for each view; None: every view sees all of them, as in evaluation.
-            augmentation: (B, 8), with images as they are stored: what to do to the kept patches, see
-                ``backbones.visible``.
+            keep: (B, K) int64 patches for each view; None: every view sees all patches, as in evaluation.
+            augmentation: (B, 8) parameters of ``affect.batch.Augmentation`` for the kept patches; then the images are
+                as stored (``backbones.visible``).
 
         Returns:
-            One (B, 6) tensor a view.
+            One (B, 6) tensor per view.
         """
         if augmentation is not None:
             return self._see(image, keep, augmentation)
@@ -74,12 +74,12 @@ class CoTEX(nn.Module):
         return [head(vit(image, kept)) for vit, head, kept in zip(self.vits, self.heads, seen, strict=True)]
 
     def _see(self, image: Tensor, keep: Sequence[Tensor] | None, augmentation: Tensor) -> list[Tensor]:
-        """Logits of each view, from pixels of its kept patches alone."""
+        """Return the logits of each view, computed from the pixels of its kept patches alone."""
         if keep is None:
             every = torch.arange(self.num_patches, device=image.device).expand(len(image), -1)
             keep = [every] * len(self.vits)
         first = self.backbones[0]
-        with torch.autocast(image.device.type, enabled=False):  # pixels have more than the 8 bits of bf16
+        with torch.autocast(image.device.type, enabled=False):  # bf16 has only 8 bits, pixels need more
             patches = visible_patches(
                 image,
                 augmentation,

@@ -1,4 +1,4 @@
-"""DAN as a LightningModule: the prior that EMMA freezes, trained on AffectNet-like faces."""
+"""The LightningModule of DAN, which EMMA freezes after its training on AffectNet-like faces."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from training.module import AffectModule
 class DANModule(AffectModule):
     """Trains DAN (Wen et al. 2021, https://github.com/yaoing/DAN): cross entropy + affinity + partition loss.
 
-    Labels and outputs are in AffectNet's own order, the first ``network.num_classes`` of it.
+    Labels and outputs are the first ``network.num_classes`` expressions in AffectNet's own order.
 
     Args:
-        network: what is trained.
-        affinity_weight: of the affinity loss, whose class centres are learned.
-        partition_weight: of the partition loss.
+        network: the network to train.
+        affinity_weight: factor of the affinity loss, whose class centres are learned.
+        partition_weight: factor of the partition loss.
         **options: keywords of ``AffectModule``.
 
     Raises:
-        ConfigError: the network has another number of classes than AffectNet-8 or AffectNet-7.
+        ConfigError: the network has neither the eight classes of AffectNet nor seven of them.
     """
 
     network: DAN

@@ -1,6 +1,6 @@
 """DAN, the distract-your-attention network (Wen et al. 2021, arXiv:2109.07270).
 
-Written from the paper and the published checkpoints' names, which it keeps: ``features.*``, ``cat_head<k>.*``,
+It is written from the paper and keeps the names in the published checkpoints: ``features.*``, ``cat_head<k>.*``,
 ``fc.*``, ``bn.*``.
 """
 
@@ -22,26 +22,26 @@ from backbones.weights import load_weights
 
 @buildable("model")
 class DAN(nn.Module):
-    """ResNet-18 trunk, several cross-attention heads, one classifier on their sum.
+    """A ResNet-18 trunk, several cross-attention heads, and one classifier on their sum.
 
     Args:
-        num_classes: outputs.
-        num_heads: attention heads.
+        num_classes: number of outputs.
+        num_heads: number of attention heads.
         width: channels of the trunk's first stage, a multiple of 2; 64 is ResNet-18. Features have 8 x ``width``.
-        image_size: side in pixels of the images that it will be given, at least 32.
-        weights: see ``backbones.weights.load_weights``; None leaves the network as published code initialises it, and
-            ``random`` starts it so that it learns without a pretrained trunk.
-        weights_for: ``all``: the weights are a whole DAN's; ``trunk``: a ResNet-18's, from which to train a DAN.
-        interpolation: of the resize to ``image_size``; None: that of the weights.
+        image_size: side of the images in pixels, at least 32.
+        weights: a registry name, a path, or ``timm:NAME`` for a trunk; None initialises the network as the published
+            code does, ``random`` so that it learns without a pretrained trunk.
+        weights_for: ``all``: the weights are those of a whole DAN; ``trunk``: those of a ResNet-18.
+        interpolation: how images are resized to ``image_size``; None: as the weights want it.
 
     Attributes:
         num_features: channels C of the feature map and of each head.
         expressions: names of the expression classes, in AffectNet's own order; also as ``output_names``.
-        preprocessing: how its images must be prepared.
+        preprocessing: how the images must be prepared.
 
     Raises:
-        ValueError: a size out of range, or an unknown ``weights_for``.
-        WeightsError: weights that cannot be had or do not fit.
+        ValueError: a size is out of range, or ``weights_for`` is unknown.
+        WeightsError: the weights cannot be had or do not fit.
     """
 
     tasks = ("expression",)
@@ -84,15 +84,15 @@ class DAN(nn.Module):
         self.to(memory_format=torch.channels_last)  # convolutions are faster in it
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled trunk features (B, C) and scores (B, num_classes) of (B, 3, H, W) images, uint8 or 0..255.
+        """Return pooled trunk features (B, C) and scores (B, num_classes) of (B, 3, H, W) images, uint8 or 0..255.
 
-        See ``features.extraction.Embedder``. Unlike ``forward`` it normalises the images itself.
+        This is the interface ``features.extraction.Embedder``. Unlike ``forward``, it normalises the images.
         """
         logits, feature_map, _ = self(Normalize(self.preprocessing).to(image.device)(image))
         return feature_map.mean(dim=(2, 3)), logits
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, and what the two attention losses need.
+        """Return the scores, and the tensors that the two attention losses need.
 
         Args:
             x: (B, 3, H, W) normalised images, any size from 32 pixels.
@@ -117,14 +117,14 @@ class CrossAttentionHead(nn.Module):
         self.ca = ChannelAttention(channels)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C)."""
+        """Turn a (B, C, h, w) feature map into (B, C) features."""
         pooled = self.sa(feature_map).mean(dim=(2, 3))
         weighted: Tensor = pooled * self.ca(pooled)
         return weighted
 
 
 class SpatialAttention(nn.Module):
-    """Weighs each position by one map, from convolutions of three shapes on half the channels."""
+    """Weighs each position with one map, which convolutions of three shapes make of half the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class SpatialAttention(nn.Module):
         self.conv_3x1 = _convolution(inner, channels, (3, 1))
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """(B, C, h, w), the same shape out."""
+        """Return the weighted (B, C, h, w) feature map."""
         reduced = self.conv1x1(feature_map)
         seen = (self.conv_3x3(reduced) + self.conv_1x3(reduced) + self.conv_3x1(reduced)).relu()
         weighted: Tensor = feature_map * seen.sum(dim=1, keepdim=True)
@@ -153,7 +153,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(B, C), the same shape out."""
+        """Return the (B, C) gate of (B, C) pooled features."""
         gate: Tensor = self.attention(pooled)
         return gate
 
@@ -164,7 +164,7 @@ def _convolution(channels_in: int, channels_out: int, kernel: tuple[int, int]) -
 
 
 def _trunk(width: int) -> nn.Sequential:
-    """ResNet-18 up to its last feature map, numbered as the published checkpoints number it."""
+    """Build ResNet-18 up to its last feature map; layers have the numbers of the published checkpoints."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
         nn.BatchNorm2d(width),
@@ -188,7 +188,7 @@ def _trunk(width: int) -> nn.Sequential:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Kaiming-normal convolutions for ReLU, small linear layers, for training from scratch."""
+    """Initialise convolutions (Kaiming-normal, for ReLU) and linear layers (small) for training from scratch."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):
@@ -198,12 +198,12 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _initialise_untrained(network: DAN) -> None:
-    """Start a network whose trunk knows nothing: unlike heads, and scores so small that their noise costs nothing.
+    """Initialise a network with an untrained trunk: with different heads, and scores so small that noise costs little.
 
-    The last BatchNorm gives scores of variance 1 whatever they are made of. From features that hold no class yet they
-    are noise, and the quickest way to a lower cross entropy is to make all scores of a face equal: one direction of the
-    heads outgrows the others, and training stays at chance for up to six epochs of ten thousand faces. At three tenths
-    the noise costs a tenth, and the classes are what is learnt first.
+    The last BatchNorm gives the scores variance 1, whatever the features are. While the features say nothing about the
+    class, the scores are noise, and the quickest way to a lower cross entropy is to make all scores of a face equal.
+    Then one direction of the heads outgrows the others, and training stays at chance for up to six epochs of ten
+    thousand faces. With a weight of 0.3 the noise costs a tenth, and the network learns the classes first.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""EMMA as a LightningModule: the joint loss of equation 1 and one AdamW with a group per family of parameters."""
+"""The LightningModule of EMMA: the joint loss of equation 1, and one AdamW with several groups of parameters."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class EMMAModule(MultiTaskModule):
     """Trains EMMA (Li et al. 2022, section 3.2 and Table 3).
 
     Args:
-        va_lr: constant learning rate of the valence/arousal head, which is not decayed (the code's Adam).
-        **options: keywords of ``MultiTaskModule``; ``optimiser`` is that of the ViT and its head.
+        va_lr: constant learning rate of the valence/arousal head, which has no weight decay (Adam in the published
+            code).
+        **options: keywords of ``MultiTaskModule``; the settings in ``optimiser`` are those of the ViT and its head.
     """
 
     network: EMMA

@@ -1,4 +1,4 @@
-"""EMMA's network: a ViT for expressions and action units, a frozen DAN beside it, and a small head for valence/arousal.
+"""EMMA's network: a ViT for expressions and action units, a frozen DAN, and a small head for valence and arousal.
 
 Source: Li et al. 2022, "Affective Behaviour Analysis Using Pretrained Model with Facial Prior", section 3.2.
 """
@@ -26,19 +26,19 @@ class EMMA(nn.Module):
     """ViT + frozen DAN + valence/arousal head (paper figure 1); every ablation of Table 5 is an argument.
 
     Args:
-        vit: the backbone that is trained.
-        dan: the frozen prior, in AffectNet's class order; None is the row "ViT" of Table 5, where the ViT's own
-            head gives valence and arousal as well.
-        head_hidden: width of the hidden layer of the ViT's head (512 in the published code); None for one Linear.
-        va_hidden: width of the hidden layer of the valence/arousal head (256); None for one Linear.
-        stop_gradient: keep the gradient of the valence/arousal loss from the 28 scores (the paper); False is what
-            the published code does.
-        expression_scores: ``vit`` or, for the row "EXP(p1 + p2)" of Table 5, ``vit+dan``: DAN's scores in ABAW's
-            order are added before the expression loss; Contempt is left out and Other gets 0.
+        vit: the backbone, which is trained.
+        dan: the frozen prior, with scores in AffectNet's order. None is the row "ViT" of Table 5, in which the ViT's
+            own head predicts valence and arousal, too.
+        head_hidden: units in the hidden layer of the ViT's head (512 in the published code); None: one Linear.
+        va_hidden: units in the hidden layer of the valence/arousal head (256); None: one Linear.
+        stop_gradient: stop the gradient of the valence/arousal loss at the 28 scores, as in the paper; in the published
+            code (False) it goes on.
+        expression_scores: ``vit``; or ``vit+dan``, the row "EXP(p1 + p2)" of Table 5: DAN's scores in ABAW's order are
+            added before the expression loss, without Contempt and with 0 for Other.
 
     Raises:
-        ValueError: ``vit+dan`` without a DAN.
-        WeightsError: a DAN without AffectNet's eight classes, or one that wants images of another size or interpolation
+        ValueError: ``vit+dan`` is given without a DAN.
+        WeightsError: the DAN does not have AffectNet's eight classes, or needs images of another size or interpolation
             than the ViT.
     """
 
@@ -80,20 +80,20 @@ class EMMA(nn.Module):
             dan.eval()
 
     def train(self, mode: bool = True) -> EMMA:
-        """Sets the training mode of everything but the DAN, whose BatchNorm statistics must not move."""
+        """Set the training mode of everything but the DAN, whose BatchNorm statistics must not change."""
         super().train(mode)
         if self.dan is not None:
             self.dan.eval()
         return self
 
     def forward(self, image: Tensor) -> AffectLogits:
-        """Scores of a batch of faces.
+        """Return the scores of a batch of faces.
 
         Args:
             image: (B, 3, H, W), uint8 or 0..255.
 
         Returns:
-            Eight expressions, twelve action units, valence and arousal.
+            Scores of eight expressions, twelve action units, valence and arousal.
         """
         scores = self.head(self.vit(self.vit_normalize(image)))
         expression, units = scores[:, : len(EXPRESSIONS)], scores[:, len(EXPRESSIONS) :]
@@ -109,7 +109,7 @@ class EMMA(nn.Module):
 
 
 def _in_abaw_order(prior: Tensor) -> Tensor:
-    """AffectNet scores (B, 8) in the order of the ABAW expressions; those without a counterpart are 0."""
+    """Map AffectNet's scores (B, 8) to the order of the ABAW expressions; those without a counterpart get 0."""
     zero = torch.zeros_like(prior[:, 0])
     return torch.stack([zero if column is None else prior[:, column] for column in affectnet_columns()], dim=1)
 

@@ -1,4 +1,4 @@
-"""EmotiEffNet as a LightningModule: the backbone that the heads look through, trained on AffectNet-like faces."""
+"""The LightningModule of EmotiEffNet, which trains the backbone for the heads on AffectNet-like faces."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from training.sam import with_sam
 
 @buildable("model")
 class EmotiEffNetModule(MultiTaskModule):
-    """Trains EmotiEffNet, or MT-EmotiEffNet where the network gives valence and arousal.
+    """Trains EmotiEffNet, or MT-EmotiEffNet if the network predicts valence and arousal.
 
-    First the classifier alone is trained, then all layers. Labels and predictions are in AffectNet's own numbering, the
-    first ``network.classes`` of it.
+    It first trains the classifier alone, then all layers. Labels and predictions are the first ``network.classes``
+    expressions in AffectNet's own order.
 
     Args:
-        network: what is trained.
+        network: the network to train.
         head_lr: learning rate of the classifier while it is trained alone.
         head_epochs: number of epochs in which it is trained alone.
         **options: keywords of ``MultiTaskModule``. The published ``loss`` has ``va_weight`` 0.5: it adds
@@ -62,12 +62,12 @@ class EmotiEffNetModule(MultiTaskModule):
         def classifier(epoch: int) -> float:
             return self.head_lr if epoch < self.head_epochs else self.optimiser.lr
 
-        # a frozen backbone has no gradients: Adam leaves it alone, whatever its rate
+        # a frozen backbone has no gradients, so Adam does not change it, whatever its rate
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda _: self.optimiser.lr, classifier])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
     def _check_strategy(self) -> None:
-        """DDP waits for the gradient of every parameter, unless it is told that some have none."""
+        """Refuse DDP if it waits for the gradient of every parameter, because a frozen backbone has none."""
         model = self.trainer.strategy.model
         if self.head_epochs > 0 and isinstance(model, DistributedDataParallel) and not model.find_unused_parameters:
             raise ConfigError(
@@ -78,7 +78,7 @@ class EmotiEffNetModule(MultiTaskModule):
             )
 
     def exports(self) -> dict[str, dict[str, Any]]:
-        """The whole network under the names of timm's EfficientNets, and of the published files."""
+        """Return the whole network, under the names of timm's EfficientNets and of the published files."""
         assert self.network.classifier is not None
         state = dict(self.network.backbone.state_dict())
         state |= {f"classifier.{name}": tensor for name, tensor in self.network.classifier.state_dict().items()}

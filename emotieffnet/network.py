@@ -1,4 +1,4 @@
-"""EmotiEffNet: a network of timm that tells the expressions of AffectNet, and one fine-tuned on those of Aff-Wild2.
+"""EmotiEffNet: a timm model for the expressions of AffectNet, and one that is fine-tuned on those of Aff-Wild2.
 
 Source: Savchenko 2023, "EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection" (ABAW5), and its notebook (github.com/sb-ai-lab/EmotiEffLib).
@@ -28,9 +28,9 @@ _log = logging.getLogger(__name__)
 
 @buildable("model")
 class EmotiEffNet(PooledNetwork):
-    """A backbone and one Linear: logits of AffectNet's expressions and, for MT-EmotiEffNet, valence and arousal.
+    """A backbone and one Linear for AffectNet's expressions and, in MT-EmotiEffNet, for valence and arousal.
 
-    The outputs of the Linear are in the order of the published files, which is alphabetical.
+    The expressions are in the order of the published files, which is alphabetical.
 
     Args:
         backbone: name of a timm model.
@@ -48,7 +48,7 @@ class EmotiEffNet(PooledNetwork):
 
     Raises:
         WeightsError: timm has no such model, or the weights cannot be had or do not fit.
-        ValueError: another number of classes, or valence and arousal without classes.
+        ValueError: the number of classes is another one, or valence and arousal are wanted without classes.
     """
 
     columns: Tensor
@@ -82,7 +82,7 @@ class EmotiEffNet(PooledNetwork):
                 self._load_classifier(str(weights))
 
     def _load_classifier(self, weights: str) -> None:
-        """Reads the classifier of the weights, where it is of this shape."""
+        """Load the classifier in the weights if it has the same shape."""
         assert self.classifier is not None
         given, own = classifier_state(weights) or {}, self.classifier.state_dict()
         if {name: tensor.shape for name, tensor in given.items()} == {name: own[name].shape for name in own}:
@@ -93,12 +93,12 @@ class EmotiEffNet(PooledNetwork):
             )
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F) and raw outputs (B, O), as in ``output_names``, of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return features (B, F) and raw outputs (B, O) of (B, 3, H, W) images, uint8 or 0..255."""
         features = self.features(image)
         return features, features[:, :0] if self.classifier is None else self.classifier(features)
 
     def forward(self, image: Tensor) -> AffectLogits:
-        """Scores of (B, 3, H, W) images, uint8 or 0..255; the expressions in AffectNet's own numbering."""
+        """Return the scores of (B, 3, H, W) images, uint8 or 0..255; expressions are in AffectNet's own order."""
         _, outputs = self.embed(image)
         if self.classifier is None:
             return AffectLogits()
@@ -108,18 +108,18 @@ class EmotiEffNet(PooledNetwork):
 
 @buildable("model")
 class FineTunedNet(PooledNetwork):
-    """A backbone and a new classifier of the eight ABAW expressions.
+    """A backbone and a new classifier for the eight ABAW expressions.
 
     Args:
         backbone: name of a timm model.
         hidden: units of the hidden layer; None: a single Linear.
-        head_weights: checkpoint of a run that trained an expression head of this shape on stored features of the same
-            backbone; None: the classifier starts untrained.
+        head_weights: checkpoint of a run that trained an expression head of the same shape on stored features of the
+            same backbone; None: the classifier starts untrained.
         **options: keywords of ``PooledNetwork``; a classifier in the weights is not read.
 
     Attributes:
-        classifier: ``nn.Sequential`` of Linear, or of Linear, ReLU and Linear.
-        output_names: of its outputs, in order.
+        classifier: ``nn.Sequential`` of one Linear, or of Linear, ReLU and Linear.
+        output_names: names of its outputs, in order.
 
     Raises:
         WeightsError: timm has no such model, or weights cannot be had or do not fit.
@@ -142,12 +142,12 @@ class FineTunedNet(PooledNetwork):
             load_head(self.classifier, head_weights)
 
     def embed(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F) and logits (B, 8) of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return features (B, F) and logits (B, 8) of (B, 3, H, W) images, uint8 or 0..255."""
         features = self.features(image)
         return features, self.classifier(features)
 
     def forward(self, image: Tensor) -> AffectLogits:
-        """Scores of (B, 3, H, W) images, uint8 or 0..255."""
+        """Return the scores of (B, 3, H, W) images, uint8 or 0..255."""
         return AffectLogits(expression=self.embed(image)[1])
 
 
@@ -158,14 +158,14 @@ def _classifier(inputs: int, hidden: int | None) -> nn.Sequential:
 
 
 def load_head(classifier: nn.Sequential, weights: str) -> None:
-    """Puts the expression head of a checkpoint into a classifier, all of it or none.
+    """Load the expression head of a checkpoint into a classifier, all of it or none.
 
     Args:
-        classifier: changed in place.
+        classifier: the classifier, which is changed in place.
         weights: path of a checkpoint of this framework whose state dict has ``….heads.expression.<layer>.<name>``.
 
     Raises:
-        WeightsError: no such file, not such a checkpoint, or a head of another shape.
+        WeightsError: the file does not exist, is no such checkpoint, or its head has another shape.
     """
     path = Path(weights).expanduser()
     if not path.is_file():

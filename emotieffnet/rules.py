@@ -1,6 +1,6 @@
-"""What a network that was trained elsewhere says of Aff-Wild2 as it is: the rows "VA only" and "logits" of the paper.
+"""Predict Aff-Wild2 with a network that was not trained on it: the rows "VA only" and "logits" of the paper.
 
-Where its expression is blended with that of a head, see ``evaluators.postprocess.gating``.
+``evaluators.postprocess.gating`` blends its expressions with those of a head.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ from affect.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS, OTHER, a
 
 CONTEMPT: Final = AFFECTNET_EXPRESSIONS[-1]
 IMPOSSIBLE: Final = -100.0
-"""The logit of Other for a network that has neither it nor contempt."""
+"""The logit of Other for a network that has neither Other nor contempt."""
 
 
 def pretrained(outputs: Tensor, names: Sequence[str]) -> Predictions:
-    """Predictions from a network's own scores.
+    """Turn a network's own scores into predictions.
 
-    Valence and arousal are taken as given, clamped. The expressions of a network of AffectNet are put into the order of
-    the ABAW ones, with contempt in the place of Other, which AffectNet does not have; a network that has no contempt
-    never says Other.
+    Valence and arousal are only clamped. AffectNet's expressions are put into ABAW's order. AffectNet has no Other, so
+    contempt takes its place; a network without contempt never predicts Other.
 
     Args:
         outputs: (B, O) scores.
-        names: of the scores.
+        names: names of the scores.
 
     Returns:
-        The tasks that the scores are of; expressions also as logits.
+        Predictions for the tasks that the scores cover; expressions also as logits.
     """
     column = {name: number for number, name in enumerate(names)}
     predictions = Predictions()
@@ -46,7 +45,7 @@ def pretrained(outputs: Tensor, names: Sequence[str]) -> Predictions:
 
 
 def _expression_logits(outputs: Tensor, names: Sequence[str]) -> Tensor | None:
-    """(B, 8) in the order of ABAW, or None where the scores are of no known class list."""
+    """Return (B, 8) logits in ABAW's order; None if the scores have no known list of classes."""
     if set(EXPRESSIONS) <= set(names):
         return outputs[:, [names.index(name) for name in EXPRESSIONS]]
     columns = list(affectnet_columns(tuple(names)))

@@ -1,7 +1,7 @@
 """LightAutoML on stored features (extra ``automl``): the rows "LightAutoML" of the EmotiEffNet paper.
 
-What the paper calls so ended, by its time limit, as one random forest; ``algorithms=[rf]`` is that, and ``auto`` is
-what LightAutoML chooses from by itself.
+In the paper the time limit left LightAutoML with one random forest; ``algorithms=[rf]`` repeats that. Without
+``algorithms``, LightAutoML chooses by itself.
 
 Source: Vakhrushev et al. 2021, arXiv:2109.01528; https://github.com/sb-ai-lab/LightAutoML.
 """
@@ -40,18 +40,18 @@ _HELD_OUT: Final = 5
 
 @dataclass(frozen=True)
 class AutoMLSettings:
-    """How LightAutoML learns.
+    """The settings of LightAutoML.
 
     Attributes:
-        timeout: seconds of the search; what runs when they are over is still finished.
-        algorithms: names of LightAutoML's (``linear_l2``, ``cb``, ``rf``, ``lgb``, …), or None: its own choice.
-        validation: what it compares its models on: ``videos``: a fifth of the training videos; ``cv``: folds of whole
-            training videos; ``split``: the validation split, as published for valence and arousal, whose scores then
-            flatter.
-        folds: of ``cv``.
-        cpus: threads.
-        memory_gib: that it may use.
-        seed: of everything random.
+        timeout: time for the search in seconds; a model that is being trained at its end is still finished.
+        algorithms: LightAutoML's names of algorithms (``linear_l2``, ``cb``, ``rf``, ``lgb``, …); None: its own choice.
+        validation: data on which it compares its models. ``videos``: a fifth of the training videos; ``cv``: folds of
+            whole training videos; ``split``: the validation split, as published for valence and arousal, but then the
+            scores on that split flatter.
+        folds: number of folds of ``cv``.
+        cpus: number of threads.
+        memory_gib: memory that it may use, in GiB.
+        seed: seed of everything random.
     """
 
     timeout: Positive = 600
@@ -63,41 +63,40 @@ class AutoMLSettings:
     seed: Whole = 42
 
     def problems(self, task: str) -> Iterator[str]:
-        """Finds values out of range, and algorithms that cannot learn the task."""
+        """Yield an error for each value out of range, and for algorithms that cannot learn the task."""
         yield from key_errors(vars(self), AutoMLSettings, "settings.")
-        # LightAutoML 0.4.2 fails in its midst
+        # otherwise LightAutoML 0.4.2 fails after its start
         if task != "expression" and any(str(name).startswith("lgb") for name in self.algorithms or ()):
             yield f"settings.algorithms={list(self.algorithms or ())}: LightGBM does not learn several targets at once"
 
 
 class AutoML:
-    """A LightAutoML model of one task.
+    """A LightAutoML model for one task.
 
     Args:
-        model: ``lightautoml``'s ``TabularAutoML`` after its fit.
+        model: a fitted ``TabularAutoML`` of ``lightautoml``.
         task: key of the task in predictions.
-        classes: (C,) numbers of the expressions or action units that the model's columns are of.
-        description: what ``automl.json`` says.
+        classes: (C,) numbers of the expressions or action units that the model predicts, in the order of its columns.
+        description: content of ``automl.json``.
     """
 
     def __init__(self, model: Any, task: Task, classes: npt.NDArray[np.int64], description: dict[str, Any]) -> None:
         self.model, self.task, self.classes, self.description = model, task, classes, description
 
     def predict(self, features: Array) -> Array:
-        """(N, columns of the task): probabilities, or valence and arousal in [−1, 1]."""
+        """Return (N, columns of the task) probabilities, or valence and arousal in [−1, 1]."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             said = np.asarray(self.model.predict(_frame(features)).data, dtype=np.float32)
         if self.task == "valence_arousal":
             return said.clip(-1, 1)
-        whole = np.zeros(
-            (len(said), len(label_names()[self.task])), dtype=np.float32
-        )  # what was left out is never said
+        # classes that were left out are never predicted
+        whole = np.zeros((len(said), len(label_names()[self.task])), dtype=np.float32)
         whole[:, self.classes] = said.clip(0, 1)
         return whole
 
     def save(self, folder: Path) -> None:
-        """Write the model, which is a pickle, and then its hash and description, without which it is not read."""
+        """Write the model as a pickle, then its hash and description, without which ``load`` refuses it."""
         import joblib
 
         with whole_file(folder / MODEL) as beside:
@@ -115,7 +114,7 @@ class AutoML:
         """Read a model that ``save`` wrote.
 
         Raises:
-            CheckpointError: none there, a damaged description, not trusted, or not the file whose hash was recorded.
+            CheckpointError: there is no model, its description is damaged, it is not trusted, or its hash is wrong.
             ConfigError: LightAutoML is not installed.
         """
         if not (folder / DESCRIPTION).is_file() or not (folder / MODEL).is_file():
@@ -137,7 +136,7 @@ class AutoML:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """What ``save`` wrote of a model."""
+    """Read the description that ``save`` wrote."""
     try:
         described = unsealed(dict(json.loads(path.read_text(encoding="utf-8"))), path, "a model of automl.py")
         task, classes = described["task"], described["classes"]
@@ -152,10 +151,10 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def require() -> None:
-    """Refuse to go on without LightAutoML.
+    """Check that LightAutoML is installed.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: it is not.
     """
     if importlib.util.find_spec("lightautoml") is None:
         raise ConfigError([f"LightAutoML is not installed: {INSTALL}"])
@@ -169,18 +168,18 @@ def fit(
     settings: AutoMLSettings,
     validation: tuple[Array, npt.NDArray[Any]] | None = None,
 ) -> AutoML:
-    """Search, within the time, for the models that predict the labels.
+    """Search for models that predict the labels, within the time limit.
 
     Args:
-        features: (N, F).
-        labels: (N, 2), (N,) or (N, 12), partly missing; rows that lack any of a task are left out.
+        features: (N, F) features.
+        labels: (N, 2), (N,) or (N, 12) labels; rows in which one is missing are left out.
         videos: (N,) number of the video of each row.
-        task: which.
-        settings: how.
+        task: the task of the labels.
+        settings: settings of the search.
         validation: features and labels of the validation split, for ``validation=split``.
 
     Raises:
-        ConfigError: LightAutoML is not installed, the settings do not fit, or no row has all labels of the task.
+        ConfigError: LightAutoML is not installed, a setting is wrong, or no row has all labels of the task.
     """
     if errors := list(settings.problems(task)):
         raise ConfigError(errors)
@@ -190,7 +189,7 @@ def fit(
         raise ConfigError([f"no training row has all labels of {task}: nothing can be learnt"])
     table, valid, roles, classes = _prepared(features[known], labels[known], videos[known], task, settings, validation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of optional parts that are not installed, and of its libraries' changes
+        warnings.simplefilter("ignore")  # about optional parts that are not installed, and changes in its libraries
         from lightautoml.automl.presets.tabular_presets import TabularAutoML
         from lightautoml.tasks import Task as LamaTask
 
@@ -224,7 +223,7 @@ def _prepared(
     settings: AutoMLSettings,
     validation: tuple[Array, npt.NDArray[Any]] | None,
 ) -> tuple[Any, Any, dict[str, Any], npt.NDArray[np.int64]]:
-    """Training table, table to compare models on (None: folds), LightAutoML's roles, and ``AutoML.classes``."""
+    """Return the training table, the validation table (None for folds), LightAutoML's roles and ``AutoML.classes``."""
     out, held = np.zeros(len(labels), dtype=bool), None
     if settings.validation == "videos":
         out = hold_out(labels if task == "expression" else np.zeros(len(labels), dtype=np.int64), videos)
@@ -253,19 +252,22 @@ def _prepared(
 
 
 def _known(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """(N,) rows of which everything is labelled."""
+    """Return (N,) true for the rows in which no label is missing."""
     known: npt.NDArray[np.bool_] = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels).any(axis=1)
     return known
 
 
 def hold_out(labels: npt.NDArray[np.int64], videos: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(N,) true for the rows of the videos that are held out: every fifth, and one for each class that these lack.
+    """Choose the videos to hold out: every fifth, and one more for each class that these lack.
 
-    A class that one video alone has stays where it is.
+    If only one video has a class, it is not held out for that class.
 
     Args:
-        labels: (N,) classes.
-        videos: (N,) number of the video.
+        labels: (N,) class of each row.
+        videos: (N,) number of the video of each row.
+
+    Returns:
+        (N,) true for the rows of these videos.
     """
     out = np.isin(videos, np.unique(videos)[_HELD_OUT - 1 :: _HELD_OUT])
     for number in np.unique(labels):
@@ -276,9 +278,9 @@ def hold_out(labels: npt.NDArray[np.int64], videos: npt.NDArray[np.int64]) -> np
 
 
 def _comparable(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None, least: int) -> npt.NDArray[np.int64]:
-    """Numbers of the expressions that LightAutoML can learn; the log names the others, which are left out.
+    """Return the numbers of the expressions that LightAutoML can learn; the log names those that are left out.
 
-    It fails where a class has fewer rows than there are folds, or where the rows it compares its models on lack one.
+    It fails if a class has fewer rows than there are folds, or has no row in the validation table.
     """
     counts = np.bincount(labels, minlength=len(EXPRESSIONS))
     usable = counts >= least
@@ -291,7 +293,7 @@ def _comparable(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None, least: 
 
 
 def _varying(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None) -> npt.NDArray[np.int64]:
-    """Columns of the action units that are both present and absent in these rows; the log names the others."""
+    """Return the columns of the action units that are sometimes present and sometimes not; the log names the others."""
     varying = (labels.min(axis=0) < labels.max(axis=0)) & (held is None or held.min(axis=0) < held.max(axis=0))
     if not varying.all():
         names = ", ".join(AU_NAMES[unit] for unit in np.flatnonzero(~varying))
@@ -300,7 +302,7 @@ def _varying(labels: npt.NDArray[Any], held: npt.NDArray[Any] | None) -> npt.NDA
 
 
 def _names(task: Task, classes: npt.NDArray[np.int64]) -> list[str]:
-    """Columns of the targets."""
+    """Return the column names of the targets."""
     return ["expression"] if task == "expression" else [label_names()[task][number] for number in classes]
 
 
@@ -310,7 +312,7 @@ def _frame(
     task: Task | None = None,
     classes: npt.NDArray[np.int64] | None = None,
 ) -> Any:
-    """A pandas table with the columns f0, f1, … and the targets."""
+    """Make a pandas table with the columns f0, f1, … and the targets."""
     import pandas as pd
 
     table = pd.DataFrame(features, columns=[f"f{number}" for number in range(features.shape[1])])

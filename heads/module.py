@@ -1,4 +1,4 @@
-"""The heads as a LightningModule."""
+"""The LightningModule of the heads."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from training.multitask import MultiTaskModule
 
 @buildable("model")
 class HeadModule(MultiTaskModule):
-    """Trains heads on stored features; with several, each learns as if it were alone, from the rows of its task.
+    """Trains heads on stored features. Each head learns from the rows of its task, independently of the others.
 
     Args:
-        l2: factor of the squared matrices of a head, by task, which is added to its loss; a task that is not there has
-            none.
+        l2: factor, by task, of the head's squared matrices, which are added to its loss; 0 for tasks that are left out.
         **options: keywords of ``MultiTaskModule``.
     """
 
@@ -47,7 +46,7 @@ class HeadModule(MultiTaskModule):
         return logits
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss of each head on one batch; without its ``l2`` it is 0 where the task has no label."""
+        """Return the loss of each head on one batch; apart from ``l2`` it is 0 if the task has no label."""
         losses = super().losses(batch)
         for task, factor in self.l2.items():
             if task in losses and factor:
@@ -56,7 +55,7 @@ class HeadModule(MultiTaskModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         super().validation_step(batch, batch_index)
-        # by batches of consecutive frames, as published: of the CCC this is not that of the whole split
+        # a mean over batches of consecutive frames, as published: its CCC is not that of the whole split
         total = torch.stack(list(self.losses(batch).values())).sum()
-        # also without a row, or another process would wait for this one's sum
+        # log also without rows, or another process would wait for this one's sum
         self.log("val/loss", total, batch_size=len(batch["row"]), sync_dist=True)

@@ -1,4 +1,4 @@
-"""Light heads on stored features: valence and arousal, expression, action units.
+"""Small heads on stored features, for valence and arousal, expressions and action units.
 
 Source: Savchenko 2023, "EmotiEffNets for Facial Processing in Video-based Valence-Arousal Prediction, Expression
 Classification and Action Unit Detection" (ABAW5), and its notebook (github.com/sb-ai-lab/EmotiEffLib).
@@ -25,25 +25,25 @@ SIZES: Final = {task: len(names) for task, names in label_names().items()}
 
 
 class FeatureDescription(TypedDict):
-    """What a head must know of a feature store, and keeps in its checkpoint."""
+    """The facts about a feature store that a head needs and keeps in its checkpoint."""
 
-    sha256: str  # of the network that made it
+    sha256: str  # hash of the network that made the store
     embedding: int  # length of an embedding
     outputs: list[str]  # names of the network's own scores
 
 
 class HeadOptions(TypedDict):
-    """One head."""
+    """The options of one head."""
 
     input: HeadInput
     hidden: Count | None  # units of the hidden layer; None: a single linear layer
 
 
 class Inputs(nn.Module):
-    """Picks what a head looks at.
+    """Selects the inputs of a head.
 
     Args:
-        features: of the store.
+        features: description of the store.
         kind: ``embedding``; ``logits``: the network's scores without valence and arousal; ``logits_va``: all its
             scores; ``concat``: the embedding and all scores.
         where: name of the key, for messages.
@@ -52,7 +52,7 @@ class Inputs(nn.Module):
         size: number of inputs.
 
     Raises:
-        ConfigError: an unknown kind, or scores that the network does not give.
+        ConfigError: the kind is unknown, or needs scores that the network does not have.
     """
 
     def __init__(self, features: FeatureDescription, kind: HeadInput, where: str) -> None:
@@ -78,7 +78,7 @@ class Inputs(nn.Module):
         self.size = sizes[kind]
 
     def forward(self, embedding: Tensor, outputs: Tensor) -> Tensor:
-        """(B, size) of (B, E) embeddings and (B, O) scores."""
+        """Return the (B, size) inputs from (B, E) embeddings and (B, O) scores."""
         if self.kind == "embedding":
             return embedding
         if self.kind == "concat":
@@ -88,23 +88,23 @@ class Inputs(nn.Module):
 
 @buildable("model")
 class Heads(nn.Module):
-    """A small perceptron for each task, independent of one another.
+    """An independent small perceptron for each task.
 
-    Initialised as Keras does: Glorot-uniform matrices, no bias.
+    It is initialised as in Keras: Glorot-uniform matrices, biases of 0.
 
     Args:
-        features: of the store that they are trained on; see ``FeatureDescription``.
-        heads: options of each task's head, by its key in batches; None leaves a task out.
+        features: description of the store that the heads are trained on.
+        heads: options of each task's head, by the task's key in batches; None leaves a task out.
 
     Attributes:
-        tasks: that it has.
+        tasks: the tasks that have a head.
 
     Raises:
-        ConfigError: no head, an unknown task, or inputs that the store does not have.
+        ConfigError: there is no head, a task is unknown, or the store does not have the inputs.
     """
 
     expressions = EXPRESSIONS
-    preprocessing = IMAGENET  # of no image: the features are there
+    preprocessing = IMAGENET  # not used: there are features and no images
 
     def __init__(self, features: FeatureDescription, heads: Mapping[str, HeadOptions | None]) -> None:
         super().__init__()
@@ -123,11 +123,11 @@ class Heads(nn.Module):
             self.heads[task] = _perceptron(inputs.size, given[task]["hidden"], SIZES[task])
 
     def forward(self, embedding: Tensor, outputs: Tensor) -> AffectLogits:
-        """Scores of B frames; valence and arousal are in (−1, 1).
+        """Return the scores of B frames; valence and arousal are in (−1, 1).
 
         Args:
-            embedding: (B, E).
-            outputs: (B, O).
+            embedding: (B, E) embeddings.
+            outputs: (B, O) scores of the network that made the store.
         """
         scores = {task: self.heads[task](self.inputs[task](embedding, outputs)) for task in self.tasks}
         if "valence_arousal" in scores:
@@ -135,7 +135,7 @@ class Heads(nn.Module):
         return AffectLogits(**scores)
 
     def squared_matrices(self, task: str) -> Tensor:
-        """Sum of the squares of all matrices of a head, biases left out."""
+        """Return the sum of the squares in all matrices of a head, without its biases."""
         return torch.stack([p.square().sum() for p in self.heads[task].parameters() if p.ndim > 1]).sum()
 
 

@@ -1,4 +1,4 @@
-"""Show what a masked autoencoder draws while it learns."""
+"""Show the reconstructions of a masked autoencoder while it is trained."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mae.module import MAEModule
 class ReconstructionGrid(Callback):
     """Save ``reconstructions/epoch_<n>.png`` in the run folder and log it.
 
-    It shows the first validation faces as they are, masked, and reconstructed, a row of each.
+    The picture shows the first validation faces: a row of originals, a row of masked faces, a row of reconstructions.
 
     Args:
-        every_n_epochs: how often; the last epoch always has one.
-        images: faces in the picture, at most a batch.
+        every_n_epochs: number of epochs from one picture to the next; the last epoch always has one.
+        images: number of faces in the picture, at most a batch.
     """
 
     def __init__(self, every_n_epochs: Count = 20, images: Count = 8) -> None:
@@ -61,7 +61,7 @@ class ReconstructionGrid(Callback):
 
 
 def grid(rows: Tensor, gap: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Join (R, B, 3, H, W) uint8 images into one (height, width, 3) picture, white between them."""
+    """Join (R, B, 3, H, W) uint8 images into one (height, width, 3) picture, with white gaps."""
     tiles = F.pad(rows, (0, gap, 0, gap), value=255)
     picture = torch.cat([torch.cat(list(row), dim=2) for row in tiles], dim=1)
     return picture.permute(1, 2, 0).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Masked autoencoding as a LightningModule: pre-training of an encoder on faces without labels."""
+"""The LightningModule of masked autoencoding, which pre-trains an encoder on faces without labels."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mae.network import MAE
 from training.module import TrainedModule
 from training.optimisation import AdamW, Groups, plain_groups
 
-_TRAINING, _VALIDATION = 0, 1  # streams of masks
+_TRAINING, _VALIDATION = 0, 1  # two streams of masks
 
 
 @buildable("model")
 class MAEModule(TrainedModule):
     """Pre-trains a masked autoencoder (He et al. 2022, https://github.com/facebookresearch/mae).
 
-    It logs ``train/loss``, ``val/loss`` with masks that stay the same from epoch to epoch, and ``val/flat_loss``: what
-    knowing the mean of each removed patch, and nothing else, would give.
+    It logs ``train/loss``, ``val/loss`` with masks that are the same in every epoch, and ``val/flat_loss``: the loss of
+    a prediction that knows the mean of each removed patch and nothing else.
 
     Args:
-        network: what is trained.
+        network: the network to train.
         mask_ratio: share of the patches that are removed.
         normalise_pixels: compare with each patch's normalised pixels (``norm_pix_loss`` of the published code).
-        seed: of the masks.
+        seed: seed of the masks.
         **options: keywords of ``TrainedModule``.
 
     Raises:
@@ -63,7 +63,7 @@ class MAEModule(TrainedModule):
         self.val_loss, self.flat_loss = MeanMetric(), MeanMetric()
 
     def masks(self, rows: Tensor, *, training: bool) -> Tensor:
-        """Patches (B, K) that are shown of these rows: other ones each epoch in training, always the same otherwise."""
+        """Return the patches (B, K) of these rows that are shown: new ones each training epoch, otherwise the same."""
         return kept_patches(
             rows,
             patches=self.network.num_patches,
@@ -89,16 +89,16 @@ class MAEModule(TrainedModule):
             metric.update(reconstruction_loss(prediction, pixels, keep, normalise=self.normalise_pixels), len(image))
 
     def on_validation_epoch_end(self) -> None:
-        # the metrics add up over processes by themselves
+        # the metrics themselves add up over processes
         self.log_dict({"val/loss": self.val_loss.compute(), "val/flat_loss": self.flat_loss.compute()})
         self.val_loss.reset()
         self.flat_loss.reset()
 
     @torch.no_grad()
     def reconstruct(self, batch: Batch) -> Tensor:
-        """Original, masked and reconstructed images of a batch.
+        """Return the original, masked and reconstructed images of a batch.
 
-        Normalised predictions get each patch's own mean and deviation back, as the published figures do. Patches that
+        Normalised predictions get back the mean and deviation of their patch, as in the published figures. Patches that
         were seen are shown as they are.
 
         Returns:

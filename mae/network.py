@@ -1,7 +1,7 @@
 """Masked autoencoder (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377).
 
-Written from the paper and the published checkpoints' names, which ``state_dict`` keeps: the encoder's are timm's ViT
-names, the decoder's begin with ``decoder_``.
+It is written from the paper and from the names in the published checkpoints, which ``state_dict`` keeps: the encoder
+has the names of timm's ViT, those of the decoder begin with ``decoder_``.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from backbones.vit import Sizes, ViT, sincos_positions
 from backbones.weights import load_weights
 
 DECODER = ("decoder_", "mask_token")
-"""What the names of everything begin with that an encoder alone does not have."""
+"""The beginnings of the names that an encoder alone does not have."""
 
 
 @buildable("model")
 class MAE(ViT):
-    """A ViT that is shown few patches, and a decoder that draws the others.
+    """A ViT that sees few patches, and a decoder that draws the others.
 
-    It is the encoder, with a decoder beside it, so that the names are the official ones and an encoder is what is left
-    when the decoder's are dropped (``encoder_state``).
+    The class is the encoder and adds the decoder's parts, so that the names are the official ones, and the encoder is
+    what remains without the decoder's names (``encoder_state``).
 
     Args:
-        learned_positions: the encoder's position embeddings and patch kernels start as ``ViT.initialise_embeddings``
-            leaves them, and positions are trained; False, as published: positions are sine-cosine and stay. On a small
-            grid those are so alike that the fine-tuned network suffers (emma/README.md). The decoder's are fixed.
+        learned_positions: start the encoder with ``ViT.initialise_embeddings`` and train its position embeddings.
+            False, as published: they are fixed sine-cosine positions. On a small grid those are so alike that the
+            fine-tuned network suffers (emma/README.md). The decoder's positions are always fixed.
         decoder_width: length of the decoder's tokens, a multiple of 4 and of ``decoder_heads``.
         decoder_depth: number of the decoder's blocks.
-        decoder_heads: attention heads of each of these.
+        decoder_heads: attention heads of each decoder block.
         weights: a registry name, a path or ``timm:NAME``; None and ``random`` leave the network as initialised.
-        weights_for: ``all``: the weights are a whole masked autoencoder's; ``encoder``: a ViT's, to go on from.
+        weights_for: ``all``: the weights are those of a whole masked autoencoder; ``encoder``: those of a ViT.
         interpolation: how images are resized to ``image_size``; None: as the weights want it.
-        **sizes: keywords of ``ViT``, for the encoder; its ``width`` must be a multiple of 4, too.
+        **sizes: keywords of ``ViT`` for the encoder, whose ``width`` must also be a multiple of 4.
 
     Raises:
-        ValueError: sizes that do not divide, or an unknown ``weights_for``.
+        ValueError: a size is not a multiple of the one that must divide it, or ``weights_for`` is unknown.
         WeightsError: weights that cannot be had or do not fit.
     """
 
@@ -83,7 +83,7 @@ class MAE(ViT):
         self._initialise(grid)
         if learned_positions:
             self.initialise_embeddings()
-        if weights is not None and weights != "random":  # no warning: to start untrained is what pre-training is for
+        if weights is not None and weights != "random":  # without a warning, because pre-training starts untrained
             if weights_for == "all":
                 self.preprocessing = load_weights(self, weights, kind="mae")
             else:
@@ -92,7 +92,7 @@ class MAE(ViT):
 
     @torch.no_grad()
     def _initialise(self, grid: int) -> None:
-        """Initialise as the official code does: Xavier-uniform matrices, small tokens, fixed positions."""
+        """Initialise matrices (Xavier-uniform), tokens (small) and positions (fixed) as the official code does."""
         assert self.pos_embed is not None
         assert self.cls_token is not None
         for module in self.modules():
@@ -105,11 +105,11 @@ class MAE(ViT):
         self.pos_embed.copy_(sincos_positions(self.pos_embed.shape[-1], grid))
 
     def decode(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """Draw the pixels of all patches from the encoder's tokens of some.
+        """Draw the pixels of all patches from the encoder's tokens for some of them.
 
         Args:
-            tokens: (B, 1 + K, width) of ``forward_features(x, keep)``.
-            keep: (B, K) int64, which patches they are.
+            tokens: (B, 1 + K, width) from ``forward_features(x, keep)``.
+            keep: (B, K) int64, the patches that they belong to.
 
         Returns:
             (B, N, patch_size² · 3), in the order of ``patch_pixels``.
@@ -123,17 +123,17 @@ class MAE(ViT):
         return pixels
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:  # type: ignore[override]
-        """Draw all patches (B, N, patch_size² · 3) of normalised images (B, 3, H, W), seen at ``keep`` only."""
+        """Draw all patches (B, N, patch_size² · 3) of normalised images (B, 3, H, W), of which it sees ``keep``."""
         return self.decode(self.forward_features(x, keep), keep)
 
     def patch_pixels(self, images: Tensor) -> Tensor:
-        """Return (B, N, patch_size² · 3) pixels of (B, 3, H, W) images, patch by patch: row, column, colour."""
+        """Cut (B, 3, H, W) images into (B, N, patch_size² · 3) patches; pixels are ordered by row, column, colour."""
         side, grid = self.patch_size, self.image_size // self.patch_size
         pieces = images.reshape(len(images), 3, grid, side, grid, side)
         return pieces.permute(0, 2, 4, 3, 5, 1).reshape(len(images), grid**2, -1)
 
     def assemble(self, pixels: Tensor) -> Tensor:
-        """Return (B, 3, H, W) images of (B, N, patch_size² · 3) patches: the inverse of ``patch_pixels``."""
+        """Join (B, N, patch_size² · 3) patches into (B, 3, H, W) images: the inverse of ``patch_pixels``."""
         side, grid = self.patch_size, self.image_size // self.patch_size
         pieces = pixels.reshape(len(pixels), grid, grid, side, side, 3)
         return pieces.permute(0, 5, 1, 3, 2, 4).reshape(len(pixels), 3, self.image_size, self.image_size)
