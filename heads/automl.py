@@ -210,8 +210,8 @@ def fit(
         "rows": len(table),
         "held_out_rows": 0 if valid is None else len(valid),
         "validation": settings.validation,
+        "model": model.create_model_str_desc(),
     }
-    description["model"] = model.create_model_str_desc()
     return AutoML(model, task, classes, description)
 
 
@@ -243,12 +243,12 @@ def _prepared(
         if held is not None:
             known = np.isin(held[1], classes)
             held = held[0][known], held[1][known]
-    table = _frame(features[~out], labels[~out], task, classes)
+    table = _labelled(features[~out], labels[~out], task, classes)
     names = _names(task, classes)
     roles: dict[str, Any] = {"target": names[0] if task == "expression" else names}
     if held is None:
         table["video"], roles["group"] = videos[~out], "video"
-    return table, None if held is None else _frame(*held, task, classes), roles, classes
+    return table, None if held is None else _labelled(*held, task, classes), roles, classes
 
 
 def _known(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -306,18 +306,17 @@ def _names(task: Task, classes: npt.NDArray[np.int64]) -> list[str]:
     return ["expression"] if task == "expression" else [label_names()[task][number] for number in classes]
 
 
-def _frame(
-    features: Array,
-    labels: npt.NDArray[Any] | None = None,
-    task: Task | None = None,
-    classes: npt.NDArray[np.int64] | None = None,
-) -> Any:
-    """Make a pandas table with the columns f0, f1, … and the targets."""
+def _frame(features: Array) -> Any:
+    """Make a pandas table with the columns f0, f1, …."""
     import pandas as pd
 
-    table = pd.DataFrame(features, columns=[f"f{number}" for number in range(features.shape[1])])
-    if labels is not None and task is not None and classes is not None:
-        values = np.searchsorted(classes, labels)[:, None] if task == "expression" else labels[:, classes]
-        for name, column in zip(_names(task, classes), values.T, strict=True):
-            table[name] = column if task == "valence_arousal" else column.astype(np.int64)
+    return pd.DataFrame(features, columns=[f"f{number}" for number in range(features.shape[1])])
+
+
+def _labelled(features: Array, labels: npt.NDArray[Any], task: Task, classes: npt.NDArray[np.int64]) -> Any:
+    """Make a pandas table of features and targets."""
+    table = _frame(features)
+    values = np.searchsorted(classes, labels)[:, None] if task == "expression" else labels[:, classes]
+    for name, column in zip(_names(task, classes), values.T, strict=True):
+        table[name] = column if task == "valence_arousal" else column.astype(np.int64)
     return table
