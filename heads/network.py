@@ -104,7 +104,7 @@ class Heads(nn.Module):
     """
 
     expressions = EXPRESSIONS
-    preprocessing = IMAGENET  # not used: there are features and no images
+    preprocessing = IMAGENET  # without effect: the inputs are features, not images
 
     def __init__(self, features: FeatureDescription, heads: Mapping[str, HeadOptions | None]) -> None:
         super().__init__()
