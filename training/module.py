@@ -41,9 +41,8 @@ def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
 class Network(Protocol):
     """An ``nn.Module`` that looks at faces."""
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Return how its images must be prepared."""
+    preprocessing: Preprocessing
+    """How its images must be prepared."""
 
     def compile(self) -> None:
         """Run it through ``torch.compile`` from now on."""
