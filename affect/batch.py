@@ -25,7 +25,15 @@ class Augmentation(NamedTuple):
     hue: float
 
 
-class Batch(TypedDict):
+class Labels(TypedDict):
+    """The labels of B faces."""
+
+    valence_arousal: Tensor  # (B, 2) float32, NaN = missing
+    expression: Tensor  # (B,) int64, -1 = missing
+    action_units: Tensor  # (B, 12) float32, NaN = missing
+
+
+class Batch(Labels):
     """B faces with their labels, as every datamodule makes them and every method takes them.
 
     ``unreadable`` holds the U further rows of the batch whose image is missing or damaged; no other entry has them.
@@ -35,9 +43,6 @@ class Batch(TypedDict):
     """
 
     image: NotRequired[Tensor]  # (B, 3, H, W) uint8, RGB
-    valence_arousal: Tensor  # (B, 2) float32, NaN = missing
-    expression: Tensor  # (B,) int64, -1 = missing
-    action_units: Tensor  # (B, 12) float32, NaN = missing
     row: Tensor  # (B,) int64, index into the split's frame list
     unreadable: Tensor  # (U,) int64, indices into the split's frame list
     one_colour: NotRequired[Tensor]  # (K,) int64, indices into the split's frame list

@@ -107,7 +107,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.drop_last = drop_last
         self.pin_memory = pin_memory
         self.eval_batch_size = eval_batch_size or batch_size
-        self.cache_dir = cache_dir
+        self.cache = None if cache_dir is None else Path(cache_dir).expanduser()
         self.predict_split: Split = "val"
         self.skipped_rows: set[int] = set()
         self._splits: dict[Split, tuple[Frames, Sequence[Path | None]]] = {}
@@ -128,11 +128,6 @@ class FaceDataModule(pl.LightningDataModule):
     def links(self, *more: str | Sequence[str] | None) -> Links:
         """Return the rule which links below ``root`` and further folders are followed."""
         return Links(self.root, *more, follow_outside=self.follow_outside)
-
-    @property
-    def cache(self) -> Path | None:
-        """Folder of ``cache_dir``."""
-        return None if self.cache_dir is None else Path(self.cache_dir).expanduser()
 
     def kept_apart(self, split: Split) -> Sequence[object]:
         """Return what each row of a split must not share with another split: its image, or its video."""
@@ -182,17 +177,32 @@ class FaceDataModule(pl.LightningDataModule):
         if stage == "fit":
             self._warn_of_overlap()
 
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Number of this process, and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return this process's training batches."""
-        return self._dataloader_factory("train", training=True)
+        rank, world_size = self._process
+        weights = self.sampling_weights(self.frames("train").select(self.train_rows))
+        dataset = self._dataset("train", self.augmentation, self.on_unreadable)
+        return TrainingLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=RowSampler(self.train_rows, seed=self.seed, rank=rank, world_size=world_size, weights=weights),
+            drop_last=self.drop_last,
+            collate_fn=dataset.collate,
+            **self._loading(),
+        )
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Return this process's share of the validation list."""
-        return self._dataloader_factory("val", training=False)
+        return self._evaluation_loader("val")
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """Return this process's share of the list of ``predict_split``."""
-        return self._dataloader_factory(self.predict_split, training=False)
+        return self._evaluation_loader(self.predict_split)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Count the images that training skips; it is done here because workers cannot return a count."""
@@ -224,28 +234,15 @@ class FaceDataModule(pl.LightningDataModule):
                 _log.info("%s: %d of %d listed frames have no image", split, absent, len(self.frames(split)))
         return self._splits[split]
 
-    def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
-        frames, _ = self._split(split)
-        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        if not training:
-            batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
-            return self.loader_of(split, batches)
-        rows = self.train_rows
-        weights = self.sampling_weights(frames.select(rows))
-        dataset = self._dataset(split, self.augmentation, self.on_unreadable)
-        return TrainingLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=RowSampler(rows, seed=self.seed, rank=rank, world_size=world_size, weights=weights),
-            drop_last=self.drop_last,
-            **self._loading(dataset),
-        )
+    def _evaluation_loader(self, split: Split) -> DataLoader[Sample]:
+        rank, world_size = self._process
+        batches = dealt_batches(len(self.frames(split)), self.eval_batch_size, rank=rank, world_size=world_size)
+        return self.loader_of(split, batches)
 
     def loader_of(self, split: Split, batches: Sequence[IntArray]) -> DataLoader[Sample]:
         """Return a loader of these batches of rows, prepared as in validation, for this process only."""
-        dataset = self._dataset(split, None, "skip")
-        whole = cast("Dataset[Sample]", _WholeBatches(dataset, batches))
-        return DataLoader(whole, batch_size=None, **{**self._loading(dataset), "collate_fn": None})
+        whole = cast("Dataset[Sample]", _WholeBatches(self._dataset(split, None, "skip"), batches))
+        return DataLoader(whole, batch_size=None, **self._loading())
 
     def _dataset(self, split: Split, augmentation: Transform | None, on_unreadable: OnUnreadable) -> FaceDataset:
         return FaceDataset(
@@ -257,10 +254,9 @@ class FaceDataModule(pl.LightningDataModule):
             square=self.square,
         )
 
-    def _loading(self, dataset: FaceDataset) -> dict[str, Any]:
-        """Return what all loaders of images have in common."""
+    def _loading(self) -> dict[str, Any]:
+        """Return what all loaders have in common."""
         return {
-            "collate_fn": dataset.collate,
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self.pin_memory,
@@ -269,7 +265,7 @@ class FaceDataModule(pl.LightningDataModule):
         }
 
     def _check_batches(self, rows: int) -> None:
-        world_size = 1 if self.trainer is None else self.trainer.world_size
+        _, world_size = self._process
         if rows // world_size < (self.batch_size if self.drop_last else 1):
             raise DataError(
                 f"{rows} training rows over {world_size} process(es) do not fill one batch of {self.batch_size}, so an "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -37,10 +38,11 @@ class Sample(NamedTuple):
     one_colour: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class FaceDataset(Dataset[Sample]):
     """Listed frames and their images, indexed by (epoch, row).
 
-    Args:
+    Attributes:
         frames: the split's list.
         images: image file of each row, None where there is none.
         transform: applied to each image.
@@ -51,27 +53,14 @@ class FaceDataset(Dataset[Sample]):
         square: crop images to the square in their middle first, instead of changing their aspect.
     """
 
-    def __init__(
-        self,
-        frames: Frames,
-        images: Sequence[Path | None],
-        transform: Transform,
-        on_unreadable: OnUnreadable = "error",
-        *,
-        min_size: int = 1,
-        max_pixels: int = MAX_PIXELS,
-        square: bool = False,
-    ) -> None:
-        self.frames = frames
-        self.images = images
-        self.transform = transform
-        self.on_unreadable = on_unreadable
-        self.min_size = min_size
-        self.max_pixels = max_pixels
-        self.square = square
-        self._valence_arousal = torch.from_numpy(frames.valence_arousal)
-        self._expression = torch.from_numpy(frames.expression)
-        self._action_units = torch.from_numpy(frames.action_units)
+    frames: Frames
+    images: Sequence[Path | None]
+    transform: Transform
+    on_unreadable: OnUnreadable = "error"
+    _: KW_ONLY
+    min_size: int = 1
+    max_pixels: int = MAX_PIXELS
+    square: bool = False
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -113,15 +102,10 @@ class FaceDataset(Dataset[Sample]):
         images = np.empty((len(loaded), 3, size, size), dtype=np.uint8)
         for target, (_, image) in zip(images, loaded, strict=True):
             target[:] = image.transpose(2, 0, 1)
-        rows = torch.tensor([row for row, _ in loaded], dtype=torch.int64)
-        batch = Batch(
-            image=torch.from_numpy(images),
-            valence_arousal=self._valence_arousal[rows],
-            expression=self._expression[rows],
-            action_units=self._action_units[rows],
-            row=rows,
-            unreadable=torch.tensor([sample.row for sample in samples if sample.image is None], dtype=torch.int64),
-        )
+        rows = np.array([row for row, _ in loaded], dtype=np.int64)
+        unreadable = np.array([sample.row for sample in samples if sample.image is None], dtype=np.int64)
+        batch = labelled_batch(self.frames, rows, unreadable)
+        batch["image"] = torch.from_numpy(images)
         one_colour = [sample.row for sample in samples if sample.one_colour]
         if one_colour:
             batch["one_colour"] = torch.tensor(one_colour, dtype=torch.int64)
@@ -129,6 +113,17 @@ class FaceDataset(Dataset[Sample]):
         if left:
             batch["augmentation"] = torch.tensor(left, dtype=torch.float32)
         return batch
+
+
+def labelled_batch(frames: Frames, rows: IntArray, unreadable: IntArray) -> Batch:
+    """Return a batch of these rows of a list, (B,), without their images; ``unreadable``, (U,), are further rows."""
+    return Batch(
+        valence_arousal=torch.from_numpy(frames.valence_arousal[rows]),
+        expression=torch.from_numpy(frames.expression[rows]),
+        action_units=torch.from_numpy(frames.action_units[rows]),
+        row=torch.from_numpy(rows),
+        unreadable=torch.from_numpy(unreadable),
+    )
 
 
 def _is_one_colour(image: Image) -> bool:

@@ -8,13 +8,13 @@ process to within 1e-12. Everything is pooled over all valid frames of all video
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from affect.batch import Predictions
+from affect.batch import Labels, Predictions
 from affect.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 
@@ -24,14 +24,6 @@ Scores: TypeAlias = dict[str, float | None]
 
 MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
 """The scores of the challenges, each of the tasks that its name says."""
-
-
-class Labels(TypedDict):
-    """The label part of a batch."""
-
-    valence_arousal: Tensor  # (B, 2), NaN = missing
-    expression: Tensor  # (B,) int64, -1 = missing
-    action_units: Tensor  # (B, 12), NaN = missing
 
 
 class ExactMetric(Metric):

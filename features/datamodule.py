@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -16,7 +17,7 @@ from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray, concatenate
 from datamodules.base import FaceDataModule, Split
-from datamodules.loading import Sample, dealt_batches
+from datamodules.loading import Sample, labelled_batch
 from features.store import FeatureStore, Places, rows_by_video
 
 BLOCK: Final = 256
@@ -106,30 +107,24 @@ class FeaturesDataModule(FaceDataModule):
             _log.warning("%s: %d of %d rows have an image, but no features: unreadable?", split, absent, len(frames))
         return places
 
-    def _dataloader_factory(self, split: Split, *, training: bool) -> DataLoader[Sample]:
-        frames = self.frames(split)
-        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        batches: FeatureBatches | list[IntArray]
-        if training:
-            batches = FeatureBatches(
-                self.train_rows,
-                self.batch_size,
-                seed=self.seed,
-                rank=rank,
-                world_size=world_size,
-                drop_last=self.drop_last,
-            )
-        else:
-            batches = dealt_batches(len(frames), self.eval_batch_size, rank=rank, world_size=world_size)
-        return DataLoader(
-            cast("Dataset[Sample]", FeatureDataset(frames, self.places(split), self.store)),
-            batch_size=None,  # the sampler yields whole batches, which are read together
-            sampler=batches,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self.pin_memory,
-            generator=torch.Generator(),
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return this process's training batches."""
+        rank, world_size = self._process
+        batches = FeatureBatches(
+            self.train_rows,
+            self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            drop_last=self.drop_last,
         )
+        return self.loader_of("train", batches)
+
+    def loader_of(self, split: Split, batches: Iterable[IntArray]) -> DataLoader[Sample]:
+        """Return a loader of these batches of rows, for this process only."""
+        dataset = cast("Dataset[Sample]", FeatureDataset(self.frames(split), self.places(split), self.store))
+        # the sampler yields whole batches, which are read together
+        return DataLoader(dataset, batch_size=None, sampler=batches, **self._loading())
 
 
 class FeatureDataset(Dataset[Batch]):
@@ -142,54 +137,43 @@ class FeatureDataset(Dataset[Batch]):
     """
 
     def __init__(self, frames: Frames, places: Places, store: FeatureStore) -> None:
-        self.places, self.store = places, store
-        self._valence_arousal = torch.from_numpy(frames.valence_arousal)
-        self._expression = torch.from_numpy(frames.expression)
-        self._action_units = torch.from_numpy(frames.action_units)
+        self.frames, self.places, self.store = frames, places, store
 
     def __getitem__(self, rows: IntArray) -> Batch:
         """Read a batch; rows without features are its ``unreadable``."""
         found = self.places.found[rows]
         known = rows[found]
         features = self.store.read(Places(self.places.part[known], self.places.position[known]))
-        return Batch(
-            embedding=torch.from_numpy(features.embedding),
-            outputs=torch.from_numpy(features.outputs),
-            valence_arousal=self._valence_arousal[known],
-            expression=self._expression[known],
-            action_units=self._action_units[known],
-            row=torch.from_numpy(known),
-            unreadable=torch.from_numpy(rows[~found]),
-        )
+        batch = labelled_batch(self.frames, known, rows[~found])
+        batch["embedding"] = torch.from_numpy(features.embedding)
+        batch["outputs"] = torch.from_numpy(features.outputs)
+        return batch
 
 
+@dataclass(eq=False, repr=False)
 class FeatureBatches(Sampler[Any]):
     """A sampler of arrays of training rows, shuffled in blocks.
 
     The order is a function of (seed, epoch, rank). Lightning calls ``set_epoch``.
 
-    Args:
+    Attributes:
         rows: (N,) training rows.
         batch_size: rows per batch and process.
         seed: seed of the order.
         rank: number of this process.
         world_size: number of processes, each of which gets the same number of batches.
         drop_last: whether to leave out a smaller last batch.
+        epoch: the epoch that comes next.
     """
 
-    def __init__(
-        self,
-        rows: IntArray,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        drop_last: bool = False,
-    ) -> None:
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
-        self.epoch = 0
+    rows: IntArray
+    batch_size: int
+    _: KW_ONLY
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    drop_last: bool = False
+    epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that comes next."""
