@@ -23,7 +23,7 @@ from affect.labels import EXPRESSIONS
 from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
 from benchmarks.reference import postprocessing as plain
 from evaluators.postprocess.smoothing import smooth_many
-from evaluators.postprocess.thresholds import best_f1
+from evaluators.postprocess.thresholds import search_thresholds
 from evaluators.predictions import score_table
 from evaluators.table import Table
 
@@ -81,7 +81,7 @@ def cases(share: float) -> dict[str, Ways]:
         made[f"scores of {task}, {size}"] = _scores(table, labels, task)
     values, truth = table.predictions["action_units"], labels.action_units
     made[f"thresholds, {size}"] = Ways(
-        lambda: best_f1(values, truth)[1].tolist(), lambda: plain.thresholds(values, truth)[1]
+        lambda: search_thresholds("exact", values, truth)[1].tolist(), lambda: plain.thresholds(values, truth)[1]
     )
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from affect.errors import UserError
 from affect.labels import ACTION_UNITS, AU_NAMES
 from evaluators.postprocess.settings import STORED, read_stored
+
+Array: TypeAlias = NDArray[np.float64]
+FloatValues: TypeAlias = NDArray[np.floating]
 
 Thresholds: TypeAlias = float | Sequence[float] | str
 """One number, twelve numbers in the order of ``ACTION_UNITS``, ``"published"``, or a file that a search has stored."""
@@ -24,7 +27,7 @@ GRID: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The nine thresholds that the published EmotiEffNet notebook tries (github.com/sb-ai-lab/EmotiEffLib, ABAW5)."""
 
 SEARCHES: Final = ("exact", "grid")
-"""The words that ask for a search on labels: ``best_f1`` and ``grid_f1``."""
+"""The words that ask for a search on labels, as ``search_thresholds`` explains them."""
 
 
 def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
@@ -57,85 +60,57 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
     return tuple(values)
 
 
-def search_thresholds(
-    search: str, probabilities: NDArray[np.floating], labels: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Search thresholds, and return them and their F1: ``exact`` is ``best_f1``, ``grid`` is ``grid_f1``."""
-    return (best_f1 if search == "exact" else grid_f1)(probabilities, labels)
+def search_thresholds(search: str, probabilities: FloatValues, labels: FloatValues) -> tuple[Array, Array]:
+    """Find the threshold of each unit with the highest F1 on these rows.
 
-
-def best_f1(
-    probabilities: NDArray[np.floating], labels: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the threshold of each unit with the highest F1 that any threshold reaches on these rows.
-
-    Every distinct probability is tried, so this is the exact maximum. Of the thresholds that reach it, the highest is
-    returned, which is the lowest probability that is then called positive. A threshold that is chosen and scored on
-    the same rows flatters: use it as a ceiling, or choose it on other videos than those that are scored.
+    A threshold that is chosen and scored on the same rows flatters: use it as a ceiling, or choose it on other videos
+    than those that are scored.
 
     Args:
+        search: ``exact``: every distinct probability is tried, so this is the exact maximum. Of the thresholds that
+            reach it, the highest is returned, which is the lowest probability that is then called positive. ``grid``:
+            those of ``GRID`` are tried; of equal ones the first is returned, as published.
         probabilities: (N, units) in [0, 1]; NaN = no prediction, left out.
         labels: (N, units), 0 or 1, NaN = missing.
 
     Returns:
         thresholds and F1, (units,) float64; 0.5 and 0 for a unit without a positive label.
     """
+    best = _best if search == "exact" else _best_of_grid
     units = probabilities.shape[1]
     thresholds, scores = np.full(units, 0.5), np.zeros(units)
-    for unit in range(units):
-        values, positive = _valid(probabilities[:, unit], labels[:, unit])
-        positives = int(positive.sum())
-        if not positives:
-            continue
-        # The bits of floats >= 0 are in the order of the floats: with the label as the lowest bit, one sort of integers
-        # does for both.
-        bits = np.uint32 if values.dtype == np.float32 else np.uint64
-        keys = np.maximum(values, 0).astype(np.float32 if bits is np.uint32 else np.float64).view(bits)
-        keys = np.sort((keys << bits(1)) | positive)[::-1]
-        ranked = keys >> bits(1)
-        # With the n highest called positive, F1 = 2 tp / (n + positives); n may only end where the value changes.
-        ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))
-        f1 = 2 * np.cumsum(keys & bits(1), dtype=np.int64)[ends] / (ends + 1 + positives)
-        best = int(f1.argmax())
-        chosen = ranked[ends[best] : ends[best] + 1]
-        thresholds[unit], scores[unit] = chosen.view(f"f{chosen.itemsize}")[0], f1[best]
-    return thresholds, scores
-
-
-def grid_f1(
-    probabilities: NDArray[np.floating], labels: NDArray[np.floating], grid: Sequence[float] = GRID
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the threshold of each unit with the highest F1 of a few; of equal ones the first, as published.
-
-    Args:
-        probabilities: (N, units) in [0, 1]; NaN = no prediction, left out.
-        labels: (N, units), 0 or 1, NaN = missing.
-        grid: the thresholds, ascending.
-
-    Returns:
-        thresholds and F1, (units,) float64; 0.5 and 0 for a unit without a positive label.
-    """
-    units = probabilities.shape[1]
-    thresholds, scores = np.full(units, 0.5), np.zeros(units)
-    steps = np.asarray(grid, dtype=np.float32)  # the metrics compare in float32
-    for unit in range(units):
-        values, positive = _valid(probabilities[:, unit], labels[:, unit])
-        if not positive.any():
-            continue
-        passed = np.searchsorted(steps, values.astype(np.float32), side="right")  # how many thresholds it reaches
-        said, hit = (
-            np.bincount(ranks, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:]
-            for ranks in (passed, passed[positive])
-        )
-        f1 = 2 * hit / (said + positive.sum())
-        best = int(f1.argmax())
-        thresholds[unit], scores[unit] = grid[best], f1[best]
-    return thresholds, scores
-
-
-def _valid(
-    probabilities: NDArray[np.floating], labels: NDArray[np.floating]
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Return the values of one unit that have a prediction and a label, and whether that label is positive."""
     valid = ~(np.isnan(labels) | np.isnan(probabilities))
-    return probabilities[valid], labels[valid] == 1
+    for unit in range(units):
+        values, positive = probabilities[valid[:, unit], unit], labels[valid[:, unit], unit] == 1
+        if positive.any():
+            thresholds[unit], scores[unit] = best(values, positive)
+    return thresholds, scores
+
+
+def _best(values: FloatValues, positive: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the best threshold of all and its F1, of one unit: (N,) probabilities, and which labels are positive."""
+    # The bits of floats >= 0 are in the order of the floats: with the label as the lowest bit, one sort of integers
+    # does for both.
+    bits = np.uint32 if values.dtype == np.float32 else np.uint64
+    floats = np.float32 if bits is np.uint32 else np.float64
+    keys: NDArray[Any] = np.maximum(values, 0).astype(floats).view(bits)
+    keys = np.sort((keys << bits(1)) | positive)[::-1]
+    ranked = keys >> bits(1)
+    # With the n highest called positive, F1 = 2 tp / (n + positives); n may only end where the value changes.
+    ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))
+    f1 = 2 * np.cumsum(keys & bits(1), dtype=np.int64)[ends] / (ends + 1 + positive.sum())
+    best = int(f1.argmax())
+    chosen = ranked[ends[best] : ends[best] + 1]
+    return chosen.view(f"f{chosen.itemsize}")[0], f1[best]
+
+
+def _best_of_grid(values: FloatValues, positive: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the best threshold of ``GRID`` and its F1, of one unit as ``_best`` takes it."""
+    steps = np.asarray(GRID, dtype=np.float32)  # the metrics compare in float32
+    passed = np.searchsorted(steps, values.astype(np.float32), side="right")  # how many thresholds it reaches
+    said, hit = (
+        np.bincount(ranks, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:] for ranks in (passed, passed[positive])
+    )
+    f1 = 2 * hit / (said + positive.sum())
+    best = int(f1.argmax())
+    return GRID[best], f1[best]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from affect.errors import DataError, UserError
 from evaluators.postprocess.blending import blend, search_weights
-from evaluators.postprocess.thresholds import best_f1
+from evaluators.postprocess.thresholds import search_thresholds
 from evaluators.predictions import score_table
 from evaluators.table import Table, read_table, write_table
 from tests.evaluators.fake import make_frames, make_predictions
@@ -182,7 +182,9 @@ def test_units_are_searched_at_their_best_thresholds_where_asked():
     tables = [make_table(frames, seed) for seed in (1, 2)]
     found = search_weights(tables, frames, au_thresholds="exact")["action_units"]
     f1 = {
-        tuple(of): best_f1(blend(tables, of).predictions["action_units"], frames.action_units)[1].mean()
+        tuple(of): search_thresholds("exact", blend(tables, of).predictions["action_units"], frames.action_units)[
+            1
+        ].mean()
         for of in ((step, 10 - step) for step in range(11))
     }
     assert f1[tuple(round(10 * weight) for weight in found)] == max(f1.values())

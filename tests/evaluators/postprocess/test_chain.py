@@ -13,7 +13,7 @@ from evaluators.postprocess.chain import PostProcess, process
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.smoothing import smooth
-from evaluators.postprocess.thresholds import best_f1, grid_f1
+from evaluators.postprocess.thresholds import search_thresholds
 from evaluators.predictions import score_table
 from tests.evaluators.fake import make_frames
 from tests.evaluators.postprocess.test_blending import make_table
@@ -45,7 +45,7 @@ def test_blend_then_fill_and_smooth_then_thresholds():
     for task, values in by_hand.predictions.items():
         np.testing.assert_array_equal(done.table.predictions[task], values)
     # the thresholds are the best of what is scored, so no others reach more
-    thresholds, f1 = best_f1(by_hand.predictions["action_units"], frames.action_units)
+    thresholds, f1 = search_thresholds("exact", by_hand.predictions["action_units"], frames.action_units)
     assert done.au_thresholds == tuple(thresholds)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
     assert scores["P_AU"] == pytest.approx(f1.mean(), abs=1e-12)
@@ -54,7 +54,7 @@ def test_blend_then_fill_and_smooth_then_thresholds():
         filled.table.predictions["expression"], fill_nulls(tables[0], "reversed")[0].predictions["expression"]
     )
     assert filled.au_thresholds == tuple(
-        grid_f1(filled.table.predictions["action_units"], frames.action_units)[0].tolist()
+        search_thresholds("grid", filled.table.predictions["action_units"], frames.action_units)[0].tolist()
     )
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from affect.errors import UserError
 from affect.labels import AU_NAMES
 from evaluators.postprocess.settings import read_stored, searched_on, write_stored
-from evaluators.postprocess.thresholds import GRID, PUBLISHED, best_f1, grid_f1, resolve_thresholds
+from evaluators.postprocess.thresholds import GRID, PUBLISHED, resolve_thresholds, search_thresholds
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
@@ -19,7 +19,7 @@ GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 def test_golden_best_f1():
     labels = np.where(GOLDEN["action_units"] == -1, np.nan, GOLDEN["action_units"])
     probabilities = 1 / (1 + np.exp(-GOLDEN["pred_au_logits"]))
-    _, f1 = best_f1(probabilities, labels)
+    _, f1 = search_thresholds("exact", probabilities, labels)
     np.testing.assert_allclose(f1, GOLDEN["au_f1_best_threshold_per_unit"], atol=1e-6)
 
 
@@ -30,7 +30,7 @@ def test_best_f1_is_reached_at_its_threshold_and_nowhere_exceeded(seed, rows):
     probabilities = random.integers(0, 11, size=(rows, 1)) / 10
     labels = (random.random((rows, 1)) < 0.3).astype(np.float64)
     labels[random.random((rows, 1)) < 0.2] = np.nan
-    thresholds, f1 = best_f1(probabilities, labels)
+    thresholds, f1 = search_thresholds("exact", probabilities, labels)
     valid = ~np.isnan(labels[:, 0])
     if not valid.any():
         assert f1[0] == 0
@@ -69,8 +69,8 @@ def test_exact_and_grid_against_brute_force(seed, rows, dtype, steps):
     labels = (random.random((rows, 3)) < [0.1, 0.5, 0]).astype(np.float32)
     labels[random.random((rows, 3)) < 0.2] = np.nan
     probabilities[random.random(rows) < 0.1] = np.nan
-    exact, best = best_f1(probabilities, labels)
-    coarse, reached = grid_f1(probabilities, labels)
+    exact, best = search_thresholds("exact", probabilities, labels)
+    coarse, reached = search_thresholds("grid", probabilities, labels)
     for unit in range(3):
         column, truth = probabilities[:, unit], labels[:, unit]
         cuts = [cut for cut in np.unique(column[~np.isnan(column)]).tolist()]
@@ -91,7 +91,7 @@ def test_exact_and_grid_against_brute_force(seed, rows, dtype, steps):
 def test_golden_grid_thresholds_of_whole_tenths():
     probabilities = np.repeat(np.float32([[0.1], [0.3], [0.6], [0.7], [0.9]]), 2, axis=1)
     labels = np.array([[0, 1], [0, 1], [0, 0], [1, 0], [1, 0]], dtype=np.float32)
-    thresholds, f1 = grid_f1(probabilities, labels)
+    thresholds, f1 = search_thresholds("grid", probabilities, labels)
     assert thresholds.tolist() == [0.7, 0.1]  # a probability of 0.7 reaches the threshold 0.7, float32 or not
     assert f1 == pytest.approx([1, 4 / 7])
 
