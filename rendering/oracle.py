@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -14,21 +13,7 @@ from rendering.sketch import Array
 from rendering.units import RENDERED_UNITS
 
 
-class OraclePredictions(TypedDict):
-    """Predictions for the N rows of a split's annotation file, in its order, duplicates included.
-
-    Attributes:
-        valence_arousal: (N, 2) in [-1, 1].
-        expression: (N, 8) probabilities.
-        action_units: (N, 12) probabilities.
-    """
-
-    valence_arousal: Array
-    expression: Array
-    action_units: Array
-
-
-def oracle_predictions(root: Path, split: str) -> OraclePredictions:
+def oracle_predictions(root: Path, split: str) -> dict[str, Array]:
     """Predict a rendered data set's labels from its rendered state.
 
     Args:
@@ -36,7 +21,9 @@ def oracle_predictions(root: Path, split: str) -> OraclePredictions:
         split: ``train`` or ``validation``.
 
     Returns:
-        One prediction per row of the split's annotation file, or of its label files in the order of their names.
+        By task, one prediction for each of the N rows of the split's annotation file, duplicates included, or of its
+        label files in the order of their names: valence and arousal (N, 2) in [-1, 1], probabilities of expressions
+        (N, 8) and of action units (N, 12).
 
     Raises:
         FileNotFoundError: the folder is of neither.

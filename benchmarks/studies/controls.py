@@ -309,7 +309,7 @@ def run_controls(folder: Path, *, skip_training: bool) -> None:
     rows, pixels = read_pixels(data, "val")
     labels, validation = data.frames("train").select(train_rows), data.frames("val").select(rows)
     scores = {
-        "oracle": score({task: values[rows] for task, values in oracle.items()}, validation),  # type: ignore[index]
+        "oracle": score({task: values[rows] for task, values in oracle.items()}, validation),
         "EMMA": read_scores(folder / "scores.json"),
         "frequencies": frequency_baseline(labels, validation),
     }
