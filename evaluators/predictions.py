@@ -31,6 +31,7 @@ from evaluators.table import (
     from_columns,
     known_columns,
     some_rows,
+    table_of_rows,
     to_columns,
     write_table,
 )
@@ -143,13 +144,8 @@ def merge_parts(
         for path, present in having.items():
             if not present.issuperset(wanted):
                 raise DataError(f"{path}: no {key}, which other parts have; delete {parts} and predict again")
-        values = np.concatenate([from_columns(table, wanted, str(path)) for path, table in tables.items()])
-        predictions[key] = np.empty_like(values)
-        predictions[key][rows] = values
-    made = {**metadata, "label_files": dict(frames.files)}
-    write_table(
-        Table(frames.video, frames.frame, frames.image, predictions, expressions, made, str(destination)), destination
-    )
+        predictions[key] = np.concatenate([from_columns(table, wanted, str(path)) for path, table in tables.items()])
+    write_table(table_of_rows(frames, rows, predictions, metadata, str(destination), expressions), destination)
     shutil.rmtree(parts)
     return Path(destination)
 

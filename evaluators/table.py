@@ -86,7 +86,12 @@ PREDICTION_KEYS: Final = (*TASKS, "logits_expression", "logits_action_units")
 
 
 def table_of_rows(
-    frames: Frames, rows: IntArray, predictions: Mapping[str, FloatArray], metadata: Mapping[str, Any], source: str
+    frames: Frames,
+    rows: IntArray,
+    predictions: Mapping[str, FloatArray],
+    metadata: Mapping[str, Any],
+    source: str,
+    expressions: tuple[str, ...] = EXPRESSIONS,
 ) -> Table:
     """Make the table of a list from the predictions of some of its rows; the others are null.
 
@@ -96,13 +101,14 @@ def table_of_rows(
         predictions: (n, columns) by the keys of ``Predictions``.
         metadata: what made the table; the label files' hashes are added.
         source: name of the table in messages.
+        expressions: class names of the expression columns, in label order.
     """
     whole = {}
     for key, values in predictions.items():
         whole[key] = np.full((len(frames.frame), values.shape[1]), np.nan, dtype=np.float32)
         whole[key][rows] = values
     made = {**metadata, "label_files": dict(frames.files)}
-    return Table(frames.video, frames.frame, frames.image, whole, EXPRESSIONS, made, source)
+    return Table(frames.video, frames.frame, frames.image, whole, expressions, made, source)
 
 
 def write_table(table: Table, destination: str | Path) -> None:
@@ -170,17 +176,13 @@ def _metadata(content: Any, source: str) -> dict[str, Any]:
     return {**metadata, "label_files": files} if "label_files" in metadata else metadata
 
 
-def check_same_list(tables: Sequence[Frames | Table], names: Sequence[str] | None = None) -> None:
+def check_same_list(tables: Sequence[Frames | Table]) -> None:
     """Refuse tables, or tables and frame lists, that do not list the same frames in the same order.
-
-    Args:
-        tables: tables or frame lists.
-        names: what to call them; by default a table's source and "the frame list".
 
     Raises:
         DataError: other label-file hashes (where both know theirs), another length, another video or frame in a row.
     """
-    called = names or [getattr(table, "source", "the frame list") for table in tables]
+    called = [getattr(table, "source", "the frame list") for table in tables]
     first, first_name = tables[0], called[0]
     for other, name in zip(tables[1:], called[1:], strict=True):
         pair = f"{first_name} and {name} are of different lists"
