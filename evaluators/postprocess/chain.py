@@ -23,8 +23,8 @@ from evaluators.postprocess.timeline import check_videos
 from evaluators.postprocess.unseen import (
     LabelMeans,
     check_fallback,
-    check_unseen,
     resolve_fallback,
+    unknown_means,
     with_fallback,
 )
 from evaluators.table import Table, check_same_list
@@ -117,7 +117,7 @@ class PostProcess:
         *,
         submitted: bool = False,
     ) -> None:
-        """Refuse a list that has a video without any image, if there are no values to fill it with.
+        """Refuse, before predicting, a list that has a video without any image, if nothing is known to fill it with.
 
         Args:
             frames: the list.
@@ -132,8 +132,12 @@ class PostProcess:
             DataError: naming the video and what to give.
         """
         values = {**known, **resolve_fallback(self.fallback, expressions)}
-        if self.missing is not None or (submitted and tuple(expressions) != LSD_EXPRESSIONS):
-            check_unseen(frames, image, values, tasks, expressions)
+        missing = [task for task in tasks if task not in values]
+        if missing and (self.missing is not None or (submitted and tuple(expressions) != LSD_EXPRESSIONS)):
+            seen = {frames.video[row] for row in np.flatnonzero(image).tolist()}
+            name = next((name for name in frames.video if name not in seen), None)
+            if name is not None:
+                raise unknown_means(f"the frame list: video {name!r} has no image at all", missing, expressions)
 
     def check_list(self, frames: Frames) -> None:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.

@@ -144,7 +144,7 @@ def fill_unseen(table: Table) -> Table:
     if missing := [task for task in table.tasks if task not in values]:
         of_video = np.flatnonzero([one == name for one in table.video])
         what = f"{table.source}: video {name!r} has no prediction at all ({some_rows(of_video)})"
-        raise DataError(_unknown(what, missing, table.expressions))
+        raise unknown_means(what, missing, table.expressions)
     predictions = {}
     for key, of_key in table.predictions.items():
         predictions[key] = of_key.copy()
@@ -153,29 +153,6 @@ def fill_unseen(table: Table) -> Table:
     source = "postprocess.fallback" if set(table.tasks) <= set(given) else "the means of the training labels"
     said = {"videos": videos, "rows": int(rows.sum()), "filled_with": source}
     return replace(table, predictions=predictions, metadata={**table.metadata, UNSEEN: said})
-
-
-def check_unseen(
-    frames: Frames, image: NDArray[np.bool_], values: LabelMeans, tasks: Sequence[str], expressions: Sequence[str]
-) -> None:
-    """Refuse, before predicting, a list that has a video without any image, if there are no values to fill it with.
-
-    Args:
-        frames: the list.
-        image: (N,) whether a row has an image.
-        values: the known values by task.
-        tasks: the tasks that will be predicted.
-        expressions: class names.
-
-    Raises:
-        DataError: naming the video and what to give.
-    """
-    missing = [task for task in tasks if task not in values]
-    if missing:
-        seen = {frames.video[row] for row in np.flatnonzero(image).tolist()}
-        name = next((name for name in frames.video if name not in seen), None)
-        if name is not None:
-            raise DataError(_unknown(f"the frame list: video {name!r} has no image at all", missing, expressions))
 
 
 def unseen_note(table: Table) -> str:
@@ -207,8 +184,9 @@ def _answer(values: LabelMeans, key: str) -> NDArray[np.float64]:
     return logits
 
 
-def _unknown(what: str, tasks: Sequence[str], expressions: Sequence[str]) -> str:
-    return (
+def unknown_means(what: str, tasks: Sequence[str], expressions: Sequence[str]) -> DataError:
+    """Return the error that nothing is known to fill a video with; ``what`` says which video."""
+    return DataError(
         f"{what}, and the means of the training labels, which would stand in for it, are not known: the checkpoint is "
         f"of an earlier version, or of no training. Say what stands in: {_example(tasks, expressions)}"
     )

@@ -15,7 +15,7 @@ from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.postprocess.chain import PostProcess, process
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.smoothing import smooth
-from evaluators.postprocess.unseen import check_unseen, checked_means, fill_unseen, label_means, unseen_note
+from evaluators.postprocess.unseen import checked_means, fill_unseen, label_means, unseen_note
 from evaluators.submission import write_submission
 from evaluators.table import read_table, write_table
 from tests.evaluators.fake import make_frames
@@ -137,7 +137,7 @@ def test_what_stands_in_is_named_before_and_after_and_can_be_given():
     PostProcess().check_unseen(table, image, {}, table.tasks, table.expressions)
     with pytest.raises(DataError, match="has no image at all"):
         PostProcess().check_unseen(table, image, {}, table.tasks, table.expressions, submitted=True)
-    check_unseen(table, np.ones(len(table), bool), {}, table.tasks, table.expressions)
+    settings.check_unseen(table, np.ones(len(table), bool), {}, table.tasks, table.expressions)
 
 
 def test_the_means_of_a_blend_are_those_of_the_tables_that_know_some():
