@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from affect.frames import Frames, class_shares, column_means
 from affect.labels import ACTION_UNITS, EXPRESSIONS
-from evaluators.metrics import Scores, expression_score
+from evaluators.metrics import Scores, expression_score, joined
 from evaluators.predictions import score_rows
 
 VARIANTS: Final = ("majority", "random draws", "always positive")
@@ -111,21 +111,18 @@ def _expected(
     expression = _known(f1_expression.mean())
     units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
     hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
-    parts = [part for part in (affect, expression, units) if part is not None]
-    return {
-        "P_MTL": sum(parts) if len(parts) == 3 else None,
-        "P_VA": affect,
-        "CCC_V": affect,
-        "CCC_A": affect,
+    of_expression = {
         expression_score(expressions): expression,
         **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, f1_expression, strict=True)},
         "ACC_EXPR": _known(frequencies.max()),
         "MACRO_ACC_EXPR": None if expression is None else 1 / len(expressions),
+    }
+    of_units = {
         "P_AU": units,
         **{f"F1_AU{unit}": _known(value) for unit, value in zip(ACTION_UNITS, f1_units, strict=True)},
         "ACC_AU": float(hits.sum() / valid.sum()) if valid.any() else None,
-        "SCORE": sum(parts) if parts else None,
     }
+    return joined([dict.fromkeys(("P_VA", "CCC_V", "CCC_A"), affect), of_expression, of_units])
 
 
 def _known(value: float) -> float | None:

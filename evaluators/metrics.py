@@ -178,6 +178,18 @@ def expression_score(expressions: Sequence[str]) -> str:
     return "P_LSD" if tuple(expressions) == LSD_EXPRESSIONS else "P_EXPR"
 
 
+def joined(of_tasks: Sequence[Scores]) -> Scores:
+    """Put the scores of tasks together, the first of each being its part of ``SCORE``; all three tasks have a P_MTL."""
+    parts = [part for scores in of_tasks if (part := next(iter(scores.values()))) is not None]
+    total = sum(parts) if parts else None
+    scores: Scores = {}
+    if len(of_tasks) == len(TASKS):
+        scores["P_MTL"] = total if len(parts) == len(TASKS) else None
+    for of_task in of_tasks:
+        scores |= of_task
+    return {**scores, "SCORE": total}
+
+
 class AffectScores(nn.Module):
     """All scores of a model as one object that a LightningModule can hold: Lightning then moves it across devices.
 
@@ -247,17 +259,7 @@ class AffectScores(nn.Module):
 
     def compute(self) -> Scores:
         """Return the scores over all rows and ranks, as listed above."""
-        scores: Scores = {}
-        parts: list[float | None] = []
-        for task in self.tasks:
-            of_task = getattr(self, f"_{task}_scores")()
-            parts.append(next(iter(of_task.values())))
-            scores |= of_task
-        labelled = [part for part in parts if part is not None]
-        score = sum(labelled) if labelled else None
-        if self.tasks == TASKS:
-            scores = {"P_MTL": score if len(labelled) == len(TASKS) else None, **scores}
-        return {**scores, "SCORE": score}
+        return joined([getattr(self, f"_{task}_scores")() for task in self.tasks])
 
     def _valence_arousal_scores(self) -> Scores:
         valence, arousal = self.valence_arousal.compute().tolist()
