@@ -15,7 +15,6 @@ from evaluators.metrics import MAIN, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BLUE: Final = "#3b6ea8"
 ORANGE: Final = "#d9822b"
@@ -33,8 +32,8 @@ class Svg:
 
 
 @contextmanager
-def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
-    """Yield a matplotlib figure, sizes in inches, and turn it into SVG at the end; no global state, no display."""
+def _drawing(width: float, height: float, panels: int = 1) -> Iterator[tuple[list[Axes], Svg]]:
+    """Yield panels side by side, and turn them into SVG at the end; sizes in inches; no global state, no display."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -55,7 +54,7 @@ def _drawing(width: float, height: float) -> Iterator[tuple[Figure, Svg]]:
     }
     with mpl.rc_context(style):
         figure, svg = Figure(figsize=(width, height), layout="constrained"), Svg()
-        yield figure, svg
+        yield list(figure.subplots(1, panels, squeeze=False)[0]), svg
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
         svg.text = buffer.getvalue()
@@ -69,8 +68,8 @@ def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> st
     if not panels:
         return None
     rows = max(len(values) for _, values, _ in panels)
-    with _drawing(4.6 * len(panels), 0.5 + 0.26 * rows) as (figure, svg):
-        for axes, (title, values, prefix) in zip(_row(figure, len(panels)), panels, strict=True):
+    with _drawing(4.6 * len(panels), 0.5 + 0.26 * rows, len(panels)) as (drawn, svg):
+        for axes, (title, values, prefix) in zip(drawn, panels, strict=True):
             names = [name.removeprefix("F1_EXPR_").removeprefix("F1_") for name in values]
             axes.barh(names, [value or 0.0 for value in values.values()], color=BLUE, height=0.7)
             marks = _starting(reference or {}, prefix)
@@ -107,8 +106,8 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
             series[title] = lines
     if not series:
         return None
-    with _drawing(3.5 * len(series), 3.1) as (figure, svg):
-        for axes, (title, lines) in zip(_row(figure, len(series)), series.items(), strict=True):
+    with _drawing(3.5 * len(series), 3.1, len(series)) as (drawn, svg):
+        for axes, (title, lines) in zip(drawn, series.items(), strict=True):
             few = len(lines) <= len(COLOURS)
             for index, (name, steps, values) in enumerate(lines):
                 style = {"color": COLOURS[index], "label": name} if few else {"color": BLUE, "alpha": 0.5}
@@ -141,8 +140,8 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
     if not shown:
         return None
     order = np.argsort(ks)
-    with _drawing(3.5 * len(shown), 3.1) as (figure, svg):
-        for axes, (title, names) in zip(_row(figure, len(shown)), shown.items(), strict=True):
+    with _drawing(3.5 * len(shown), 3.1, len(shown)) as (drawn, svg):
+        for axes, (title, names) in zip(drawn, shown.items(), strict=True):
             for name, colour in zip(names, COLOURS, strict=False):
                 values = [scores[index][name] for index in order]
                 axes.plot([ks[index] for index in order], values, label=name, color=colour, marker="o", markersize=3)
@@ -158,8 +157,7 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
 def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
     """Draw labels in rows and predictions in columns; colour is the share within the row, numbers are counts."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    with _drawing(4.6, 4.2) as (figure, svg):
-        axes = figure.subplots()
+    with _drawing(4.6, 4.2) as ((axes,), svg):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(confusion):
             colour = "white" if shares[row, column] > 0.55 else INK
@@ -174,8 +172,8 @@ def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
 
 def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:
     """Draw predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by count."""
-    with _drawing(7.6, 3.7) as (figure, svg):
-        for column, (axes, name) in enumerate(zip(_row(figure, 2), ("Valence", "Arousal"), strict=True)):
+    with _drawing(7.6, 3.7, 2) as (drawn, svg):
+        for column, (axes, name) in enumerate(zip(drawn, ("Valence", "Arousal"), strict=True)):
             axes.hexbin(
                 label[:, column], prediction[:, column],
                 gridsize=36, extent=(-1, 1, -1, 1), bins="log", mincnt=1, cmap="Blues", vmin=0.5, linewidths=0.1,
@@ -186,10 +184,6 @@ def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating
             axes.set(title=title, xlabel="label", ylabel="predicted", xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
             axes.set(xticks=np.linspace(-1, 1, 5), yticks=np.linspace(-1, 1, 5))
     return svg.text
-
-
-def _row(figure: Figure, columns: int) -> list[Axes]:
-    return list(figure.subplots(1, columns, squeeze=False)[0])
 
 
 def _starting(scores: Scores, prefix: str) -> Scores:
