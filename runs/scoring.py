@@ -184,34 +184,10 @@ def report(
     if remark:
         print(remark)
     if curve_of:
-        pair = done.tables if settings.gate == "confidence" else ()
-        print(_curve(done, frames, folder, settings, curve_of, pair))
+        by_k = curve(done, frames, curve_of, settings)
+        print(write_curve(folder, curve_of, by_k, settings.smoothing or "box"))
     print(f"run folder: {folder}")
     return done
-
-
-def _curve(
-    done: Processed,
-    frames: Frames,
-    folder: Path,
-    settings: PostProcess,
-    ks: Sequence[int],
-    pair: Sequence[Table],
-) -> str:
-    """Write the curve of the blend, and of the pair that a gate smooths apart from it; return lines to print."""
-    kind = settings.smoothing or "box"
-    scores = curve(
-        done.blended,
-        frames,
-        ks,
-        kind,
-        missing=settings.missing,
-        sigma=settings.sigma,
-        au_thresholds=done.au_thresholds,
-        pair=pair,
-        confidence=settings.confidence,
-    )
-    return write_curve(folder, ks, scores, kind)
 
 
 def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:

@@ -262,7 +262,7 @@ def write_curves(pipeline: Pipeline, task: UniTask, folder: Path) -> list[str]:
     scores: dict[str, list[Scores]] = {}
     for name, row in CURVES[task].items():
         done = pipeline.blended(row, task, **({"au_thresholds": "grid"} if task == "au" else {}))
-        made = curve(done.blended, frames, HALF_WIDTHS, missing="linear", au_thresholds=done.au_thresholds)
+        made = curve(done, frames, HALF_WIDTHS, PostProcess(missing="linear"))
         scores[name] = made.get("with an image", made["all"])
     draw_curves(folder, task, HALF_WIDTHS, scores)
     for score in COLUMNS[task]:

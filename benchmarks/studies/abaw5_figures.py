@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from affect.files import whole_file
 from affect.labels import UniTask
+from evaluators.curve import write_csv
 from evaluators.metrics import Scores
 
 FIGURES: Final[Mapping[UniTask, Mapping[str, str]]] = {
@@ -30,14 +30,7 @@ def draw_curves(folder: Path, task: UniTask, ks: Sequence[int], scores: Mapping[
         ks: half-widths in frames.
         scores: of each system, for each half-width.
     """
-    names = list(next(iter(scores.values()))[0])
-    with whole_file(folder / f"{task}.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["system", "k", *names])
-        for system, of_system in scores.items():
-            writer.writerows(
-                [system, k, *(of_k[name] for name in names)] for k, of_k in zip(ks, of_system, strict=True)
-            )
+    write_csv(folder / f"{task}.csv", "system", ks, scores)
     for name, score in FIGURES[task].items():
         figure = Figure(figsize=(4.8, 3.2), layout="constrained")
         axes = figure.subplots()

@@ -183,7 +183,8 @@ def test_the_curve_is_that_of_separate_smoothings(tmp_path, missing):
     frames = make_frames(90)
     (table,) = tables_of(frames, 1)
     ks = [0, 2, 7, 1000]
-    scores = curve(table, frames, ks, missing=missing, au_thresholds="published")
+    settings = PostProcess(missing=missing, au_thresholds="published")
+    scores = curve(process([table], frames, settings), frames, ks, settings)
     for index, k in enumerate(ks):
         smoothed = smooth(table, k, missing=missing)
         assert scores["all"][index] == pytest.approx(
@@ -216,6 +217,7 @@ def test_a_curve_without_labels_has_no_picture(tmp_path):
         expression=np.full(20, -1),
         action_units=np.full((20, 12), np.nan, dtype=np.float32),
     )
-    assert write_curve(tmp_path, [0, 1], curve(table, bare, [0, 1]), "box") == ""
+    scores = curve(process([table], bare, PostProcess()), bare, [0, 1], PostProcess())
+    assert write_curve(tmp_path, [0, 1], scores, "box") == ""
     assert "no labels" in (tmp_path / "curve.csv").read_text()
     assert not (tmp_path / "curve.svg").exists()

@@ -294,13 +294,14 @@ def test_searched_weights_are_stored_without_those_that_confidence_has_not(tmp_p
 def test_the_curve_of_confidence_is_that_of_separate_runs(missing):
     frames = make_frames(90)
     tables = [make_table(frames, seed, nulls=[seed, 40]) for seed in (1, 2)]
-    blended = blend(tables, gate="confidence", confidence=0.5)
-    scores = curve(blended, frames, [1, 30], missing=missing, pair=tables, confidence=0.5)["all"]
+    settings = PostProcess(gate="confidence", confidence=0.5, missing=missing)
+    blended = process(tables, frames, settings)
+    scores = curve(blended, frames, [1, 30], settings)["all"]
     for k, of_k in zip([1, 30], scores, strict=True):
         node = {"gate": "confidence", "confidence": 0.5, "smoothing": "box", "k": k, "missing": missing}
         done = process(tables, frames, PostProcess.of(node, tables=2))
         assert of_k == score_table(done.table, frames)
-    ungated = curve(blended, frames, [1, 30], missing=missing)["all"]
+    ungated = curve(blended, frames, [1, 30], PostProcess(missing=missing))["all"]
     assert [of_k["P_EXPR"] for of_k in ungated] != [of_k["P_EXPR"] for of_k in scores]
 
 
