@@ -113,6 +113,19 @@ def concatenate(lists: Sequence[Frames]) -> Frames:
     return Frames(**names, **columns, files={name: digest for one in lists for name, digest in one.files.items()})
 
 
+def video_numbers(videos: Sequence[str]) -> IntArray:
+    """Return (N,) numbers 0, 1, … of the videos of N rows, in the order of their first row."""
+    numbers: dict[str, int] = {}
+    return np.fromiter((numbers.setdefault(video, len(numbers)) for video in videos), np.int64, len(videos))
+
+
+def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
+    """Return the rows of each video, the videos in the order of their first rows."""
+    codes = video_numbers(videos)
+    parts = np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
+    return {videos[rows[0]]: rows for rows in parts if len(rows)}
+
+
 def unlabelled(image: Sequence[str], video: Sequence[str], frame: IntArray, files: dict[str, str]) -> Frames:
     """Return frames without any label.
 

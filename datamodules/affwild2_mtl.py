@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from affect.buildable import buildable
-from affect.frames import Frames, unlabelled
+from affect.computed import take
+from affect.frames import Frames, rows_by_video, unlabelled
 from affect.labels import MISSING_CLASS, affectnet_columns
 from datamodules.affwild2 import AffWild2DataModule
 from datamodules.base import Split
@@ -105,15 +105,12 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
         DataError: a link leads out of the data's folders.
     """
     names = [image.rpartition("/")[2] for image in frames.image]
-    rows_of = defaultdict(list)
-    for row, video in enumerate(frames.video):
-        rows_of[video].append(row)
     paths: list[Path | None] = [None] * len(frames)
-    for video, rows in rows_of.items():
+    for video, rows in rows_by_video(frames.video).items():
         for folder in reversed(folders):  # so that the first one wins
             parent = folder / video
             files = scan_if_there(parent, links).files  # none: another root has the video, or no face was found
-            for row, file in zip(rows, match_case(files, [names[row] for row in rows]), strict=True):
+            for row, file in zip(rows.tolist(), match_case(files, take(names, rows)), strict=True):
                 if file is not None:
                     paths[row] = parent / file
     return paths

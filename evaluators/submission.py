@@ -12,6 +12,7 @@ import numpy as np
 
 from affect.errors import DataError
 from affect.files import check_output, put_in_place, sync, whole_file
+from affect.frames import rows_by_video
 from affect.labels import (
     EXPRESSIONS,
     LIST_FIELD,
@@ -153,9 +154,7 @@ def _fields(table: Table, tasks: Sequence[str], au_thresholds: Thresholds) -> tu
 def _write_videos(table: Table, header: str, lines: list[str], folder: Path) -> None:
     """Write a file per video into a new folder, which is renamed when it is complete."""
     folder = check_destination(folder, per_video=True)
-    rows_of: dict[str, list[int]] = {}
-    for row, video in enumerate(table.video):
-        rows_of.setdefault(video, []).append(row)
+    rows_of = rows_by_video(table.video)
     for video, rows in rows_of.items():
         frames = np.asarray(table.frame)[rows]
         wrong = np.flatnonzero(frames != np.arange(1, len(rows) + 1))

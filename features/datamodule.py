@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from affect.batch import Batch
 from affect.buildable import buildable
 from affect.errors import DataError
-from affect.frames import BoolArray, Frames, IntArray, concatenate
+from affect.frames import BoolArray, Frames, IntArray, concatenate, rows_by_video
 from datamodules.base import FaceDataModule, Split
 from datamodules.loading import Sample, labelled_batch
-from features.store import FeatureStore, Places, rows_by_video
+from features.store import FeatureStore, Places
 
 BLOCK: Final = 256
 """Consecutive rows of the list that are drawn together: neighbours on the disk are read in one go."""

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from affect.batch import Batch
 from affect.errors import DataError
+from affect.frames import rows_by_video
 from affect.preprocessing import Preprocessing
-from features.store import FeatureStore, rows_by_video, share
+from features.store import FeatureStore, share
 from features.store_files import FeatureWriter
 
 if TYPE_CHECKING:

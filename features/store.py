@@ -31,6 +31,7 @@ from rich.progress import Progress
 from affect.cache import kept_file, read_kept, write_kept
 from affect.errors import DataError
 from affect.files import locked
+from affect.frames import IntArray, rows_by_video
 from features.store_files import (
     ARRAYS,
     INFO,
@@ -41,8 +42,6 @@ from features.store_files import (
     open_array,
     read_checksums,
 )
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Features(NamedTuple):
@@ -180,15 +179,6 @@ class FeatureStore:
                 self._checked.add(path)
             self._maps[key] = open_array(part, name, self.info)
         return self._maps[key]
-
-
-def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:
-    """Return the rows of each video, the videos in the order of their first rows."""
-    numbers: dict[str, int] = {}
-    codes = np.fromiter((numbers.setdefault(video, len(numbers)) for video in videos), np.int64, len(videos))
-    order = np.argsort(codes, kind="stable")
-    ends = np.bincount(codes, minlength=len(numbers)).cumsum()
-    return dict(zip(numbers, np.split(order, ends[:-1]), strict=True)) if numbers else {}
 
 
 def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> FeatureStore:

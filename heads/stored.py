@@ -8,10 +8,10 @@ import numpy as np
 
 from affect.batch import Batch
 from affect.errors import CheckpointError
+from affect.frames import rows_by_video
 from affect.labels import Task
 from evaluators.postprocess.unseen import KNOWN, label_means
 from features.datamodule import FeaturesDataModule, usable
-from features.store import rows_by_video
 from heads.automl import Array, AutoML, AutoMLSettings, fit
 from heads.network import Inputs
 

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.frames import IntArray
-from evaluators.postprocess.timeline import check_videos, video_numbers
+from affect.frames import IntArray, video_numbers
+from evaluators.postprocess.timeline import check_videos
 from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
 
@@ -59,7 +59,7 @@ def fill_nulls(table: Table, fill: str | None = None) -> tuple[Table, int]:
     null = table.null
     if not null.any():
         return table, count
-    video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
+    video, frame = video_numbers(table.video), np.asarray(table.frame, dtype=np.int64)
     known = known_rows(table, video)
     found = between(video[known], frame[known], video[null], frame[null])
     filled = {}

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from affect.errors import DataError
-from affect.frames import Frames, IntArray
+from affect.frames import Frames, IntArray, video_numbers
 from evaluators.table import Table
 
 LARGEST: Final = 50_000_000
@@ -36,12 +36,6 @@ class Timeline:
         return len(self.video)
 
 
-def video_numbers(table: Table) -> IntArray:
-    """Return (N,) numbers 0, 1, … of the videos, in the order of their first row."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(table.video))}
-    return np.fromiter(map(numbers.__getitem__, table.video), np.int64, len(table))
-
-
 def lay_out(table: Table, gap: int) -> Timeline:
     """Lay out a table.
 
@@ -53,7 +47,7 @@ def lay_out(table: Table, gap: int) -> Timeline:
         DataError: no row, or the list is of pictures, or its frame numbers are too far apart to count frames.
     """
     check_videos(table, table.source)
-    video, frame = video_numbers(table), np.asarray(table.frame, dtype=np.int64)
+    video, frame = video_numbers(table.video), np.asarray(table.frame, dtype=np.int64)
     first = np.full(video.max() + 1, np.iinfo(np.int64).max)
     last = np.full(len(first), np.iinfo(np.int64).min)
     np.minimum.at(first, video, frame)

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import DataError, UserError
-from affect.frames import Frames, class_shares, column_means
+from affect.frames import Frames, class_shares, column_means, video_numbers
 from affect.labels import EXPRESSION_LISTS, TASKS, label_names
-from evaluators.postprocess.timeline import video_numbers
 from evaluators.table import Table, some_rows
 
 LabelMeans: TypeAlias = dict[str, list[float]]
@@ -134,7 +133,7 @@ def fill_unseen(table: Table) -> Table:
     """
     if not (null := table.null).any():
         return table
-    video = video_numbers(table)
+    video = video_numbers(table.video)
     rows = ~np.isin(video, video[~null])
     if not rows.any():
         return table

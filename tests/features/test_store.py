@@ -19,8 +19,9 @@ import prepare
 from affect import checksums, files
 from affect.errors import DataError
 from affect.files import LockedError
+from affect.frames import rows_by_video
 from features import store as module
-from features.store import FeatureStore, Places, open_store, problems, rows_by_video, share, writing
+from features.store import FeatureStore, Places, open_store, problems, share, writing
 from features.store_files import FeatureWriter, StoreInfo
 from tests.changes import changed
 
