@@ -12,7 +12,7 @@ from affect.errors import DataError, UserError
 from affect.frames import FloatArray, Frames
 from affect.labels import TASKS
 from evaluators.postprocess.gating import CONFIDENCE, Array, averaged, check_gate, pass_gate, take_confident
-from evaluators.postprocess.settings import read_stored
+from evaluators.postprocess.settings import one_of, read_stored
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, search_thresholds
 from evaluators.postprocess.unseen import mean_of_means
 from evaluators.predictions import score_rows
@@ -175,8 +175,7 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: st
         DataError: no table, tables of different lists, or with predictions of different tasks or expressions.
         UserError: an unknown space, no logits for ``raw``, or what a gate cannot be applied to.
     """
-    if space not in SPACES:
-        raise UserError(f"postprocess.blend is {space!r}; there are {', '.join(SPACES)}")
+    one_of("blend", space, SPACES)
     if not tables:
         raise DataError("nothing to average: give at least one prediction table")
     check_same_list(tables)

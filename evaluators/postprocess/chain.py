@@ -16,7 +16,7 @@ from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
-from evaluators.postprocess.settings import searched_on, write_stored
+from evaluators.postprocess.settings import one_of, searched_on, write_stored
 from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.postprocess.timeline import check_videos
@@ -88,10 +88,10 @@ class PostProcess:
         errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
         settings = cls(**{key: value for key, value in node.items() if key in known})
         checks: list[Callable[[], object]] = [
-            lambda: _one_of("blend", settings.blend, SPACES),
-            lambda: _one_of("missing", settings.missing, (None, *FILLS)),
+            lambda: one_of("blend", settings.blend, SPACES),
+            lambda: one_of("missing", settings.missing, (None, *FILLS)),
             lambda: check_fallback(settings.fallback),
-            lambda: _one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
+            lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
             lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
             lambda: _check_used(settings),
             lambda: _check_gate(settings, tables),
@@ -231,12 +231,6 @@ def _search(table: Table, frames: Frames, search: str) -> list[float]:
         raise UserError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
     thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
     return [float(threshold) for threshold in thresholds]
-
-
-def _one_of(key: str, value: Any, options: Sequence[str | None]) -> None:
-    if value not in options:
-        names = ", ".join("null" if option is None else option for option in options)
-        raise UserError(f"postprocess.{key} is {value!r}; there are {names}")
 
 
 def _check_used(settings: PostProcess) -> None:

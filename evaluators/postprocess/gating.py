@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from affect.errors import UserError
 from affect.frames import FloatArray
 from affect.labels import EXPRESSIONS, OTHER
+from evaluators.postprocess.settings import one_of
 from evaluators.table import Table
 
 Array: TypeAlias = NDArray[np.float64]
@@ -68,8 +69,7 @@ def check_gate_count(gate: str, tables: int) -> None:
     Raises:
         UserError: the rule is unknown, or needs another number of tables.
     """
-    if gate not in GATES:
-        raise UserError(f"postprocess.gate is {gate!r}; there are null, {', '.join(GATES)}")
+    one_of("gate", gate, (None, *GATES))
     if tables < 2 or (gate == "confidence" and tables > 2):
         wanted = "two tables" if gate == "confidence" else "two tables or more"
         raise UserError(

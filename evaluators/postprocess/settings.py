@@ -1,11 +1,11 @@
-"""Keep what was searched on one split as JSON for another: ``postprocess.json`` in a run folder."""
+"""Check settings, and keep what was searched on one split as JSON for another: ``postprocess.json`` in a run folder."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,17 @@ from affect.labels import AU_NAMES
 
 STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
+
+
+def one_of(key: str, value: Any, options: Collection[str | None]) -> None:
+    """Refuse a value of a key of the post-processing that is none of the options.
+
+    Raises:
+        UserError: it is not; the message names them.
+    """
+    if value not in options:
+        names = ", ".join("null" if option is None else option for option in options)
+        raise UserError(f"postprocess.{key} is {value!r}; there are {names}")
 
 
 def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int, files: Mapping[str, str]) -> None:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from affect.errors import UserError
 from affect.labels import TASKS
 from evaluators.postprocess.filling import Between, between, fill_nulls, interpolate
+from evaluators.postprocess.settings import one_of
 from evaluators.postprocess.timeline import Timeline, lay_out
 from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
@@ -107,8 +108,7 @@ def smooth_many(
         DataError: the list is not of videos; with ``missing``, a video without any prediction, and nothing is known to
             stand in for it.
     """
-    if kind not in WINDOWS:
-        raise UserError(f"postprocess.smoothing is {kind!r}; there are {', '.join(WINDOWS)}")
+    one_of("smoothing", kind, WINDOWS)
     if sigma is not None and not sigma > 0:
         raise UserError(f"postprocess.sigma is {sigma}; give frames, more than 0, or null for k / 2")
     widths = [half_widths(k, table.tasks) for k in ks]
