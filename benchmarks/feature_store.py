@@ -15,6 +15,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,15 +49,10 @@ def batches(frames: int) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.fl
 def write_store(root: Path, frames: int) -> None:
     """Write as ``features.extraction`` does."""
     open_store(root, INFO)
-    writer, current = None, ""
-    for video, numbers, embedding, scores in batches(frames):
-        if video != current:
-            if writer is not None:
-                writer.finish()
-            writer, current = FeatureWriter(root, video, INFO), video
-        assert writer is not None
-        writer.add(numbers, embedding, scores)
-    if writer is not None:
+    for video, of_video in groupby(batches(frames), key=itemgetter(0)):
+        writer = FeatureWriter(root, video, INFO)
+        for _, numbers, embedding, scores in of_video:
+            writer.add(numbers, embedding, scores)
         writer.finish()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.batch import Batch
 from affect.frames import unlabelled
 from backbones.masks import kept_patches
 from backbones.normalize import Normalize
 from backbones.visible import visible_patches
-from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
+from benchmarks.machine import benchmark_parser, machine, print_machine, take_turns, write_figures
 from benchmarks.reference import input_pipeline as reference
 from datamodules.loading import FaceDataset, Sample
 from datamodules.pictures import decode_image
-from datamodules.transforms import JitterAndCrop
+from datamodules.transforms import JitterAndCrop, Transform
 
 PATCH_SIZE: Final = 16
 Load = Callable[[Sequence[bytes], int], Tensor]
@@ -36,46 +38,42 @@ Load = Callable[[Sequence[bytes], int], Tensor]
 
 def ours(image_size: int, count: int) -> Load:
     """Return our pipeline: uint8 batches as the data module makes them, then the networks' own normalisation."""
-    transform, normalize = JitterAndCrop(image_size=image_size), Normalize()
-    frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
-    dataset = FaceDataset(frames, [None] * count, transform)
-
-    def load(files: Sequence[bytes], epoch: int) -> Tensor:
-        images = [transform(decode_image(data), epoch=epoch, row=row) for row, data in enumerate(files)]
-        batch = dataset.collate([Sample(row, image) for row, image in enumerate(images)])
-        result: Tensor = normalize(batch["image"])
-        return result
-
-    return load
+    return _pipeline(JitterAndCrop(image_size=image_size), count, lambda batch, epoch: batch["image"])
 
 
 def visible(image_size: int, count: int, ratio: float) -> Load:
     """Return the pipeline of kept patches, those of two views one after the other."""
-    transform, normalize = JitterAndCrop(image_size=image_size, resize_ratio=1.02, input="visible"), Normalize()
+    patches = (image_size // PATCH_SIZE) ** 2
+
+    def kept(batch: Batch, epoch: int) -> Tensor:
+        keep = [
+            kept_patches(batch["row"], patches=patches, ratio=ratio, seed=0, epoch=epoch, view=view, repeat=0)
+            for view in range(2)
+        ]
+        return visible_patches(
+            batch["image"],
+            batch["augmentation"],
+            torch.cat(keep, dim=1),
+            image_size=image_size,
+            patch_size=PATCH_SIZE,
+            interpolation="bilinear",
+        )
+
+    return _pipeline(JitterAndCrop(image_size=image_size, resize_ratio=1.02, input="visible"), count, kept)
+
+
+def _pipeline(transform: Transform, count: int, pixels: Callable[[Batch, int], Tensor]) -> Load:
+    """Return a pipeline of up to ``count`` images a batch that normalises what ``pixels`` takes of a batch."""
+    normalize = Normalize()
     frames = unlabelled([f"v/{i}.jpg" for i in range(count)], ["v"] * count, np.arange(count), {})
     dataset = FaceDataset(frames, [None] * count, transform)
-    patches = (image_size // PATCH_SIZE) ** 2
 
     def load(files: Sequence[bytes], epoch: int) -> Tensor:
         samples = [
             Sample(row, transform(decode_image(data), epoch=epoch, row=row), transform.left_to_do(epoch=epoch, row=row))
             for row, data in enumerate(files)
         ]
-        batch = dataset.collate(samples)
-        keep = [
-            kept_patches(batch["row"], patches=patches, ratio=ratio, seed=0, epoch=epoch, view=view, repeat=0)
-            for view in range(2)
-        ]
-        result: Tensor = normalize(
-            visible_patches(
-                batch["image"],
-                batch["augmentation"],
-                torch.cat(keep, dim=1),
-                image_size=image_size,
-                patch_size=PATCH_SIZE,
-                interpolation="bilinear",
-            )
-        )
+        result: Tensor = normalize(pixels(dataset.collate(samples), epoch))
         return result
 
     return load
@@ -109,15 +107,13 @@ def faces(folder: Path | None, count: int) -> list[bytes]:
 
 def measure(loads: dict[str, Load], files: Sequence[bytes], batch_size: int, rounds: int) -> dict[str, list[float]]:
     """Return images per second of CPU time of each pipeline in each of ``rounds`` interleaved rounds."""
-    rates: dict[str, list[float]] = {name: [] for name in loads}
-    for epoch in range(rounds + 1):
-        for name, load in loads.items():
-            start = time.process_time()
-            for first in range(0, len(files), batch_size):
-                load(files[first : first + batch_size], epoch)
-            if epoch:  # the first round warms up
-                rates[name].append(len(files) / (time.process_time() - start))
-    return rates
+
+    def load_all(load: Load, epoch: int) -> None:
+        for first in range(0, len(files), batch_size):
+            load(files[first : first + batch_size], epoch)
+
+    seconds = take_turns({name: partial(load_all, load) for name, load in loads.items()}, rounds, time.process_time)
+    return {name: [len(files) / one for one in of_rounds] for name, of_rounds in seconds.items()}
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import platform
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +29,26 @@ def benchmark_parser(doc: str | None, *, rounds: int = 5) -> argparse.ArgumentPa
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser
+
+
+def take_turns(
+    ways: Mapping[str, Callable[[int], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Return the seconds that each way takes in each of ``rounds``, one way after the other, after one that warms up.
+
+    Args:
+        ways: what is measured; called with the number of the round, from 0, which warms up.
+        rounds: that count.
+        clock: tells the seconds.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, way in ways.items():
+            start = clock()
+            way(turn)
+            if turn:
+                seconds[name].append(clock() - start)
+    return seconds
 
 
 def write_figures(path: Path | None, figures: Any) -> None:

@@ -11,7 +11,6 @@ half-widths; the plain way (benchmarks/reference/) begins with arrays by video.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +19,7 @@ import torch
 
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS
-from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
+from benchmarks.machine import benchmark_parser, machine, print_machine, take_turns, write_figures
 from benchmarks.reference import postprocessing as plain
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.thresholds import search_thresholds
@@ -102,7 +101,7 @@ def _scores(table: Table, labels: Frames, task: str) -> Ways:
         "action_units": plain.action_unit_score,
     }[task]
     return Ways(
-        lambda: score_table(table, labels)["SCORE"], lambda: score(table.predictions[task], getattr(labels, task))
+        lambda: [score_table(table, labels)["SCORE"]], lambda: [score(table.predictions[task], getattr(labels, task))]
     )
 
 
@@ -111,23 +110,7 @@ def agree(name: str, ours: Any, theirs: Any) -> bool:
     if name.startswith("thresholds"):
         return all(a >= b for a, b in zip(ours, theirs, strict=True))
     tolerance = 1e-7 if name.startswith("smoothing") else 1e-9  # tables are float32
-    return all(np.allclose(a, b, rtol=0, atol=tolerance) for a, b in zip(_list(ours), _list(theirs), strict=True))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def measure(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> dict[str, list[float]]:
-    """Return seconds of every round, the two taking turns, after one of ours that warms up."""
-    seconds: dict[str, list[float]] = {"ours": [], "reference": []}
-    ours()
-    for _ in range(rounds):
-        for name, call in (("ours", ours), ("reference", theirs)):
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return all(np.allclose(a, b, rtol=0, atol=tolerance) for a, b in zip(ours, theirs, strict=True))
 
 
 def main() -> None:
@@ -142,7 +125,8 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for name, (ours, theirs) in cases(options.rows).items():
         same = agree(name, ours(), theirs())
-        seconds = measure(ours, theirs, options.rounds)
+        ways = {"ours": lambda _, way=ours: way(), "reference": lambda _, way=theirs: way()}
+        seconds = take_turns(ways, options.rounds)
         medians = {way: statistics.median(times) for way, times in seconds.items()}
         ratio = medians["reference"] / medians["ours"]
         figures[name] = {"seconds": medians, "ratio": ratio, "rounds": seconds, "agree": same}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import postprocessing
-from benchmarks.postprocessing import agree, cases, make, measure
+from benchmarks.machine import take_turns
+from benchmarks.postprocessing import agree, cases, make
 
 
 def test_tables_have_the_shape_of_the_validation_sets() -> None:
@@ -35,15 +37,16 @@ def test_both_ways_agree() -> None:
 def test_a_difference_is_seen() -> None:
     assert not agree("smoothing", [np.zeros(3)], [np.full(3, 1e-6)])
     assert not agree("thresholds", [0.5, 0.4], [0.4, 0.5])
-    assert not agree("scores", 0.5, 0.6)
+    assert not agree("scores", [0.5], [0.6])
 
 
 def test_rounds_and_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[str] = []
-    seconds = measure(lambda: seen.append("ours"), lambda: seen.append("plain"), 3)
-    assert seen == ["ours", *["ours", "plain"] * 3]
+    seen: list[tuple[str, int]] = []
+    ways = {name: partial(lambda name, turn: seen.append((name, turn)), name) for name in ("ours", "reference")}
+    seconds = take_turns(ways, 3)
+    assert seen == [(name, turn) for turn in range(4) for name in ways]
     assert {name: len(of) for name, of in seconds.items()} == {"ours": 3, "reference": 3}
     path = tmp_path / "figures.json"
     monkeypatch.setattr(sys, "argv", ["postprocessing", "--rounds", "1", "--rows", "0.001", "--json", str(path)])
