@@ -23,7 +23,6 @@ from typing import Any, Final, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
 from affect.batch import Batch
@@ -31,7 +30,7 @@ from affect.labels import ACTION_UNITS, LSD_EXPRESSIONS
 from benchmarks.machine import benchmark_parser, machine, print_machine, write_figures
 from runs.assembly import build_module
 from runs.building import build
-from runs.config import CONFIG_DIR, check_command_line, resolve
+from runs.config import composed, resolve
 from runs.ending import clear_errors
 from training.module import TrainedModule
 
@@ -77,9 +76,7 @@ def configure(
         *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.optimiser.warmup_epochs=0"),
         *overrides,
     ]
-    check_command_line("train", settings)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return resolve(compose("train", overrides=settings))
+    return resolve(composed("train", settings))
 
 
 def random_batch(size: int, image_size: int) -> Batch:

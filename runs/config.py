@@ -174,6 +174,17 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         raise ConfigError(errors, "the command line")
 
 
+def composed(config_name: str, arguments: Sequence[str]) -> DictConfig:
+    """Compose a configuration from a command line, which is checked first; arguments are as for that.
+
+    Raises:
+        ConfigError: an argument that the entry point does not take.
+    """
+    check_command_line(config_name, arguments)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose(config_name, overrides=list(arguments))
+
+
 def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Override]) -> Iterator[str]:
     """Find experiments that are asked for at a scale that does not say what differs from the paper."""
     swept = {str(one.get_key_element()): one.sweep_string_iterator() for one in overrides if one.is_sweep_override()}

@@ -13,7 +13,6 @@ Every step is a run in a folder of its own; finished ones are not repeated, so t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -30,7 +29,7 @@ from affect.frames import Frames
 from affect.labels import LIST_FIELD, UNI_HEADERS, UNI_TASKS, UniTask
 from benchmarks.studies.abaw5_figures import draw_curves
 from benchmarks.studies.abaw5_rows import COLUMNS, CURVES, TABLES, TEST, TEST_TABLES, VALIDATION, Row
-from benchmarks.studies.running import composed, run
+from benchmarks.studies.running import run, study_parser
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.curve import curve
 from evaluators.metrics import Scores
@@ -40,6 +39,7 @@ from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission
 from evaluators.table import Table, read_table
 from rendering.cache import rendered
+from runs.config import composed
 from runs.ending import clear_errors
 
 LAMA_INPUT: Final = {"va": {"mt": "logits_va", "emo": "logits"}, "au": {"mt": "logits", "emo": "logits"}}
@@ -106,14 +106,12 @@ class Pipeline:
             return self.options.weights[network]
         if self.options.root is not None:
             raise ConfigError([f"give --weights {network}=…: a file, or a name of prepare.py weights"])
-        common = ["experiment=emotieffnet_backbone", "data=synthetic", "draws=affectnet_release", "trainer=cpu"]
-        multitask = f"model.network.valence_arousal={str(network == 'mt').lower()}"
-        made = self.run(f"backbone-{network}", "train", [*common, self._scale, multitask, *self.options.faces])
+        overrides = [
+            "experiment=emotieffnet_backbone", "data=synthetic", "draws=affectnet_release", "trainer=cpu",
+            f"scale={self.options.scale}", f"model.network.valence_arousal={str(network == 'mt').lower()}",
+        ]  # fmt: skip
+        made = self.run(f"backbone-{network}", "train", [*overrides, *self.options.faces])
         return str(made / "weights" / "emotieffnet.pth")
-
-    @property
-    def _scale(self) -> str:
-        return f"scale={self.options.scale}"
 
     def store(self, network: str, task: UniTask, crops: str = "", split: str | None = None) -> tuple[Path, Path]:
         """Return a network's feature store with all frames of a task, and the run with what the network says."""
@@ -156,7 +154,6 @@ class Pipeline:
         """Return the predictions of a system, ``<network>-<learner>[-aligned|-trainval]``."""
         network, learner, *rest = system.split("-")
         crops = "-aligned" if rest == ["aligned"] else ""
-        extra = [] if split == "val" else ["split=test"]
         name = f"{task}/{system}"
         if learner == "pretrained":
             _, folder = self.store(network, task, crops, None if split == "val" else split)
@@ -167,24 +164,20 @@ class Pipeline:
             common = [f"data.store={store}", *labels, f"data.labels.task={task}"]
             common.append(f"input={LAMA_INPUT.get(task, {}).get(network, 'embedding')}")
             folder = self.run(name, "automl", [*common, *self.options.automl])
-            if split != "val":
-                self.store(network, task, crops, split)
-                test = ["trust=true", f"trained={folder}", *extra, *self._test(task, "data.labels")]
-                folder = self.run(f"{name}-{split}", "automl", [*common, *test])
-            return read_table(folder / "predictions" / f"{split}.parquet")
-        if learner == "finetuned":
+            script, test = "automl", [*common, "trust=true", f"trained={folder}"]
+        elif learner == "finetuned":
             head = self.run(f"{task}/{network}-mlp", "train", self._head(network, task, store, labels))
             folder = self.run(name, "train", self._finetuning(network, head))
-            test_list = self._test(task) if split != "val" else []
+            script, test = "evaluate", [f"checkpoint={folder}/checkpoints/best.ckpt"]
         else:
             regime = ["data.train_splits=[train,val]", "trainer.max_epochs=1", "callbacks=final"]
             head_only = self._head(network, task, store, labels)
             folder = self.run(name, "train", [*head_only, *(regime if rest == ["trainval"] else [])])
-            test_list = self._test(task, "data.labels") if split != "val" else []
+            script, test = "evaluate", [f"checkpoint={folder}/checkpoints/best.ckpt"]
         if split != "val":
             self.store(network, task, crops, split)
-            arguments = [f"checkpoint={folder}/checkpoints/best.ckpt", *extra, *test_list]
-            folder = self.run(f"{name}-{split}", "evaluate", arguments)
+            listed = self._test(task, "data" if learner == "finetuned" else "data.labels")
+            folder = self.run(f"{name}-{split}", script, [*test, "split=test", *listed])
         return read_table(folder / "predictions" / f"{split}.parquet")
 
     def _head(self, network: str, task: UniTask, store: Path, labels: Sequence[str]) -> list[str]:
@@ -197,7 +190,8 @@ class Pipeline:
 
     def _finetuning(self, network: str, head: Path) -> list[str]:
         return [
-            "experiment=emotieffnet_finetune", self._scale, f"data.root={self.root}", f"data.images={self.images['']}",
+            "experiment=emotieffnet_finetune", f"scale={self.options.scale}",
+            f"data.root={self.root}", f"data.images={self.images['']}",
             f"model.network.weights={self.weights(network)}", "model.network.hidden=128",
             f"model.network.head_weights={head}/checkpoints/best.ckpt",
             *(["trainer=cpu"] if self.options.scale == "tiny" else []),
@@ -316,8 +310,7 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = study_parser(__doc__)
     parser.add_argument("--root", type=Path, help="Aff-Wild2; without it, rendered faces")
     parser.add_argument("--weights", nargs="*", default=[], metavar="NETWORK=WEIGHTS", help="emo=… mt=…")
     parser.add_argument("--test-list", nargs="*", default=[], metavar="TASK=FILE")

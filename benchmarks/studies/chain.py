@@ -11,14 +11,13 @@ deviation over the seeds are printed. A ``key=value`` goes to the EMMA runs.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.studies.running import trained
+from benchmarks.studies.running import study_parser, trained
 from evaluators.metrics import Scores
 from evaluators.report import aligned
 from runs.ending import clear_errors
@@ -80,8 +79,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def main() -> None:
     """Run what is missing, then write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path)
+    parser = study_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the EMMA runs")
     options = parser.parse_intermixed_args()

@@ -52,7 +52,7 @@ from datamodules.base import Split
 from evaluators.chance import frequency_baseline
 from evaluators.metrics import ConcordanceCorrelation, Scores
 from evaluators.predictions import score_rows
-from evaluators.report import NO_LABELS, read_scores
+from evaluators.report import NO_LABELS, aligned, read_scores
 from rendering.oracle import oracle_predictions
 from runs.assembly import build_data
 from runs.checkpoints import load_module
@@ -273,14 +273,11 @@ def conditions(scores: Mapping[str, Scores]) -> dict[str, bool]:
 
 def format_controls(scores: Mapping[str, Scores]) -> str:
     """Return the table: a line per score, a column per predictor."""
-    names = list(next(iter(scores.values())))
-    width = max(map(len, names))
-    lines = [" ".join([" " * width, *(f"{column:>16}" for column in scores)])]
-    for name in names:
+    rows = [["", *scores]]
+    for name in next(iter(scores.values())):
         values = [of_one[name] for of_one in scores.values()]
-        cells = [f"{NO_LABELS:>16}" if value is None else f"{value:>16.4f}" for value in values]
-        lines.append(" ".join([f"{name:<{width}}", *cells]))
-    return "\n".join(lines)
+        rows.append([name, *(NO_LABELS if value is None else f"{value:.4f}" for value in values)])
+    return aligned(rows)
 
 
 def run_controls(folder: Path, *, skip_training: bool) -> None:

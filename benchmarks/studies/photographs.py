@@ -16,7 +16,6 @@ Needs the extras ``dev`` and ``pretrained``. Runs that are finished are not repe
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ from sklearn.preprocessing import StandardScaler
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS
 from baseline.network import Baseline
-from benchmarks.studies.running import run, trained
+from benchmarks.studies.running import run, study_parser, trained
 from datamodules.pictures import read_image
 from datamodules.readers.mtl import read_mtl
 from datamodules.transforms import EvalTransform
@@ -222,8 +221,7 @@ def per_source(root: Path, split: Split, systems: dict[str, list[Labels]]) -> li
 
 def main() -> None:
     """Choose, train, compare, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path)
+    parser = study_parser(__doc__)
     parser.add_argument("--root", type=Path, default=Path("../shared/real_faces_small"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from automl import automl
@@ -16,7 +16,7 @@ from evaluate import evaluate
 from evaluators.metrics import Scores
 from evaluators.report import read_scores
 from extract import extract
-from runs.config import CONFIG_DIR, check_command_line
+from runs.config import composed
 from runs.folder import RUN_FOLDER_VARIABLE
 from train import train
 
@@ -27,15 +27,15 @@ DONE: Final = "done"
 """A file in the folder of a run that came to its end."""
 
 
-def composed(script: str, overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration that an entry point composes from a command line.
+def study_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Make a command line with the folder of a study.
 
-    Raises:
-        ConfigError: an override that the entry point does not take.
+    Args:
+        doc: of the study's module; its first line is the description.
     """
-    check_command_line(script, overrides)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(script, overrides=list(overrides))
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    return parser
 
 
 def run(folder: Path, script: str, config: Sequence[str] | DictConfig) -> Path:
