@@ -179,32 +179,42 @@ def parse_rows(rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EX
     return np.where(missing, np.nan, values)
 
 
-def first_fault(
-    rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EXPRESSIONS)
-) -> tuple[int, int | None, str]:
-    """Find the first faulty row of rows that ``parse_rows`` refuses.
+def fault(
+    path: Path, rows: Sequence[str], names: Sequence[str], tasks: Sequence[Task], classes: int, fixes: tuple[str, str]
+) -> DataError:
+    """Return the error that names the first faulty row of a file whose labels ``parse_rows`` refuses.
 
-    Returns:
-        Its number; its first faulty field, None where there are more or fewer fields than tasks; and what that field
-        must be.
+    Args:
+        path: the file.
+        rows: its rows, from the second line on.
+        names: names of the fields; those of labels are the last.
+        tasks: the task of each field of labels.
+        classes: how many expressions there are.
+        fixes: what to do about a row with more or fewer fields, and about one with a faulty field.
     """
+    before = len(names) - len(tasks)
+    labels = [row.split(",", before)[-1] for row in rows]
     first, end = 0, len(rows)
     while end - first > 1:
         middle = (first + end) // 2
-        if parse_rows(rows[first:middle], tasks, classes) is None:
+        if parse_rows(labels[first:middle], tasks, classes) is None:
             end = middle
         else:
             first = middle
-    fields = rows[first].split(",")
-    if len(fields) != len(tasks):
-        return first, None, ""
-    faulty = next(i for i, text in enumerate(fields) if parse_rows([text], [tasks[i]], classes) is None)
+    where, fields = f"{path}:{first + 2}", rows[first].split(",")
+    if len(fields) != len(names):
+        return DataError(
+            f"{where}: {len(fields)} fields where {len(names)} ({','.join(names)}) are expected: {rows[first][:60]!r}. "
+            f"{fixes[0]}"
+        )
     expected = {
         "valence_arousal": f"a number from -1 to 1, or {MISSING_VALENCE_AROUSAL:g} where it is missing",
         "expression": f"a whole number from 0 to {classes - 1}, or {MISSING_CLASS} where it is missing",
         "action_units": f"0 or 1, or {MISSING_CLASS} where it is missing",
     }
-    return first, faulty, expected[tasks[faulty]]
+    faulty = next(i for i, text in enumerate(fields[before:]) if parse_rows([text], [tasks[i]], classes) is None)
+    name, text = names[before + faulty], fields[before + faulty].strip()
+    return DataError(f"{where}: {name} is {text!r}, expected {expected[tasks[faulty]]}. {fixes[1]}")
 
 
 def _allowed(values: Values, task: Task, classes: int) -> BoolArray:

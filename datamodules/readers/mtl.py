@@ -16,9 +16,9 @@ import numpy as np
 
 from affect.errors import DataError
 from affect.frames import Frames, IntArray, unlabelled
-from affect.labels import AFFECT, AU_NAMES, MISSING_CLASS, MTL_HEADER, TASKS
+from affect.labels import AFFECT, AU_NAMES, EXPRESSIONS, MISSING_CLASS, MTL_HEADER, TASKS
 from datamodules.listing import IMAGE_SUFFIXES
-from datamodules.readers.lists import LAST_FRAME, check_names, first_fault, frame_number, parse_rows, read_rows
+from datamodules.readers.lists import LAST_FRAME, check_names, fault, frame_number, parse_rows, read_rows
 
 FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
 HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
@@ -48,10 +48,10 @@ def read_mtl(path: Path) -> Frames:
     if len(names) == len(FIELDS) and names != FIELDS:
         places = [names.index(name) for name in FIELDS]
         rows = [_in_order(row, places) for row in rows]
-    labels = [row.partition(",")[2] for row in rows]
-    values = parse_rows(labels, _TASKS)
+    values = parse_rows([row.partition(",")[2] for row in rows], _TASKS)
     if values is None:
-        raise _fault(path, rows, labels)
+        correct = "Correct or remove the line."
+        raise fault(path, rows, FIELDS, _TASKS, len(EXPRESSIONS), (correct, correct))
     image = [row.partition(",")[0].strip() for row in rows]
     video, frame = _split_names(path, image)
     return Frames(
@@ -109,18 +109,3 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
         line_of.setdefault(folder, line)
     check_names(path, line_of)
     return video, frame
-
-
-def _fault(path: Path, rows: Sequence[str], labels: Sequence[str]) -> DataError:
-    """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
-    line, faulty, expected = first_fault(labels, _TASKS)
-    where, fields = f"{path}:{line + 2}", rows[line].split(",")
-    if faulty is None:
-        return DataError(
-            f"{where}: {len(fields)} fields where {len(FIELDS)} are expected (image, valence, …, {FIELDS[-1]}): "
-            f"{rows[line][:60]!r}. Correct or remove the line."
-        )
-    return DataError(
-        f"{where}: {FIELDS[faulty + 1]} is {fields[faulty + 1].strip()!r}, expected {expected}. "
-        "Correct or remove the line."
-    )

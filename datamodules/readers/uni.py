@@ -23,7 +23,7 @@ from affect.labels import (
     UNI_TASKS,
     UniTask,
 )
-from datamodules.readers.lists import Values, check_names, first_fault, frame_number, parse_rows, read_rows, read_text
+from datamodules.readers.lists import Values, check_names, fault, frame_number, parse_rows, read_rows, read_text
 from datamodules.readers.mtl import read_frame_list
 
 HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
@@ -63,9 +63,11 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
     # most rows repeat the one before them: each distinct one is read once
     code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
     columns = ("expression",) if task == "expr" else names
-    values = parse_rows(list(code_of), [UNI_TASKS[task]] * len(columns), len(names))
+    tasks = [UNI_TASKS[task]] * len(columns)
+    values = parse_rows(list(code_of), tasks, len(names))
     if values is None:
-        raise _fault(path, rows, columns, task, len(names))
+        leave = "Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
+        raise fault(path, rows, columns, tasks, len(names), (leave, "Correct the line."))
     return _placed(values, names, task)[[code_of[row] for row in rows]], digest
 
 
@@ -171,17 +173,3 @@ def _placed(values: Values, names: Sequence[str], task: UniTask) -> Values:
         if name in columns:
             placed[:, columns.index(name)] = values[:, place]
     return placed
-
-
-def _fault(path: Path, rows: Sequence[str], columns: Sequence[str], task: UniTask, classes: int) -> DataError:
-    """Return the error that names the first faulty row of a file that has one, and what is wrong there."""
-    line, faulty, expected = first_fault(rows, [UNI_TASKS[task]] * len(columns), classes)
-    where, fields = f"{path}:{line + 2}", rows[line].split(",")
-    if faulty is None:
-        return DataError(
-            f"{where}: {len(fields)} fields where {len(columns)} ({','.join(columns)}) are expected: "
-            f"{rows[line][:60]!r}. Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
-        )
-    return DataError(
-        f"{where}: {columns[faulty]} is {fields[faulty].strip()!r}, expected {expected}. Correct the line."
-    )
