@@ -58,8 +58,7 @@ class MTLDataModule(AffWild2DataModule):
         names = (given,) if given else ANNOTATIONS.get(split, ())
         if not names:
             raise FileNotFoundError(f"the {split} split has no list. Set {key} to the challenge's list of frames.")
-        candidates = [folder / Path(name).expanduser() for name in names for folder in roots]
-        return first_existing(candidates, f"no label file of the {split} split", f"Set {key} to its path.")
+        return first_existing(roots, names, f"no label file of the {split} split", f"Set {key} to its path.")
 
 
 @buildable("data")

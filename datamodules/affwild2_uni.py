@@ -135,9 +135,9 @@ class AffWild2UniDataModule(AffWild2DataModule):
         """Return the first label folder that exists of those that may be meant."""
         given = self.annotations[split]
         usual = [f"{task}/{part}" for task in LABEL_FOLDERS[self.task] for part in SPLIT_FOLDERS[split]]
-        candidates = [root / Path(name).expanduser() for name in ([given] if given else usual) for root in roots]
         fix = f"Add the folder above it to data.root, or set data.{split}_annotations to its path."
-        return first_existing(candidates, f"no label folder of the {split} split", fix, folder=True)
+        names = [given] if given else usual
+        return first_existing(roots, names, f"no label folder of the {split} split", fix, folder=True)
 
     def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
         """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
@@ -264,9 +264,7 @@ def _listed_file(given: str | None, key: str, roots: list[Path]) -> Path:
     """Return a file that the configuration names, absolute or relative to a root."""
     if given is None:
         raise FileNotFoundError(f"the test split has no list. Set {key} to the challenge's list of frames or videos.")
-    return first_existing(
-        [root / Path(given).expanduser() for root in roots], "no such file", f"Set {key} to its path."
-    )
+    return first_existing(roots, [given], "no such file", f"Set {key} to its path.")
 
 
 def _rows(lengths: Sequence[int]) -> tuple[Codes, IntArray]:

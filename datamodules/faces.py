@@ -15,7 +15,7 @@ from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.ranges import Range, Whole
 from datamodules.base import FaceDataModule, Split
-from datamodules.listing import IMAGE_SUFFIXES, first_existing, list_images, match_case
+from datamodules.listing import IMAGE_SUFFIXES, existing_roots, first_existing, list_images, match_case
 from datamodules.readers.celeba import NUMBERS, PARTITIONS, read_partition
 
 
@@ -76,7 +76,7 @@ class FacesDataModule(FaceDataModule):
             FileNotFoundError: a root or the partition file is missing.
             DataError: no image, a faulty partition file, an empty split, or a link out of the roots.
         """
-        roots = [Path(folder).expanduser() for folder in ([self.root] if isinstance(self.root, str) else self.root)]
+        roots = existing_roots(self.root, "data.root", "above the images")
         if self._files is None:
             self._files = self._list(roots)
         partition = self._partition_file(roots)
@@ -103,9 +103,6 @@ class FacesDataModule(FaceDataModule):
 
     def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
         """List every image as its root and the path below it."""
-        for root in roots:
-            if not root.is_dir():
-                raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder above the images.")
         links = self.links()
         found = [(root, name) for root in roots for name in list_images(root, self.cache, links, recursive=True)]
         if not found:
@@ -117,8 +114,7 @@ class FacesDataModule(FaceDataModule):
 
     def _partition_file(self, roots: Sequence[Path]) -> Path | None:
         if self.partition is not None:
-            candidates = [root / Path(self.partition).expanduser() for root in roots]
-            return first_existing(candidates, "no partition file", "Set data.partition to its path.")
+            return first_existing(roots, [self.partition], "no partition file", "Set data.partition to its path.")
         return next((path for root in roots for name in PARTITIONS if (path := root / name).is_file()), None)
 
     def _with_other_suffix(self, listed: Iterable[str]) -> str:

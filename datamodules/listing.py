@@ -24,12 +24,13 @@ _log = logging.getLogger(__name__)
 Content = TypeVar("Content")
 
 
-def existing_roots(root: str | list[str], key: str) -> list[Path]:
+def existing_roots(root: str | list[str], key: str, what: str = "of the faces and labels") -> list[Path]:
     """Return the folders of a root or of several.
 
     Args:
         root: a folder, or several.
         key: configuration key that names them, for the message.
+        what: which folder it must be set to, for the message.
 
     Raises:
         FileNotFoundError: one is missing.
@@ -37,15 +38,18 @@ def existing_roots(root: str | list[str], key: str) -> list[Path]:
     roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
     for folder in roots:
         if not folder.is_dir():
-            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder of the faces and labels.")
+            raise FileNotFoundError(f"no such folder: {folder}. Set {key} to the folder {what}.")
     return roots
 
 
-def first_existing(candidates: Sequence[Path], problem: str, fix: str, *, folder: bool = False) -> Path:
-    """Return the first of these files that exists.
+def first_existing(
+    roots: Sequence[Path], names: Sequence[str], problem: str, fix: str, *, folder: bool = False
+) -> Path:
+    """Return the first file that exists, by the first of its names that does.
 
     Args:
-        candidates: where it may be.
+        roots: folders that it may be in.
+        names: names that it may have, absolute or relative to a root.
         problem: begins the message where it is nowhere, for example ``no such file``.
         fix: ends that message.
         folder: look for a folder instead of a file.
@@ -53,6 +57,7 @@ def first_existing(candidates: Sequence[Path], problem: str, fix: str, *, folder
     Raises:
         FileNotFoundError: none exists; the message names all of them.
     """
+    candidates = [root / Path(name).expanduser() for name in names for root in roots]
     for path in candidates:
         if path.is_dir() if folder else path.is_file():
             return path
@@ -166,7 +171,7 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
             below = found.folders if recursive else []
             no_text += [prefix + name for name in (*filter(_is_image, found.files), *below) if not _is_text(name)]
             images += [prefix + name for name in found.files if _is_image(name) and _is_text(name)]
-            others.update(_suffix(name) for name in found.files if not _is_image(name))
+            others.update(os.path.splitext(name)[1].lower() for name in found.files if not _is_image(name))
             waiting += [prefix + name for name in below if _is_text(name)]
             progress.update(shown, description=f"listing {root}: {len(images)} images")
     if refused:
@@ -254,10 +259,6 @@ def _is_image(name: str) -> bool:
 def _is_text(name: str) -> bool:
     """Return whether a name is UTF-8; in others, Python has surrogates for the bytes."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
 
 
 def _is_folder(entry: os.DirEntry[str], link: bool) -> bool:

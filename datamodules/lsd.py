@@ -88,9 +88,9 @@ class LSDDataModule(FaceDataModule):
         if not root.is_dir():
             raise FileNotFoundError(f"no such folder: {root}. Set data.root to the folder of the challenge's images.")
         given = self.folders[split]
-        candidates = [root / Path(name).expanduser() for name in ((given,) if given else FOLDERS[split])]
+        names = (given,) if given else FOLDERS[split]
         fix = f"Set data.root to the folder above it, or data.{split}_folder to its name."
-        return first_existing(candidates, f"no folder of the {split} split", fix, folder=True)
+        return first_existing([root], names, f"no folder of the {split} split", fix, folder=True)
 
     def _read_test(self, links: Links) -> tuple[Frames, list[Path | None]]:
         if self.test_list is None:
