@@ -163,8 +163,10 @@ def search_weights(
         def score(shares: tuple[float, ...], task: str = task, of_weights: Blending = of_weights) -> float:
             return _score(of_weights(shares), task, frames, tables[0].expressions, au_thresholds)
 
-        search = _search_grid if len(tables) <= 3 else _search_coordinates
-        found[task] = search(score, len(tables))
+        if len(tables) <= 3:
+            found[task] = max(_simplex(len(tables)), key=score)  # the first of equals
+        else:
+            found[task] = _search_coordinates(score, len(tables))
     return found
 
 
@@ -264,10 +266,6 @@ def _score(
     if score is None:
         raise UserError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
     return score
-
-
-def _search_grid(score: Callable[[tuple[float, ...]], float], tables: int) -> tuple[float, ...]:
-    return max(_simplex(tables), key=score)  # the first of equals
 
 
 def _simplex(tables: int) -> Iterator[tuple[float, ...]]:
