@@ -18,7 +18,7 @@ from rich.progress import track
 from affect.buildable import buildable
 from affect.computed import CropPaths, frame_names, image_file
 from affect.errors import DataError
-from affect.frames import Frames, IntArray, unlabelled
+from affect.frames import Frames, IntArray, unlabelled, video_numbers
 from affect.labels import MISSING_CLASS, UNI_TASKS, UniTask
 from datamodules.affwild2 import AffWild2DataModule
 from datamodules.base import Split
@@ -96,9 +96,8 @@ class AffWild2UniDataModule(AffWild2DataModule):
         listed, digest = read_test_frames(path, self.task)
         files = {path.name: digest}
         if listed is not None:
-            number_of = {name: number for number, name in enumerate(dict.fromkeys(listed.video))}
-            videos, frame = list(number_of), listed.frame
-            codes = np.array([number_of[name] for name in listed.video], dtype=np.int32)
+            videos, frame = list(dict.fromkeys(listed.video)), listed.frame
+            codes = video_numbers(listed.video).astype(np.int32)
             frames = unlabelled(listed.image, frame_names(videos, codes, frame)[0], frame, files)
         else:
             videos = read_test_videos(path)
