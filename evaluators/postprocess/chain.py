@@ -207,9 +207,10 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
         table = take_confident(table, pair, settings.confidence)
     thresholds = settings.au_thresholds
     if isinstance(thresholds, str) and thresholds in SEARCHES:
-        searched = _search(table, frames, thresholds)
-        found["au_thresholds"] = dict(zip(AU_NAMES, searched, strict=True))
-        thresholds = searched
+        if "action_units" not in table.predictions:
+            raise UserError(f"postprocess.au_thresholds={thresholds}: {table.source} has no action units; leave it out")
+        thresholds = search_thresholds(thresholds, table.predictions["action_units"], frames.action_units)[0].tolist()
+        found["au_thresholds"] = dict(zip(AU_NAMES, thresholds, strict=True))
     stored = {key: value for key in ("weights", "au_thresholds") if isinstance(value := getattr(settings, key), str)}
     earlier = [
         key
@@ -224,13 +225,6 @@ def _in_time(table: Table, settings: PostProcess) -> Table:
     if settings.smoothing is not None:
         return smooth(table, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
     return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
-
-
-def _search(table: Table, frames: Frames, search: str) -> list[float]:
-    if "action_units" not in table.predictions:
-        raise UserError(f"postprocess.au_thresholds={search}: {table.source} has no action units; leave it out")
-    thresholds, _ = search_thresholds(search, table.predictions["action_units"], frames.action_units)
-    return [float(threshold) for threshold in thresholds]
 
 
 def _check_used(settings: PostProcess) -> None:

@@ -48,11 +48,8 @@ def resolve_thresholds(thresholds: Thresholds) -> tuple[float, ...]:
             )
         by_name = read_stored(thresholds, "au_thresholds")
         return tuple(float(by_name[name]) for name in AU_NAMES)
-    values = (
-        [float(thresholds)] * len(ACTION_UNITS)
-        if isinstance(thresholds, int | float)
-        else [float(value) for value in thresholds]
-    )
+    given = [thresholds] * len(ACTION_UNITS) if isinstance(thresholds, int | float) else thresholds
+    values = [float(value) for value in given]
     if len(values) != len(ACTION_UNITS):
         raise UserError(f"AU thresholds: {len(values)} values; give one or 12, for {', '.join(AU_NAMES)}")
     if not all(0.0 <= value <= 1.0 for value in values):  # also catches NaN
