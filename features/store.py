@@ -60,8 +60,7 @@ class Places(NamedTuple):
     @property
     def found(self) -> npt.NDArray[np.bool_]:
         """(N,) true where there are features."""
-        found: npt.NDArray[np.bool_] = self.part >= 0
-        return found
+        return self.part >= 0
 
 
 class FeatureStore:

@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,8 +91,7 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
     """
     recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
     open_folder(folder)
-    with ExitStack() as stack:
-        stack.enter_context(locked(folder, "folder of faces"))
+    with locked(folder, "folder of faces"):
         record_settings(folder, recorded)
         finished = read_finished(folder)
         files = find_videos(videos)

@@ -206,8 +206,7 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
                 head = tables[0].predictions[task]
                 values = pass_gate(gate, values, head, arrays[0] if raw else head, raw=raw)
             values = _into_range(values) if raw else values
-        rounded: FloatArray = values.astype(np.float32)
-        return rounded
+        return values.astype(np.float32)
 
     return blending
 
