@@ -55,11 +55,12 @@ def frequency_baselines(train: Frames, validation: Frames, *, seed: int = 0) -> 
     units = (rows, len(ACTION_UNITS))
     runs: dict[str, list[Scores]] = {variant: [] for variant in VARIANTS}
     majority = np.full(rows, frequencies.argmax())
-    runs["majority"].append(_score(affect, majority, np.broadcast_to(positive >= 0.5, units), validation))
+    always = np.broadcast_to(positive >= 0.5, units)
+    runs["majority"].append(_score(affect, majority, always, validation, EXPRESSIONS))
     for _ in range(DRAWS):
         drawn = random.choice(len(frequencies), size=rows, p=frequencies)
-        runs["random draws"].append(_score(affect, drawn, random.random(units) < positive, validation))
-        runs["always positive"].append(_score(affect, drawn, np.ones(units, dtype=bool), validation))
+        runs["random draws"].append(_score(affect, drawn, random.random(units) < positive, validation, EXPRESSIONS))
+        runs["always positive"].append(_score(affect, drawn, np.ones(units, dtype=bool), validation, EXPRESSIONS))
     return {variant: _mean_scores(scores) for variant, scores in runs.items()}
 
 
@@ -80,7 +81,23 @@ def chance(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
         expressions: class names, in label order.
     """
     frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
-    return _expected(labels, expressions, f1_expression=frequencies, f1_units=2 * positive / (1 + positive))
+    valid = (~np.isnan(labels.action_units)).sum(axis=0)
+    affect = None if np.isnan(column_means(labels.valence_arousal)).any() else 0.0
+    expression = _known(frequencies.mean())
+    f1_units = 2 * positive / (1 + positive)
+    hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
+    of_expression = {
+        expression_score(expressions): expression,
+        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, frequencies, strict=True)},
+        "ACC_EXPR": _known(frequencies.max()),
+        "MACRO_ACC_EXPR": None if expression is None else 1 / len(expressions),
+    }
+    of_units = {
+        "P_AU": float(np.nan_to_num(f1_units).mean()) if valid.any() else None,
+        **{f"F1_AU{unit}": _known(value) for unit, value in zip(ACTION_UNITS, f1_units, strict=True)},
+        "ACC_AU": float(hits.sum() / valid.sum()) if valid.any() else None,
+    }
+    return joined([dict.fromkeys(("P_VA", "CCC_V", "CCC_A"), affect), of_expression, of_units])
 
 
 def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores:
@@ -91,51 +108,24 @@ def majority(labels: Frames, expressions: Sequence[str] = EXPRESSIONS) -> Scores
         expressions: class names, in label order.
     """
     frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
-    f1_expression, most = 0 * frequencies, frequencies.argmax()  # NaN stays NaN
-    f1_expression[most] = 2 * frequencies[most] / (1 + frequencies[most])
-    f1_units = np.where(positive < 0.5, 0 * positive, 2 * positive / (1 + positive))
-    return _expected(labels, expressions, f1_expression=f1_expression, f1_units=f1_units)
-
-
-def _expected(
-    labels: Frames,
-    expressions: Sequence[str],
-    *,
-    f1_expression: NDArray[np.float64],
-    f1_units: NDArray[np.float64],
-) -> Scores:
-    """Return the scores of a predictor with these F1 that gets the majority right; None where there is no label."""
-    frequencies, positive = class_shares(labels.expression, len(expressions)), column_means(labels.action_units)
-    valid = (~np.isnan(labels.action_units)).sum(axis=0)
-    affect = None if np.isnan(column_means(labels.valence_arousal)).any() else 0.0
-    expression = _known(f1_expression.mean())
-    units = float(np.nan_to_num(f1_units).mean()) if valid.any() else None
-    hits = np.nan_to_num(np.maximum(positive, 1 - positive)) * valid
-    of_expression = {
-        expression_score(expressions): expression,
-        **{f"F1_EXPR_{name}": _known(value) for name, value in zip(expressions, f1_expression, strict=True)},
-        "ACC_EXPR": _known(frequencies.max()),
-        "MACRO_ACC_EXPR": None if expression is None else 1 / len(expressions),
-    }
-    of_units = {
-        "P_AU": units,
-        **{f"F1_AU{unit}": _known(value) for unit, value in zip(ACTION_UNITS, f1_units, strict=True)},
-        "ACC_AU": float(hits.sum() / valid.sum()) if valid.any() else None,
-    }
-    return joined([dict.fromkeys(("P_VA", "CCC_V", "CCC_A"), affect), of_expression, of_units])
+    most = np.full(len(labels.expression), frequencies.argmax())
+    units = np.broadcast_to(positive >= 0.5, labels.action_units.shape)
+    return _score(np.zeros(2), most, units, labels, expressions)
 
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _score(affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: Frames) -> Scores:
+def _score(
+    affect: NDArray[Any], expression: NDArray[Any], units: NDArray[Any], labels: Frames, expressions: Sequence[str]
+) -> Scores:
     predictions = {
         "valence_arousal": np.tile(affect.astype(np.float32), (len(expression), 1)),
-        "expression": np.eye(len(EXPRESSIONS), dtype=np.float32)[expression],
+        "expression": np.eye(len(expressions), dtype=np.float32)[expression],
         "action_units": units.astype(np.float32),
     }
-    return score_rows(predictions, labels, np.ones(len(expression), dtype=bool), expressions=EXPRESSIONS)
+    return score_rows(predictions, labels, np.ones(len(expression), dtype=bool), expressions=expressions)
 
 
 def _mean_scores(runs: list[Scores]) -> Scores:
