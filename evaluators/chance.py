@@ -125,7 +125,7 @@ def _score(
         "expression": np.eye(len(expressions), dtype=np.float32)[expression],
         "action_units": units.astype(np.float32),
     }
-    return score_rows(predictions, labels, np.ones(len(expression), dtype=bool), expressions=expressions)
+    return score_rows(predictions, labels, expressions=expressions)
 
 
 def _mean_scores(runs: list[Scores]) -> Scores:

@@ -173,11 +173,11 @@ def score_table(
 
 
 def score_rows(
-    predictions: Mapping[str, FloatArray],
+    predictions: Mapping[str, NDArray[np.floating]],
     frames: Frames,
-    keep: NDArray[np.bool_],
+    keep: NDArray[np.bool_] | None = None,
     *,
-    expressions: Sequence[str],
+    expressions: Sequence[str] = EXPRESSIONS,
     au_thresholds: Thresholds = 0.5,
 ) -> Scores:
     """Score the predictions of some rows of a list.
@@ -185,7 +185,7 @@ def score_rows(
     Args:
         predictions: by task, arrays (rows, columns) without NaN.
         frames: the labels of all rows.
-        keep: (N,) true for the rows that have a prediction.
+        keep: (N,) true for the rows that have a prediction; None: all have one.
         expressions: class names, in label order.
         au_thresholds: one number, twelve, ``published``, or the file of a search.
     """
@@ -195,7 +195,7 @@ def score_rows(
         au_thresholds=au_thresholds,
         sync_on_compute=False,  # the table is whole, and only rank 0 scores it
     )
-    rows = np.flatnonzero(keep)
+    rows = np.arange(len(frames.frame)) if keep is None else np.flatnonzero(keep)
     for start in range(0, len(rows), CHUNK):
         chunk = slice(start, start + CHUNK)
         part: Any = {task: torch.from_numpy(values[chunk]) for task, values in predictions.items()}

@@ -221,11 +221,6 @@ def _fit_tasks(features: Array, labels: Frames, unseen: Array) -> Linear:
     return Linear({**by_task, "action_units": units}, {name: c for name, (c, _) in done.items()})
 
 
-def score(predictions: Mapping[str, Any], labels: Frames) -> Scores:
-    """Score (N, …) predictions by task as a model's are scored."""
-    return score_rows(predictions, labels, np.ones(len(labels), dtype=bool), expressions=EXPRESSIONS)
-
-
 def shuffle_labels(source: Path, destination: Path, *, seed: int) -> None:
     """Copy a label file with its label rows, each as a whole, dealt out anew; the images keep their order.
 
@@ -306,7 +301,7 @@ def run_controls(folder: Path, *, skip_training: bool) -> None:
     rows, pixels = read_pixels(data, "val")
     labels, validation = data.frames("train").select(train_rows), data.frames("val").select(rows)
     scores = {
-        "oracle": score({task: values[rows] for task, values in oracle.items()}, validation),
+        "oracle": score_rows({task: values[rows] for task, values in oracle.items()}, validation),
         "EMMA": read_scores(folder / "scores.json"),
         "frequencies": frequency_baseline(labels, validation),
     }
@@ -315,7 +310,7 @@ def run_controls(folder: Path, *, skip_training: bool) -> None:
     start = time.perf_counter()
     linear = linear_predictions(train_pixels, labels, pixels)
     seconds = time.perf_counter() - start
-    scores["linear on pixels"] = score(linear.predictions, validation)
+    scores["linear on pixels"] = score_rows(linear.predictions, validation)
     holds = conditions(scores)
 
     print(format_controls(scores))

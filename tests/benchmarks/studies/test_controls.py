@@ -17,6 +17,7 @@ from benchmarks.studies import controls
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.readers.mtl import read_mtl
 from evaluators.chance import frequency_baseline
+from evaluators.predictions import score_rows
 from evaluators.report import read_scores
 from rendering.cache import draw as draw_faces
 from rendering.oracle import oracle_predictions
@@ -85,17 +86,17 @@ def test_linear_control_gives_every_score(data: MTLDataModule) -> None:
     labels, validation = data.frames("train").select(train_rows), data.frames("val").select(rows)
     linear = controls.linear_predictions(train_pixels, labels, pixels)
     assert set(linear.chosen) == {"valence_arousal", "expression", *AU_NAMES}
-    scores = controls.score(linear.predictions, validation)
+    scores = score_rows(linear.predictions, validation)
     assert list(scores) == list(frequency_baseline(labels, validation))
     assert None not in scores.values()
     # faces that were trained on are recognised: the pixels and the labels belong to the same rows
-    seen = controls.score(controls.linear_predictions(train_pixels, labels, train_pixels).predictions, labels)
+    seen = score_rows(controls.linear_predictions(train_pixels, labels, train_pixels).predictions, labels)
     assert seen["P_MTL"] > frequency_baseline(labels, labels)["P_MTL"] + 0.5
 
 
 def test_oracle_is_above_frequencies(data: MTLDataModule) -> None:
     validation = data.frames("val")
-    oracle = controls.score(oracle_predictions(Path(str(data.root)), "validation"), validation)
+    oracle = score_rows(oracle_predictions(Path(str(data.root)), "validation"), validation)
     assert oracle["SCORE"] > frequency_baseline(data.frames("train"), validation)["SCORE"] + 0.5
 
 
