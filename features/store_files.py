@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -242,16 +241,13 @@ class FeatureWriter:
         for name, file in self._files.items():
             file.seek(0)
             self._header(name)
-            file.flush()
-            os.fsync(file.fileno())
             file.close()
         if not self.count:
             shutil.rmtree(self.beside)
             return
-        (self.beside / CHECKSUMS).write_text(
-            _lines({name: file_sha256(self.beside / f"{name}.npy") for name in ARRAYS})
-        )
-        for path in (self.beside / CHECKSUMS, self.beside):
+        paths = {name: self.beside / f"{name}.npy" for name in ARRAYS}
+        (self.beside / CHECKSUMS).write_text(_lines({name: file_sha256(path) for name, path in paths.items()}))
+        for path in (*paths.values(), self.beside / CHECKSUMS, self.beside):
             sync(path)
         numbers = [int(number) for part in self.folder.glob("part-*") if (number := part.name[5:]).isdecimal()]
         part = self.folder / f"part-{max(numbers, default=-1) + 1:05d}"
