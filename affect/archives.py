@@ -15,7 +15,6 @@ _FOLDER: Final = 0x10
 def check_archive(file: BinaryIO) -> None:
     """Compare every entry of an uncompressed zip file with its checksum, and the end record with the entries.
 
-    What remains unchecked (times, attributes, padding) is no part of any value. torch's own reader compares no
     What is not checked (times, attributes, padding) is part of no value. torch's own reader compares no checksums.
 
     Args:
@@ -30,13 +29,7 @@ def check_archive(file: BinaryIO) -> None:
             entries = archive.infolist()
             for entry in entries:
                 _check_entry(archive, entry)
-    except (
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        struct.error,
-    ) as error:  # damaged bytes raise all of these
+    except (RuntimeError, EOFError, ValueError, struct.error) as error:  # damaged bytes raise all of these
         raise zipfile.BadZipFile(str(error)) from error
     file.seek(-_END.size, os.SEEK_END)
     signature, _, _, _, count, *_, comment = _END.unpack(file.read(_END.size))

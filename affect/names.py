@@ -9,9 +9,8 @@ from typing import Final
 
 from affect.files import OutputError
 
-_PART: Final = (
-    r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"  # surrogates stand for bytes that are not UTF-8
-)
+# surrogates stand for bytes that are not UTF-8
+_PART: Final = r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
 _RELATIVE: Final = re.compile(f"{_PART}(/{_PART})*")
 
 RULE: Final = (
