@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import pkgutil
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,13 +90,7 @@ def _built(node: Any, extra: Mapping[str, Any]) -> Any:
     if not isinstance(node, Mapping):
         return node
     made = {key: _built(value, {}) for key, value in node.items() if key != "_target_"}
-    return _located(node["_target_"])(**made, **extra) if "_target_" in node else made
-
-
-def _located(target: str) -> Any:
-    """Import the class or function of a target that has a role."""
-    module, _, name = target.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    return pkgutil.resolve_name(node["_target_"])(**made, **extra) if "_target_" in node else made
 
 
 def check_targets(plain: Any, role: Role | None, where: str = "the configuration") -> None:
@@ -157,7 +152,7 @@ def signature(target: str) -> tuple[dict[str, inspect.Parameter], dict[str, Any]
 
     ``**options: Unpack[Keys]`` stands for the keys of the TypedDict.
     """
-    called = _located(target)
+    called = pkgutil.resolve_name(target)
     if not inspect.isclass(called):
         return _unpacked(dict(inspect.signature(called).parameters), _hints(called))
     parameters: dict[str, inspect.Parameter] = {}
