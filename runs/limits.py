@@ -34,13 +34,6 @@ def limit_errors(trainer: Mapping[str, Any], callbacks: Mapping[str, Any] | None
         callbacks: the node ``callbacks`` of a training; None: the run only predicts.
     """
     yield from key_errors(trainer, _Numbers, "trainer.")
-    yield from _of_prediction(trainer)
-    if callbacks is not None:
-        yield from _of_training(trainer)
-        yield from _of_callbacks(callbacks)
-
-
-def _of_prediction(trainer: Mapping[str, Any]) -> Iterator[str]:
     if trainer.get("fast_dev_run"):
         yield "trainer.fast_dev_run keeps no checkpoint and predicts one batch: give debug=fast for a quick try"
     share = trainer.get("limit_predict_batches")
@@ -48,15 +41,17 @@ def _of_prediction(trainer: Mapping[str, Any]) -> Iterator[str]:
         yield f"trainer.limit_predict_batches={share}: the table has to have every row, leave it null"
     if trainer.get("barebones"):
         yield "trainer.barebones keeps no checkpoint and no metrics, leave it out"
+    if callbacks is not None:
+        yield from _training_errors(trainer, callbacks)
 
 
-def _of_training(trainer: Mapping[str, Any]) -> Iterator[str]:
+def _training_errors(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> Iterator[str]:
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
-        if _is_zero(trainer.get(key)):
+        if trainer.get(key) == 0:
             yield f"trainer.{key}=0: a training has to have a step"
-    if _is_zero(trainer.get("limit_val_batches")):
+    if trainer.get("limit_val_batches") == 0:
         yield "trainer.limit_val_batches=0: without validation no epoch is the best; 1 is the quickest"
-    if _is_zero(trainer.get("val_check_interval")):
+    if trainer.get("val_check_interval") == 0:
         yield "trainer.val_check_interval=0: give a share of an epoch, a number of batches or a time"
     if trainer.get("overfit_batches"):
         yield (
@@ -65,9 +60,6 @@ def _of_training(trainer: Mapping[str, Any]) -> Iterator[str]:
         )
     if trainer.get("enable_checkpointing") is False:
         yield "trainer.enable_checkpointing=false: the result is made with the best checkpoint, leave it out"
-
-
-def _of_callbacks(callbacks: Mapping[str, Any]) -> Iterator[str]:
     best = callbacks.get("best")
     if best is None or best.get("filename") != "best":
         yield "callbacks.best has to keep checkpoints/best.ckpt, with which the result is made: leave it as it is"
@@ -75,10 +67,6 @@ def _of_callbacks(callbacks: Mapping[str, Any]) -> Iterator[str]:
     for key in _ONE_BEST:
         if best.get(key) not in (None, 1):
             yield f"callbacks.best.{key}={best[key]}: one best.ckpt is kept, after any validation: leave the key out"
-
-
-def _is_zero(value: Any) -> bool:
-    return value is not None and value == 0
 
 
 class ValidatedEnd(Callback):
