@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -19,17 +18,15 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, backbone in BACKBONES.items():
         store.store(group="backbone", name=name, node=asdict(backbone))
-    nodes = {name: render_node(name) for name in LAYOUTS}
-    for name, layout in LAYOUTS.items():
-        _store_drawn(store, name, layout.data, _ROOT | dict(layout.reading), nodes[name])
+    drawn: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+        name: (layout.data, {**_ROOT, **layout.reading}, render_node(name)) for name, layout in LAYOUTS.items()
+    }
     # evaluate.py: what fits the run, with what the command line gives
-    _store_drawn(store, "run", "run", _ROOT, dict.fromkeys(key for node in nodes.values() for key in node))
-
-
-def _store_drawn(store: ConfigStore, name: str, data: str, keys: Mapping[str, Any], render: Mapping[str, Any]) -> None:
-    store.store(group="draws", name=name, node={}, package="_global_")  # a choice, which conf/train.yaml looks up
-    node = {"defaults": [f"/data/{data}@data", "_self_"], "data": keys, "render": render}
-    store.store(group="drawn", name=f"synthetic_{name}", node=node, package="_global_")
+    drawn["run"] = "run", _ROOT, dict.fromkeys(key for *_, render in drawn.values() for key in render)
+    for name, (data, keys, render) in drawn.items():
+        store.store(group="draws", name=name, node={}, package="_global_")  # a choice, which conf/train.yaml looks up
+        node = {"defaults": [f"/data/{data}@data", "_self_"], "data": keys, "render": render}
+        store.store(group="drawn", name=f"synthetic_{name}", node=node, package="_global_")
 
 
 def render_node(layout: LayoutName) -> dict[str, Any]:
