@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,17 +19,18 @@ from runs.stored_config import stored_config
 from runs.sweep_jobs import run_job
 
 
-def command(name: str, act: Callable[[DictConfig], object]) -> None:
+def command(name: str, act: Callable[[DictConfig], object], job: Callable[[DictConfig], object] | None = None) -> None:
     """Compose ``conf/<name>.yaml`` with the command line, and act on it; end with one message where that fails.
 
     Args:
         name: of the entry point and of its configuration.
-        act: does the work; Hydra's ``-m`` calls it once for each job.
+        act: does the work.
+        job: does it as one job of a sweep (Hydra's ``-m``); None: as ``act`` does.
     """
 
     def task(config: DictConfig) -> object:
         with clear_errors():  # inside Hydra, which would print its own account of an error
-            return act(config)
+            return job(config) if job and HydraConfig.get().mode is RunMode.MULTIRUN else act(config)
 
     task.__module__ = name  # Hydra calls its help after the module
     with clear_errors():
@@ -38,20 +39,16 @@ def command(name: str, act: Callable[[DictConfig], object]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(task)()
 
 
-def training_command(train: Callable[[DictConfig, Path | None], float]) -> None:
+def training_command(train: Callable[..., float]) -> None:
     """Train as the command line says: a new run, one that goes on from an earlier one, or the jobs of a sweep.
 
     Args:
-        train: takes a configuration and a checkpoint to resume from, or None.
+        train: takes a configuration and, where it goes on, a checkpoint to resume from.
     """
-
-    def act(config: DictConfig) -> float | None:
-        return run_job(config, train) if HydraConfig.get().mode is RunMode.MULTIRUN else train(config, None)
-
     with clear_errors(), queued_again(first=is_first_process()):
         sys.argv[1:] = literal_paths(sys.argv[1:])
         stored = stored_config(sys.argv[1:])
         if stored is None:
-            command("train", act)
+            command("train", train, partial(run_job, train=train))
         else:
             train(*stored)
