@@ -107,9 +107,9 @@ def _literal(argument: str, *, sweep: bool) -> str:
         meant = exists or (not readable and "/" in value and path.parent.is_dir())
     except (OSError, ValueError):  # too long for a name, or with a NUL
         return argument
-    text = (
-        quoted(str(path)) if exists else quoted(str(path)).replace("\\${", "${")
-    )  # a name that is yet to be filled in
+    text = quoted(str(path))
+    if not exists:
+        text = text.replace("\\${", "${")  # a name that is yet to be filled in
     return f"{key}={text}" if meant else argument
 
 
@@ -226,7 +226,8 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
         where: it comes from, for the message.
 
     Returns:
-        The same as plain containers, every interpolation resolved.
+        The same as plain containers, every interpolation resolved, with absolute roots and stores in ``data``: what a
+        run folder keeps of it holds wherever it is read.
 
     Raises:
         ConfigError: every value that is not set or cannot be resolved; or every target that is not in the allow-list,
@@ -238,7 +239,15 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
     errors = [*target_errors(plain), *(problems(plain) if problems is not None else ())]
     if errors:
         raise ConfigError(errors, where)
-    return plain
+    return {**plain, "data": _absolute(plain["data"])} if "data" in plain else plain
+
+
+def _absolute(node: Any) -> Any:
+    """Return a path or a list of paths as absolute ones; of the node ``data``, what ``root`` and ``store`` name."""
+    if isinstance(node, dict):
+        places = {key for key, value in node.items() if key in ("root", "store") or isinstance(value, dict)}
+        return {key: _absolute(value) if key in places else value for key, value in node.items()}
+    return [_absolute(one) for one in node] if isinstance(node, list) else str(Path(node).expanduser().absolute())
 
 
 def _unresolvable(node: Any, prefix: str = "", *, wanted: bool = True) -> Iterator[str]:

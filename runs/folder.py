@@ -10,8 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def checkpoint_of(key: str, given: str | Path, name: str) -> Path:
     return path
 
 
+@dataclass
 class Run:
     """A run folder while this process writes to it; ``opened_run`` gives it.
 
@@ -117,10 +119,9 @@ class Run:
         kept: whether the folder stays as it is if the run fails.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], *, kept: bool) -> None:
-        self.folder = folder
-        self.config = config
-        self.kept = kept
+    folder: Path
+    config: dict[str, Any]
+    kept: bool
 
     def started(self) -> None:
         """Record what made the run; call it when everything that the run needs has been built."""
@@ -151,7 +152,7 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
     """
     folder = run_folder(config)
     source = folder if resume else config.get("fork_from")
-    plain = resolved(config, problems, f"{source}/config.yaml" if source else "the configuration")
+    plain = resolve(config, problems, f"{source}/config.yaml" if source else "the configuration")
     run = Run(folder, plain, kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
     with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
@@ -161,24 +162,6 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
             failed = False
         finally:
             finish_tracking(failed=failed)
-
-
-def resolved(config: DictConfig, problems: Problems | None = None, where: str = "the configuration") -> dict[str, Any]:
-    """Return what ``runs.config.resolve`` does, as a run keeps it: with absolute places of its data."""
-    plain = resolve(config, problems, where)
-    return {**plain, "data": absolute_data(plain["data"])} if "data" in plain else plain
-
-
-def absolute_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the node ``data`` with absolute roots and stores: a run folder's configuration holds in any folder."""
-
-    def absolute(value: Any) -> Any:
-        return [absolute(one) for one in value] if isinstance(value, list) else str(Path(value).expanduser().absolute())
-
-    return {
-        key: absolute(value) if key in ("root", "store") else absolute_data(value) if isinstance(value, dict) else value
-        for key, value in data.items()
-    }
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 
 from affect.errors import ConfigError, UserError
 from affect.files import write_whole
+from runs.config import resolve
 from runs.ending import Stopped, clear_errors
-from runs.folder import resolved
 from runs.plain import read_config
 
 FREE_NODES: Final = (
@@ -74,7 +74,7 @@ def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path |
     """
     stored = folder / "config.yaml"
     if stored.is_file():
-        differing = differences(read_config(stored), resolved(config))
+        differing = differences(read_config(stored), resolve(config))
         if differing:
             raise UserError(
                 f"the run folder {folder} holds a run of another configuration: {'; '.join(differing)}. Give another "

@@ -24,7 +24,6 @@ from backbones.choices import BACKBONES
 from evaluators.report import write_scores
 from runs.command import training_command
 from runs.config import CONFIG_DIR, quoted, resolve
-from runs.folder import absolute_data
 from runs.sweep_jobs import differences
 from runs.sweeps import Job, Sweep
 from tests.conftest import SMALL, small
@@ -46,7 +45,6 @@ class Trained:
         folder = Path(config.paths.run_dir)
         self.started.append((folder.name, resume and resume.name))
         plain = resolve(config)
-        plain["data"] = absolute_data(plain["data"])
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(plain))
         (folder / "checkpoints" / "best.ckpt").touch()
