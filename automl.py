@@ -27,14 +27,44 @@ from runs.assembly import build_data
 from runs.building import suggest
 from runs.command import command
 from runs.config import described_features
-from runs.folder import Run, opened_run
+from runs.folder import opened_run
 from runs.scoring import report, submit
 
 
 def automl(config: DictConfig) -> None:
     """Train unless a model is given, then predict a split, score it and write what is asked for."""
     with opened_run(config, _problems) as run:
-        _automl(run)
+        plain, folder = run.config, run.folder
+        postprocess = PostProcess.of(plain["postprocess"])
+        task = UNI_TASKS[plain["task"]]
+        if plain["submission"] is not None:
+            check_destination(plain["submission"])
+        require()
+        model = None
+        if plain["trained"]:
+            model = AutoML.load(Path(plain["trained"]), trust=plain["trust"])
+            store = described_features(plain["data"]["store"])
+            check_fits(model, task, {"input": plain["input"], "features": store["sha256"]}, plain["trained"])
+        data = build_data(plain, IMAGENET)
+        assert isinstance(data, FeaturesDataModule)
+        frames = data.frames(plain["split"])
+        postprocess.check_list(frames)
+        run.started()
+        inputs = Inputs(described_features(plain["data"]["store"]), plain["input"], "input")  # type: ignore[arg-type]
+        if model is None:
+            model = train(data, inputs, task, AutoMLSettings(**plain["settings"]), plain["max_rows"])
+            model.save(folder)
+            run.keep()
+            print(model.description["model"])
+        batch, found = usable(data, plain["split"])
+        predictions: dict[str, Any] = {task: model.predict(inputs_of(batch, inputs))}
+        metadata = {"automl": model.description, "features": data.store.info.sha256, "split": plain["split"]}
+        metadata[KNOWN] = model.description.get(KNOWN, {})
+        table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
+        if model.description.get("validation") == "split":
+            print("chosen on the validation split: its scores flatter (settings.validation=split)")
+        done = report([table], frames, folder, split=plain["split"], settings=postprocess)
+        submit(done, plain["submission"], plain["task"])
 
 
 class _Settings(TypedDict):
@@ -56,40 +86,6 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield from AutoMLSettings(**plain["settings"]).problems(UNI_TASKS.get(plain["task"], ""))
     yield from PostProcess.problems(plain["postprocess"])
-
-
-def _automl(run: Run) -> None:
-    plain, folder = run.config, run.folder
-    postprocess = PostProcess.of(plain["postprocess"])
-    task = UNI_TASKS[plain["task"]]
-    if plain["submission"] is not None:
-        check_destination(plain["submission"])
-    require()
-    model = None
-    if plain["trained"]:
-        model = AutoML.load(Path(plain["trained"]), trust=plain["trust"])
-        store = described_features(plain["data"]["store"])
-        check_fits(model, task, {"input": plain["input"], "features": store["sha256"]}, plain["trained"])
-    data = build_data(plain, IMAGENET)
-    assert isinstance(data, FeaturesDataModule)
-    frames = data.frames(plain["split"])
-    postprocess.check_list(frames)
-    run.started()
-    inputs = Inputs(described_features(plain["data"]["store"]), plain["input"], "input")  # type: ignore[arg-type]
-    if model is None:
-        model = train(data, inputs, task, AutoMLSettings(**plain["settings"]), plain["max_rows"])
-        model.save(folder)
-        run.keep()
-        print(model.description["model"])
-    batch, found = usable(data, plain["split"])
-    predictions: dict[str, Any] = {task: model.predict(inputs_of(batch, inputs))}
-    metadata = {"automl": model.description, "features": data.store.info.sha256, "split": plain["split"]}
-    metadata[KNOWN] = model.description.get(KNOWN, {})
-    table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
-    if model.description.get("validation") == "split":
-        print("chosen on the validation split: its scores flatter (settings.validation=split)")
-    done = report([table], frames, folder, split=plain["split"], settings=postprocess)
-    submit(done, plain["submission"], plain["task"])
 
 
 if __name__ == "__main__":

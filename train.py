@@ -15,7 +15,7 @@ from evaluators.postprocess.chain import PostProcess
 from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
 from runs.command import training_command
-from runs.folder import Run, opened_run, run_folder
+from runs.folder import opened_run, run_folder
 from runs.limits import limit_errors
 from runs.resuming import best_epoch, earlier_start, restoring
 from runs.scoring import result_of
@@ -49,35 +49,30 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
     if resume is None:
         config, resume = earlier_start(run_folder(config)) or (config, None)
     with opened_run(config, _problems, resume=resume is not None) as run:
-        return _train(run, resume)
-
-
-def _train(run: Run, resume: Path | None) -> float:
-    plain, folder = run.config, run.folder
-    fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
-
-    if resume is not None:
-        check_leftovers(folder)
-    pl.seed_everything(plain["seed"], workers=True, verbose=False)
-    module = build_module(plain["model"], initialise=not (resume or fork))
-    for checkpoint in filter(None, (resume, fork)):
-        restore_weights(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
-    data = build_data(plain, module.preprocessing, module.expressions)
-    data.setup("fit")
-    result = result_of(module, data, PostProcess.of(plain["postprocess"]))
-    trainer = build_trainer(plain, folder, on_step=run.keep)
-    run.started()
-    with restoring(trainer, resume):
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    best, score = best_epoch(trainer, folder)
-    restore_weights(module, read_checkpoint(best), best)
-    if trainer.is_global_zero:
-        for name, content in module.exports().items():
-            save_atomically(content, folder / "weights" / name)
-        if data.skipped_rows:
-            print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
-    result(trainer, folder, plain["name"], best)
-    return score
+        plain, folder = run.config, run.folder
+        fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
+        if resume is not None:
+            check_leftovers(folder)
+        pl.seed_everything(plain["seed"], workers=True, verbose=False)
+        module = build_module(plain["model"], initialise=not (resume or fork))
+        for checkpoint in filter(None, (resume, fork)):
+            restore_weights(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
+        data = build_data(plain, module.preprocessing, module.expressions)
+        data.setup("fit")
+        result = result_of(module, data, PostProcess.of(plain["postprocess"]))
+        trainer = build_trainer(plain, folder, on_step=run.keep)
+        run.started()
+        with restoring(trainer, resume):
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        best, score = best_epoch(trainer, folder)
+        restore_weights(module, read_checkpoint(best), best)
+        if trainer.is_global_zero:
+            for name, content in module.exports().items():
+                save_atomically(content, folder / "weights" / name)
+            if data.skipped_rows:
+                print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
+        result(trainer, folder, plain["name"], best)
+        return score
 
 
 if __name__ == "__main__":
