@@ -49,7 +49,14 @@ def result_of(
         return partial(_report_losses, module, data)
     module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
     check_settings(settings, module, data, "val")
-    return partial(_report_table, module, data, settings)
+
+    def report_table(trainer: pl.Trainer, folder: Path, experiment: str, best: Path) -> None:
+        made = folder / "predictions"
+        path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
+        if trainer.is_global_zero:
+            report([read_table(path)], data.frames("val"), folder, settings=settings)
+
+    return report_table
 
 
 def check_settings(
@@ -220,22 +227,6 @@ def submit(done: Processed, destination: str | None, task: UniTask | None = None
     else:
         write_uni_submission(done.table, destination, task, per_video=per_video, au_thresholds=done.au_thresholds)
     print(f"submission: {destination}")
-
-
-def _report_table(
-    module: AffectModule,
-    data: FaceDataModule,
-    settings: PostProcess,
-    trainer: pl.Trainer,
-    folder: Path,
-    experiment: str,
-    best: Path,
-) -> None:
-    """Predict and score the validation split."""
-    tables = folder / "predictions"
-    path = predict_table(trainer, module, data, split="val", folder=tables, checkpoint=best, experiment=experiment)
-    if trainer.is_global_zero:
-        report([read_table(path)], data.frames("val"), folder, settings=settings)
 
 
 def _report_losses(
