@@ -54,10 +54,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in arguments
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (int, str, bool):
+    if hint in (int, str, bool, type(None)):
         return type(value) is hint
-    if hint is type(None):
-        return value is None
     if origin in (list, Sequence):
         return isinstance(value, list | tuple) and all(_fits(one, arguments[0]) for one in value)
     if origin is tuple:
