@@ -64,7 +64,8 @@ def automl(config: DictConfig) -> None:
         if model.description.get("validation") == "split":
             print("chosen on the validation split: its scores flatter (settings.validation=split)")
         done = report([table], frames, folder, split=plain["split"], settings=postprocess)
-        submit(done, plain["submission"], plain["task"])
+        if plain["submission"] is not None:
+            submit(done, plain["submission"], plain["task"])
 
 
 class _Settings(TypedDict):

@@ -72,18 +72,17 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
     per_video = plain["submission_per_video"]
     if plain["submission"] is not None:
         check_destination(plain["submission"], per_video=per_video)
-    module = load_module(Path(plain["checkpoint"])) if plain["checkpoint"] is not None else None
-    if module is not None:
-        data = build_data(plain, module.preprocessing, module.expressions)
-    else:
+    if plain["checkpoint"] is None:
         read = [read_table(file) for file in tables]
         check_tables(read, settings.blend, settings.gate)
         data = build_data(plain, IMAGENET, read[0].expressions)
-    data.evaluate_only()
-    if module is None:
+        data.evaluate_only()
         settings.check_list(data.frames(split))
         run.started()
     else:
+        module = load_module(Path(plain["checkpoint"]))
+        data = build_data(plain, module.preprocessing, module.expressions)
+        data.evaluate_only()
         check_settings(settings, module, data, split, submitted=plain["submission"] is not None)
         trainer = build_trainer(plain, folder)
         run.started()
@@ -96,7 +95,8 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
     if curve is not None:
         curve = sorted({curve} if isinstance(curve, int) else set(curve))
     done = report(read, data.frames(split), folder, split=split, settings=settings, curve_of=curve)
-    submit(done, plain["submission"], plain["submission_task"], per_video=per_video)
+    if plain["submission"] is not None:
+        submit(done, plain["submission"], plain["submission_task"], per_video=per_video)
 
 
 if __name__ == "__main__":

@@ -211,17 +211,15 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) ->
     return notes
 
 
-def submit(done: Processed, destination: str | None, task: UniTask | None = None, *, per_video: bool = False) -> None:
-    """Write what was scored in the organisers' form, where a destination is given, and say so.
+def submit(done: Processed, destination: str, task: UniTask | None = None, *, per_video: bool = False) -> None:
+    """Write what was scored in the organisers' form, and say so.
 
     Args:
         done: what was scored.
-        destination: a file, or a folder where ``per_video``; None: nothing is written.
+        destination: a file, or a folder where ``per_video``.
         task: of a uni-task challenge; None: the model's challenge has its own form.
         per_video: a file for each video, as ABAW1 to 3 wanted it.
     """
-    if destination is None:
-        return
     if task is None:
         write_submission(done.table, destination, au_thresholds=done.au_thresholds)
     else:
