@@ -103,7 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
     of_faces = command.add_parser("faces", help="cut the main face out of every frame of videos (extra: video)")
-    _add_faces(of_faces)
+    of_faces.add_argument("videos", nargs="+", type=Path, metavar="VIDEO",
+                          help="files that FFmpeg decodes (mp4, mkv, …), or folders of them")  # fmt: skip
+    for name, usual in vars(CropSettings()).items():
+        option, text = f"--{name.replace('_', '-')}", f"{_SETTINGS[name]} (%(default)s)"
+        of_faces.add_argument(option, type=type(usual), default=usual, metavar="VALUE", help=text)
     of_london = command.add_parser(
         "london", help="fetch the Face Research Lab London Set (CC BY 4.0) and cut out the faces (extra: video); "
         "tested on a local server only, never run with the real one",
@@ -121,14 +125,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         london(options.out)
     else:
         faces(options.videos, options.out, CropSettings(**{name: getattr(options, name) for name in _SETTINGS}))
-
-
-def _add_faces(of_faces: argparse.ArgumentParser) -> None:
-    of_faces.add_argument("videos", nargs="+", type=Path, metavar="VIDEO",
-                          help="files that FFmpeg decodes (mp4, mkv, …), or folders of them")  # fmt: skip
-    for name, usual in vars(CropSettings()).items():
-        option, text = f"--{name.replace('_', '-')}", f"{_SETTINGS[name]} (%(default)s)"
-        of_faces.add_argument(option, type=type(usual), default=usual, metavar="VALUE", help=text)
 
 
 if __name__ == "__main__":
