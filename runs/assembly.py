@@ -15,11 +15,10 @@ from pytorch_lightning.loggers import Logger
 
 from affect.errors import ConfigError, UserError
 from affect.preprocessing import Preprocessing
-from runs.building import build
+from runs.building import build, without_weights
 from runs.callbacks import MetricsFile, SeedEpochs, Throughput
 from runs.checkpoints import WholeCheckpoints
 from runs.limits import ValidatedEnd
-from runs.plain import without_weights
 from runs.ranks import TIMEOUT_S, Ranks
 from runs.resuming import Resuming
 from training.module import TrainedModule

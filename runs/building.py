@@ -93,6 +93,13 @@ def _built(node: Any, extra: Mapping[str, Any]) -> Any:
     return pkgutil.resolve_name(node["_target_"])(**made, **extra) if "_target_" in node else made
 
 
+def without_weights(config: Any) -> Any:
+    """Set the ``weights`` in a model configuration to None: a checkpoint brings them, no file is needed beside it."""
+    if isinstance(config, dict):
+        return {k: None if str(k).endswith("weights") else without_weights(v) for k, v in config.items()}
+    return [without_weights(item) for item in config] if isinstance(config, list) else config
+
+
 def check_targets(plain: Any, role: Role | None, where: str = "the configuration") -> None:
     """Check every node that names a ``_target_``: its role, and its keys against the target's signature.
 

@@ -17,9 +17,9 @@ from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file
 from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
-from runs.building import build
+from runs.building import build, without_weights
 from runs.earlier import upgraded
-from runs.plain import check_plain, without_weights
+from runs.plain import check_plain
 from training.module import AffectModule, TrainedModule
 
 _PARTS: Final = {"model_config": dict, "state_dict": dict, "preprocessing": dict}

@@ -19,9 +19,6 @@ from runs.earlier import upgraded
 LARGEST: Final = 1 << 20
 """Bytes of the largest config.yaml that is read; ours have a few thousand."""
 
-WEIGHTS: Final = "weights"
-"""What the names of arguments end in that name a weight file."""
-
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]
     """Read plain values, as OmegaConf does: without tags, and without aliases, which can stand for gigabytes."""
@@ -94,10 +91,3 @@ def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
             yield f"{key} is {node[:80]!r}: a stored configuration is resolved, and nothing in it is looked up"
     elif node is not None and type(node) not in (bool, int, float):
         yield f"{key} is a {type(node).__name__}, not a plain value"
-
-
-def without_weights(config: Any) -> Any:
-    """Set the ``weights`` in a model configuration to None: a checkpoint brings them, no file is needed beside it."""
-    if isinstance(config, dict):
-        return {k: None if str(k).endswith(WEIGHTS) else without_weights(v) for k, v in config.items()}
-    return [without_weights(item) for item in config] if isinstance(config, list) else config
