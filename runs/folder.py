@@ -124,9 +124,30 @@ class Run:
     kept: bool
 
     def started(self) -> None:
-        """Record what made the run; call it when everything that the run needs has been built."""
-        if is_first_process():
-            write_provenance(self.folder, self.config)
+        """Say in the folder what makes the run, once all that it needs has been built; the first process writes it.
+
+        That is ``environment.json`` (packages, git commit, hashes of weight files) and ``config.yaml`` (resolved). A
+        file that says this already is left as it is. Where a run is resumed in another environment, the new one is
+        added to the list ``resumed`` in ``environment.json``.
+        """
+        if not is_first_process():
+            return
+        environment: dict[str, Any] = {
+            "git": git_state(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": dict(sorted((d.metadata["Name"], d.version) for d in distributions())),
+            "weights": {str(file): file_sha256(file) for file in sorted(set(_weight_files(self.config)))},
+        }
+        first = _read_environment(self.folder / "environment.json")
+        job = first.pop("slurm", None) if first else slurm.this_start()
+        later = first.pop("resumed", [])
+        if first and environment not in (first, *later):
+            later = [*later, environment]
+        content = {**(first or environment), "slurm": job, **({"resumed": later} if later else {})}
+        # before the other: it tells a SLURM job that was queued again that this folder is its own
+        _write_changed(self.folder / "environment.json", json.dumps(content, indent=2) + "\n")
+        _write_changed(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
 
     def keep(self) -> None:
         """Keep the folder from now on, even if the run fails: there is something in it."""
@@ -246,31 +267,6 @@ def finish_tracking(*, failed: bool) -> None:
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=int(failed))
-
-
-def write_provenance(path: Path, config: dict[str, Any]) -> None:
-    """Write ``environment.json`` (packages, git commit, hashes of weight files) and ``config.yaml`` (resolved).
-
-    A file that says this already is left as it is. Where a run is resumed in another environment, the new one is
-    added to the list ``resumed`` in ``environment.json``.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    environment: dict[str, Any] = {
-        "git": git_state(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": dict(sorted((d.metadata["Name"], d.version) for d in distributions())),
-        "weights": {str(file): file_sha256(file) for file in sorted(set(_weight_files(config)))},
-    }
-    first = _read_environment(path / "environment.json")
-    job = first.pop("slurm", None) if first else slurm.this_start()
-    later = first.pop("resumed", [])
-    if first and environment not in (first, *later):
-        later = [*later, environment]
-    content = {**(first or environment), "slurm": job, **({"resumed": later} if later else {})}
-    # before the other: it tells a SLURM job that was queued again that this folder is its own
-    _write_changed(path / "environment.json", json.dumps(content, indent=2) + "\n")
-    _write_changed(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 def _write_changed(path: Path, text: str) -> None:

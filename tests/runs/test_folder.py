@@ -19,7 +19,7 @@ import affect.files
 from affect.errors import UserError
 from affect.files import LockedError
 from runs.ending import clear_errors
-from runs.folder import opened_run, write_provenance
+from runs.folder import Run, opened_run
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Path]:
 
 
 def recorded(tmp_path: Path, config: dict) -> dict[str, str]:
-    write_provenance(tmp_path / "run", config)
+    Run(tmp_path / "run", config, kept=False).started()
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == config
     return json.loads((tmp_path / "run" / "environment.json").read_text())["weights"]
 
@@ -65,15 +65,15 @@ def test_every_form_of_a_weight_argument_is_recorded(files: dict[str, Path], tmp
 
 def test_a_resumed_run_keeps_the_record_of_its_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
-    write_provenance(run, {"name": "a"})
+    Run(run, {"name": "a"}, kept=False).started()
     files = [run / "config.yaml", run / "environment.json"]
     before = [(path.read_bytes(), path.stat().st_ino) for path in files]
-    write_provenance(run, {"name": "a"})
+    Run(run, {"name": "a"}, kept=False).started()
     assert [(path.read_bytes(), path.stat().st_ino) for path in files] == before
     first = json.loads(files[1].read_text())
     for version in ("4.0", "4.0", "4.1", platform.python_version()):
         monkeypatch.setattr(platform, "python_version", lambda version=version: version)
-        write_provenance(run, {"name": "b"})
+        Run(run, {"name": "b"}, kept=False).started()
     again = json.loads(files[1].read_text())
     assert [later["python"] for later in again.pop("resumed")] == ["4.0", "4.1"]
     assert again == first
@@ -82,7 +82,7 @@ def test_a_resumed_run_keeps_the_record_of_its_first_start(tmp_path: Path, monke
 
 @pytest.mark.parametrize("name", ["config.yaml", "environment.json"])
 def test_a_full_disk_leaves_the_record_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    write_provenance(tmp_path, {"name": "a"})
+    Run(tmp_path, {"name": "a"}, kept=False).started()
     before = (tmp_path / name).read_bytes()
 
     def full(point: str, path: Path) -> None:
@@ -92,16 +92,16 @@ def test_a_full_disk_leaves_the_record_as_it_was(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(affect.files, "hook", full)
     monkeypatch.setattr(platform, "python_version", lambda: "4.0")
     with pytest.raises(SystemExit, match=f"error: {tmp_path}/{name}: the disk is full"), clear_errors():
-        write_provenance(tmp_path, {"name": "b"})
+        Run(tmp_path, {"name": "b"}, kept=False).started()
     assert (tmp_path / name).read_bytes() == before
 
 
 @pytest.mark.parametrize("cut", ["", '{"git": ', "[]"])
 def test_a_record_that_was_not_written_whole_is_written_again(tmp_path: Path, cut: str) -> None:
-    write_provenance(tmp_path, {})
+    Run(tmp_path, {}, kept=False).started()
     whole = (tmp_path / "environment.json").read_text()
     (tmp_path / "environment.json").write_text(cut)
-    write_provenance(tmp_path, {})
+    Run(tmp_path, {}, kept=False).started()
     assert (tmp_path / "environment.json").read_text() == whole
 
 

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import UserError
-from runs.folder import RUN_FOLDER_VARIABLE, opened_run, run_folder, write_provenance
+from runs.folder import RUN_FOLDER_VARIABLE, Run, opened_run, run_folder
 from runs.slurm import check_leftovers, queued_again
 
 Start = Callable[..., None]
@@ -77,7 +77,7 @@ def test_each_training_of_a_job_has_a_folder_and_finds_it_again(start: Start, tm
     for seed, name in ((0, "slurm-12"), (1, "slurm-12-2"), (2, "slurm-12-3")):
         start(f"seed={seed}", NTASKS=2)
         assert chosen(tmp_path) == name
-        write_provenance(tmp_path / "emma" / name, {})
+        Run(tmp_path / "emma" / name, {}, kept=False).started()
         start(f"seed={seed}", NTASKS=2, PROCID=1)  # later than the first process
         assert chosen(tmp_path) == name
     for seed, name in ((2, "slurm-12-3"), (0, "slurm-12"), (1, "slurm-12-2")):
@@ -90,7 +90,7 @@ def test_each_training_of_a_job_has_a_folder_and_finds_it_again(start: Start, tm
 )
 def test_only_the_same_job_may_go_on_in_a_folder(start: Start, tmp_path: Path, other: dict) -> None:
     start("seed=1")
-    write_provenance(tmp_path / "run", {})
+    Run(tmp_path / "run", {}, kept=False).started()
     with pytest.raises(UserError, match="not empty"):
         opened(tmp_path / "run")
     arguments = other.pop("arguments", ["seed=1"])
@@ -168,7 +168,7 @@ def test_what_lightning_saved_in_mid_epoch_is_refused(start: Start, tmp_path: Pa
 
 def test_the_record_says_which_job_made_a_run(start: Start, tmp_path: Path) -> None:
     def made(name: str) -> dict:
-        write_provenance(tmp_path / name, {})
+        Run(tmp_path / name, {}, kept=False).started()
         return json.loads((tmp_path / name / "environment.json").read_text())
 
     assert made("plain")["slurm"] is None
