@@ -49,10 +49,9 @@ _FAILED: Final = "has failed: its own message says why"
 _KILLED: Final = "has ended too early: it was killed, perhaps by the system for want of memory"
 
 State = Literal["running", "done", "failed"]
-_RUNNING: Final[State] = "running"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Beat:
     """What a process says of itself.
 
@@ -142,8 +141,7 @@ class Ranks(Callback):
         self.folder, self.timeout_s = folder / ".ranks", timeout_s
         self.period = min(timeout_s / 10, 5.0)
         self.problem: str | None = None
-        self._pulse = self._steps = 0
-        self._place, self._state, self._host = "", _RUNNING, ""
+        self._own = Beat()
         self._children: Sequence[subprocess.Popen[bytes]] = ()
         self._writing = threading.Lock()
         self._stop = threading.Event()
@@ -159,7 +157,7 @@ class Ranks(Callback):
         # the watch speaks first; where it is not heard, the backend's own error ends the run
         set_timeout: Any = getattr(torch.distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
         set_timeout(timedelta(seconds=2 * self.timeout_s + GRACE_S))
-        self._place, self._state = f"the start of {stage}", _RUNNING
+        self._own.place, self._own.state = f"the start of {stage}", "running"
         self._open()
         trainer.strategy.barrier("ranks")  # from here on no file is of an earlier run
         self._watch = Watch([*self.others, self.rank], self.timeout_s)
@@ -185,8 +183,9 @@ class Ranks(Callback):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Tell the others; of a connection that is lost say which process is."""
-        lost = _is_lost_connection(exception)
+        """Tell the others. Where a collective failed because a process did not take part in it, say which."""
+        broken = isinstance(exception, RuntimeError) and "gloo" in str(exception).lower()
+        lost = broken or isinstance(exception, torch.distributed.DistError)
         deadline = time.monotonic() + 3 * self.period
         while lost and self._thread is not None and self.problem is None and time.monotonic() < deadline:
             time.sleep(self.period / 10)
@@ -217,7 +216,8 @@ class Ranks(Callback):
 
     def _step(self, place: str) -> None:
         reached("ranks.step", self.folder)
-        self._steps, self._place = self._steps + 1, place
+        self._own.steps += 1
+        self._own.place = place
 
     def _look(self) -> None:
         """Speak and read, again and again, until the main thread stops it or a process is given up."""
@@ -225,7 +225,7 @@ class Ranks(Callback):
             self._say()
             beats = {rank: beat for rank in self.others if (beat := self._read(rank)) is not None}
             dead = [rank for rank, beat in beats.items() if beat.state == "running" and self._has_ended(rank, beat)]
-            self.problem = self._watch.verdict({**beats, self.rank: self._beat()}, dead)
+            self.problem = self._watch.verdict({**beats, self.rank: replace(self._own)}, dead)
             if self.problem is not None:
                 self._say("failed")
                 if not self._stop.wait(GRACE_S):
@@ -236,25 +236,23 @@ class Ranks(Callback):
         """Make this process's file, and lock it: the kernel frees the lock when the process ends, however it does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path(self.rank), os.O_RDWR | os.O_CREAT, 0o644)
-        self._host = ""
+        self._own.host = ""
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._host = socket.gethostname()
+                self._own.host = socket.gethostname()
         self._say()
 
     def _path(self, rank: int) -> Path:
         return self.folder / f"{rank:05d}"
 
-    def _beat(self) -> Beat:
-        return Beat(self._pulse, self._steps, self._place, self._state, self._host)
-
     def _say(self, state: State | None = None) -> None:
         """Write what this process says of itself, as the main thread or as the one that watches."""
         with self._writing:
-            self._pulse, self._state = self._pulse + 1, state or self._state
+            self._own.pulse += 1
+            self._own.state = state or self._own.state
             with suppress(OSError):  # whoever reads it will miss it soon enough
-                os.pwrite(self._file, json.dumps(asdict(self._beat())).encode().ljust(_RECORD), 0)
+                os.pwrite(self._file, json.dumps(asdict(self._own)).encode().ljust(_RECORD), 0)
                 os.fsync(self._file)
 
     def _read(self, rank: int) -> Beat | None:
@@ -263,7 +261,7 @@ class Ranks(Callback):
             return Beat(**json.loads(self._path(rank).read_bytes()))
         except FileNotFoundError:  # a first process that fails may tidy up the run folder
             last = self._watch.last[rank]
-            return replace(last, state="failed") if last.pulse and self._state == "running" else None
+            return replace(last, state="failed") if last.pulse and self._own.state == "running" else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -294,12 +292,6 @@ class Ranks(Callback):
         os.close(self._file)
 
 
-def _is_lost_connection(exception: BaseException) -> bool:
-    """Tell whether a collective failed because another process did not take part in it."""
-    known = isinstance(exception, torch.distributed.DistError)
-    return known or (isinstance(exception, RuntimeError) and "gloo" in str(exception).lower())
-
-
 def give_up(problem: str, children: Sequence[subprocess.Popen[bytes]]) -> NoReturn:
     """End this process, whatever its main thread waits for, and those that it has started."""
     _kill(children)
@@ -319,12 +311,10 @@ def observe(child_processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """
 
     def look() -> None:
-        codes = [child.poll() for child in child_processes]
-        while not any(codes):
+        while not any(codes := [child.poll() for child in child_processes]):
             if all(code == 0 for code in codes):
                 return
             time.sleep(1)
-            codes = [child.poll() for child in child_processes]
         time.sleep(GRACE_S)
         first = int(os.environ.get("NODE_RANK", "0")) * (len(codes) + 1) + 1
         failed = _names([first + number for number, code in enumerate(codes) if code])
