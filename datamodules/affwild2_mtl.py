@@ -46,7 +46,7 @@ class MTLDataModule(AffWild2DataModule):
         links.check(path)
         frames = read_frame_list(path) if split == "test" else read_mtl(path)
         folders = [links.enter(folder / self.crops) for folder in roots]
-        paths = find_images(folders, frames, links)
+        paths = find_images(folders, frames, links, self.cache)
         if not any(paths):
             raise self.no_image(path, folders, frames.image, key, links)
         return frames, paths
@@ -87,7 +87,7 @@ class AffWild2ExpressionDataModule(ExpressionDataModule, MTLDataModule):
         return replace(bare, expression=numbers[frames.expression]), images
 
 
-def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path | None]:
+def find_images(folders: list[Path], frames: Frames, links: Links, cache: Path | None) -> list[Path | None]:
     """Find each frame's image below the first of ``folders`` that has it; its name may differ in case.
 
     Each video's folder is listed once: asking for every image by itself takes minutes on a network disk.
@@ -96,6 +96,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
         folders: image folders, which hold ``<video>/<frame>.jpg``.
         frames: the frames to look for.
         links: decides which links are followed.
+        cache: folder of the kept listings; None: no cache.
 
     Returns:
         One path per row, None where no folder has the image.
@@ -108,7 +109,7 @@ def find_images(folders: list[Path], frames: Frames, links: Links) -> list[Path 
     for video, rows in rows_by_video(frames.video).items():
         for folder in reversed(folders):  # so that the first one wins
             parent = folder / video
-            files = scan_if_there(parent, links).files  # none: another root has the video, or no face was found
+            files = scan_if_there(parent, links, cache).files  # none: another root has the video, or no face was found
             for row, file in zip(rows.tolist(), match_case(files, take(names, rows)), strict=True):
                 if file is not None:
                     paths[row] = parent / file

@@ -97,15 +97,20 @@ def scan(folder: Path) -> Scan:
     return found
 
 
-def scan_if_there(folder: Path, links: Links) -> Scan:
+def scan_if_there(folder: Path, links: Links, cache: Path | None = None) -> Scan:
     """List a folder as ``scan`` does and check the links to it and in it; the listing is empty if there is no folder.
+
+    Args:
+        folder: folder to list.
+        links: decides which links are followed.
+        cache: folder of the kept listings, made where missing; None: no cache.
 
     Raises:
         DataError: a link leads out of the data's folders.
     """
     links.check(folder)
     try:
-        found = scan(folder)
+        found = Scan(*keep(folder, cache, "names", lambda: scan(folder)))
     except OSError as error:
         if is_absent(error):
             return Scan([], [], [])

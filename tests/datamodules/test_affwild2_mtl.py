@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -51,6 +52,24 @@ def assert_equal(first: Iterable[Batch], second: Iterable[Batch]) -> None:
 
 def rows(batches: Iterable[Batch], key: str = "row") -> list[int]:
     return [row for batch in batches for row in batch[key].tolist()]  # type: ignore[literal-required]
+
+
+def test_kept_listings_are_used_until_a_folder_changes(
+    make_root: MakeRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = make_root(train=6, val=3), str(tmp_path / "cache")
+    first = module(root, cache_dir=cache).read_split("train")[1]
+    listed: list[Any] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path)) or real(path))
+    assert module(root, cache_dir=cache).read_split("train")[1] == first == module(root).read_split("train")[1]
+    folders = {path.parent for path in first if path is not None}
+    assert sorted(listed) == sorted(folders)  # those without a cache
+    changed = folders.pop()
+    os.utime(changed, ns=(1, 1))
+    listed.clear()
+    assert module(root, cache_dir=cache).read_split("train")[1] == first
+    assert listed == [changed]
 
 
 def test_workers_change_nothing_and_epochs_differ(make_root: MakeRoot) -> None:
