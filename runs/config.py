@@ -133,7 +133,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         OldCommandError: words of an earlier version.
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
-    check_words(f"{config_name}.py", arguments)
+    defaults = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults
+    groups = {name.split()[-1] for choice in defaults if choice != "_self_" for name in choice}
+    check_words(f"{config_name}.py", arguments, groups)
     given, _ = get_args_parser().parse_known_args(arguments)
     if given.shell_completion:
         return  # its arguments are words of its own: install=bash

@@ -172,17 +172,19 @@ def new_words(arguments: Sequence[str]) -> list[str]:
     return made
 
 
-def check_words(script: str, arguments: Sequence[str]) -> None:
+def check_words(script: str, arguments: Sequence[str], groups: Collection[str]) -> None:
     """Refuse words of an earlier version.
 
     Args:
         script: the entry point, for the message.
         arguments: its command line.
+        groups: that it has. Words of other groups are told with the keys that it does not know.
 
     Raises:
         OldCommandError: with the command of this version.
     """
-    made = new_words(arguments)
+    renewed = zip(arguments, new_words(arguments), strict=True)
+    made = [new if re.split(r"[.=]", new)[0] in groups else old for old, new in renewed]
     if made != list(arguments):
         old = ", ".join(one for one in arguments if one not in made)
         raise OldCommandError(f"{old}: the words have changed; give\n  python {script} {shlex.join(made)}")
