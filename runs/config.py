@@ -259,9 +259,10 @@ def _unresolvable(node: Any, prefix: str = "", *, wanted: bool = True) -> Iterat
         name = f"{prefix}{key}"
         try:
             value = node[key]
-        except (MissingMandatoryValue, InterpolationToMissingValueError):
-            if wanted:
-                yield f"{name} is not set: give {name}=… on the command line{_hint(name)}"
+        except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+            if wanted:  # the key itself, or the one that it takes its value from
+                missing = str(error).splitlines()[0].rpartition("Missing mandatory value: ")[2]
+                yield f"{name} is not set: give {missing}=… on the command line{_hint(missing)}"
         except OmegaConfBaseException as error:
             yield f"{name} cannot be resolved: {str(error).splitlines()[0]}"
         else:
