@@ -65,7 +65,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is Path:
         return isinstance(value, str | Path)
     # a class of ours is built from its own node; anything but a node there is an error
-    return not (inspect.isclass(hint) and isinstance(value, str | int | float | bool)) or isinstance(value, hint)
+    return not (inspect.isclass(hint) and isinstance(value, str | int | float | bool | None)) or isinstance(value, hint)
 
 
 def _name(hint: Any) -> str:

@@ -95,6 +95,30 @@ def test_every_wrong_key_and_value_in_a_target_is_told_with_its_key() -> None:
     assert "data.rooot" in message
 
 
+@pytest.mark.parametrize(("key", "kind"), [("model.optimiser", "Adam or AdamW"), ("model.loss", "MultiTaskLoss")])
+def test_an_object_that_is_needed_cannot_be_null(key: str, kind: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^1 error .*\n  - {key} is None, but must be {kind}$"):
+        resolve(composed("experiment=emma", "scale=tiny", "data.root=x", f"{key}=null"))
+
+
+@pytest.mark.parametrize("augmentation", ["cotex", "dan", "emma", "mae", "none"])
+def test_a_small_experiment_takes_any_augmentation(augmentation: str) -> None:
+    chosen = [f"experiment={name}" for name in ("dan", "emma", "mae")]
+    for experiment in chosen:
+        resolve(composed(experiment, "scale=tiny", "data.root=x", f"augmentation={augmentation}"))
+    weak = composed("experiment=dan", "scale=tiny").augmentation
+    assert (weak.affine, weak.erase) == (0.0, 0.0)
+
+
+def test_a_key_that_takes_its_value_from_another_asks_for_that_one() -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("extract", overrides=["backbone=vgg16_vggface"])
+    with pytest.raises(
+        ConfigError, match=r"model\.weights is not set: give backbone\.weights=… on the command line \(a"
+    ):
+        resolve(config)
+
+
 def test_a_value_inside_a_mapping_is_named() -> None:
     heads = {"expression": {"input": "embedding", "hidden": 0}, "action_units": None}
     node = {"_target_": "heads.network.Heads", "features": {}, "heads": heads}
