@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from affect.cache import kept_file, read_kept, write_kept
+from affect.cache import read_kept, write_kept
 from datamodules.links import Links
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -143,8 +143,7 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     """
     links.check(root)
     where = str(root.absolute())
-    kept = None if cache is None else kept_file(cache, where)
-    known: dict[str, Any] = {} if kept is None else read_kept(kept, where) or {}
+    known: dict[str, Any] = read_kept(cache, where) or {}
     listings: dict[str, Any] = {}
     images: list[str] = []
     refused: list[Path] = []
@@ -182,8 +181,8 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     if refused:
         _log.warning("%s: no permission to list it, left out; so are %d more folders", refused[0], len(refused) - 1)
     _tell_what_is_left_out(root, len(images), no_text, others)
-    if kept is not None and listings != known:
-        write_kept(kept, where, listings)
+    if listings != known:
+        write_kept(cache, where, listings)
     return sorted(images)
 
 
@@ -248,12 +247,12 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
     if cache is None:
         return read()
     where = f"{folder.absolute()}: {what}"
-    kept, stamp = kept_file(cache, where), folder.stat().st_mtime_ns  # before reading, as above
-    found = read_kept(kept, where)
+    stamp = folder.stat().st_mtime_ns  # before reading, as above
+    found = read_kept(cache, where)
     if found is not None and found["stamp"] == stamp:
         return cast(Content, found["content"])
     content = read()
-    write_kept(kept, where, {"stamp": stamp, "content": content})
+    write_kept(cache, where, {"stamp": stamp, "content": content})
     return content
 
 

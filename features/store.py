@@ -28,7 +28,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
-from affect.cache import kept_file, read_kept, write_kept
+from affect.cache import read_kept, write_kept
 from affect.errors import DataError
 from affect.files import locked
 from affect.frames import IntArray, rows_by_video
@@ -107,8 +107,7 @@ class FeatureStore:
         """
         numbers = [number for video in dict.fromkeys(videos) for number in self._of_video.get(video, [])]
         where = f"{self.root.absolute()}: checked"
-        kept = None if self.cache is None else kept_file(self.cache, where)
-        known: dict[str, Any] = {} if kept is None else read_kept(kept, where) or {}
+        known: dict[str, Any] = read_kept(self.cache, where) or {}
         found: dict[str, Any] = {}
         with _progress() as progress:
             for number in progress.track(numbers, description=f"checking {self.root}"):
@@ -122,8 +121,8 @@ class FeatureStore:
                     if known.get(key) != found[key]:
                         check_array(self.parts[number], name, self.info, sums.get(name))
                     self._checked.add(path)
-        if kept is not None and not found.items() <= known.items():
-            write_kept(kept, where, {**known, **found})
+        if not found.items() <= known.items():
+            write_kept(self.cache, where, {**known, **found})
 
     def frames_of(self, video: str) -> npt.NDArray[np.int32]:
         """Return the frame numbers of a video that are in the store, in the order in which they were written."""
