@@ -297,13 +297,12 @@ def _weight_files(node: Any, key: str = "") -> Iterator[Path]:
 
 def git_state() -> dict[str, str | bool] | None:
     """Return the commit of the code, and whether it has uncommitted changes; None outside a git checkout."""
+
+    def said(*command: str) -> str:
+        done = subprocess.run(["git", *command], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        return {"commit": said("rev-parse", "HEAD"), "uncommitted_changes": bool(said("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "uncommitted_changes": bool(changed)}
