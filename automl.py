@@ -63,7 +63,7 @@ def automl(config: DictConfig) -> None:
         table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
         if model.description.get("validation") == "split":
             print("chosen on the validation split: its scores flatter (settings.validation=split)")
-        done = report([table], frames, folder, split=plain["split"], settings=postprocess)
+        done = report([table], frames, folder, postprocess, split=plain["split"])
         if plain["submission"] is not None:
             submit(done, plain["submission"], plain["task"])
 

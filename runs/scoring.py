@@ -54,7 +54,7 @@ def result_of(
         made = folder / "predictions"
         path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
         if trainer.is_global_zero:
-            report([read_table(path)], data.frames("val"), folder, settings=settings)
+            report([read_table(path)], data.frames("val"), folder, settings)
 
     return report_table
 
@@ -138,9 +138,9 @@ def report(
     tables: Sequence[Table],
     frames: Frames,
     folder: Path,
+    settings: PostProcess,
     *,
     split: str = "val",
-    settings: PostProcess | None = None,
     curve_of: Sequence[int] | None = None,
 ) -> Processed:
     """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
@@ -153,14 +153,13 @@ def report(
         tables: one, or several to be blended.
         frames: the split's list with its labels.
         folder: the run folder.
-        split: which it is.
         settings: of the post-processing.
+        split: which it is.
         curve_of: half-widths of a curve.
 
     Returns:
         What was scored.
     """
-    settings = settings or PostProcess()
     done = process(tables, frames, settings)
     path = folder / "predictions" / f"{split}.parquet"
     if not path.is_file():
