@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +44,24 @@ def result_of(
         A function that makes, prints and writes the result, for every rank to call when the best weights are loaded.
         It takes the trainer, the run folder, the name of the experiment, and the checkpoint.
     """
+
+    def report_losses(trainer: pl.Trainer, folder: Path, *_: Any) -> None:
+        """Print and write the validation losses of the module as it is; ``FLAT_LOSS`` is what they stand beside."""
+        (values,) = trainer.validate(module, datamodule=data, verbose=False)
+        if trainer.is_global_zero:
+            losses: Scores = {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}
+            write_scores(losses, folder / "scores.json")
+            write_report(folder)
+            print(format_table(losses))
+            print(f"run folder: {folder}")
+
     if not isinstance(module, AffectModule):
-        return partial(_report_losses, module, data)
+        return report_losses
     module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
     check_settings(settings, module, data, "val")
 
     def report_table(trainer: pl.Trainer, folder: Path, experiment: str, best: Path) -> None:
+        """Predict and score the validation split."""
         made = folder / "predictions"
         path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
         if trainer.is_global_zero:
@@ -224,16 +235,3 @@ def submit(done: Processed, destination: str, task: UniTask | None = None, *, pe
     else:
         write_uni_submission(done.table, destination, task, per_video=per_video, au_thresholds=done.au_thresholds)
     print(f"submission: {destination}")
-
-
-def _report_losses(
-    module: TrainedModule, data: FaceDataModule, trainer: pl.Trainer, folder: Path, experiment: str, best: Path
-) -> None:
-    """Print and write the validation losses of the module as it is; ``FLAT_LOSS`` is what they stand beside."""
-    (values,) = trainer.validate(module, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        losses: Scores = {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}
-        write_scores(losses, folder / "scores.json")
-        write_report(folder)
-        print(format_table(losses))
-        print(f"run folder: {folder}")
