@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ class MetricsFile(Logger):
         return ""
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Do nothing: ``config.yaml`` in the run folder has them."""
 
     @rank_zero_only
@@ -95,13 +94,7 @@ class PredictionParts(Callback):
         }
 
     def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any, **__: Any
     ) -> None:
         for name, writer in self.writers.items():
             writer.add(batch["row"], outputs[name], batch["unreadable"])

@@ -44,9 +44,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Replace the file as a whole; whatever goes wrong leaves the former one as it was."""
         save_atomically(checkpoint, Path(path))
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a checkpoint to resume from."""
         return read_checkpoint(Path(path), resume=True)
 

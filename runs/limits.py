@@ -8,7 +8,6 @@ from typing import Any, TypedDict
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from affect.batch import Batch
 from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.ranges import Count, NotNegative, Whole
@@ -95,9 +94,7 @@ class ValidatedEnd(Callback):
                 ]
             )
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         epochs, steps = trainer.max_epochs or -1, trainer.max_steps
         last_epoch = trainer.current_epoch + 1 == epochs and trainer.fit_loop.epoch_loop._num_ready_batches_reached()
         if trainer.should_stop or last_epoch or trainer.global_step == steps:
