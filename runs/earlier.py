@@ -45,9 +45,6 @@ _AUGMENTATION_KEYS: Final = (
     "affine", "erase", "least_area",
 )  # fmt: skip
 
-RENAMED: Final = {f"data.{key}": f"augmentation.{key}" for key in _AUGMENTATION_KEYS}
-"""What a key was called, and what it is called."""
-
 
 class Gathered(NamedTuple):
     """How the single options of a model became objects.
@@ -127,14 +124,14 @@ def renamed(key: str, known: Collection[str]) -> str | None:
     Returns:
         The end of a message, or None where the key is of no earlier version.
     """
-    if key in RENAMED:
-        return f"it is {RENAMED[key]} now"
-    if key.startswith("scale."):
+    node, _, option = key.partition(".")
+    if node == "data" and option in _AUGMENTATION_KEYS:
+        return f"it is augmentation.{option} now"
+    if node == "scale":
         return _of_scale(key, known)
-    option = key.removeprefix("model.")
-    for gathered in GATHERED.values():
+    for gathered in GATHERED.values() if node == "model" else ():
         new = gathered.keys.get(option)
-        if key.startswith("model.") and new in known:
+        if new in known:
             values = gathered.values.get(option, {}).items()
             return f"it is {new} now" + "".join(f", and its value {old} is {now}" for old, now in values)
     return None
