@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from affect.hints import key_errors
 from affect.labels import UNI_TASKS, UniTask
 from affect.preprocessing import IMAGENET
-from affect.ranges import Count
+from affect.settings import Count
 from datamodules.base import Split
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import KNOWN

@@ -13,7 +13,7 @@ from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.labels import UniTask
 from affect.preprocessing import IMAGENET
-from affect.ranges import Positive, Whole
+from affect.settings import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
 from evaluators.postprocess.chain import PostProcess

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from affect.errors import ConfigError
 from affect.hints import key_errors
-from affect.ranges import Positive
+from affect.settings import Positive
 from datamodules.base import FaceDataModule, Split
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from affect.hints import key_errors
-from affect.ranges import Positive, Range
+from affect.settings import Positive, Range
 from evaluators.postprocess.chain import PostProcess
 from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically

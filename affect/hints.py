@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from affect.ranges import Range
+from affect.settings import Range
 
 
 def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from affect.preprocessing import IMAGENET, Interpolation
-from affect.ranges import Count, Dropped
+from affect.settings import Count, Dropped
 from backbones.normalize import Normalize
 from backbones.state import WeightsError
 from backbones.weights import load_weights

@@ -11,9 +11,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from affect.buildable import buildable
 from affect.preprocessing import IMAGENET, Interpolation
-from affect.ranges import Count, Dropped
+from affect.settings import Count, Dropped, buildable
 from backbones.weights import load_weights
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 
-from affect.buildable import buildable
+from affect.settings import buildable
 from baseline.network import Baseline
 from training.multitask import MultiTaskModule
 from training.optimisation import AdamW, Groups, plain_groups

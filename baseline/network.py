@@ -11,9 +11,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
-from affect.buildable import buildable
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS, Task, label_names
-from affect.ranges import Dropped
+from affect.settings import Dropped, buildable
 from backbones.timm_network import PooledNetwork
 
 ORDER: tuple[Task, ...] = ("expression", "action_units", "valence_arousal")

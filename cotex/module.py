@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
-from affect.buildable import buildable
 from affect.errors import ConfigError
-from affect.ranges import Count, Dropped, NotNegative
+from affect.settings import Count, Dropped, NotNegative, buildable
 from backbones.masks import kept_patches
 from cotex.network import CoTEX
 from losses.divergence import cotex_loss, js_divergence

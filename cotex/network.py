@@ -11,10 +11,9 @@ from typing import Unpack, cast
 import torch
 from torch import Tensor, nn
 
-from affect.buildable import buildable
 from affect.labels import LSD_EXPRESSIONS
 from affect.preprocessing import Interpolation
-from affect.ranges import Count, Dropped
+from affect.settings import Count, Dropped, buildable
 from backbones.normalize import Normalize
 from backbones.state import WeightsError
 from backbones.visible import visible_patches

@@ -7,10 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
-from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.labels import AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS
-from affect.ranges import NotNegative
+from affect.settings import NotNegative, buildable
 from backbones.normalize import Normalize
 from dan.network import DAN
 from losses.attention import AffinityLoss, partition_loss

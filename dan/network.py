@@ -12,10 +12,9 @@ import torch
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
-from affect.buildable import buildable
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET, Interpolation
-from affect.ranges import Count
+from affect.settings import Count, buildable
 from backbones.normalize import Normalize
 from backbones.weights import load_weights
 

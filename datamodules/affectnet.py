@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import Frames
 from affect.labels import AFFECTNET_FOLDERS
+from affect.settings import buildable
 from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule
 from datamodules.listing import IMAGE_SUFFIXES

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from affect.buildable import buildable
 from affect.computed import take
 from affect.frames import Frames, rows_by_video, unlabelled
 from affect.labels import MISSING_CLASS, affectnet_columns
+from affect.settings import buildable
 from datamodules.affwild2 import AffWild2DataModule
 from datamodules.base import Split
 from datamodules.expressions import ExpressionDataModule

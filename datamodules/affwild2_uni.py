@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from affect.buildable import buildable
 from affect.computed import CropPaths, frame_names, image_file
 from affect.errors import DataError
 from affect.frames import Frames, IntArray, unlabelled, video_numbers
 from affect.labels import MISSING_CLASS, UNI_TASKS, UniTask
+from affect.settings import buildable
 from datamodules.affwild2 import AffWild2DataModule
 from datamodules.base import Split
 from datamodules.links import Links

@@ -22,7 +22,7 @@ from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
 from affect.preprocessing import Interpolation
-from affect.ranges import Count, Whole
+from affect.settings import Count, Whole
 from datamodules.links import Links
 from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import Frames, unlabelled
-from affect.ranges import Range, Whole
+from affect.settings import Range, Whole, buildable
 from datamodules.base import FaceDataModule, Split
 from datamodules.listing import IMAGE_SUFFIXES, existing_roots, first_existing, list_images, match_case
 from datamodules.readers.celeba import NUMBERS, PARTITIONS, read_partition

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import Frames, unlabelled
 from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS, LSD_HEADER
+from affect.settings import buildable
 from datamodules.base import FaceDataModule, Split
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, first_existing, match_case, scan_if_there, with_other_suffix

@@ -22,9 +22,8 @@ import albumentations as A  # type: ignore[import-untyped]
 from albumentations.augmentations.pixel import functional as pixels  # type: ignore[import-untyped]
 
 from affect.batch import Augmentation
-from affect.buildable import buildable
 from affect.preprocessing import IMAGENET, Interpolation
-from affect.ranges import Count, NotNegative, Probability, Range, Whole
+from affect.settings import Count, NotNegative, Probability, Range, Whole, buildable
 
 Image = npt.NDArray[np.uint8]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from affect.buildable import buildable
-from affect.ranges import NotNegative
+from affect.settings import NotNegative, buildable
 from emma.network import EMMA
 from training.multitask import MultiTaskModule
 from training.optimisation import AdamW, Groups, plain_groups, vit_groups

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
-from affect.buildable import buildable
 from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, TASKS, affectnet_columns
-from affect.ranges import Count
+from affect.settings import Count, buildable
 from backbones.normalize import Normalize
 from backbones.state import WeightsError
 from backbones.vit import ViT

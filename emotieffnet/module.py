@@ -8,9 +8,8 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.parallel import DistributedDataParallel
 
-from affect.buildable import buildable
 from affect.errors import ConfigError
-from affect.ranges import Positive, Whole
+from affect.settings import Positive, Whole, buildable
 from emotieffnet.network import EmotiEffNet
 from training.multitask import MultiTaskModule
 from training.optimisation import Adam

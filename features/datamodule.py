@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from affect.batch import Batch
-from affect.buildable import buildable
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray, concatenate, rows_by_video
+from affect.settings import buildable
 from datamodules.base import FaceDataModule, Split
 from datamodules.loading import Sample, labelled_batch
 from features.store import FeatureStore, Places

@@ -25,7 +25,7 @@ from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file, write_whole
 from affect.hints import key_errors
 from affect.labels import AU_NAMES, EXPRESSIONS, Task, label_names
-from affect.ranges import Count, Positive, Range, Whole
+from affect.settings import Count, Positive, Range, Whole
 
 Validation = Literal["videos", "split", "cv"]
 Array = npt.NDArray[np.float32]

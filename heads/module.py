@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch
-from affect.buildable import buildable
 from affect.errors import DataError
-from affect.ranges import NotNegative
+from affect.settings import NotNegative, buildable
 from heads.network import Heads
 from training.multitask import MultiTaskModule
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
-from affect.buildable import buildable
 from affect.errors import ConfigError
 from affect.labels import AFFECT, EXPRESSIONS, label_names
 from affect.preprocessing import IMAGENET
-from affect.ranges import Count
+from affect.settings import Count, buildable
 
 HeadInput = Literal["embedding", "logits", "logits_va", "concat"]
 

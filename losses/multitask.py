@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits, Batch
-from affect.buildable import buildable
 from affect.frames import FloatArray, Frames
 from affect.labels import AU_NAMES
-from affect.ranges import NotNegative, Probability
+from affect.settings import NotNegative, Probability, buildable
 from losses.ccc import ccc_loss
 from losses.partial import au_loss, expression_loss
 

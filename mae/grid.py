@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affect.batch import Batch
-from affect.buildable import buildable
 from affect.files import whole_file
-from affect.ranges import Count
+from affect.settings import Count, buildable
 from mae.module import MAEModule
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from affect.batch import Batch
-from affect.buildable import buildable
 from affect.errors import ConfigError
-from affect.ranges import Dropped
+from affect.settings import Dropped, buildable
 from backbones.masks import kept_patches
 from backbones.normalize import Normalize
 from losses.reconstruction import reconstruction_loss

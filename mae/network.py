@@ -13,9 +13,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from affect.buildable import buildable
 from affect.preprocessing import Interpolation
-from affect.ranges import Count
+from affect.settings import Count, buildable
 from backbones.vit import Sizes, ViT, sincos_positions
 from backbones.weights import load_weights
 

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from affect.buildable import buildable
 from affect.files import OutputError
-from affect.ranges import Count, Whole
+from affect.settings import Count, Whole, buildable
 from rendering import RENDERER_VERSION
 from rendering.dataset import plan_affectnet, plan_faces, plan_lsd, plan_mtl
 from rendering.release import plan_affectnet_release

@@ -1,8 +1,8 @@
 """Build objects from plain configuration nodes, without Hydra: nothing is resolved, and only marked things are called.
 
 A node is a mapping with a ``_target_``, the dotted name of a class or function: one of this framework that is marked
-with ``affect.buildable``, or one of a few foreign ones. It is looked up before anything is imported; the other keys of
-the node must fit the signature.
+with ``affect.settings.buildable``, or one of a few foreign ones. It is looked up before anything is imported; the other
+keys of the node must fit the signature.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from affect.buildable import Role, role_at
 from affect.errors import ConfigError
 from affect.hints import value_errors
+from affect.settings import Role, role_at
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 
 from affect.errors import ConfigError
 from affect.hints import key_errors
-from affect.ranges import Count, NotNegative, Whole
+from affect.settings import Count, NotNegative, Whole
 
 _ONE_BEST = ("save_top_k", "every_n_epochs", "every_n_train_steps", "train_time_interval")
 

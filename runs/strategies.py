@@ -6,7 +6,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from affect.buildable import buildable
+from affect.settings import buildable
 
 
 @buildable("trainer")

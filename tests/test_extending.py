@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.buildable import buildable
+from affect.settings import buildable
 from affect.frames import Frames
 from datamodules.base import FaceDataModule, Split
 
@@ -70,9 +70,8 @@ AUGMENTATION = {
 
 from __future__ import annotations
 
-from affect.buildable import buildable
+from affect.settings import Count, Whole, buildable
 from affect.preprocessing import Interpolation
-from affect.ranges import Count, Whole
 from datamodules.transforms import EvalTransform, Image
 
 
@@ -101,8 +100,7 @@ from typing import Any
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch
-from affect.buildable import buildable
-from affect.ranges import Positive
+from affect.settings import Positive, buildable
 from losses.multitask import MultiTaskLoss
 
 
@@ -145,7 +143,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from affect.buildable import buildable
+from affect.settings import buildable
 from affect.labels import EXPRESSIONS
 from affect.preprocessing import Preprocessing
 
@@ -173,7 +171,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
-from affect.buildable import buildable
+from affect.settings import buildable
 from training.module import AffectModule
 
 

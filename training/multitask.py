@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch, Predictions
-from affect.buildable import buildable
+from affect.settings import buildable
 from losses.multitask import MultiTaskLoss
 from training.module import AffectModule, AffectNetwork
 from training.optimisation import Adam, AdamW

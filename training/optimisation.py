@@ -18,9 +18,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
-from affect.buildable import buildable
 from affect.errors import ConfigError
-from affect.ranges import Dropped, NotNegative, Positive
+from affect.settings import Dropped, NotNegative, Positive, buildable
 from training.sam import with_sam
 
 BASE_BATCH = 256

@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 
-from affect.buildable import Role, buildable
 from affect.errors import CheckpointError, ConfigError
+from affect.settings import Role, buildable
 from runs import building
 from runs.building import PACKAGES, REPOSITORY, build, check_targets, role_of, signature, target_errors
 
@@ -58,7 +58,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from affect.buildable import buildable
+from affect.settings import buildable
 from emma.network import EMMA
 
 
@@ -164,7 +164,7 @@ def test_everything_stands_in_the_node_of_its_role(node: Any, target: str, role:
 
 
 UNASKED = [
-    "affect.labels.os.system", "affect.labels.EXPRESSIONS", "affect.buildable.buildable", "affect.errors.ConfigError",
+    "affect.labels.os.system", "affect.labels.EXPRESSIONS", "affect.settings.buildable", "affect.errors.ConfigError",
     "affect..labels.X", ".affect.labels.X", "affect.labels.", "affect/labels.X", "affect.labels\n.X", "affect", "",
     "..affect.X", "~.X", "affect.\0.X", "ａffect.labels.X", "affect.\ud800.X", f"affect.{'x' * 5000}.X", "__main__.X",
     "runs.ranks.Ranks", "runs.sweeps.Sweep", "runs.building.build", "heads.automl.fit", "videos.decoding.decode",
