@@ -40,11 +40,8 @@ def limit_errors(trainer: Mapping[str, Any], callbacks: Mapping[str, Any] | None
         yield f"trainer.limit_predict_batches={share}: the table has to have every row, leave it null"
     if trainer.get("barebones"):
         yield "trainer.barebones keeps no checkpoint and no metrics, leave it out"
-    if callbacks is not None:
-        yield from _training_errors(trainer, callbacks)
-
-
-def _training_errors(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> Iterator[str]:
+    if callbacks is None:
+        return
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(key) == 0:
             yield f"trainer.{key}=0: a training has to have a step"
