@@ -16,8 +16,7 @@ from affect.files import write_whole
 from affect.frames import Frames
 from evaluators import figures
 from evaluators.metrics import MAIN, ExpressionScores, Scores
-from evaluators.predictions import score_table
-from evaluators.table import Table, read_table
+from evaluators.table import Table
 
 NO_LABELS: Final = "no labels"
 """What the printed table and scores.json say instead of a score that has no valid label."""
@@ -70,22 +69,24 @@ def read_scores(path: str | Path) -> Scores:
 
 def write_report(
     run_dir: str | Path,
+    scores: Scores,
     *,
+    table: Table | None = None,
     frames: Frames | None = None,
-    split: str = "val",
     references: Mapping[str, Scores] | None = None,
     remark: str = "",
 ) -> Path:
-    """Write ``report.html`` of a run: one file without external assets, from what the run folder holds.
+    """Write ``report.html`` of a run: one file without external assets.
 
-    It shows scores (scores.json), training curves (metrics.jsonl), configuration (config.yaml) and what made the
-    predictions (predictions/<split>.parquet); with ``frames`` also the confusion matrix and the plots of valence and
-    arousal. What the folder lacks, and tasks without labels, are left out.
+    It shows scores, training curves (metrics.jsonl), configuration (config.yaml) and what made the predictions; with
+    ``frames`` also the confusion matrix and the plots of valence and arousal. What the folder lacks, and tasks without
+    labels, are left out.
 
     Args:
         run_dir: the run folder.
-        frames: frames and labels of the split.
-        split: which prediction table.
+        scores: of the run.
+        table: the predictions that were scored.
+        frames: their frames and labels.
         references: scores to show beside the model's, by name; the first is marked in the bars.
         remark: a sentence to show above the scores.
 
@@ -94,20 +95,17 @@ def write_report(
 
     Raises:
         FileNotFoundError: no such run folder.
-        ValueError: a broken line of metrics.jsonl other than the last, or a table of another list than ``frames``.
+        ValueError: a broken line of metrics.jsonl other than the last.
     """
     run = Path(run_dir)
     if not run.is_dir():
         raise FileNotFoundError(f"{run}: no such run folder")
-    table_path = run / "predictions" / f"{split}.parquet"
-    table = read_table(table_path) if table_path.is_file() else None
-    scores = read_scores(run / "scores.json") if (run / "scores.json").is_file() else {}
     named = dict(references or {})
     reference_name, reference = next(iter(named.items()), ("", None))
     sections = [
         _figure("Training", figures.training_curves(read_records(run / "metrics.jsonl"))),
         _figure("F1 per class", figures.f1_bars(scores, reference, reference_name)),
-        *(_label_figures(table, frames) if table is not None and frames is not None else []),
+        *(_label_figures(table, frames, scores) if table is not None and frames is not None else []),
         _score_section(scores, named),
         _config_section(run / "config.yaml"),
     ]
@@ -137,9 +135,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _label_figures(table: Table, frames: Frames) -> list[str]:
+def _label_figures(table: Table, frames: Frames, scores: Scores) -> list[str]:
     """Draw the figures of the tasks that have labels; null rows are left out, as in the scores."""
-    scores = score_table(table, frames)
     keep, parts = ~table.null, []
     if scores.get("CCC_V") is not None:
         valid = keep & ~np.isnan(frames.valence_arousal).any(axis=1)

@@ -51,7 +51,7 @@ def result_of(
         if trainer.is_global_zero:
             losses: Scores = {name.removeprefix("val/").upper(): float(value) for name, value in values.items()}
             write_scores(losses, folder / "scores.json")
-            write_report(folder)
+            write_report(folder, losses)
             print(format_table(losses))
             print(f"run folder: {folder}")
 
@@ -190,7 +190,7 @@ def report(
     write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image")))
     remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
     remark = remark if done.tuned else ""
-    write_report(folder, frames=frames, split=path.stem, references=references, remark=remark)
+    write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
     print(format_table(scores, references))
     if filled:
         print(f"{int((~image).sum())} of {len(image)} rows have no readable image: filled in time, and scored")

@@ -44,12 +44,13 @@ def make_run(run, frames):
     writer.finish()
     made = {"experiment": "<emma>", "split": "val"}
     path = merge_parts(run / "predictions", frames, run / "predictions" / "val.parquet", made)
-    write_scores(score_table(read_table(path), frames), run / "scores.json")
+    table = read_table(path)
     records = [{"step": step, "epoch": 0, "train/loss": 1 / (step + 1), "lr-vit": 1e-4} for step in range(50)]
     records += [{"step": 49, "epoch": 0, "val/loss": float("nan"), "val/P_VA": 0.5, "val/F1_AU1": 0.5}]
     lines = [json.dumps(record) for record in records]
     (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 5']))  # the last line was cut off
     (run / "config.yaml").write_text("experiment: <emma>\n")
+    return score_table(table, frames), table
 
 
 def pictures(page):
@@ -61,8 +62,9 @@ def pictures(page):
 
 def test_the_page_holds_everything_and_needs_nothing(tmp_path):
     frames = make_frames(60)
-    make_run(tmp_path, frames)
-    path = write_report(tmp_path, frames=frames, references={"chance": {"P_MTL": 0.5, "F1_AU1": 0.1}})
+    scores, table = make_run(tmp_path, frames)
+    shown = {"table": table, "frames": frames, "references": {"chance": {"P_MTL": 0.5, "F1_AU1": 0.1}}}
+    path = write_report(tmp_path, scores, **shown)
     page = path.read_text()
     assert path == tmp_path / "report.html"
     assert list(pictures(page)) == [
@@ -71,7 +73,6 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path):
         "Valence and arousal, predicted against labelled",
         "Confusion of expressions",
     ]
-    scores = read_scores(tmp_path / "scores.json")
     for name, value in scores.items():
         assert f"<th>{name}</th><td>{value:.4f}</td>" in page
     assert "<small>chance 0.5000</small>" in page
@@ -80,32 +81,32 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path):
     assert "experiment: &lt;emma&gt;" in page
     assert "<emma>" not in page
     assert not re.findall(r'(?:src|href)="(?!data:)|@import|url\(|<script', page)
-    assert write_report(tmp_path, frames=frames).read_text() == write_report(tmp_path, frames=frames).read_text()
+    assert write_report(tmp_path, scores, **shown).read_text() == page
 
 
 def test_tasks_without_labels_and_missing_files_are_left_out(tmp_path):
     frames = make_frames(60)
     frames.valence_arousal[:] = np.nan
     frames.action_units[:] = np.nan
-    make_run(tmp_path, frames)
-    page = write_report(tmp_path, frames=frames).read_text()
+    scores, table = make_run(tmp_path, frames)
+    page = write_report(tmp_path, scores, table=table, frames=frames).read_text()
     assert list(pictures(page)) == ["Training", "F1 per class", "Confusion of expressions"]
     assert "<th>P_MTL</th><td>no labels</td>" in page
-    assert list(pictures(write_report(tmp_path).read_text())) == ["Training", "F1 per class"]
-    for name in ("scores.json", "metrics.jsonl", "config.yaml", "predictions/val.parquet"):
+    assert list(pictures(write_report(tmp_path, scores).read_text())) == ["Training", "F1 per class"]
+    for name in ("metrics.jsonl", "config.yaml"):
         (tmp_path / name).unlink()
-        write_report(tmp_path, frames=frames)
-    page = (tmp_path / "report.html").read_text()
+        write_report(tmp_path, scores)
+    page = write_report(tmp_path, {}).read_text()
     assert "No scores yet" in page
     assert not pictures(page)
 
 
 def test_broken_input(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such run folder"):
-        write_report(tmp_path / "nowhere")
+        write_report(tmp_path / "nowhere", {})
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: not JSON"):
-        write_report(tmp_path)
+        write_report(tmp_path, {})
 
 
 def test_the_score_curve_is_drawn_only_where_p_mtl_is_not():
