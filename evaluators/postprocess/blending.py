@@ -192,7 +192,8 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: st
         raise UserError(
             "postprocess.blend=raw: none of the tables has logits of expressions (logit_expr_<name>): use probabilities"
         )
-    check_gate(gate, tables)
+    if gate is not None:
+        check_gate(gate, tables)
 
 
 def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:

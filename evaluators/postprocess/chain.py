@@ -191,7 +191,8 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
         UserError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])
-    tables = [with_fallback(table, settings.fallback) for table in tables]
+    if settings.fallback is not None:
+        tables = [with_fallback(table, settings.fallback) for table in tables]
     settings.check_list(frames)
     weights, found = settings.weights, dict[str, Any]()
     if weights == SEARCH:

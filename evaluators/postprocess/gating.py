@@ -45,14 +45,12 @@ CONFIDENCE: Final = 0.7
 """What the second table's largest probability must exceed under ``confidence``; ABAW8's notebook found it."""
 
 
-def check_gate(gate: str | None, tables: Sequence[Table]) -> None:
-    """Refuse tables that a rule cannot be applied to; None fits all.
+def check_gate(gate: str, tables: Sequence[Table]) -> None:
+    """Refuse tables that a rule cannot be applied to.
 
     Raises:
         UserError: an unknown rule, another number of tables, or tables without the eight expressions of ABAW.
     """
-    if gate is None:
-        return
     check_gate_count(gate, len(tables))
     for table in tables:
         if "expression" not in table.tasks or table.expressions != EXPRESSIONS:

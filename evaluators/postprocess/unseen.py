@@ -106,9 +106,8 @@ def check_fallback(given: Any) -> None:
 
 
 def with_fallback(table: Table, given: Any) -> Table:
-    """Return the table with the values of ``postprocess.fallback``, if any, in its metadata."""
-    values = resolve_fallback(given, table.expressions)
-    return replace(table, metadata={**table.metadata, GIVEN: values}) if values else table
+    """Return the table with the values of ``postprocess.fallback`` in its metadata."""
+    return replace(table, metadata={**table.metadata, GIVEN: resolve_fallback(given, table.expressions)})
 
 
 def mean_of_means(tables: Sequence[Table]) -> dict[str, Any]:
