@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -157,7 +158,8 @@ def require() -> None:
         ConfigError: it is not.
     """
     if importlib.util.find_spec("lightautoml") is None:
-        raise ConfigError([f"LightAutoML is not installed: {INSTALL}"])
+        fix = INSTALL if sys.version_info < (3, 13) else "it cannot be with Python 3.13 or newer: use 3.11 or 3.12"
+        raise ConfigError([f"LightAutoML is not installed: {fix}"])
 
 
 def fit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from heads import automl
 from heads.automl import AutoML, AutoMLSettings, fit, hold_out
 from tests.changes import changed
 
-needs_it = pytest.mark.skipif(importlib.util.find_spec("lightautoml") is None, reason="the extra automl is missing")
+needs_it = pytest.mark.skipif(
+    importlib.util.find_spec("lightautoml") is None, reason="the extra automl is missing; Python 3.13 cannot have it"
+)
 FAST = {"timeout": 20, "algorithms": ["linear_l2"], "cpus": 1, "memory_gib": 4}
 
 
@@ -86,9 +89,15 @@ def test_settings_are_checked(settings: dict[str, object], message: str) -> None
     assert list(AutoMLSettings(**{**FAST, **settings}).problems("action_units")) == [message]
 
 
-def test_without_the_extra_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("python", "fix"), [((3, 12), r'pip install -e "\.\[automl\]"'), ((3, 13), r"it cannot be .* use 3\.11 or 3\.12")]
+)
+def test_without_the_extra_there_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, python: tuple[int, int], fix: str
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'LightAutoML is not installed: pip install -e "\.\[automl\]"'):
+    monkeypatch.setattr(sys, "version_info", python)
+    with pytest.raises(ConfigError, match=f"LightAutoML is not installed: {fix}"):
         fit(*data("expression"), "expression", AutoMLSettings(**FAST))
 
 
