@@ -28,12 +28,14 @@ class Layout(NamedTuple):
     """Folders and files of a data set that faces can be drawn into.
 
     Attributes:
+        what: is drawn, in half a line.
         plan: says what is drawn into them, given the seed and the sizes.
         data: the option of conf/data/ that reads them.
         sizes: how much is drawn unless the command line says otherwise (``render.…``).
         reading: further keys of ``data``.
     """
 
+    what: str
     plan: Callable[..., Plan]
     data: str
     sizes: Mapping[str, int]
@@ -41,20 +43,34 @@ class Layout(NamedTuple):
 
 
 LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
-    # frames of videos with expression, action units, valence and arousal (s-Aff-Wild2)
-    "mtl": Layout(plan_mtl, "affwild2_mtl", {"train_videos": 1600, "val_videos": 160, "frames_per_video": 12}),
-    # every frame of videos, some 80 of each, with label files of the three uni-task challenges; data.task chooses one
-    "uni": Layout(plan_uni, "affwild2_uni", {"train_videos": 120, "val_videos": 30, "frames_per_video": 80}),
-    # single faces in class folders 0-7
-    "affectnet": Layout(plan_affectnet, "affectnet", {"train_faces": 10000, "val_faces": 800}),
-    # the same faces as AffectNet is given out, with valence and arousal
-    "affectnet_release": Layout(
-        plan_affectnet_release, "affectnet", {"train_faces": 10000, "val_faces": 800}, {"valence_arousal": True}
+    "mtl": Layout(
+        "frames of videos with all labels (s-Aff-Wild2)",
+        plan_mtl,
+        "affwild2_mtl",
+        {"train_videos": 1600, "val_videos": 160, "frames_per_video": 12},
     ),
-    # single faces in folders of six expressions (ABAW4 learning from synthetic data)
-    "lsd": Layout(plan_lsd, "lsd", {"train_faces": 12000, "val_faces": 900}),
-    # single faces without labels (CelebA's folders)
-    "faces": Layout(plan_faces, "faces", {"train_faces": 12000, "val_faces": 500}),
+    "uni": Layout(
+        "every frame of videos, labels of one task (data.task)",
+        plan_uni,
+        "affwild2_uni",
+        {"train_videos": 120, "val_videos": 30, "frames_per_video": 80},
+    ),
+    "affectnet": Layout(
+        "single faces in class folders 0-7", plan_affectnet, "affectnet", {"train_faces": 10000, "val_faces": 800}
+    ),
+    "affectnet_release": Layout(
+        "the same as AffectNet is given out, with valence, arousal",
+        plan_affectnet_release,
+        "affectnet",
+        {"train_faces": 10000, "val_faces": 800},
+        {"valence_arousal": True},
+    ),
+    "lsd": Layout(
+        "single faces in folders of six expressions (ABAW4)", plan_lsd, "lsd", {"train_faces": 12000, "val_faces": 900}
+    ),
+    "faces": Layout(
+        "single faces without labels (CelebA's folders)", plan_faces, "faces", {"train_faces": 12000, "val_faces": 500}
+    ),
 }
 
 
