@@ -1,4 +1,7 @@
-"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``london --out FOLDER``, ``store FOLDER``."""
+"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``london --out FOLDER``, ``store FOLDER``.
+
+Each command imports what it needs by itself, so that ``--help`` comes at once.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,8 @@ from typing import Final
 
 from affect.checksums import file_sha256
 from affect.errors import DataError
-from backbones.files import check_names, fetch, listing
-from backbones.registry import REGISTRY
-from datamodules.london import fetch_london
-from features.store import problems
 from runs.ending import clear_errors
-from videos.faces import CropSettings, extract_faces
-from videos.folder import FRAMES, IMAGES
+from videos.settings import CropSettings
 
 _SETTINGS: Final = {
     "size": "side of the crops in pixels",
@@ -36,6 +34,9 @@ def weights(names: Sequence[str], *, verbose: bool = False) -> None:
     Raises:
         WeightsError: an unknown name, before anything is fetched; or a file that cannot be had.
     """
+    from backbones.files import check_names, fetch, listing
+    from backbones.registry import REGISTRY
+
     check_names(names)
     if not names:
         print("\n".join(listing(verbose=verbose)))
@@ -55,6 +56,9 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
     Raises:
         DataError: a video or the folder cannot be used, or the detector is not installed.
     """
+    from videos.faces import extract_faces
+    from videos.folder import FRAMES, IMAGES
+
     for video in extract_faces(videos, folder, settings):
         print(video.summary(), flush=True)
     place = [f"data.root={folder}", f"data.images={IMAGES}", "split=test", f"data.test_list={FRAMES}"]
@@ -71,6 +75,8 @@ def london(folder: Path) -> None:
     Raises:
         UserError: a photograph cannot be fetched, the folder cannot be used, or the detector is not installed.
     """
+    from datamodules.london import fetch_london
+
     faces(fetch_london(folder), folder / "faces", CropSettings())
 
 
@@ -83,6 +89,8 @@ def store(folder: Path) -> None:
     Raises:
         DataError: it is no store, or something in it is wrong; a line for each part.
     """
+    from features.store import problems
+
     parts, wrong = problems(folder.expanduser())
     if wrong:
         raise DataError("\n".join([f"{folder}: {len(wrong)} of {parts} parts cannot be used", *wrong]))

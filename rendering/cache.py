@@ -11,67 +11,26 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from affect.files import OutputError
 from affect.settings import Count, Whole, buildable
 from rendering import RENDERER_VERSION
 from rendering.dataset import plan_affectnet, plan_faces, plan_lsd, plan_mtl
+from rendering.layouts import LAYOUTS, LayoutName
 from rendering.release import plan_affectnet_release
 from rendering.uni import plan_uni
 from rendering.writing import MANIFEST, Plan, is_complete, map_tasks, writing
 
-LayoutName = Literal["mtl", "uni", "affectnet", "affectnet_release", "lsd", "faces"]
-
-
-class Layout(NamedTuple):
-    """Folders and files of a data set that faces can be drawn into.
-
-    Attributes:
-        what: is drawn, in half a line.
-        plan: says what is drawn into them, given the seed and the sizes.
-        data: the option of conf/data/ that reads them.
-        sizes: how much is drawn unless the command line says otherwise (``render.…``).
-        reading: further keys of ``data``.
-    """
-
-    what: str
-    plan: Callable[..., Plan]
-    data: str
-    sizes: Mapping[str, int]
-    reading: Mapping[str, bool] = {}
-
-
-LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
-    "mtl": Layout(
-        "frames of videos with all labels (s-Aff-Wild2)",
-        plan_mtl,
-        "affwild2_mtl",
-        {"train_videos": 1600, "val_videos": 160, "frames_per_video": 12},
-    ),
-    "uni": Layout(
-        "every frame of videos, labels of one task (data.task)",
-        plan_uni,
-        "affwild2_uni",
-        {"train_videos": 120, "val_videos": 30, "frames_per_video": 80},
-    ),
-    "affectnet": Layout(
-        "single faces in class folders 0-7", plan_affectnet, "affectnet", {"train_faces": 10000, "val_faces": 800}
-    ),
-    "affectnet_release": Layout(
-        "the same as AffectNet is given out, with valence, arousal",
-        plan_affectnet_release,
-        "affectnet",
-        {"train_faces": 10000, "val_faces": 800},
-        {"valence_arousal": True},
-    ),
-    "lsd": Layout(
-        "single faces in folders of six expressions (ABAW4)", plan_lsd, "lsd", {"train_faces": 12000, "val_faces": 900}
-    ),
-    "faces": Layout(
-        "single faces without labels (CelebA's folders)", plan_faces, "faces", {"train_faces": 12000, "val_faces": 500}
-    ),
+_PLANS: Final[Mapping[LayoutName, Callable[..., Plan]]] = {
+    "mtl": plan_mtl,
+    "uni": plan_uni,
+    "affectnet": plan_affectnet,
+    "affectnet_release": plan_affectnet_release,
+    "lsd": plan_lsd,
+    "faces": plan_faces,
 }
+"""What is drawn into a layout, given the seed and the sizes."""
 
 
 def draw(root: Path, layout: LayoutName, *, workers: int, **parameters: int) -> Path:
@@ -89,7 +48,7 @@ def draw(root: Path, layout: LayoutName, *, workers: int, **parameters: int) -> 
     Raises:
         OutputError: ``root`` is there, but not with these parameters.
     """
-    plan, made = LAYOUTS[layout].plan(**parameters), {"layout": layout, **parameters}
+    plan, made = _PLANS[layout](**parameters), {"layout": layout, **parameters}
     if not is_complete(root, made):
         tasks = [(stream, index) for stream, count in plan.splits.items() for index in range(count)]
         with writing(root, made) as folder:

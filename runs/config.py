@@ -6,10 +6,10 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -33,6 +33,8 @@ CONFIG_DIR: Final = REPOSITORY / "conf"
 
 def automatic_precision(accelerator: str) -> str:
     """``bf16-mixed`` where the hardware multiplies bf16 matrices faster than float32 ones, else ``32-true``."""
+    import torch  # takes a second, which help and misspelt keys can do without
+
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     has_bf16 = accelerator in ("auto", "cpu") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -174,6 +176,42 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
             errors.append(f"unknown key {key!r}; {told or suggest(key, known)}")
     if errors:
         raise ConfigError(errors, "the command line")
+
+
+def check_set(config_name: str, arguments: Sequence[str]) -> None:
+    """Look for values that are not set, as ``resolve`` does, before anything is imported that takes seconds.
+
+    Args:
+        config_name: primary configuration.
+        arguments: the command line, which has been checked; of a sweep, each job is looked at by itself instead.
+
+    Raises:
+        ConfigError: with all of them.
+    """
+    given, _ = get_args_parser().parse_known_args(arguments)
+    if given.multirun or given.shell_completion or given.cfg:
+        return
+    # what fails here for another reason is told when Hydra composes it
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"), suppress(HydraException, OmegaConfBaseException):
+        config = compose(config_name, overrides=given.overrides)
+        if config_name == "evaluate":
+            check_source(config)
+        if config.get("checkpoint") is not None:
+            config.model = None  # extract.py takes that of the checkpoint
+        if "trainer" in config:
+            config.trainer.precision = None  # to look at it would import torch
+        if errors := list(_unresolvable(config)):
+            raise ConfigError(errors)
+
+
+def check_source(config: DictConfig) -> None:
+    """Check that evaluate.py is told what to evaluate.
+
+    Raises:
+        ConfigError: neither a checkpoint nor tables, or both.
+    """
+    if (config.checkpoint is None) == (not config.predictions):
+        raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
 
 
 def composed(config_name: str, arguments: Sequence[str]) -> DictConfig:

@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.exceptions import SIGTERMException
-
 from affect.errors import OldCommandError, UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -45,16 +42,24 @@ def clear_errors() -> Iterator[None]:
         try:
             yield
             sys.stdout.flush()
-        except (KeyboardInterrupt, SIGTERMException) as error:  # where another handler than ours was set
-            raise Stopped(signal.SIGTERM if isinstance(error, SIGTERMException) else signal.SIGINT) from None
+        except _with_lightnings(
+            "SIGTERMException", KeyboardInterrupt
+        ) as error:  # where another handler than ours was set
+            raise Stopped(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM) from None
         except BrokenPipeError as error:
             _leave_closed_output()
             sys.exit(f"error: {told(error)}")
         except OldCommandError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        except (UserError, OSError, MisconfigurationException) as error:
+        except _with_lightnings("MisconfigurationException", UserError, OSError) as error:
             sys.exit(f"error: {told(error)}")
+
+
+def _with_lightnings(name: str, *ours: type[Exception] | type[KeyboardInterrupt]) -> tuple[type[BaseException], ...]:
+    """Add an exception of Lightning, which is not imported for it: before it is, nobody can have raised it."""
+    module = sys.modules.get("pytorch_lightning.utilities.exceptions")
+    return (*ours, getattr(module, name)) if module else ours
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """Say what went wrong, at which place, and what to do."""
     message = str(error)
     # an error inside a loader process arrives as text, with that process's traceback around it

@@ -47,11 +47,6 @@ _WRITTEN = (
 _RESULTS = ("*.ckpt", "checkpoints/*.ckpt", "automl.joblib", "scores.json")
 
 
-def is_first_process() -> bool:
-    """Tell whether this process is rank 0, before Lightning has started the others or the process group."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
-
-
 def run_folder(config: DictConfig) -> Path:
     """Fix where this run writes, in ``config``, too: the same in every process and at every start of a job.
 
@@ -65,7 +60,7 @@ def run_folder(config: DictConfig) -> Path:
     assert isinstance(unresolved, dict)
     pattern, job = str(unresolved["run_dir"]), slurm.job_name()
     timed = "${now" in pattern
-    if timed and not is_first_process() and RUN_FOLDER_VARIABLE in os.environ:
+    if timed and not slurm.is_first_process() and RUN_FOLDER_VARIABLE in os.environ:
         config.paths.run_dir = os.environ[RUN_FOLDER_VARIABLE]
         return Path(config.paths.run_dir)
     if timed and job:
@@ -87,7 +82,7 @@ def _unused(folder: Path) -> Path:
 
 def is_own(folder: Path) -> bool:
     """Tell whether the run in a folder is this very one: its SLURM job was queued again."""
-    return slurm.is_own(folder, first=is_first_process())
+    return slurm.is_own(folder, first=slurm.is_first_process())
 
 
 def checkpoint_of(key: str, given: str | Path, name: str) -> Path:
@@ -130,7 +125,7 @@ class Run:
         file that says this already is left as it is. Where a run is resumed in another environment, the new one is
         added to the list ``resumed`` in ``environment.json``.
         """
-        if not is_first_process():
+        if not slurm.is_first_process():
             return
         environment: dict[str, Any] = {
             "git": git_state(),
@@ -176,7 +171,7 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
     plain = resolve(config, problems, f"{source}/config.yaml" if source else "the configuration")
     run = Run(folder, plain, kept=resume)
     overwrite, run.config["overwrite"] = run.config.get("overwrite", False), False  # of this start, not of the run
-    with nullcontext() if not is_first_process() else _held(run, overwrite=overwrite):
+    with nullcontext() if not slurm.is_first_process() else _held(run, overwrite=overwrite):
         failed = True
         try:
             yield run

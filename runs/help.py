@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError
 from backbones.choices import BACKBONES
-from rendering.cache import LAYOUTS
+from rendering.layouts import LAYOUTS
 from runs.building import suggest
 from runs.config import CONFIG_DIR, check_command_line, options
 

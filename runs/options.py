@@ -8,7 +8,7 @@ from typing import Any, Final
 from hydra.core.config_store import ConfigStore
 
 from backbones.choices import BACKBONES
-from rendering.cache import LAYOUTS, LayoutName
+from rendering.layouts import LAYOUTS, LayoutName
 
 _ROOT: Final = {"root": "${paths.cache_dir}/faces"}  # below it, a folder per renderer version and set of parameters
 

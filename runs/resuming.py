@@ -19,8 +19,8 @@ from affect.errors import CheckpointError, ConfigError, UserError
 from evaluators.report import read_records
 from runs.callbacks import MetricsFile
 from runs.checkpoints import other_checkpoint, reason
-from runs.folder import is_first_process, is_own
-from runs.slurm import this_start
+from runs.folder import is_own
+from runs.slurm import is_first_process, this_start
 from runs.stored_config import stored_config
 from training.module import MONITOR
 

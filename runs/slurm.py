@@ -19,6 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from affect.errors import UserError
 
 
+def is_first_process() -> bool:
+    """Tell whether this process is rank 0, before Lightning has started the others or the process group."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
+
+
 def job_id() -> str | None:
     """Look up the job that this process is part of: ``<job>``, or ``<job>_<task>`` in an array; None outside of one."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")

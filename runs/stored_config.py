@@ -18,13 +18,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, UserError
-from rendering.cache import LAYOUTS
+from rendering.layouts import LAYOUTS
 from runs.building import check_targets, role_of, signature, suggest
 from runs.config import CONFIG_DIR, keys
 from runs.earlier import renamed
-from runs.folder import checkpoint_of, is_first_process
+from runs.folder import checkpoint_of
 from runs.options import render_node
 from runs.plain import read_config
+from runs.slurm import is_first_process
 
 _COMMON: Final = ("trainer", "postprocess")
 """Nodes in which keys that are newer than the stored configuration take their defaults."""

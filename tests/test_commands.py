@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from runs.config import CONFIG_DIR
+from runs.train import train
 from tests.test_train import HEADS, command
-from train import train
 
 EXPERIMENTS = sorted({path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")} - set(HEADS))
 

@@ -18,7 +18,7 @@ from evaluators.table import Table, read_table, write_table
 from examples import score_one_face
 from examples.compare_smiles import compare
 from examples.draw_scores import draw
-from train import train
+from runs.train import train
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,19 +17,19 @@ from omegaconf import DictConfig
 from affect import files
 from affect.errors import CheckpointError, ConfigError, DataError
 from affect.preprocessing import IMAGENET
-from automl import automl
 from datamodules.pictures import read_image
 from datamodules.transforms import EvalTransform
-from extract import extract
 from features.store import FeatureStore
 from rendering.cache import draw as draw_faces
 from runs.assembly import build_data
+from runs.automl import automl
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, check_command_line, resolve
+from runs.extract import extract
+from runs.train import train
 from tests.conftest import small
 from tests.kills import killed
 from tests.test_train import HEADS, command, evaluate_here, scores_of
-from train import train
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from affect.errors import UserError
-from automl import automl
-from evaluate import evaluate
+from runs.automl import automl
 from runs.config import CONFIG_DIR
+from runs.evaluate import evaluate
 
 ENTRIES: dict[str, tuple[Callable[[DictConfig], None], list[str]]] = {
     "evaluate": (evaluate, ["predictions=[none.parquet]", "data=affwild2_mtl", "data.root=none"]),

@@ -15,6 +15,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import backbones.files
+import backbones.registry
 import prepare
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET
@@ -22,8 +23,8 @@ from backbones.files import INSTALL, local_path
 from backbones.registry import REGISTRY
 from runs.building import REPOSITORY
 from runs.config import CONFIG_DIR, literal_paths
-from videos.faces import CropSettings
 from videos.folder import Finished
+from videos.settings import CropSettings
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def hub(monkeypatch, tmp_path):
 
 def register(monkeypatch, name: str, **changes) -> None:
     entry = dataclasses.replace(REGISTRY[name], **changes)
-    for module in (prepare, backbones.files):
+    for module in (backbones.registry, backbones.files):
         monkeypatch.setattr(module, "REGISTRY", types.MappingProxyType({**REGISTRY, name: entry}))
 
 
@@ -143,7 +144,7 @@ def test_faces_of_videos_are_counted_and_the_way_on_is_printed(monkeypatch, tmp_
         yield Finished("b", frames=50, frames_with_face=0, frames_with_others_only=0, announced=60, **common)
         yield Finished("c", frames=9, frames_with_face=9, frames_with_others_only=0, announced=9, sha256="0", **common)
 
-    monkeypatch.setattr(prepare, "extract_faces", extract)
+    monkeypatch.setattr("videos.faces.extract_faces", extract)
     prepare.main(["faces", "a.mp4", "b.mkv", "--out", str(out), "--size", "224", "--margin", "0.3",
                   "--confidence", "0.7", "--detection-size", "320"])  # fmt: skip
     assert given == [([Path("a.mp4"), Path("b.mkv")], out, CropSettings(224, 0.3, 0.7, 320))]

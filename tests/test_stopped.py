@@ -15,12 +15,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from affect import files
-from evaluate import evaluate
 from runs.config import CONFIG_DIR
 from runs.ending import clear_errors
+from runs.evaluate import evaluate
+from runs.train import train
 from tests.conftest import SMALL
 from tests.kills import killed
-from train import train
 
 Compose = Callable[..., DictConfig]
 Act = Callable[[Path], None]

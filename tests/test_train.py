@@ -19,16 +19,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from affect.errors import CheckpointError, ConfigError, DataError, UserError
-from evaluate import evaluate
 from evaluators.report import read_scores
 from evaluators.table import read_table
 from runs.assembly import build_module
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR, resolve
+from runs.evaluate import evaluate
 from runs.slurm import this_start
 from runs.stored_config import stored_config
+from runs.train import train
 from tests.conftest import SMALL
-from train import train
 
 REPOSITORY = CONFIG_DIR.parent
 PHOTOGRAPHS = REPOSITORY / ".." / "shared" / "real_faces_small"

@@ -12,13 +12,13 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from affect.errors import CheckpointError, ConfigError, DataError
-from evaluate import evaluate
 from evaluators.table import read_table
 from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
+from runs.evaluate import evaluate
+from runs.train import train
 from tests.conftest import SMALL, small
 from tests.test_train import command, scores_of
-from train import train
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 

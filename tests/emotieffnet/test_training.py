@@ -17,16 +17,16 @@ from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from emotieffnet.module import EmotiEffNetModule
 from emotieffnet.network import EmotiEffNet, FineTunedNet
-from evaluate import evaluate
 from evaluators.report import read_scores
 from evaluators.table import read_table
 from losses.ccc import ccc_loss
 from losses.multitask import MultiTaskLoss
 from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR, resolve
+from runs.evaluate import evaluate
 from runs.stored_config import stored_config
+from runs.train import train
 from tests.conftest import small
-from train import train
 from training.multitask import MultiTaskModule
 from training.optimisation import Adam
 

@@ -19,8 +19,8 @@ from rendering.cache import draw as draw_faces
 from runs.checkpoints import load_module
 from runs.config import CONFIG_DIR
 from runs.stored_config import stored_config
+from runs.train import train
 from tests.conftest import small
-from train import train
 from training.optimisation import AdamW
 
 SIZES = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "heads": 2,

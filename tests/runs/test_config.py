@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import runs.config
 from affect.errors import ConfigError, OldCommandError
-from automl import automl
+from runs.automl import automl
 from runs.building import build, check_targets
 from runs.config import CONFIG_DIR, check_command_line, literal_paths, quoted, resolve
 from runs.earlier import check_words
 from runs.ending import clear_errors
-from train import train
+from runs.train import train
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from affect.errors import ConfigError
 from runs.limits import limit_errors
-from train import train
+from runs.train import train
 
 Compose = Callable[..., DictConfig]
 

@@ -25,9 +25,9 @@ from runs.config import CONFIG_DIR
 from runs.ending import clear_errors
 from runs.resuming import _here, best_epoch
 from runs.stored_config import stored_config
+from runs.train import train
 from tests.conftest import SMALL
 from tests.kills import killed
-from train import train
 
 
 def resume(folder: Path, *arguments: str) -> float:

@@ -19,10 +19,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+import runs.command
 from affect.errors import UserError
 from backbones.choices import BACKBONES
 from evaluators.report import write_scores
-from runs.command import training_command
 from runs.config import CONFIG_DIR, quoted, resolve
 from runs.sweep_jobs import differences
 from runs.sweeps import Job, Sweep
@@ -77,9 +77,10 @@ def sweep(
     def sweep_(*arguments: str) -> tuple[Any, str]:
         given = ["scale=tiny", "trainer=cpu", "data.root=.", "hydra/job_logging=none", *arguments]
         monkeypatch.setattr(sys, "argv", ["train.py", "-m", *given])
+        monkeypatch.setattr("runs.train.train", trained)
         code = None
         try:
-            training_command(trained)
+            runs.command.command("train")
         except SystemExit as end:
             code = end.code
         return code, capsys.readouterr().out

@@ -23,8 +23,9 @@ from runs.building import build
 from runs.config import CONFIG_DIR
 from tests.videos.conftest import centre_of
 from videos import faces
-from videos.faces import CropSettings, cut, extract_faces
+from videos.faces import cut, extract_faces
 from videos.folder import Finished
+from videos.settings import CropSettings
 
 av: Any = pytest.importorskip("av", reason="the extra `video` is not installed")
 REAL = Path(__file__).resolve().parents[2] / "../shared/videos"

@@ -21,7 +21,7 @@ from evaluators.predictions import score_rows
 from evaluators.report import read_scores
 from rendering.cache import draw as draw_faces
 from rendering.oracle import oracle_predictions
-from train import train
+from runs.train import train
 
 
 @pytest.fixture(scope="module")

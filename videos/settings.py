@@ -1,0 +1,39 @@
+"""How faces are found and cut out: what ``prepare.py faces`` takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from affect.errors import DataError
+
+LARGEST: Final = 960
+"""Longest side of a picture, px; for larger ones libfacedetection warns that it finds less."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How faces are found and cut out.
+
+    Attributes:
+        size: side of the crops, px; 112 is that of Aff-Wild2's ``cropped_aligned``.
+        margin: margin around the face on each side, in sides of its square.
+        confidence: lowest confidence of the detector with which a face counts, 0..1.
+        detection_size: frames with a longer side, px, are scaled down to it for the detector.
+
+    Raises:
+        DataError: a value that cannot be.
+    """
+
+    size: int = 112
+    margin: float = 0.1
+    confidence: float = 0.5
+    detection_size: int = 640
+
+    def __post_init__(self) -> None:
+        limits = {"size": (1, math.inf), "margin": (0, 10), "confidence": (0, 1), "detection_size": (32, LARGEST)}
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise DataError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
