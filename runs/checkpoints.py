@@ -19,6 +19,7 @@ from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
 from runs.building import build, without_weights
 from runs.earlier import upgraded
+from runs.origin import LEARNT
 from runs.plain import check_plain
 from training.module import AffectModule, TrainedModule
 
@@ -162,6 +163,9 @@ def load_module(path: Path) -> AffectModule:
         )
     restore_weights(module, checkpoint, path)
     module.model_config = config
+    module.learnt_from = checkpoint.get(LEARNT, {})
+    if not isinstance(module.learnt_from, dict):
+        raise CheckpointError(f"{path}: its {LEARNT} is damaged")
     try:
         module.label_means = checked_means(checkpoint.get(KNOWN, {}), module.expressions)
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from evaluators.report import NO_LABELS, format_table, write_report, write_score
 from evaluators.submission import write_submission, write_uni_submission
 from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder
+from runs.origin import LEARNT, origin_of, renderer_of, strangeness
 from training.module import AffectModule, TrainedModule
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def result_of(
     """Prepare what a training ends with: the scores of its validation table, or the losses of what predicts nothing.
 
     Args:
-        module: that is to be trained; it gets the means of the training labels.
+        module: that is to be trained; it gets the means of the training labels, and what it learns from.
         data: set up for training.
         settings: of the post-processing; errors that the lists or labels tell come now, before hours are spent.
 
@@ -57,6 +57,7 @@ def result_of(
 
     if not isinstance(module, AffectModule):
         return report_losses
+    module.learnt_from = origin_of(data)
     module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
     check_settings(settings, module, data, "val")
 
@@ -123,9 +124,11 @@ def predict_table(
     trainer.predict(module, datamodule=data, return_predictions=False)
     path = folder / f"{split}.parquet"
     if trainer.is_global_zero:
+        if remark := strangeness(module.learnt_from, data):
+            print(remark)
         metadata = {
             **made_by, "checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint), "split": split,
-            "renderer": _renderer(data.root), KNOWN: module.label_means,
+            "renderer": renderer_of(data.root), KNOWN: module.label_means, LEARNT: module.learnt_from,
         }  # fmt: skip
         for name in module.tables:
             parts = parts_folder(folder, name)
@@ -134,15 +137,6 @@ def predict_table(
             if name:
                 parts.rmdir()
     return path
-
-
-def _renderer(roots: str | Sequence[str]) -> dict[str, Any] | None:
-    """Read what drew the faces, where they are rendered: version and parameters of the renderer lie beside them."""
-    for root in [roots] if isinstance(roots, str) else roots:
-        manifest = Path(root) / "rendering.json"
-        if manifest.is_file():
-            return dict(json.loads(manifest.read_text()))
-    return None
 
 
 def report(

@@ -458,6 +458,19 @@ def test_a_truncated_validation_image_is_a_null_row_and_counted(
     assert f"{len(nulls)} of {len(table)} rows have no readable image" in capsys.readouterr().out
 
 
+def test_a_model_that_has_seen_drawn_faces_only_says_so_of_photographs(
+    run: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learnt = {"data": "MTLDataModule", "renderer": json.loads((faces / "rendering.json").read_text())}
+    photographs = shutil.copytree(faces, tmp_path / "photographs")
+    (photographs / "rendering.json").unlink()
+    for root, told in ((faces, False), (photographs, True)):
+        folder = tmp_path / f"run_{root.name}"
+        evaluate_here(f"checkpoint={run}", f"data.root={root}", f"paths.run_dir={folder}")
+        assert ("learnt from drawn faces only" in capsys.readouterr().out) == told
+        assert read_table(folder / "predictions" / "val.parquet").metadata["learnt_from"] == learnt
+
+
 def test_an_empty_split_is_refused(faces: Path, compose_run: Compose, tmp_path: Path) -> None:
     root = shutil.copytree(faces, tmp_path / "empty")
     (root / "training_set_annotations.txt").write_text("image,valence,arousal,expression,aus\n")

@@ -149,6 +149,7 @@ class AffectModule(TrainedModule):
 
     Attributes:
         tables: names of the prediction tables that it makes; "" is the one that is scored.
+        learnt_from: what it is trained on (``runs.origin``); set and stored as the next one.
         label_means: means of the training labels; the entry point sets them, and each checkpoint stores them. Empty if
             they are not known.
     """
@@ -161,10 +162,12 @@ class AffectModule(TrainedModule):
         self.expressions = self.scores.expressions
         self.tables: tuple[str, ...] = ("",)
         self.label_means: LabelMeans = {}
+        self.learnt_from: dict[str, Any] = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint[KNOWN] = self.label_means
+        checkpoint["learnt_from"] = self.learnt_from
 
     def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
         """Return all predictions for a batch by the name of their table; by default only those of ``predict``."""
