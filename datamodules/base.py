@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -26,7 +26,7 @@ from affect.settings import Count, Whole
 from datamodules.links import Links
 from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS
-from datamodules.transforms import EvalTransform, Transform
+from datamodules.transforms import EvalTransform, Image, Transform
 
 Split = Literal["train", "val", "test"]
 
@@ -167,6 +167,15 @@ class FaceDataModule(pl.LightningDataModule):
             )  # fmt: skip
             self._train_rows = rows
         return self._train_rows
+
+    def pictures(self, split: Split, rows: Sequence[int], side: int) -> Iterator[tuple[int, Image]]:
+        """Yield of some rows those whose image can be read, each with it as validation loads it, (side, side, 3)."""
+        if len(self._split(split)[1]):  # else images are not what this module loads
+            transform = EvalTransform(image_size=side, interpolation=self.interpolation)
+            dataset = self._dataset(split, transform, "skip")
+            for sample in (dataset[0, row] for row in rows):
+                if sample.image is not None:
+                    yield sample.row, sample.image
 
     def setup(self, stage: str) -> None:
         """Read the lists that a stage needs, so that their errors come before anything is built."""

@@ -15,6 +15,7 @@ import torch
 from affect.files import write_whole
 from affect.frames import Frames
 from evaluators import figures
+from evaluators.faces import FILE as FACES_FILE
 from evaluators.metrics import MAIN, ExpressionScores, Scores
 from evaluators.table import Table
 
@@ -78,9 +79,9 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` of a run: one file without external assets.
 
-    It shows scores, training curves (metrics.jsonl), configuration (config.yaml) and what made the predictions; with
-    ``frames`` also the confusion matrix and the plots of valence and arousal. What the folder lacks, and tasks without
-    labels, are left out.
+    It shows scores, faces (faces.png), training curves (metrics.jsonl), configuration (config.yaml) and what made the
+    predictions; with ``frames`` also the confusion matrix and the plots of valence and arousal. What the folder lacks,
+    and tasks without labels, are left out.
 
     Args:
         run_dir: the run folder.
@@ -102,7 +103,9 @@ def write_report(
         raise FileNotFoundError(f"{run}: no such run folder")
     named = dict(references or {})
     reference_name, reference = next(iter(named.items()), ("", None))
+    faces = run / FACES_FILE
     sections = [
+        _image("Faces, their labels and predictions", faces.read_bytes(), "png") if faces.is_file() else "",
         _figure("Training", figures.training_curves(read_records(run / "metrics.jsonl"))),
         _figure("F1 per class", figures.f1_bars(scores, reference, reference_name)),
         *(_label_figures(table, frames, scores) if table is not None and frames is not None else []),
@@ -201,10 +204,12 @@ def _config_section(path: Path) -> str:
 
 def _figure(title: str, svg: str | None) -> str:
     """Embed a figure as an image of its own: the ids of several SVGs cannot clash, and none can run a script."""
-    if svg is None:
-        return ""
-    data = base64.b64encode(svg.encode()).decode()
-    return f'<section><h2>{title}</h2><img alt="{title}" src="data:image/svg+xml;base64,{data}"></section>'
+    return "" if svg is None else _image(title, svg.encode(), "svg+xml")
+
+
+def _image(title: str, content: bytes, kind: str) -> str:
+    data = base64.b64encode(content).decode()
+    return f'<section><h2>{title}</h2><img alt="{title}" src="data:image/{kind};base64,{data}"></section>'
 
 
 def _name(run: Path) -> str:

@@ -92,6 +92,7 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
     curve = plain["curve"]
     if curve is not None:
         curve = sorted({curve} if isinstance(curve, int) else set(curve))
-    done = report(read, data.frames(split), folder, settings, split=split, curve_of=curve)
+    pictures = partial(data.pictures, split)
+    done = report(read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve)
     if plain["submission"] is not None:
         submit(done, plain["submission"], plain["submission_task"], per_video=per_video)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from affect.frames import Frames
 from affect.labels import UniTask
 from evaluators.chance import chance, majority
 from evaluators.curve import curve, write_curve
+from evaluators.faces import Pictures, write_faces
 from evaluators.metrics import Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
@@ -66,7 +68,8 @@ def result_of(
         made = folder / "predictions"
         path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
         if trainer.is_global_zero:
-            report([read_table(path)], data.frames("val"), folder, settings)
+            pictures = partial(data.pictures, "val")
+            report([read_table(path)], data.frames("val"), folder, settings, pictures=pictures)
 
     return report_table
 
@@ -146,13 +149,14 @@ def report(
     settings: PostProcess,
     *,
     split: str = "val",
+    pictures: Pictures | None = None,
     curve_of: Sequence[int] | None = None,
 ) -> Processed:
     """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
-    That is ``scores.json``, ``report.html``; ``predictions/<split>.parquet`` where it is not there yet, and
-    ``<split>-postprocessed.parquet`` beside it where filling or smoothing has changed it; ``postprocess.json`` where
-    something was searched; ``curve.csv`` and ``curve.svg`` where a curve was asked for.
+    That is ``scores.json``, ``report.html``; ``faces.png`` where there are images; ``predictions/<split>.parquet``
+    where it is not there yet, and ``<split>-postprocessed.parquet`` beside it where filling or smoothing has changed
+    it; ``postprocess.json`` where something was searched; ``curve.csv`` and ``curve.svg`` where a curve was asked for.
 
     Args:
         tables: one, or several to be blended.
@@ -160,6 +164,7 @@ def report(
         folder: the run folder.
         settings: of the post-processing.
         split: which it is.
+        pictures: reads the split's images, where the data has any.
         curve_of: half-widths of a curve.
 
     Returns:
@@ -184,6 +189,9 @@ def report(
     write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image")))
     remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
     remark = remark if done.tuned else ""
+    faces = None
+    if pictures is not None:
+        faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
     print(format_table(scores, references))
     if filled:
@@ -197,6 +205,8 @@ def report(
     if curve_of:
         by_k = curve(done, frames, curve_of, settings)
         print(write_curve(folder, curve_of, by_k, settings.smoothing or "box"))
+    if faces is not None:
+        print(f"faces, their labels and predictions: {faces}")
     print(f"run folder: {folder}")
     return done
 

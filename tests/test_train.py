@@ -80,7 +80,7 @@ def test_the_run_folder_holds_what_was_promised(run: Path) -> None:
     expected = (
         "config.yaml environment.json metrics.jsonl scores.json report.html checkpoints/best.ckpt checkpoints/last.ckpt"
     )
-    for name in [*expected.split(), "predictions/val.parquet", "csv/metrics.csv"]:
+    for name in [*expected.split(), "faces.png", "predictions/val.parquet", "csv/metrics.csv"]:
         assert (run / name).is_file(), name
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["network"]["vit"]["width"] == 32

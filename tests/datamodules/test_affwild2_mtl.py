@@ -72,6 +72,17 @@ def test_kept_listings_are_used_until_a_folder_changes(
     assert listed == [changed]
 
 
+def test_pictures_are_those_of_the_readable_rows(make_root: MakeRoot) -> None:
+    root = make_root(train=13, val=7)
+    truncate(root / "cropped_aligned/b/00003.jpg")
+    data = module(root)
+    read = dict(data.pictures("val", [5, 2, 0], 32))
+    assert list(read) == [5, 0]  # row 2 is truncated
+    (batch, *_) = data.loader_of("val", [np.array([0])])
+    np.testing.assert_array_equal(read[0], batch["image"][0].permute(1, 2, 0).numpy())
+    assert next(data.pictures("val", [0], 48))[1].shape == (48, 48, 3)
+
+
 def test_workers_change_nothing_and_epochs_differ(make_root: MakeRoot) -> None:
     root = make_root(train=13, val=7)
     truncate(root / "cropped_aligned/b/00003.jpg")
