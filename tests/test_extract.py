@@ -153,8 +153,8 @@ def test_a_full_disk_ends_an_extraction_that_goes_on_later(
 def test_a_second_extraction_is_refused_before_anything_is_done(
     videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extract.load_embedder", None)
-    monkeypatch.setattr("extract.build_data", None)
+    monkeypatch.setattr("runs.extract.load_embedder", None)
+    monkeypatch.setattr("runs.extract.build_data", None)
     (tmp_path / "store").mkdir()
     with (
         files.locked(tmp_path / "store", "test"),
