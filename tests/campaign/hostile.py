@@ -270,7 +270,7 @@ def _unmarked() -> list[Case]:
         "a data module in a model": "datamodules.faces.FacesDataModule",
         "a trainer in a model": "pytorch_lightning.Trainer",
         "a class of a test": "tests.runs.test_building.Tested",
-        "an entry point": "train.train",
+        "an entry point": "runs.train.train",
         "a study": "benchmarks.studies.chain.main",
         "a folder above": "affect/../evil.X",
     }
