@@ -162,7 +162,7 @@ class FaceDataModule(pl.LightningDataModule):
                     "label and an image, so the training split is empty. Is this the file with labels?"
                 )
             _log.info(
-                "training: %d of %d rows; %d without any label and %d labelled ones without an image are left out",
+                "training: %d of %d rows; left out: %d without a label, %d without an image",
                 len(rows), len(frames), np.sum(~labelled), np.sum(labelled & ~found),
             )  # fmt: skip
             self._train_rows = rows

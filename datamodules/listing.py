@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -150,7 +151,9 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
     no_text: list[str] = []
     others: Counter[str] = Counter()
     waiting, entered = [""], set[tuple[int, int]]()
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), transient=True) as progress:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), transient=True, disable=not sys.stdout.isatty()
+    ) as progress:
         shown = progress.add_task(f"listing {root}")
         while waiting:
             relative = waiting.pop()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,12 @@ NO_LABELS: Final = "no labels"
 BESIDE: Final = (*MAIN, "ACC_EXPR", "MACRO_ACC_EXPR", "ACC_AU")
 """The scores of references that the printed table repeats."""
 
+Shown: TypeAlias = Literal["main", "all"]
+"""Which scores are printed: ``scores`` in conf/."""
+
+LINES: Final = 20
+"""How many lines the table of the main scores has at most."""
+
 
 def format_table(scores: Scores, references: Mapping[str, Scores] | None = None) -> str:
     """Format the final table: lines ``NAME value`` with four decimals, or ``no labels`` where no label is valid.
@@ -40,6 +46,24 @@ def format_table(scores: Scores, references: Mapping[str, Scores] | None = None)
         known = [name for name in BESIDE if name in scores and values.get(name) is not None]
         lines += [f"{reference}: {name} {_text(values[name])}" for name in known]
     return "\n".join(lines)
+
+
+def format_main(scores: Scores, references: Mapping[str, Scores]) -> str:
+    """Format the main scores as ``format_table`` does, in at most ``LINES`` lines, and say where the others are.
+
+    Those of each class are among them where they fit. Of the references, ``chance`` is, and what is the model's own.
+    """
+    beside = {name: values for name, values in references.items() if name != "majority"}
+    for name in beside.keys() - {"chance"}:
+        beside[name] = {key: value for key, value in beside[name].items() if key in MAIN}
+    repeated = scores.get("P_MTL") is not None or sum(scores.get(name) is not None for name in MAIN) < 2
+    whole = {name: value for name, value in scores.items() if name != "SCORE" or not repeated}
+    short = {name: value for name, value in whole.items() if not name.startswith("F1_")}
+    table = format_table(whole, beside)
+    if table.count("\n") >= LINES:
+        table = format_table(short, beside)
+        table += f"\n{len(whole) - len(short)} more in scores.json and report.html; scores=all prints them"
+    return table
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

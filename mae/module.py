@@ -89,7 +89,7 @@ class MAEModule(TrainedModule):
 
     def on_validation_epoch_end(self) -> None:
         # the metrics themselves add up over processes
-        self.log_dict({"val/loss": self.val_loss.compute(), "val/flat_loss": self.flat_loss.compute()})
+        self.log_same({"val/loss": self.val_loss.compute(), "val/flat_loss": self.flat_loss.compute()})
         self.val_loss.reset()
         self.flat_loss.reset()
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, LambdaCallback
+from pytorch_lightning.callbacks import Callback, LambdaCallback, ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from affect.errors import ConfigError, UserError
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from datamodules.base import FaceDataModule
 
 
-# Lightning advertises its own services at every start
-logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
+_CALLBACKS: Final = {"progress": {"_target_": "runs.progress.Progress"}}
 
 
 def build_module(model: dict[str, Any], *, initialise: bool = True) -> TrainedModule:
@@ -89,7 +87,8 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
 
     Args:
         plain: the configuration: ``trainer``; ``timeout_s``, seconds that its processes wait for one that makes no
-            progress; of a training ``callbacks`` (null ones are left out), ``logger`` and ``seed``, too.
+            progress; of a training ``callbacks`` (null ones are left out), ``logger`` and ``seed``, too. What is no
+            training shows its progress.
         folder: of the run; must exist.
         on_step: of a training: called after each batch.
     """
@@ -103,7 +102,7 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
         Throughput(),
         Resuming(),
     ]
-    nodes = [(name, node) for name, node in plain.get("callbacks", {}).items() if node]
+    nodes = [(name, node) for name, node in plain.get("callbacks", _CALLBACKS).items() if node]
     # last.ckpt must be written after the others, or what it knows of them would be an epoch old
     for name, node in sorted(nodes, key=lambda item: item[1].get("filename") == "last"):
         is_checkpoint = node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint"
@@ -118,6 +117,7 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
             logger=loggers,
             callbacks=made,
             plugins=[WholeCheckpoints()],
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in made),  # without one of ours, none
             # the datamodules shard by themselves: Lightning's sampler would score the padding twice
             use_distributed_sampler=False,
         )

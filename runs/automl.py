@@ -17,6 +17,7 @@ from affect.settings import Count
 from datamodules.base import Split
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import KNOWN
+from evaluators.report import Shown
 from evaluators.submission import check_destination
 from evaluators.table import table_of_rows
 from features.datamodule import FeaturesDataModule, usable
@@ -27,6 +28,7 @@ from runs.assembly import build_data
 from runs.building import suggest
 from runs.config import described_features
 from runs.folder import opened_run
+from runs.next_steps import after_evaluation
 from runs.scoring import report, submit
 
 
@@ -62,9 +64,11 @@ def automl(config: DictConfig) -> None:
         table = table_of_rows(frames, np.flatnonzero(found), predictions, metadata, str(folder))
         if model.description.get("validation") == "split":
             print("chosen on the validation split: its scores flatter (settings.validation=split)")
-        done = report([table], frames, folder, postprocess, split=plain["split"])
+        done = report([table], frames, folder, postprocess, split=plain["split"], shown=plain["scores"])
         if plain["submission"] is not None:
             submit(done, plain["submission"], plain["task"])
+        if plain["scores"] == "main":
+            print(after_evaluation(plain, folder, frames))
 
 
 class _Settings(TypedDict):
@@ -75,6 +79,7 @@ class _Settings(TypedDict):
     trust: bool
     split: Split
     submission: str | None
+    scores: Shown
     overwrite: bool
 
 

@@ -159,4 +159,5 @@ class Throughput(Callback):
         elif self.knows_peak:
             (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
             values["train/peak_memory_gib"] = int(line.split()[1]) / 2**20
-        pl_module.log_dict(values, rank_zero_only=True)
+        # rank 0 has the numbers by itself: sync_dist only keeps Lightning from asking for it
+        pl_module.log_dict(values, rank_zero_only=True, sync_dist=True)

@@ -16,6 +16,7 @@ from affect.settings import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
 from evaluators.postprocess.chain import PostProcess
+from evaluators.report import Shown
 from evaluators.submission import check_destination
 from evaluators.table import read_table
 from runs.assembly import build_data, build_trainer
@@ -23,6 +24,7 @@ from runs.checkpoints import load_module
 from runs.config import check_source
 from runs.folder import Run, checkpoint_of, opened_run
 from runs.limits import limit_errors
+from runs.next_steps import after_evaluation
 from runs.scoring import check_settings, predict_table, report, submit
 from runs.stored_config import OF_RUN, data_of_run
 
@@ -51,6 +53,7 @@ class _Settings(TypedDict):
     submission_task: UniTask | None
     submission_per_video: bool
     curve: Whole | Sequence[Whole] | None
+    scores: Shown
     overwrite: bool
 
 
@@ -92,7 +95,12 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
     curve = plain["curve"]
     if curve is not None:
         curve = sorted({curve} if isinstance(curve, int) else set(curve))
+    shown: Shown = plain["scores"]
     pictures = partial(data.pictures, split)
-    done = report(read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve)
+    done = report(
+        read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve, shown=shown
+    )
     if plain["submission"] is not None:
         submit(done, plain["submission"], plain["submission_task"], per_video=per_video)
+    if shown == "main":
+        print(after_evaluation(plain, folder, data.frames(split)))

@@ -27,6 +27,7 @@ from backbones.files import weights_file
 from runs import slurm
 from runs.building import REPOSITORY
 from runs.config import Problems, resolve
+from runs.quiet import quiet
 
 RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
 
@@ -166,6 +167,7 @@ def opened_run(config: DictConfig, problems: Problems | None = None, *, resume: 
         UserError: the folder cannot be used.
         LockedError: another process writes to it.
     """
+    quiet(first=slurm.is_first_process())
     folder = run_folder(config)
     source = folder if resume else config.get("fork_from")
     plain = resolve(config, problems, f"{source}/config.yaml" if source else "the configuration")

@@ -86,6 +86,11 @@ def model_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 
 
+def best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
+    """Return the callback that keeps ``best.ckpt``, which every training has (``runs.limits``)."""
+    return next(callback for callback in model_checkpoints(trainer) if callback.filename == "best")
+
+
 def earlier_start(folder: Path) -> tuple[DictConfig, Path] | None:
     """Return what a run goes on from by itself, where its SLURM job was queued again after an epoch; or None."""
     last, start = folder / "checkpoints" / "last.ckpt", this_start()
@@ -125,7 +130,7 @@ def best_epoch(trainer: pl.Trainer, folder: Path) -> tuple[Path, float]:
         CheckpointError: it was removed, and no epoch was left to train.
         ConfigError: the training ended before there was one.
     """
-    best = next(callback for callback in model_checkpoints(trainer) if callback.filename == "best")
+    best = best_checkpoint(trainer)
     if not best.best_model_path:
         last = folder / "checkpoints" / "last.ckpt"
         if not last.is_file():

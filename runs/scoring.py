@@ -21,7 +21,7 @@ from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note
 from evaluators.predictions import merge_parts, score_table
-from evaluators.report import NO_LABELS, format_table, write_report, write_scores
+from evaluators.report import NO_LABELS, Shown, format_main, format_table, write_report, write_scores
 from evaluators.submission import write_submission, write_uni_submission
 from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def result_of(
-    module: TrainedModule, data: FaceDataModule, settings: PostProcess
+    module: TrainedModule, data: FaceDataModule, settings: PostProcess, shown: Shown
 ) -> Callable[[pl.Trainer, Path, str, Path], None]:
     """Prepare what a training ends with: the scores of its validation table, or the losses of what predicts nothing.
 
@@ -41,6 +41,7 @@ def result_of(
         module: that is to be trained; it gets the means of the training labels, and what it learns from.
         data: set up for training.
         settings: of the post-processing; errors that the lists or labels tell come now, before hours are spent.
+        shown: which scores are printed.
 
     Returns:
         A function that makes, prints and writes the result, for every rank to call when the best weights are loaded.
@@ -69,7 +70,7 @@ def result_of(
         path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
         if trainer.is_global_zero:
             pictures = partial(data.pictures, "val")
-            report([read_table(path)], data.frames("val"), folder, settings, pictures=pictures)
+            report([read_table(path)], data.frames("val"), folder, settings, pictures=pictures, shown=shown)
 
     return report_table
 
@@ -151,6 +152,7 @@ def report(
     split: str = "val",
     pictures: Pictures | None = None,
     curve_of: Sequence[int] | None = None,
+    shown: Shown = "all",
 ) -> Processed:
     """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
@@ -166,6 +168,7 @@ def report(
         split: which it is.
         pictures: reads the split's images, where the data has any.
         curve_of: half-widths of a curve.
+        shown: which scores are printed.
 
     Returns:
         What was scored.
@@ -193,7 +196,7 @@ def report(
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
-    print(format_table(scores, references))
+    print((format_main if shown == "main" else format_table)(scores, references))
     if filled:
         print(f"{int((~image).sum())} of {len(image)} rows have no readable image: filled in time, and scored")
     elif not image.all():

@@ -12,10 +12,12 @@ from omegaconf import DictConfig
 from affect.hints import key_errors
 from affect.settings import Positive, Range
 from evaluators.postprocess.chain import PostProcess
+from evaluators.report import Shown
 from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
 from runs.folder import opened_run, run_folder
 from runs.limits import limit_errors
+from runs.next_steps import after_training
 from runs.resuming import best_epoch, earlier_start, restoring
 from runs.scoring import result_of
 from runs.slurm import check_leftovers
@@ -26,6 +28,7 @@ class _Settings(TypedDict):
 
     seed: Annotated[int, Range(least=0, below=2**32)]  # as NumPy's generators take it
     timeout_s: Positive
+    scores: Shown
     overwrite: bool
 
 
@@ -58,7 +61,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             restore_weights(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
         data = build_data(plain, module.preprocessing, module.expressions)
         data.setup("fit")
-        result = result_of(module, data, PostProcess.of(plain["postprocess"]))
+        result = result_of(module, data, PostProcess.of(plain["postprocess"]), plain["scores"])
         trainer = build_trainer(plain, folder, on_step=run.keep)
         run.started()
         with restoring(trainer, resume):
@@ -71,4 +74,6 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             if data.skipped_rows:
                 print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
         result(trainer, folder, plain["name"], best)
+        if trainer.is_global_zero and plain["scores"] == "main":
+            print(after_training(plain, folder))
         return score

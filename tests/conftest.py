@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
+from runs.quiet import WARNINGS
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses both cores
@@ -42,6 +43,12 @@ def small(experiment: str) -> list[str]:
 
 
 SMALL = small("emma")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the warnings that a run leaves out, and no others."""
+    for message in WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -123,6 +124,10 @@ class TrainedModule(pl.LightningModule):
         means = {"train/loss": total} | {f"train/{name}": part for name, part in parts.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
 
+    def log_same(self, values: Mapping[str, float | Tensor]) -> None:
+        """Log, at the end of an epoch, values that all processes have alike: any of them, to the last digit."""
+        self.log_dict(values, reduce_fx="max", sync_dist=True)
+
     def on_validation_epoch_start(self) -> None:
         # without synchronised BatchNorm every rank has its own statistics, but the checkpoint has one: average them
         if self.trainer.world_size > 1:
@@ -194,5 +199,5 @@ class AffectModule(TrainedModule):
         score = computed["SCORE"]
         # without labels no epoch is the best one, and a number would pretend that one is
         values[MONITOR] = math.nan if score is None else score
-        self.log_dict(values)
+        self.log_same(values)
         self.scores.reset()

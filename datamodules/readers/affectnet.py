@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -153,7 +154,8 @@ def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[st
 
     title = f"reading {folder.parent.name}/{folder.name}/*{ending}"
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts = track(pool.map(read, chunks), description=title, total=len(chunks), transient=True)
+        shown = sys.stdout.isatty()
+        parts = track(pool.map(read, chunks), description=title, total=len(chunks), transient=True, disable=not shown)
         found = list(zip(names, chain.from_iterable(parts), strict=True))
     values = {name.removesuffix(ending): value for name, value in found if not isinstance(value, str)}
     faults = [f"{folder / name} {fault}" for name, fault in found if isinstance(fault, str)]

@@ -120,7 +120,7 @@ def test_training_keeps_duplicates_and_drops_rows_without_label_or_image(
     with caplog.at_level(logging.INFO):
         data.setup("fit")
     assert data.train_rows.tolist() == [0, 1, 2, 3, 4]
-    assert "training: 5 of 8 rows; 1 without any label and 2 labelled ones without an image" in caplog.text
+    assert "training: 5 of 8 rows; left out: 1 without a label, 2 without an image" in caplog.text
     assert sorted(rows(data.train_dataloader())) == [0, 1, 2, 3, 4]
     assert len(data.frames("train")) == 8
     data.predict_split = "train"  # a prediction gives every row
