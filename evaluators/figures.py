@@ -1,4 +1,7 @@
-"""The figures of a run's report, each as SVG text. matplotlib is imported when the first figure is drawn."""
+"""The figures of a run's report, each as SVG text, and of its dashboards, as PNG.
+
+matplotlib is imported when the first figure is drawn.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +28,22 @@ CURVES: Final = (*MAIN, "score")
 """Validation scores that are drawn as curves; scores per class would hide them."""
 
 
-class Svg:
-    """Holds the SVG text of a figure after its ``_drawing`` block."""
+class Drawn:
+    """Holds the file of a figure after its ``_drawing`` block."""
 
-    text = ""
+    content = b""
+
+    @property
+    def text(self) -> str:
+        """The SVG text."""
+        return self.content.decode()
 
 
 @contextmanager
-def _drawing(width: float, height: float, panels: int = 1) -> Iterator[tuple[list[Axes], Svg]]:
-    """Yield panels side by side, and turn them into SVG at the end; sizes in inches; no global state, no display."""
+def _drawing(
+    width: float, height: float, panels: int = 1, kind: Literal["svg", "png"] = "svg"
+) -> Iterator[tuple[list[Axes], Drawn]]:
+    """Yield panels side by side, and turn them into a file at the end; sizes in inches; no global state, no display."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -53,11 +63,11 @@ def _drawing(width: float, height: float, panels: int = 1) -> Iterator[tuple[lis
         "svg.hashsalt": "report",  # the same run gives the same bytes
     }
     with mpl.rc_context(style):
-        figure, svg = Figure(figsize=(width, height), layout="constrained"), Svg()
-        yield list(figure.subplots(1, panels, squeeze=False)[0]), svg
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-        svg.text = buffer.getvalue()
+        figure, drawn = Figure(figsize=(width, height), layout="constrained"), Drawn()
+        yield list(figure.subplots(1, panels, squeeze=False)[0]), drawn
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        drawn.content = buffer.getvalue()
 
 
 def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> str | None:
@@ -156,18 +166,29 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
 
 def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
     """Draw labels in rows and predictions in columns; colour is the share within the row, numbers are counts."""
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     with _drawing(4.6, 4.2) as ((axes,), svg):
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(confusion):
-            colour = "white" if shares[row, column] > 0.55 else INK
-            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted", ylabel="label")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        _draw_confusion(axes, confusion, names)
     return svg.text
+
+
+def confusion_picture(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """Draw what ``confusion_matrix`` does, as PNG."""
+    with _drawing(4.6, 4.2, kind="png") as ((axes,), png):
+        _draw_confusion(axes, confusion, names)
+    return png.content
+
+
+def _draw_confusion(axes: Axes, confusion: NDArray[np.int64], names: Sequence[str]) -> None:
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(confusion):
+        colour = "white" if shares[row, column] > 0.55 else INK
+        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from affect.files import write_whole
 from affect.frames import Frames
@@ -171,12 +172,24 @@ def _label_figures(table: Table, frames: Frames, scores: Scores) -> list[str]:
         svg = figures.valence_arousal(prediction, frames.valence_arousal[valid], scores)
         parts.append(_figure("Valence and arousal, predicted against labelled", svg))
     if scores.get("ACC_EXPR") is not None:
-        metric = ExpressionScores(len(table.expressions))
-        prediction = table.predictions["expression"][keep]
-        metric.update(torch.from_numpy(prediction), torch.from_numpy(frames.expression[keep]))
-        svg = figures.confusion_matrix(metric.confusion.numpy(), table.expressions)
+        svg = figures.confusion_matrix(confusion_of(table, frames), table.expressions)
         parts.append(_figure("Confusion of expressions", svg))
     return parts
+
+
+def confusion_of(table: Table, frames: Frames) -> NDArray[np.int64]:
+    """Count, as (C, C), labels in rows and predictions in columns; rows without a label or a prediction do not count.
+
+    Args:
+        table: with predictions of the expression.
+        frames: the labels of its rows.
+    """
+    keep = ~table.null
+    metric = ExpressionScores(len(table.expressions))
+    prediction = table.predictions["expression"][keep]
+    metric.update(torch.from_numpy(prediction), torch.from_numpy(frames.expression[keep]))
+    confusion: NDArray[np.int64] = metric.confusion.numpy()
+    return confusion
 
 
 def _header(run: Path, table: Table | None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,6 +57,8 @@ class ReconstructionGrid(Callback):
                 logger.log_image("reconstructions", [picture], step=trainer.global_step)
             elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("reconstructions", picture, trainer.global_step, dataformats="HWC")
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_image(logger.run_id, picture, f"reconstructions/epoch_{epoch:04d}.png")
 
 
 def grid(rows: Tensor, gap: int = 2) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

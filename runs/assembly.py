@@ -17,6 +17,7 @@ from affect.preprocessing import Preprocessing
 from runs.building import build, without_weights
 from runs.callbacks import MetricsFile, SeedEpochs, Throughput
 from runs.checkpoints import WholeCheckpoints
+from runs.dashboards import Describing
 from runs.limits import ValidatedEnd
 from runs.ranks import TIMEOUT_S, Ranks
 from runs.resuming import Resuming
@@ -101,6 +102,7 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
         SeedEpochs(plain.get("seed", 0)),
         Throughput(),
         Resuming(),
+        Describing(dict(plain)),
     ]
     nodes = [(name, node) for name, node in plain.get("callbacks", _CALLBACKS).items() if node]
     # last.ckpt must be written after the others, or what it knows of them would be an epoch old

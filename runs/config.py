@@ -23,6 +23,7 @@ from affect.errors import ConfigError
 from features.store_files import StoreInfo
 from runs.building import REPOSITORY, suggest, target_errors
 from runs.earlier import check_words, renamed
+from runs.names import called
 from runs.options import register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
@@ -64,6 +65,7 @@ def described_features(store: str) -> dict[str, Any]:
 
 
 register()
+OmegaConf.register_new_resolver("called", called, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)

@@ -48,15 +48,20 @@ LINES: Final = (
     r"`Trainer.fit` stopped: `max_(epochs|steps)",
     # the command line says which checkpoint
     r"Restor(ing|ed all) states from the checkpoint",
+    # logger=mlflow, at its first run
+    r"Experiment with name .* not found. Creating it",
+    r"(Creating initial MLflow|Updating) database tables",
     # Lightning advertises its own services
     r".*💡",
 )
-"""Beginnings of lines that Lightning logs, as regular expressions."""
+"""Beginnings of lines that Lightning and MLflow log, as regular expressions."""
 
 _LOGGERS: Final = (
     "pytorch_lightning.utilities.rank_zero",
     "pytorch_lightning.accelerators.cuda",
+    "pytorch_lightning.loggers.mlflow",
     "lightning_fabric.utilities.distributed",
+    "mlflow.store.db.utils",
 )
 _LINE: Final = re.compile("|".join(LINES))
 

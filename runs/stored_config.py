@@ -160,7 +160,9 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
     content["callbacks"] = {name: _of_folder(node, path) for name, node in content["callbacks"].items()}
     content["trainer"] = _of_folder(content["trainer"], path)
     if content.get("logger"):
-        content["logger"] = {**_of_folder(content["logger"], path), "save_dir": "${paths.run_dir}"}
+        shared = content["logger"].get("_target_") == "runs.dashboards.MLflow"
+        place = "${paths.output_dir}" if shared else "${paths.run_dir}"
+        content["logger"] = {**_of_folder(content["logger"], path), "save_dir": place}
     cache_dir = given.get("paths.cache_dir", usual["paths"]["cache_dir"])
     _tell_places(content, [argument.partition("=")[0].removeprefix("data.") for argument in arguments], path)
     content["data"], content["render"] = _here(content, path, cache_dir)

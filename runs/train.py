@@ -15,6 +15,7 @@ from evaluators.postprocess.chain import PostProcess
 from evaluators.report import Shown
 from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
+from runs.dashboards import conclude
 from runs.folder import opened_run, run_folder
 from runs.limits import limit_errors
 from runs.next_steps import after_training
@@ -74,6 +75,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             if data.skipped_rows:
                 print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
         result(trainer, folder, plain["name"], best)
+        conclude(trainer, plain, folder, data.frames("val"))
         if trainer.is_global_zero and plain["scores"] == "main":
             print(after_training(plain, folder))
         return score
