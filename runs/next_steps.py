@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from affect.errors import UserError
+from affect.errors import DataError
 from affect.frames import Frames
-from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.timeline import check_videos
 from runs.bar import WIDTH
 
 _PRIORS: Final[Mapping[str, Sequence[str]]] = {
@@ -58,8 +58,8 @@ def after_evaluation(plain: Mapping[str, Any], folder: Path, frames: Frames) -> 
 
 def _has_time(frames: Frames) -> bool:
     try:
-        PostProcess(smoothing="box").check_list(frames)
-    except UserError:
+        check_videos(frames, "the frame list")
+    except DataError:
         return False
     return True
 
