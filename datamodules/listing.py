@@ -197,7 +197,7 @@ def _tell_what_is_left_out(root: Path, images: int, no_text: list[str], others: 
         )  # fmt: skip
     if others:
         counts = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common())
-        _log.info("%s: %d images; other files are left out: %s", root, images, counts)
+        _log.info("%s: %d images;\n  other files are left out: %s", root, images, counts)
 
 
 def match_case(files: Iterable[str], names: Sequence[str]) -> list[str | None]:

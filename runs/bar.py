@@ -62,7 +62,8 @@ class Bar:
         if self.stream is None:
             print(f"{name}: {done}/{total:g} batches, {rest}", flush=True)
             return
-        columns = min(WIDTH, os.get_terminal_size(self.stream.fileno()).columns - 1)
+        terminal = os.get_terminal_size(self.stream.fileno()).columns or WIDTH + 1  # 0 where it is not known
+        columns = min(WIDTH, terminal - 1)
         filled = round(20 * done / max(total, 1))
         text = f"{name} [{'=' * filled:<20}] {done}/{total:g}  {rest}"
         self._write(f"{_CLEAR}{text[:columns]}")

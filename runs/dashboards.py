@@ -229,5 +229,11 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in node.items()
         if key not in ("_target_", "compile") and isinstance(value, str | int | float)
     }
-    first = {"experiment": config["name"], "scale": config["scale"], "seed": config["seed"]}
-    return {**first, "batch_size": config["data"]["batch_size"], "epochs": config["trainer"]["max_epochs"], **values}
+    whole = {
+        "experiment": config["name"],
+        "scale": config.get("scale"),
+        "seed": config.get("seed"),
+        "batch_size": config["data"].get("batch_size"),
+        "epochs": config["trainer"].get("max_epochs"),
+    }
+    return {**whole, **values}

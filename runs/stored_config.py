@@ -280,7 +280,7 @@ def _tell_places(content: Mapping[str, Any], given: Iterable[str], source: Path)
         if value and key not in given and (key in ("root", "store") or key.endswith(("_root", "_list", "_annotations")))
     ]
     if places and is_first_process():
-        print(f"reads {', '.join(places)} (as {source} says; give the keys to change them)")
+        print(f"reads {', '.join(places)}\n  as {source} says; give the keys to change them")
 
 
 def _without_nulls(node: Any) -> dict[str, Any]:

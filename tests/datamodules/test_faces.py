@@ -180,7 +180,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog) -> None:
         assert told == [
             f"{tmp_path}: 3 images or folders are left out, because their names are not UTF-8: rename them. The first "
             "is b'deep/\\xe9.png'",
-            f"{tmp_path}: 2 images; other files are left out: 2 .heic, 1 without a suffix, 1 .txt",
+            f"{tmp_path}: 2 images;\n  other files are left out: 2 .heic, 1 without a suffix, 1 .txt",
         ]
 
 
