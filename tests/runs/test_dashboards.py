@@ -23,7 +23,7 @@ from runs.config import CONFIG_DIR
 from runs.dashboards import hyperparameters, one_rate_per_family
 from runs.names import told
 from runs.stored_config import stored_config
-from train import train
+from runs.train import train
 
 Compose = Callable[..., DictConfig]
 

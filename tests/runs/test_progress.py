@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from runs.bar import WIDTH, Bar
 from runs.config import CONFIG_DIR
 from runs.progress import duration
-from train import train
+from runs.train import train
 
 PROGRESS = "callbacks.progress={_target_: runs.progress.Progress}"
 """The default, which the small runs of tests switch off."""
