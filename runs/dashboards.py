@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,13 +19,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from affect.frames import Frames
 from affect.settings import buildable
+from evaluators.faces import FILE as FACES
 from evaluators.figures import confusion_picture
 from evaluators.metrics import MAIN, Scores
 from evaluators.report import confusion_of, read_scores
 from evaluators.table import read_table
 from runs.slurm import is_first_process
-
-_FACES: Final = "faces.png"  # in a run folder
 
 
 class Dashboard(Logger):
@@ -174,8 +173,8 @@ def _dashboards(trainer: pl.Trainer) -> list[Dashboard]:
 def _pictures(folder: Path, frames: Frames) -> dict[str, NDArray[np.uint8]]:
     """Return the pictures of a run by their names."""
     files = {}
-    if (folder / _FACES).is_file():
-        files["faces"] = (folder / _FACES).read_bytes()
+    if (folder / FACES).is_file():
+        files["faces"] = (folder / FACES).read_bytes()
     made = [folder / "predictions" / name for name in ("val-postprocessed.parquet", "val.parquet")]
     table = next((read_table(path) for path in made if path.is_file()), None)
     if table is not None and "expression" in table.predictions and (frames.expression >= 0).any():

@@ -34,7 +34,8 @@ from tests.conftest import SMALL
 REPOSITORY = CONFIG_DIR.parent
 PROGRESS = "callbacks.progress={_target_: runs.progress.Progress}"
 OURS = (
-    r"(train|val): \d+ of|training: \d+ of|\d+ of \d+ rows|\d+ more in|run folder: |report: |next: |  \S+=|"
+    r"(train|val): \d+ of|training: \d+ of|\d+ of \d+ rows|\d+ more in|run folder: |faces, their |report: |"
+    r"next: |  \S+=|"
     r" +epoch +loss| +[12]/2 |(chance: )?(P_MTL|P_VA|P_EXPR|P_AU|CCC_[VA]|(MACRO_)?ACC_(EXPR|AU)) +-?\d\.\d{4}$"
 )
 """Beginnings of the lines of a run of EMMA on drawn faces."""
