@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from rendering.cache import draw as draw_faces
+from runs.building import PACKAGES
 from runs.config import CONFIG_DIR
 from runs.quiet import WARNINGS
 
@@ -54,6 +56,16 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _levels() -> Iterator[None]:
+    """Give loggers their levels back, which a test that stands for another process than the first has raised."""
+    loggers = [logging.getLogger(package) for package in PACKAGES]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
