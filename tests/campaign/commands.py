@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -25,13 +26,13 @@ def run(script: str, arguments: Sequence[str]) -> None:
     """Does what ``python <script>.py <arguments>`` does, whose errors are raised.
 
     Args:
-        script: ``train``, ``evaluate`` or ``predict``.
+        script: ``train``, ``evaluate``, ``extract`` or ``automl``.
         arguments: of its command line.
     """
     from runs.config import check_command_line
     from runs.stored_config import stored_config
 
-    module: Any = __import__(script)
+    module: Any = importlib.import_module(f"runs.{script}")
     former, sys.argv = sys.argv, [f"{script}.py", *arguments]
     try:
         stored = stored_config(list(arguments)) if script == "train" else None
