@@ -89,5 +89,7 @@ def _not_plain(node: Any, key: str, depth: int) -> Iterator[str]:
     elif isinstance(node, str):
         if "${" in node:
             yield f"{key} is {node[:80]!r}: a stored configuration is resolved, and nothing in it is looked up"
+        elif "\ufeff" in node:
+            yield f"{key} is {node[:80]!r}: a byte order mark belongs to the beginning of a file"
     elif node is not None and type(node) not in (bool, int, float):
         yield f"{key} is a {type(node).__name__}, not a plain value"

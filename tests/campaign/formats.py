@@ -245,6 +245,8 @@ def _without_own(plain: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in plain.items() if key not in ("fork_from", "ckpt_path", "paths")}
     if isinstance(kept.get("render"), dict):  # drawn into this machine's cache
         kept["render"] = {key: value for key, value in kept["render"].items() if key not in ("cache", "elsewhere")}
+    if isinstance(kept.get("data"), dict):  # whose listings are kept in this machine's cache, too
+        kept["data"] = {key: value for key, value in kept["data"].items() if key != "cache_dir"}
     return kept
 
 

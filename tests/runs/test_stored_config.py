@@ -209,6 +209,14 @@ def test_code_beside_a_checkpoint_is_never_imported(
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.parametrize("key", ["trainer", "postprocess", "data", "callbacks"])
+def test_a_node_that_a_file_cuts_short_is_not_replaced(tmp_path: Path, key: str) -> None:
+    config = {"callbacks": {}, "trainer": {}, "paths": {}, "data": {}, "postprocess": {}, key: "wei"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=f"{key} is no mapping"):
+        stored_config([f"fork_from={tmp_path}"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -223,6 +231,7 @@ def test_code_beside_a_checkpoint_is_never_imported(
         ("a: " + "[" * 40 + "]" * 40, "nested more than"),
         ("a: 2026-01-01\nb: ${x}\n", "a stored configuration is resolved"),
         ("a: 1\n\ufeffb: 2\n", "a key that is no word"),
+        ("a: \ufeff\n", "a byte order mark belongs to the beginning"),
         ("a: 1\n2: 2\n", "a key that is no word"),
         ("a: \0\n", "not the configuration of a run"),
         ("x" * (1 << 20) + "y", "bytes"),
