@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,12 @@ def test_wandb_has_configuration_scores_and_pictures(
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     (file,) = folder.glob("*.wandb")
     kinds: dict[str, list[Any]] = {}
-    for record in records(file):
-        kinds.setdefault(record.WhichOneof("record_type"), []).append(record)
+    until = time.monotonic() + 60
+    while "exit" not in kinds and time.monotonic() < until:  # a process of wandb's writes the file
+        time.sleep(0.1)
+        kinds = {}
+        for record in records(file):
+            kinds.setdefault(record.WhichOneof("record_type"), []).append(record)
     run = kinds["run"][0].run
     assert (run.display_name, run.run_group) == ("emma scale=tiny va_lr=0.01 seed=3", "emma scale=tiny va_lr=0.01")
     settings = {item.key for one in [run.config, *(r.config for r in kinds["config"])] for item in one.update}
