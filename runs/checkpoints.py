@@ -19,9 +19,8 @@ from affect.preprocessing import Preprocessing
 from evaluators.postprocess.unseen import KNOWN, checked_means
 from runs.building import build, without_weights
 from runs.earlier import upgraded
-from runs.origin import LEARNT
 from runs.plain import check_plain
-from training.module import AffectModule, TrainedModule
+from training.module import LEARNT, AffectModule, TrainedModule
 
 _PARTS: Final = {"model_config": dict, "state_dict": dict, "preprocessing": dict}
 _RESUMED: Final = {

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rendering.writing import MANIFEST
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule
-
-LEARNT: Final = "learnt_from"
-"""Its key in checkpoints and in the metadata of tables."""
 
 
 def origin_of(data: FaceDataModule) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from evaluators.report import NO_LABELS, Shown, format_main, format_table, write
 from evaluators.submission import write_submission, write_uni_submission
 from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder
-from runs.origin import LEARNT, origin_of, renderer_of, strangeness
-from training.module import AffectModule, TrainedModule
+from runs.origin import origin_of, renderer_of, strangeness
+from training.module import LEARNT, AffectModule, TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MONITOR = "val/score"
 """The sum of the parts of P_MTL that have labels. Checkpoints and early stopping watch it (higher is better)."""
 
+LEARNT = "learnt_from"
+"""Key in checkpoints, and in the metadata of tables, of what a model learnt from (``runs.origin``)."""
+
 
 def set_explicit_attention(network: nn.Module, explicit: bool) -> None:
     """Make timm's attention multiply matrices itself, or call torch's fused attention, which is timm's default.
@@ -172,7 +175,7 @@ class AffectModule(TrainedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint[KNOWN] = self.label_means
-        checkpoint["learnt_from"] = self.learnt_from
+        checkpoint[LEARNT] = self.learnt_from
 
     def predict_tables(self, batch: Batch) -> dict[str, Predictions]:
         """Return all predictions for a batch by the name of their table; by default only those of ``predict``."""
