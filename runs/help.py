@@ -79,11 +79,11 @@ def _everything(
         if len(groups[group]) > 1:
             yield from _options(group, groups[group], choices[group])
     yield "Keys"
-    comments = _comments([CONFIG_DIR / f"{name}.yaml"])
-    for key in comments:
-        if key in config and not isinstance(config._get_node(key), DictConfig):
-            start = f"  {f'{key}={_shown(_plain(config)[key])}':<19} "
-            yield (start + _fitting(comments[key], _WIDTH - len(start))).rstrip()
+    values = _plain(config)
+    for key, comment in _comments([CONFIG_DIR / f"{name}.yaml"]).items():
+        if key in values and not isinstance(values[key], dict):
+            start = f"  {f'{key}={_shown(values[key])}':<19} "
+            yield (start + _fitting(comment, _WIDTH - len(start))).rstrip()
 
 
 def _options(group: str, known: Iterable[str], chosen: str | None) -> Iterator[str]:

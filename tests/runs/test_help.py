@@ -76,3 +76,7 @@ def test_an_option_that_builds_on_another_keeps_its_comments() -> None:
 def test_errors_come_before_help(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         help_text("train", arguments)
+
+
+def test_a_key_that_must_be_set_is_listed() -> None:
+    assert "\n  store=???           folder; features" in told("extract", "--help")
