@@ -101,6 +101,34 @@ def test_adam_with_and_without_a_rate_that_falls() -> None:
     assert "interval" not in falling["lr_scheduler"]  # Lightning steps it once per epoch
 
 
+def test_muon_turns_matrices_and_leaves_the_rest_to_adam() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"matrix": (24, 8), "kernel": (6, 4, 3, 3), "vector": (8,), "positions": (1, 17, 8)}
+    start = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    gradients = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    def steps(settings: Adam | AdamW) -> dict[str, torch.Tensor]:
+        parameters = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
+        configured: Any = settings.configured(lambda lr: [{"params": list(parameters.values()), "lr": lr}], trainer())
+        optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name].clone()
+        optimizer.step()
+        return {name: (parameter - start[name]).detach() for name, parameter in parameters.items()}
+
+    ours = steps(Adam(lr=0.1, muon=True))
+    for name in ("vector", "positions"):  # Adam with Nesterov's momentum: lr * (1 + beta1), whatever the gradient
+        torch.testing.assert_close(ours[name], -0.19 * gradients[name].sign())
+    for name in ("matrix", "kernel"):
+        u, _, v = torch.linalg.svd(gradients[name].flatten(1), full_matrices=False)
+        longest = max(gradients[name].flatten(1).shape)
+        u_moved, length, v_moved = torch.linalg.svd(-ours[name].flatten(1) / (0.1 * 0.2 * longest**0.5), False)
+        assert ((length > 0.6) & (length < 1.3)).all(), length
+        torch.testing.assert_close(u_moved @ v_moved, u @ v, atol=0.03, rtol=0)
+    decayed = steps(AdamW(base_lr=0.1, warmup_epochs=0, muon=True, weight_decay=0.0))
+    torch.testing.assert_close(decayed["matrix"], ours["matrix"])
+
+
 def test_plain_groups_do_not_decay_vectors() -> None:
     groups = plain_groups(torch.nn.Linear(3, 2), "head", lr=0.1, weight_decay=0.05)
     assert {group["name"]: group["weight_decay"] for group in groups} == {"head": 0.05, "head_no_decay": 0.0}
