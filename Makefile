@@ -28,10 +28,11 @@ $(VENV)/.installed-tests: $(VENV)/.installed
 	$(INSTALL) ".[dev,automl,mlflow,onnx,pretrained,tensorboard,wandb]"
 	touch $@
 
-# `make demo SEED=n` trains with another seed on the same faces
+# `make demo SEED=n` trains with another seed on the same faces; fewer than data=synthetic draws by itself, to be quick
+DEMO := data=synthetic scale=tiny trainer=cpu seed=$(SEED)
 demo: setup
-	$(BIN)/python train.py experiment=dan data=synthetic scale=tiny trainer=cpu seed=$(SEED) paths.run_dir=$(RUN)/dan
-	$(BIN)/python train.py experiment=emma data=synthetic scale=tiny trainer=cpu seed=$(SEED) paths.run_dir=$(RUN)/emma \
+	$(BIN)/python train.py experiment=dan $(DEMO) render.train_faces=5000 paths.run_dir=$(RUN)/dan
+	$(BIN)/python train.py experiment=emma $(DEMO) render.train_videos=1400 paths.run_dir=$(RUN)/emma \
 	  model.network.dan.weights=$(RUN)/dan/weights/dan.pth
 
 lint: setup-tests
