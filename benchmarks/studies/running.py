@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
+import tarfile
+import tempfile
+import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from affect.errors import ConfigError, DataError
+from affect.files import put_in_place, write_whole
 from evaluators.metrics import Scores
 from evaluators.report import read_scores
 from runs.automl import automl
@@ -18,31 +25,71 @@ from runs.config import composed
 from runs.evaluate import evaluate
 from runs.extract import extract
 from runs.folder import RUN_FOLDER_VARIABLE
+from runs.stored_config import stored_config
 from runs.train import train
 
 ENTRIES: Final[Mapping[str, Callable[[DictConfig], object]]] = {
     "train": train, "evaluate": evaluate, "extract": extract, "automl": automl
 }  # fmt: skip
-DONE: Final = "done"
-"""A file in the folder of a run that came to its end."""
 
 
-def study_parser(doc: str | None) -> argparse.ArgumentParser:
+def study_parser(doc: str | None, *, seeds: Sequence[int] = ()) -> argparse.ArgumentParser:
     """Make a command line with the folder of a study.
 
     Args:
         doc: of the study's module; its first line is the description.
+        seeds: what ``--seeds`` is where it is not given; none: the study has no such option.
     """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
+    if seeds:
+        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), action=_Seeds)
     return parser
+
+
+class _Seeds(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        twice = sorted({seed for seed in values if values.count(seed) > 1})
+        if twice:
+            parser.error(f"--seeds: {', '.join(map(str, twice))} is given twice, and would count twice in every mean")
+        setattr(namespace, self.dest, values)
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Return the folder of an archive's pictures, and unpack it there unless that was done before.
+
+    Args:
+        archive: a tar file, compressed or not; or a folder of pictures, which is returned as it is.
+        folder: where the pictures go.
+
+    Raises:
+        DataError: there is no such file, or it is damaged, or it holds something that does not belong into a folder.
+    """
+    if archive.is_dir():
+        return archive
+    if not archive.is_file():
+        raise DataError(f"there is no {archive}: give an archive of pictures, or a folder")
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+            try:
+                with tarfile.open(archive) as file:
+                    file.extractall(Path(place) / "pictures", filter="data")
+            except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+                raise DataError(f"{archive} cannot be unpacked: {error}. Copy or fetch it again") from error
+            put_in_place(Path(place) / "pictures", folder)
+    return folder
 
 
 def run(folder: Path, script: str, config: Sequence[str] | DictConfig) -> Path:
     """Run an entry point into a folder, unless a finished run is there.
 
+    A training that was stopped goes on from its last epoch; whatever else was stopped begins anew.
+
     Args:
-        folder: of the run; what an interruption left in it is removed first.
+        folder: of the run.
         script: a key of ``ENTRIES``.
         config: its configuration, or the overrides of its command line.
 
@@ -50,17 +97,58 @@ def run(folder: Path, script: str, config: Sequence[str] | DictConfig) -> Path:
         The folder.
 
     Raises:
+        ConfigError: the folder has a run of other settings.
         UserError: the run failed.
     """
-    if not any((folder / name).is_file() for name in (DONE, "scores.json")):
-        print(f"\n== {folder}", flush=True)
+    made = OmegaConf.to_container(config) if isinstance(config, DictConfig) else list(config)
+    record, last = _record(folder), folder / "checkpoints" / "last.ckpt"
+    before = json.loads(record.read_text()) if record.is_file() and folder.is_dir() else None
+    if before is not None and before["made"] != made:
+        differing = _differing(before["made"], made)
+        raise ConfigError(
+            [f"{folder} has a run of other settings: {differing}. Give another folder, or remove this one"]
+        )
+    if before is not None and before["seconds"] is not None:
+        return folder
+    print(f"\n== {folder}", flush=True)
+    os.environ.pop(RUN_FOLDER_VARIABLE, None)  # of the run before
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    write_whole(record, json.dumps({"made": made, "seconds": None}))
+    if before is not None and script == "train" and last.is_file():
+        stored = stored_config([f"ckpt_path={last}"])
+        assert stored is not None
+        train(*stored)
+    else:
         shutil.rmtree(folder, ignore_errors=True)
-        os.environ.pop(RUN_FOLDER_VARIABLE, None)  # of the run before
         config = config if isinstance(config, DictConfig) else composed(script, config)
         config.paths.run_dir = str(folder)
         ENTRIES[script](config)
-        (folder / DONE).touch()
+    write_whole(record, json.dumps({"made": made, "seconds": round(time.perf_counter() - start, 1)}))
     return folder
+
+
+def _record(folder: Path) -> Path:
+    """Name the file beside a run's folder: what was asked for, and, once it came to its end, the seconds it took."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _differing(before: Any, now: Any) -> str:
+    if not isinstance(before, list) or not isinstance(now, list):
+        return "its configuration differs"
+    return "; ".join(
+        f"{what} {' '.join(map(str, values))}"
+        for what, values in (
+            ("it has", [one for one in before if one not in now]),
+            ("now asked for:", [one for one in now if one not in before]),
+        )
+        if values
+    )
+
+
+def seconds(folder: Path) -> float:
+    """Return how long the run in a folder took; if it was stopped and went on, since then."""
+    return float(json.loads(_record(folder).read_text())["seconds"])
 
 
 def trained(folder: Path, config: Sequence[str] | DictConfig) -> Scores:

@@ -1,0 +1,173 @@
+"""What masks buy masked CoTEX: Tables 2 and 6 of the paper at equal compute, on drawn faces.
+
+    python -m benchmarks.studies.masks FOLDER [--seconds 600] [--seeds 0 1 2] [key=value …]
+
+A mask leaves out patches, so the same time sees more faces. Each row of ``ROWS`` is therefore trained for about
+``--seconds`` of training steps, not for a number of epochs: how fast a row is on this machine is measured first, once,
+in ``FOLDER/speed``. Each has its whole schedule in that time, and the last epoch is the result.
+
+Prints P_LSD, seconds and images of each row, the difference to the row without a mask with its interval over people,
+and draws the scores against seconds and against images (``FOLDER/masks.png``). The command can be given again after an
+interruption, and with other seeds at the same time in another terminal. A ``key=value`` goes to every run.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from affect.files import write_whole
+from benchmarks.studies.intervals import difference, labels_of, sums
+from benchmarks.studies.running import run, study_parser
+from evaluators.report import aligned
+from evaluators.table import read_table
+from runs.ending import clear_errors
+
+COMMON: Final = ("experiment=cotex", "data=synthetic", "scale=small", "trainer=cpu", "callbacks=final", "scores=main")
+BEST: Final = 0.75
+"""The mask ratio of the rows that differ in something else."""
+
+
+class Row(NamedTuple):
+    """A row of the tables: its views, mask ratio and λ, and the paper's P_LSD (per cent) where it has one."""
+
+    views: int
+    ratio: float
+    js_weight: float = 100 / 3
+    paper: str = ""
+
+    @property
+    def overrides(self) -> list[str]:
+        """What makes it."""
+        return [
+            f"model.network.views={self.views}", f"model.mask_ratio={self.ratio}", f"model.js_weight={self.js_weight}"
+        ]  # fmt: skip
+
+
+ROWS: Final[dict[str, Row]] = {
+    "0 %": Row(2, 0.0, paper="64.67"),
+    "50 %": Row(2, 0.5, paper="64.98"),
+    "75 %": Row(2, 0.75, paper="70.68"),
+    "90 %": Row(2, 0.9, paper="78.62"),
+    "95 %": Row(2, 0.95, paper="82.33"),
+    f"{BEST:.0%}, λ = 0": Row(2, BEST, 0.0),
+    f"{BEST:.0%}, one view": Row(1, BEST, 0.0),
+}
+
+
+class Curve(NamedTuple):
+    """A training: seconds of its steps, images and P_LSD at the end of each epoch."""
+
+    seconds: list[float]
+    images: list[float]
+    score: list[float]
+
+
+def logged(folder: Path, key: str) -> list[float]:
+    """Return what a run has logged under a name, in order."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [float(line[key]) for line in lines if key in line]
+
+
+def curve(folder: Path, images: int) -> Curve:
+    """Read the curve of a run whose epochs have so many images."""
+    score, speeds = logged(folder, "val/P_LSD"), logged(folder, "train/images_per_s")
+    seconds = [sum(images / speed for speed in speeds[: epoch + 1]) for epoch in range(len(score))]
+    return Curve(seconds, [float(images * (epoch + 1)) for epoch in range(len(score))], score)
+
+
+def name_of(row: str) -> str:
+    """Name the folder of a row."""
+    return row.replace(" %", "").replace("%", "").replace(", ", "-").replace("λ = 0", "apart").replace(" ", "-")
+
+
+def epochs(folder: Path, row: str, budget: float, faces: int, overrides: Sequence[str]) -> int:
+    """Return how many epochs of a row fit into the time, by a short run of it; at least three, for the warm-up."""
+    given = [*COMMON, *ROWS[row].overrides, "render.seed=0", "trainer.max_epochs=1", "warmup_epochs=0",
+             "trainer.limit_train_batches=12", "trainer.limit_val_batches=1", *overrides]  # fmt: skip
+    place = run(folder / "speed" / name_of(row), "train", given)
+    return max(3, round(budget * logged(place, "train/images_per_s")[-1] / faces))
+
+
+def study(folder: Path, seeds: Sequence[int], budget: float, overrides: Sequence[str]) -> None:
+    """Make the runs that are missing; then write and print the table, and draw the curves."""
+    places: dict[str, list[Path]] = {row: [] for row in ROWS}
+    faces = _faces(overrides)
+    length = {row: epochs(folder, row, budget, faces, overrides) for row in ROWS}
+    for seed in seeds:
+        for row, what in ROWS.items():
+            given = [*COMMON, f"seed={seed}", f"render.seed={seed}", *what.overrides,
+                     f"trainer.max_epochs={length[row]}", *overrides]  # fmt: skip
+            places[row].append(run(folder / f"seed{seed}" / name_of(row), "train", given))
+    found = {
+        row: [sums(read_table(place / "predictions" / "val.parquet"), labels_of(place)) for place in of_row]
+        for row, of_row in places.items()
+    }
+    curves = {row: [curve(place, faces) for place in of_row] for row, of_row in places.items()}
+    gains = {row: difference(found[row], found["0 %"], "P_LSD") for row in ROWS if row != "0 %"}
+    print(aligned(table(curves, gains)), end="\n\n")
+    write_whole(
+        folder / "results.json",
+        json.dumps({"seeds": list(seeds), "budget": budget, "gain": gains, "curves": curves}, indent=2) + "\n",
+    )
+    draw(curves, folder / "masks.png")
+    print(f"results: {folder / 'results.json'}\npicture: {folder / 'masks.png'}")
+
+
+def _faces(overrides: Sequence[str]) -> int:
+    from rendering.layouts import LAYOUTS
+
+    given = dict(one.partition("=")[::2] for one in overrides)
+    return int(given.get("render.train_faces", LAYOUTS["lsd"].sizes["train_faces"]))
+
+
+def table(curves: Mapping[str, Sequence[Curve]], gains: Mapping[str, Any]) -> list[list[str]]:
+    """Return header and a line for each row."""
+    lines = [["row", "P_LSD", "- that of 0 %", "paper", "seconds", "images", "epochs"]]
+    for row, of_row in curves.items():
+        last = [one.score[-1] for one in of_row]
+        spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
+        lines.append([
+            row, f"{statistics.mean(last):.3f}{spread}", str(gains.get(row, "")), ROWS[row].paper,
+            f"{statistics.mean(one.seconds[-1] for one in of_row):.0f}",
+            f"{statistics.mean(one.images[-1] for one in of_row):.0f}", str(len(of_row[0].score)),
+        ])  # fmt: skip
+    return lines
+
+
+def draw(curves: Mapping[str, Sequence[Curve]], file: Path) -> None:
+    """Draw the mean P_LSD of each row against seconds, and against images."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for row, of_row in curves.items():
+        score = [statistics.mean(values) for values in zip(*(one.score for one in of_row), strict=False)]
+        style = "--" if "λ" in row or "view" in row else "-"
+        for axis, place in zip(axes, (0, 1), strict=True):
+            at = [statistics.mean(values) for values in zip(*(one[place] for one in of_row), strict=False)]
+            axis.plot(at[: len(score)], score, style, label=row)
+    axes[0].set(xlabel="seconds of training steps", ylabel="P_LSD")
+    axes[1].set(xlabel="images seen")
+    axes[0].legend(frameon=False)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Read the command line and make the study."""
+    parser = study_parser(__doc__, seeds=(0, 1, 2))
+    parser.add_argument("--seconds", type=float, default=600.0, help="of training steps, for each row and seed")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every run")
+    options = parser.parse_intermixed_args()
+    study(options.folder.absolute(), options.seeds, options.seconds, options.overrides)
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        main()
