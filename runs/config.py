@@ -234,8 +234,10 @@ def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Overr
     for scale, experiment in itertools.product(scales, experiments):
         file = CONFIG_DIR / "values" / f"{scale}/{experiment}.yaml"
         if scale not in (None, "paper") and not file.is_file():
+            there = sorted(one.parent.name for one in file.parents[1].glob(f"*/{file.name}"))
+            others = " or ".join(f"scale={one}" for one in ("paper", *there))
             yield (
-                f"experiment={experiment} has no values for scale={scale}: give scale=paper, or write {file} (what "
+                f"experiment={experiment} has no values for scale={scale}: give {others}, or write {file} (what "
                 "differs from the paper, and why; nothing but its first line, # @package _global_, where nothing does)"
             )
 

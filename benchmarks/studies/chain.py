@@ -1,6 +1,6 @@
 """What the two priors are worth to EMMA on rendered faces: pre-training, DAN, and EMMA with each, with both, with none.
 
-    python -m benchmarks.studies.chain logs/chain [--seeds 0 1 2] [key=value …]
+    python -m benchmarks.studies.chain logs/chain [key=value …] [--seeds 0 1 2]
 
 For each seed: ``experiment=mae`` on unlabelled faces, ``experiment=dan`` on AffectNet-like faces, then EMMA four times
 on the same videos. Faces are drawn anew for each seed, and no person is in two of the data sets. Each run is a run of
@@ -79,8 +79,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def main() -> None:
     """Run what is missing, then write and print the table."""
-    parser = study_parser(__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = study_parser(__doc__, seeds=(0, 1, 2))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the EMMA runs")
     options = parser.parse_intermixed_args()
     folder = options.folder.absolute()

@@ -1,6 +1,6 @@
 """What the two ensembles of Table 5 are worth: of epochs, and of hyper-parameters, on drawn faces.
 
-    python -m benchmarks.studies.ensembles FOLDER --priors FOLDER [--seeds 0 1 2] [key=value …]
+    python -m benchmarks.studies.ensembles FOLDER [key=value …] --priors FOLDER [--seeds 0 1 2]
 
 ``--priors`` is the folder of ``benchmarks.studies.priors``, with encoder and DAN of these seeds. For each seed, EMMA is
 trained on many labelled people with each of ``MEMBERS``. One ensemble is the mean of these runs' prediction tables. The
@@ -46,7 +46,7 @@ SHOWN: Final = ("P_MTL", "P_VA", "P_EXPR", "P_AU")
 def mean_of(tables: Sequence[Table]) -> Table:
     """Return the mean of the scores of several tables of the same rows, as ``evaluate.py predictions=[…]`` takes it."""
     means = {
-        key: np.mean([table.predictions[key] for table in tables], axis=0, dtype=np.float64).astype(np.float32)
+        key: np.asarray(np.mean([table.predictions[key] for table in tables], axis=0, dtype=np.float64), np.float32)
         for key in tables[0].predictions
     }
     return replace(tables[0], predictions=means)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,14 +78,16 @@ def _ccc(total: Array) -> Array:
     n, x, y, xx, yy, xy = np.moveaxis(total.reshape(len(total), 6, 2), 1, 0)
     x, y = x / n, y / n
     spread = (xx / n - x**2) + (yy / n - y**2) + (x - y) ** 2
-    ccc: Array = np.divide(2 * (xy / n - x * y), spread, out=np.zeros_like(x), where=spread > 1e-15)
-    return ccc.mean(axis=1)
+    ccc = np.divide(2 * (xy / n - x * y), spread, out=np.zeros_like(x), where=spread > 1e-15)
+    mean: Array = ccc.mean(axis=1)
+    return mean
 
 
 def _f1(total: Array) -> Array:
     hits, said, true = np.moveaxis(total.reshape(len(total), 3, -1), 1, 0)
-    f1: Array = np.divide(2 * hits, said + true, out=np.zeros_like(hits), where=said + true > 0)
-    return f1.mean(axis=1)
+    f1 = np.divide(2 * hits, said + true, out=np.zeros_like(hits), where=said + true > 0)
+    mean: Array = f1.mean(axis=1)
+    return mean
 
 
 def labels_of(folder: Path) -> Frames:
@@ -105,29 +107,29 @@ def sums(table: Table, labels: Frames, *, by: Sequence[str] | None = None) -> Su
     """
     names, unit = np.unique(np.asarray(table.video if by is None else by), return_inverse=True)
 
-    def summed(columns: Array, valid: NDArray[np.bool_]) -> Array:
-        total = np.zeros((len(names), columns.shape[1]))
-        np.add.at(total, unit[valid], columns[valid])
+    def summed(columns: Sequence[NDArray[Any]], valid: NDArray[Any]) -> Array:
+        counted = valid & ~table.null  # a row without a picture is not scored
+        values = np.concatenate(columns, axis=1).astype(np.float64)
+        total = np.zeros((len(names), values.shape[1]))
+        np.add.at(total, unit[counted], values[counted])
         return total
 
     found = {}
     if "valence_arousal" in table.predictions and not np.isnan(labels.valence_arousal).all():
         x = table.predictions["valence_arousal"].astype(np.float64)
         y = labels.valence_arousal.astype(np.float64)
-        columns = np.concatenate([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
-        found["valence_arousal"] = summed(columns, ~np.isnan(y).any(axis=1))
+        columns = [np.ones_like(x), x, y, x * x, y * y, x * y]
+        found["valence_arousal"] = summed(columns, ~np.isnan(y[:, 0]))
     if "expression" in table.predictions and (labels.expression >= 0).any():
         classes = np.arange(len(table.expressions))
-        said = table.predictions["expression"].argmax(axis=1)[:, None] == classes
-        true = labels.expression[:, None] == classes
-        columns = np.concatenate([said & true, said, true], axis=1).astype(np.float64)
-        found["expression"] = summed(columns, labels.expression >= 0)
+        said = np.equal(table.predictions["expression"].argmax(axis=1)[:, None], classes)
+        true = np.equal(labels.expression[:, None], classes)
+        found["expression"] = summed([said & true, said, true], labels.expression >= 0)
     if "action_units" in table.predictions and not np.isnan(labels.action_units).all():
-        valid = ~np.isnan(labels.action_units)
-        said = (table.predictions["action_units"] >= 0.5) & valid
-        true = (labels.action_units == 1) & valid
-        columns = np.concatenate([said & true, said, true], axis=1).astype(np.float64)
-        found["action_units"] = summed(columns, valid.any(axis=1))
+        known = ~np.isnan(labels.action_units)
+        said = (table.predictions["action_units"] >= 0.5) & known
+        true = (labels.action_units == 1) & known
+        found["action_units"] = summed([said & true, said, true], np.asarray(known.any(axis=1)))
     return Sums(found, expression_score(table.expressions))
 
 

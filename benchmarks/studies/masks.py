@@ -1,6 +1,6 @@
 """What masks buy masked CoTEX: Tables 2 and 6 of the paper at equal compute, on drawn faces.
 
-    python -m benchmarks.studies.masks FOLDER [--seconds 600] [--seeds 0 1 2] [key=value …]
+    python -m benchmarks.studies.masks FOLDER [key=value …] [--seconds 600] [--seeds 0 1 2]
 
 A mask leaves out patches, so the same time sees more faces. Each row of ``ROWS`` is therefore trained for about
 ``--seconds`` of training steps, not for a number of epochs: how fast a row is on this machine is measured first, once,

@@ -221,9 +221,8 @@ def per_source(root: Path, split: Split, systems: dict[str, list[Labels]]) -> li
 
 def main() -> None:
     """Choose, train, compare, and print the tables."""
-    parser = study_parser(__doc__)
+    parser = study_parser(__doc__, seeds=(0, 1, 2))
     parser.add_argument("--root", type=Path, default=Path("../shared/real_faces_small"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     folder, root = options.folder.absolute(), options.root.absolute()
     train, val = read(root, "training"), read(root, "validation")

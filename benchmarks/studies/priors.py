@@ -1,6 +1,6 @@
 """What the two priors are worth to EMMA: Table 5 of the paper, on faces that anyone can have.
 
-    python -m benchmarks.studies.priors FOLDER --faces ARCHIVE [--photographs FOLDER] [--seeds 0 1 2] [key=value …]
+    python -m benchmarks.studies.priors FOLDER [key=value …] --faces ARCHIVE [--photographs FOLDER] [--seeds 0 1 2]
 
 For each seed people are drawn anew, with and without labels, and none is in two of the data sets. Then:
 
@@ -115,8 +115,8 @@ def commands(folder: Path, seed: int, faces: Path, photographs: Path | None) -> 
         for people, given in LABELLED.items():
             made[f"{people}/{name}"] = [*overrides_of(row, folder), *drawn, *RESULT, *given]
         if photographs is not None and not row.dan:
-            given = [*RESULT, "data=affwild2_mtl", f"data.root={photographs}", *ON_PHOTOGRAPHS]
-            made[f"photographs/{name}"] = [*overrides_of(row, folder), *common, *given]
+            data = ["data=affwild2_mtl", f"data.root={photographs}"]
+            made[f"photographs/{name}"] = [*overrides_of(row, folder), *common, *data, *RESULT, *ON_PHOTOGRAPHS]
     return made
 
 

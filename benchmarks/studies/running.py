@@ -43,8 +43,14 @@ def study_parser(doc: str | None, *, seeds: Sequence[int] = ()) -> argparse.Argu
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     if seeds:
-        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), action=_Seeds)
+        parser.add_argument("--seeds", type=_seed, nargs="+", default=list(seeds), action=_Seeds)
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number; a key=value stands before --seeds")
+    return int(text)
 
 
 class _Seeds(argparse.Action):

@@ -63,6 +63,15 @@ def test_weights_count_people_again() -> None:
         assert value[0] == pytest.approx(expected[name][0], abs=1e-9), name
 
 
+def test_a_row_without_a_picture_is_not_scored() -> None:
+    table, labels = drawn(0)
+    expected = sums(table, labels).scores(np.array([[0.0, *[1.0] * 6]]))
+    for values in table.predictions.values():
+        values[np.array(table.video) == min(table.video)] = np.nan  # all of the first person
+    for name, value in sums(table, labels).scores().items():
+        assert value[0] == pytest.approx(expected[name][0], abs=1e-12), name
+
+
 def test_a_task_without_labels_is_left_out() -> None:
     table, labels = drawn(0)
     labels.valence_arousal[:] = np.nan

@@ -50,7 +50,7 @@ def test_the_whole_study_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = [*small("cotex"), "render.train_faces=24", "render.val_faces=12", "render.workers=1",
-             "model.network.patch_size=8", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
+             "model.network.patch_size=8", "warmup_epochs=0.5", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
 
     def smaller(folder: Path, script: str, given: Sequence[str]) -> Path:
         return run(folder, script, [*(one for one in given if "render.train_faces" not in one), *sizes])
@@ -62,7 +62,7 @@ def test_the_whole_study_at_toy_size(
     monkeypatch.setattr(
         sys,
         "argv",
-        ["masks", str(tmp_path / "study"), "--seconds", "0.1", "--seeds", "1", "2", "render.train_faces=24"],
+        ["masks", str(tmp_path / "study"), "render.train_faces=24", "--seconds", "0.1", "--seeds", "1", "2"],
     )
     masks.main()
     results = json.loads((tmp_path / "study" / "results.json").read_text())

@@ -16,10 +16,10 @@ from benchmarks.studies.running import run
 from tests.conftest import small
 
 SIZES = {
-    "mae": ["render.train_faces=20", "render.val_faces=8", "model.network.decoder_width=16",
+    "mae": ["warmup_epochs=0.5", "render.train_faces=20", "render.val_faces=8", "model.network.decoder_width=16",
             "model.network.decoder_heads=2"],
     "dan": ["render.train_faces=20", "render.val_faces=8"],
-    "emma": ["render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"],
+    "emma": ["warmup_epochs=0.5", "render.train_videos=3", "render.val_videos=2", "render.frames_per_video=8"],
 }  # fmt: skip
 
 
@@ -79,12 +79,12 @@ def test_the_whole_study_and_the_ensembles_at_toy_size(
     priors.main()
     assert (tmp_path / "study" / "results.json").read_text() == first
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "study").rglob("scores.json")}
-    monkeypatch.setattr(sys, "argv", [*given, "--seeds", "4", "data.batch_size=8"])
+    monkeypatch.setattr(sys, "argv", [*given[:2], "data.batch_size=8", *given[2:], "--seeds", "4"])
     with pytest.raises(ConfigError, match="has a run of other settings"):
         priors.main()
 
     given = ["ensembles", str(tmp_path / "ensembles"), "--priors", str(tmp_path / "study"), "--seeds"]
-    monkeypatch.setattr(sys, "argv", [*given, "4", "callbacks.epochs.every_n_epochs=1"])
+    monkeypatch.setattr(sys, "argv", [*given[:2], "trainer.max_epochs=4", *given[2:], "4"])
     ensembles.main()
     results = json.loads((tmp_path / "ensembles" / "results.json").read_text())
     assert results["hyper-parameters"]["best"] in ensembles.MEMBERS

@@ -58,6 +58,9 @@ def test_a_seed_given_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         parser.parse_args(["folder", "--seeds", "3", "4", "3"])
     assert "--seeds: 3 is given twice" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parser.parse_args(["folder", "--seeds", "3", "a=1"])
+    assert "a=1 is not a whole number; a key=value stands before --seeds" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_kept_and_one_of_other_settings_refused(
