@@ -1,0 +1,143 @@
+"""From drawings to people: what networks that learnt from drawn faces say of photographed ones.
+
+    python -m benchmarks.studies.people FOLDER --runs RUN … --london FOLDER [--photographs FOLDER] [--all-people]
+
+Each of ``--runs`` is a run folder, or a folder of runs that differ in their seed (``seed0/many/vit``, …, as in
+``'<study>/seed*/many/vit'``); what is given under one pattern is one system. ``--london`` is the folder that
+``python prepare.py london`` has made: 51 people, neutral and smiling. Counted is, in the mean over seeds, in how many
+people action units 6 and 12, happiness and valence are higher with the smile (a tie counts as no), and how many neutral
+faces are called neutral or other. Only every second person is read, beginning with the second: a recipe is chosen on
+them. ``--all-people`` reads the others, too, once it is. ``--photographs`` have expressions: P_EXPR and accuracy are
+told, too. Intervals (95 %) are over people and seeds. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.errors import ConfigError, DataError
+from affect.files import write_whole
+from affect.labels import AU_NAMES, EXPRESSIONS
+from benchmarks.studies.running import run, study_parser
+from evaluators.report import aligned, read_scores
+from evaluators.table import Table, read_table
+from runs.ending import clear_errors
+
+Array = NDArray[np.float64]
+
+RISES: Final = ("AU12", "AU6", "happiness", "valence")
+SHOWN: Final = (*RISES, "neutral or other")
+RESAMPLES: Final = 10_000
+HALVES: Final = {"2nd, 4th, …": slice(1, None, 2), "1st, 3rd, …": slice(0, None, 2), "all": slice(None)}
+"""People of each half; recipes are chosen on the first."""
+
+
+def answers(table: Table) -> dict[str, NDArray[np.bool_]]:
+    """Return for each of ``SHOWN``, (P,), whether it holds for each person, in the order of their names.
+
+    Args:
+        table: of the rows ``<person>_neutral`` and ``<person>_smiling``, all three tasks.
+
+    Raises:
+        DataError: a person lacks one of the two.
+    """
+    row_of = {name: row for row, name in enumerate(table.video)}
+    people = sorted({name.rsplit("_", 1)[0] for name in row_of})
+    if row_of.keys() != {f"{person}_{look}" for person in people for look in ("neutral", "smiling")}:
+        raise DataError(f"{table.source}: each person needs the rows <person>_neutral and <person>_smiling, no others")
+    neutral, smiling = (np.array([row_of[f"{one}_{look}"] for one in people]) for look in ("neutral", "smiling"))
+    units, expression = table.predictions["action_units"], table.predictions["expression"]
+    values = {
+        "AU12": units[:, AU_NAMES.index("au12")],
+        "AU6": units[:, AU_NAMES.index("au6")],
+        "happiness": expression[:, EXPRESSIONS.index("happiness")],
+        "valence": table.predictions["valence_arousal"][:, 0],
+    }
+    called = expression[neutral].argmax(axis=1)
+    calm = np.isin(called, [EXPRESSIONS.index("neutral"), EXPRESSIONS.index("other")])
+    return {**{name: value[smiling] > value[neutral] for name, value in values.items()}, "neutral or other": calm}
+
+
+def counted(holds: Array) -> str:
+    """Count people: the mean over seeds, and its 95 % interval over people and seeds.
+
+    Args:
+        holds: (S, P) 0 or 1.
+    """
+    rng = np.random.default_rng(0)
+    seeds, people = holds.shape
+    of_seeds, of_people = (
+        rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count for count in (seeds, people)
+    )
+    drawn = ((of_seeds @ holds) * of_people).sum(axis=1)
+    low, high = np.percentile(drawn * people, [2.5, 97.5])
+    return f"{holds.mean() * people:.1f} [{low:.0f}, {high:.0f}] of {people}"
+
+
+def systems(patterns: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the run folders of each pattern.
+
+    Raises:
+        ConfigError: a pattern without a run.
+    """
+    found = {}
+    for pattern in patterns:
+        places = (
+            sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else sorted(Path("/").glob(pattern[1:]))
+        )
+        found[pattern] = [place.absolute() for place in places if (place / "checkpoints" / "best.ckpt").is_file()]
+        if not found[pattern]:
+            raise ConfigError([f"--runs: no run with checkpoints/best.ckpt at {pattern}"], "the command line")
+    return found
+
+
+def study(folder: Path, runs: Sequence[str], london: Path, photographs: Path | None, halves: Sequence[str]) -> None:
+    """Predict what is missing; then write and print the tables."""
+    data = ["data=affwild2_uni", f"data.root={london}/faces", "data.images=cropped", "data.task=expr",
+            "split=test", "data.test_list=frames.txt"]  # fmt: skip
+    lines, results = [["system", "people", *SHOWN]], {}
+    shown = [["photographs", "P_EXPR", "ACC_EXPR"]]
+    for number, (system, places) in enumerate(systems(runs).items()):
+        of_seeds = []
+        for index, place in enumerate(places):
+            target = folder / f"system{number}" / f"run{index}"
+            made = run(target / "london", "evaluate", [f"checkpoint={place}", *data])
+            of_seeds.append(answers(read_table(made / "predictions" / "test.parquet")))
+            if photographs is not None:
+                given = [f"checkpoint={place}", "data=affwild2_mtl", f"data.root={photographs}"]
+                scores = read_scores(run(target / "photographs", "evaluate", given) / "scores.json")
+                shown.append([f"{system} ({place})", *(f"{scores[name]:.3f}" for name in shown[0][1:])])
+        holds = {name: np.array([one[name] for one in of_seeds], np.float64) for name in SHOWN}
+        lines += [[system, half, *(counted(holds[name][:, HALVES[half]]) for name in SHOWN)] for half in halves]
+        results[system] = {
+            half: {name: float(holds[name][:, HALVES[half]].mean()) for name in SHOWN} for half in halves
+        }
+    print(aligned(lines), end="\n\n")
+    if photographs is not None:
+        print(aligned(shown), end="\n\n")
+    write_whole(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    print(f"results: {folder / 'results.json'}")
+
+
+def main() -> None:
+    """Read the command line and make the study."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--runs", nargs="+", required=True, help="run folders; a pattern is one system")
+    parser.add_argument("--london", type=Path, required=True, help="what prepare.py london has made")
+    parser.add_argument("--photographs", type=Path, help="photographs with expressions, as s-Aff-Wild2 has them")
+    parser.add_argument("--all-people", action="store_true", help="read the half that chooses nothing, too")
+    options = parser.parse_args()
+    photographs = options.photographs and options.photographs.absolute()
+    halves = list(HALVES) if options.all_people else list(HALVES)[:1]
+    study(options.folder.absolute(), options.runs, options.london.absolute(), photographs, halves)
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        main()
