@@ -108,7 +108,7 @@ def run(folder: Path, script: str, config: Sequence[str] | DictConfig) -> Path:
     """
     made = OmegaConf.to_container(config) if isinstance(config, DictConfig) else list(config)
     record, last = _record(folder), folder / "checkpoints" / "last.ckpt"
-    before = json.loads(record.read_text()) if record.is_file() and folder.is_dir() else None
+    before = _begun(folder)
     if before is not None and before["made"] != made:
         differing = _differing(before["made"], made)
         raise ConfigError(
@@ -132,6 +132,26 @@ def run(folder: Path, script: str, config: Sequence[str] | DictConfig) -> Path:
         ENTRIES[script](config)
     write_whole(record, json.dumps({"made": made, "seconds": round(time.perf_counter() - start, 1)}))
     return folder
+
+
+def _begun(folder: Path) -> dict[str, Any] | None:
+    """Read what was begun in a folder; None where nothing is there.
+
+    Raises:
+        ConfigError: something is there that no study has begun, or one of an earlier version, or its record is damaged.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    try:
+        before: dict[str, Any] = json.loads(_record(folder).read_text())
+        if {"made", "seconds"} <= before.keys():
+            return before
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise ConfigError(
+        [f"{folder} holds something, but {_record(folder).name} beside it does not say what it was made with: give "
+         "another folder, or remove this one"]
+    )  # fmt: skip
 
 
 def _record(folder: Path) -> Path:

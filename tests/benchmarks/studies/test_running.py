@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,13 @@ def test_a_finished_run_is_kept_and_one_of_other_settings_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
-    monkeypatch.setitem(running.ENTRIES, "extract", lambda config: (tmp_path / "run").mkdir() or calls.append(config))  # type: ignore[func-returns-value]
+
+    def extracted(config: Any) -> None:
+        calls.append(config)
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "features.npy").touch()
+
+    monkeypatch.setitem(running.ENTRIES, "extract", extracted)  # type: ignore[arg-type]
     monkeypatch.setattr(running, "composed", lambda script, given: running.OmegaConf.create({"paths": {}}))
     for _ in range(2):
         run(tmp_path / "run", "extract", ["seed=1", "a=1"])
@@ -77,7 +84,7 @@ def test_a_finished_run_is_kept_and_one_of_other_settings_refused(
         ConfigError, match=r"has a run of other settings: it has a=1; now asked for: a=2\. Give another"
     ):
         run(tmp_path / "run", "extract", ["seed=1", "a=2"])
-    (tmp_path / "run").rmdir()  # as the message says
+    shutil.rmtree(tmp_path / "run")  # as the message says
     run(tmp_path / "run", "extract", ["seed=1", "a=2"])
     assert len(calls) == 2
 
@@ -98,8 +105,18 @@ def test_a_training_that_was_stopped_goes_on(tmp_path: Path, faces: Path) -> Non
 
 
 def test_a_run_that_fails_is_not_finished(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="none_such"):
+            run(tmp_path / "run", "train", ["experiment=none_such"])
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("record", [None, "{", "[]", "{}"])
+def test_what_no_study_has_begun_is_not_removed(tmp_path: Path, record: str | None) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "rest").touch()  # of an interruption
-    with pytest.raises(ConfigError, match="none_such"):
-        run(tmp_path / "run", "train", ["experiment=none_such"])
-    assert not (tmp_path / "run").exists()
+    (tmp_path / "run" / "thesis.txt").touch()
+    if record is not None:
+        (tmp_path / "run.json").write_text(record)
+    with pytest.raises(ConfigError, match=r"holds something, but run\.json beside it does not say"):
+        run(tmp_path / "run", "train", ["experiment=dan"])
+    assert (tmp_path / "run" / "thesis.txt").is_file()
