@@ -135,7 +135,7 @@ def test_pixels_that_nobody_would_augment_are_refused(root: Path, tmp_path: Path
     with pytest.raises(ConfigError, match=r"augmentation\.input=visible: the method sees whole pictures"):
         train(whole)
     erased = ["augmentation=emma", "+augmentation.input=visible", "augmentation.erase=1"]
-    with pytest.raises(ConfigError, match=r"augmentation: input=visible leaves no whole picture to move or erase"):
+    with pytest.raises(ConfigError, match=r"augmentation: input=visible leaves no whole picture to change"):
         train(small_run(root, tmp_path / "other", *erased))
 
 

@@ -181,11 +181,28 @@ def test_augmentations_for_few_photographs_come_with_their_probability() -> None
     assert erased.max() < 0.35
 
 
+def test_a_camera_blurs_adds_noise_and_compresses_as_often_as_asked() -> None:
+    flat = np.full((64, 64, 3), 128, dtype=np.uint8)
+    flat[:, 32:] = 90
+    still = {"image_size": 64, "seed": 1, "resize_ratio": 1.0, "flip": 0.0, "jitter_probability": 0.0}
+    camera = JitterAndCrop(**still, camera=0.4)
+    seen = [camera(flat, epoch=0, row=row) for row in range(600)]
+    rough = np.random.default_rng(0).integers(60, 200, size=(64, 64, 3)).astype(np.uint8)
+    same = np.mean([(camera(rough, epoch=0, row=row) == rough).all() for row in range(600)])
+    assert same == pytest.approx(0.6**3, abs=0.068)  # four standard deviations
+    assert all(np.abs(one.mean() - flat.mean()) < 3 for one in seen)
+    noisy = np.mean([one[:, :20].std() > 1.5 for one in seen])
+    assert noisy == pytest.approx(0.4, abs=0.08)
+    again = JitterAndCrop(**still, camera=0.4)
+    assert all((again(flat, epoch=0, row=row) == seen[row]).all() for row in (0, 7, 3))
+    assert (camera(flat, epoch=1, row=2) != camera(flat, epoch=0, row=2)).any() or (seen[2] == flat).all()
+
+
 def test_wrong_options_are_refused() -> None:
     with pytest.raises(ValueError, match=r"resize_ratio is 0\.9"):
         JitterAndCrop(image_size=64, resize_ratio=0.9)
     with pytest.raises(ValueError, match="interpolation is 'nearest', expected one of bilinear, bicubic"):
-        EvalTransform(image_size=64, interpolation="nearest")  # type: ignore[arg-type]
+        EvalTransform(image_size=64, interpolation="nearest")
 
 
 def test_draws_are_pure_and_as_asked() -> None:
@@ -224,6 +241,6 @@ def test_jitter_and_crop_hands_out_what_it_is_asked_for() -> None:
     np.testing.assert_array_equal(visible(picture(), epoch=0, row=0), picture())
     assert visible.left_to_do(epoch=0, row=0) == whole.draw(epoch=0, row=0)
     with pytest.raises(ValueError, match="interpolation is 'nearest'"):
-        JitterAndCrop(image_size=64, interpolation="nearest")  # type: ignore[arg-type]
+        JitterAndCrop(image_size=64, interpolation="nearest")
     with pytest.raises(ValueError, match="input=visible leaves no whole picture"):
         JitterAndCrop(image_size=64, input="visible", erase=0.1)

@@ -38,8 +38,8 @@ def test_scores_are_those_of_the_metrics(seed: int) -> None:
     metrics = AffectScores()
     names = ("valence_arousal", "expression", "action_units")
     metrics.update(
-        {name: torch.from_numpy(table.predictions[name]) for name in names},  # type: ignore[arg-type]
-        {name: torch.from_numpy(getattr(labels, name)) for name in names},  # type: ignore[arg-type]
+        {name: torch.from_numpy(table.predictions[name]) for name in names},
+        {name: torch.from_numpy(getattr(labels, name)) for name in names},
     )
     expected = metrics.compute()
     for name, value in sums(table, labels).scores().items():

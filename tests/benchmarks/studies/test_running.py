@@ -74,7 +74,7 @@ def test_a_finished_run_is_kept_and_one_of_other_settings_refused(
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "features.npy").touch()
 
-    monkeypatch.setitem(running.ENTRIES, "extract", extracted)  # type: ignore[arg-type]
+    monkeypatch.setitem(running.ENTRIES, "extract", extracted)
     monkeypatch.setattr(running, "composed", lambda script, given: running.OmegaConf.create({"paths": {}}))
     for _ in range(2):
         run(tmp_path / "run", "extract", ["seed=1", "a=1"])
