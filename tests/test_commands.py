@@ -29,7 +29,13 @@ def tried(experiment: str, folder: Path, faces: int, *overrides: str) -> Path:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_tried_fast(experiment: str, tmp_path: Path) -> None:
-    faces = {"emma": 128, "mae": 128, "cotex": 128, "emotieffnet_finetune": 300}  # few of its frames have a label
+    faces = {
+        "emma": 128,
+        "dan": 128,
+        "mae": 128,
+        "cotex": 128,
+        "emotieffnet_finetune": 300,
+    }  # few of its frames have a label
     folder = tried(experiment, tmp_path, faces.get(experiment, 64), "scale=tiny")
     assert (folder / "scores.json").is_file()
     backbone = {key: ["backbone.pth"] for key in ("baseline", "baseline_lsd", "photographs")}

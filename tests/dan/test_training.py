@@ -93,7 +93,7 @@ def test_all_three_losses_are_learnt_from_and_the_rate_decays(release: Path, tmp
         assert line["train/loss"] == pytest.approx(total, rel=1e-5)
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     (optimizer,) = checkpoint["optimizer_states"]
-    assert optimizer["param_groups"][0]["lr"] == pytest.approx(1e-3 * 0.6**3)
+    assert optimizer["param_groups"][0]["lr"] == pytest.approx(4e-3 * 0.6**3)
     assert optimizer["param_groups"][0]["weight_decay"] == 0
     centres = [name for name in checkpoint["state_dict"] if name.startswith("affinity")]
     assert centres == ["affinity.centers"]

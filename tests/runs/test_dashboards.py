@@ -43,7 +43,7 @@ def test_tensorboard_opens_on_the_scores(compose_run: Compose, tmp_path: Path) -
     scalars = sorted(tags["scalars"])
     assert scalars[:4] == ["Scores/P_MTL", "Scores/parts/P_AU", "Scores/parts/P_EXPR", "Scores/parts/P_VA"]
     rates = [tag for tag in scalars if tag.startswith("train_lr/")]
-    assert rates == ["train_lr/AdamW_head", "train_lr/AdamW_layers", "train_lr/AdamW_va_head"]
+    assert rates == ["train_lr/Muon_head", "train_lr/Muon_layers", "train_lr/Muon_va_head"]
     assert not any(tag.startswith("lr") or tag == "epoch" for tag in scalars)
     for name, value in main_scores(folder).items():
         assert events.Scalars(f"final/{name}")[-1].value == pytest.approx(value, abs=1e-6)
