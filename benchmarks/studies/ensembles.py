@@ -16,17 +16,15 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from affect.errors import ConfigError
 from affect.files import write_whole
 from benchmarks.studies.intervals import Sums, difference, labels_of, sums
 from benchmarks.studies.priors import COMMON, LABELLED, ROWS, overrides_of
 from benchmarks.studies.running import run, study_parser
+from evaluators.postprocess.blending import blend
 from evaluators.report import aligned
 from evaluators.table import Table, read_table
 from runs.ending import clear_errors
@@ -41,15 +39,6 @@ MEMBERS: Final = {
 
 PAPER: Final = {"epochs": "130.44", "hyper-parameters": "133.68"}
 SHOWN: Final = ("P_MTL", "P_VA", "P_EXPR", "P_AU")
-
-
-def mean_of(tables: Sequence[Table]) -> Table:
-    """Return the mean of the scores of several tables of the same rows, as ``evaluate.py predictions=[…]`` takes it."""
-    means = {
-        key: np.asarray(np.mean([table.predictions[key] for table in tables], axis=0, dtype=np.float64), np.float32)
-        for key in tables[0].predictions
-    }
-    return replace(tables[0], predictions=means)
 
 
 def tables_of(folder: Path, priors: Path, seed: int, overrides: Sequence[str]) -> dict[str, dict[str, Table]]:
@@ -83,7 +72,7 @@ def study(folder: Path, priors: Path, seeds: Sequence[int], overrides: Sequence[
         labels = None
         for kind, members in tables_of(folder, priors, seed, overrides).items():
             labels = labels or labels_of(folder / f"seed{seed}" / "base")
-            for name, table in {**members, "ensemble": mean_of(list(members.values()))}.items():
+            for name, table in {**members, "ensemble": blend(list(members.values()))}.items():
                 found[kind].setdefault(name, []).append(sums(table, labels))
     results = {}
     for kind, systems in found.items():

@@ -16,14 +16,18 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from matplotlib.figure import Figure
+
 from affect.files import write_whole
 from benchmarks.studies.intervals import difference, labels_of, sums
-from benchmarks.studies.running import run, study_parser
+from benchmarks.studies.running import run, spread, study_parser
 from evaluators.report import aligned
 from evaluators.table import read_table
+from rendering.layouts import LAYOUTS
 from runs.ending import clear_errors
 
 COMMON: Final = ("experiment=cotex", "data=synthetic", "scale=small", "trainer=cpu", "callbacks=final", "scores=main")
@@ -75,7 +79,7 @@ def logged(folder: Path, key: str) -> list[float]:
 def curve(folder: Path, images: int) -> Curve:
     """Read the curve of a run whose epochs have so many images."""
     score, speeds = logged(folder, "val/P_LSD"), logged(folder, "train/images_per_s")
-    seconds = [sum(images / speed for speed in speeds[: epoch + 1]) for epoch in range(len(score))]
+    seconds = list(accumulate(images / speed for speed in speeds))
     return Curve(seconds, [float(images * (epoch + 1)) for epoch in range(len(score))], score)
 
 
@@ -118,8 +122,6 @@ def study(folder: Path, seeds: Sequence[int], budget: float, overrides: Sequence
 
 
 def _faces(overrides: Sequence[str]) -> int:
-    from rendering.layouts import LAYOUTS
-
     given = dict(one.partition("=")[::2] for one in overrides)
     return int(given.get("render.train_faces", LAYOUTS["lsd"].sizes["train_faces"]))
 
@@ -129,9 +131,8 @@ def table(curves: Mapping[str, Sequence[Curve]], gains: Mapping[str, Any]) -> li
     lines = [["row", "P_LSD", "- that of 0 %", "paper", "seconds", "images", "epochs"]]
     for row, of_row in curves.items():
         last = [one.score[-1] for one in of_row]
-        spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
         lines.append([
-            row, f"{statistics.mean(last):.3f}{spread}", str(gains.get(row, "")), ROWS[row].paper,
+            row, spread(last), str(gains.get(row, "")), ROWS[row].paper,
             f"{statistics.mean(one.seconds[-1] for one in of_row):.0f}",
             f"{statistics.mean(one.images[-1] for one in of_row):.0f}", str(len(of_row[0].score)),
         ])  # fmt: skip
@@ -140,12 +141,8 @@ def table(curves: Mapping[str, Sequence[Curve]], gains: Mapping[str, Any]) -> li
 
 def draw(curves: Mapping[str, Sequence[Curve]], file: Path) -> None:
     """Draw the mean P_LSD of each row against seconds, and against images."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for row, of_row in curves.items():
         score = [statistics.mean(values) for values in zip(*(one.score for one in of_row), strict=False)]
         style = "--" if "λ" in row or "view" in row else "-"
@@ -156,7 +153,6 @@ def draw(curves: Mapping[str, Sequence[Curve]], file: Path) -> None:
     axes[1].set(xlabel="images seen")
     axes[0].legend(frameon=False)
     figure.savefig(file, dpi=120)
-    pyplot.close(figure)
 
 
 def main() -> None:

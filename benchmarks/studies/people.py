@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 from typing import Final
 
@@ -88,9 +89,7 @@ def systems(patterns: Sequence[str]) -> dict[str, list[Path]]:
     """
     found = {}
     for pattern in patterns:
-        places = (
-            sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else sorted(Path("/").glob(pattern[1:]))
-        )
+        places = map(Path, sorted(glob(pattern)))
         found[pattern] = [place.absolute() for place in places if (place / "checkpoints" / "best.ckpt").is_file()]
         if not found[pattern]:
             raise ConfigError([f"--runs: no run with checkpoints/best.ckpt at {pattern}"], "the command line")

@@ -26,7 +26,7 @@ import numpy as np
 
 from affect.files import write_whole
 from benchmarks.studies.intervals import Sums, difference, labels_of, sums
-from benchmarks.studies.running import run, seconds, study_parser, unpacked
+from benchmarks.studies.running import run, seconds, spread, study_parser, unpacked
 from evaluators.report import aligned
 from evaluators.table import read_table
 from runs.ending import clear_errors
@@ -163,14 +163,9 @@ def table(scores: Mapping[str, Mapping[str, Sequence[float]]], cost: Mapping[str
     for name, seen in cost.items():
         of_run = scores.get(name, {})
         row = ROWS.get(name.partition("/")[2])
-        shown = [_spread(of_run[score]) if score in of_run else "" for score in names]
+        shown = [spread(of_run[score]) if score in of_run else "" for score in names]
         rows.append([name, *shown, row.paper if row else "", f"{statistics.mean(seen) / 60:.1f}"])
     return rows
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{statistics.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f}"
 
 
 def main() -> None:

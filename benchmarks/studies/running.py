@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import tarfile
 import tempfile
 import time
@@ -175,6 +176,12 @@ def _differing(before: Any, now: Any) -> str:
 def seconds(folder: Path) -> float:
     """Return how long the run in a folder took; if it was stopped and went on, since then."""
     return float(json.loads(_record(folder).read_text())["seconds"])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write the mean over seeds ± the standard deviation, where there are several."""
+    mean = f"{statistics.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f}"
 
 
 def trained(folder: Path, config: Sequence[str] | DictConfig) -> Scores:
