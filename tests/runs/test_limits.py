@@ -78,7 +78,7 @@ def slow(*settings: str) -> Any:
     slow("+trainer.max_steps=2"),
     slow("+trainer.max_steps=5"),
     slow("+trainer.check_val_every_n_epoch=3", "callbacks=final"),
-    slow("+trainer.check_val_every_n_epoch=3", "callbacks=epochs"),
+    slow("+trainer.check_val_every_n_epoch=3", "callbacks=epochs", "callbacks.epochs.every_n_epochs=1"),
     slow("+trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=100"),
     slow("+trainer.val_check_interval=2"),
     slow("+trainer.val_check_interval=0.5"),
