@@ -18,6 +18,7 @@ from affect.settings import Count, Whole, buildable
 from rendering import RENDERER_VERSION
 from rendering.dataset import plan_affectnet, plan_faces, plan_lsd, plan_mtl
 from rendering.layouts import LAYOUTS, LayoutName
+from rendering.look import Look
 from rendering.release import plan_affectnet_release
 from rendering.uni import plan_uni
 from rendering.writing import MANIFEST, Plan, is_complete, map_tasks, writing
@@ -70,17 +71,22 @@ def rendered(
         layout: what is drawn.
         workers: number of processes, which changes the time only.
         elsewhere: another such folder, which is read and never written to.
-        parameters: ``seed``, and the sizes that the layout has.
+        parameters: ``seed``, the sizes that the layout has, and where it has them, ways of ``rendering.look.Look``.
 
     Raises:
-        OutputError: sizes of another layout; the faces cannot be written there, or something else is there.
+        OutputError: sizes of another layout; more than 100 of 100 people; the faces cannot be written there, or
+            something else is there.
     """
+    looks = Look._fields if LAYOUTS[layout].looks else ()
     wanted = {"seed", *LAYOUTS[layout].sizes}
-    if wrong := wanted.symmetric_difference(parameters):
+    if wrong := wanted.symmetric_difference(parameters.keys() - {*looks}):
         raise OutputError(
-            f"render.layout={layout} is drawn by {', '.join(sorted(wanted))}, so {', '.join(sorted(wrong))} is wrong: "
-            f"choose the layout with draws={layout}"
+            f"render.layout={layout} is drawn by {', '.join([*sorted(wanted), *looks])}, so {', '.join(sorted(wrong))} "
+            f"is wrong: choose the layout with draws={layout}"
         )
+    for name in looks:
+        if parameters.get(name, 0) > 100:
+            raise OutputError(f"render.{name}={parameters[name]}: it is a number of 100 people, so at most 100")
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{layout}-v{RENDERER_VERSION}-{digest}"
     if elsewhere is not None and (Path(elsewhere) / name / MANIFEST).is_file():

@@ -22,6 +22,7 @@ from affect.labels import (
 )
 from rendering import video
 from rendering.affect import annotate
+from rendering.look import USUAL, Look
 from rendering.writing import SPLITS, Plan, Row, state_rows, write_frame, write_state
 
 _FILES: Final = {video.TRAIN: "training_set_annotations.txt", video.VALIDATION: "validation_set_annotations.txt"}
@@ -39,7 +40,7 @@ _NO_CROP: Final = 0.003
 _NOISY_FOLDER: Final = 0.05  # faces that show another expression than their class folder says
 
 
-def plan_mtl(*, seed: int, train_videos: int, val_videos: int, frames_per_video: int) -> Plan:
+def plan_mtl(*, seed: int, train_videos: int, val_videos: int, frames_per_video: int, **look: int) -> Plan:
     """Plan an s-Aff-Wild2 MTL data set: one person per video, none in both splits.
 
     Its folder holds ``cropped_aligned/<video>/%05d.jpg``, the two annotation files and ``state.parquet``.
@@ -49,12 +50,13 @@ def plan_mtl(*, seed: int, train_videos: int, val_videos: int, frames_per_video:
         train_videos: number of training videos.
         val_videos: number of validation videos.
         frames_per_video: listed frames per video, before duplicates.
+        look: see ``rendering.look.Look``.
     """
     splits = {video.TRAIN: train_videos, video.VALIDATION: val_videos}
-    return Plan(splits, partial(_write_video, seed, frames_per_video), finish=_write_annotations)
+    return Plan(splits, partial(_write_video, seed, frames_per_video, Look(**look)), finish=_write_annotations)
 
 
-def plan_affectnet(*, seed: int, train_faces: int, val_faces: int) -> Plan:
+def plan_affectnet(*, seed: int, train_faces: int, val_faces: int, **look: int) -> Plan:
     """Plan AffectNet's class folders ``train/<0-7>/*.jpg`` and ``val/<0-7>/*.jpg``, one face per person.
 
     No person of any ``plan_mtl``, whatever its seed, is among them. The classes are balanced.
@@ -63,9 +65,11 @@ def plan_affectnet(*, seed: int, train_faces: int, val_faces: int) -> Plan:
         seed: seed of every random draw.
         train_faces: number of training faces.
         val_faces: number of validation faces.
+        look: see ``rendering.look.Look``.
     """
     classes = {str(number): name for number, name in enumerate(AFFECTNET_EXPRESSIONS)}
-    return _plan_portraits(seed, {video.AFFECTNET_TRAIN: train_faces, video.AFFECTNET_VALIDATION: val_faces}, classes)
+    splits = {video.AFFECTNET_TRAIN: train_faces, video.AFFECTNET_VALIDATION: val_faces}
+    return _plan_portraits(seed, splits, classes, Look(**look))
 
 
 def plan_lsd(*, seed: int, train_faces: int, val_faces: int) -> Plan:
@@ -98,20 +102,20 @@ def plan_faces(*, seed: int, train_faces: int, val_faces: int) -> Plan:
     return Plan(splits, job, ("img_align_celeba", "Eval"), _write_partition)
 
 
-def _plan_portraits(seed: int, splits: Mapping[int, int], classes: dict[str, str]) -> Plan:
+def _plan_portraits(seed: int, splits: Mapping[int, int], classes: dict[str, str], look: Look = USUAL) -> Plan:
     """Plan class folders, given the number of faces of each stream and the expression in each folder."""
     folders = [f"{_PORTRAITS[stream]}/{name}" for stream in splits for name in classes]
-    return Plan(splits, partial(_write_portrait, seed, classes), folders)
+    return Plan(splits, partial(_write_portrait, seed, classes, look), folders)
 
 
-def _write_video(seed: int, frames: int, root: Path, task: tuple[int, int]) -> list[Row]:
+def _write_video(seed: int, frames: int, look: Look, root: Path, task: tuple[int, int]) -> list[Row]:
     """Render, annotate and write one video.
 
     Returns:
         One row per line of the annotation file, with the line itself and the rendered state.
     """
     stream, index = task
-    drawn = video.draw_video(seed, stream, index, frames)
+    drawn = video.draw_video(seed, stream, index, frames, look)
     name = f"{SPLITS[stream]}-{index:04d}"
     folder = root / "cropped_aligned" / name
     folder.mkdir(parents=True)
@@ -146,7 +150,9 @@ def _write_annotations(folder: Path, rows: list[Row]) -> None:
     write_state(folder, [{key: value for key, value in row.items() if key != "line"} for row in rows])
 
 
-def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) -> tuple[int, str, video.Video]:
+def draw_listed(
+    seed: int, stream: int, index: int, expressions: Sequence[str], look: Look = USUAL
+) -> tuple[int, str, video.Video]:
     """Draw one labelled face; a few show another expression than their label says.
 
     Args:
@@ -154,6 +160,7 @@ def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) 
         stream: stream of random numbers of its split.
         index: number of the face in its split, which decides the label.
         expressions: classes of the data set.
+        look: harder ways to draw it.
 
     Returns:
         The label, an index into ``expressions``; the expression that is shown; the face.
@@ -161,13 +168,13 @@ def draw_listed(seed: int, stream: int, index: int, expressions: Sequence[str]) 
     rng = video.generator(seed, stream, index, video.LISTING)
     label = index % len(expressions)
     shown = expressions[int(rng.integers(len(expressions))) if rng.random() < _NOISY_FOLDER else label]
-    return label, shown, video.draw_portrait(seed, stream, index, shown)
+    return label, shown, video.draw_portrait(seed, stream, index, shown, look)
 
 
-def _write_portrait(seed: int, classes: dict[str, str], root: Path, task: tuple[int, int]) -> list[Row]:
+def _write_portrait(seed: int, classes: dict[str, str], look: Look, root: Path, task: tuple[int, int]) -> list[Row]:
     """Render and write one face into its class folder."""
     stream, index = task
-    number, shown, drawn = draw_listed(seed, stream, index, list(classes.values()))
+    number, shown, drawn = draw_listed(seed, stream, index, list(classes.values()), look)
     split = _PORTRAITS[stream]
     image = f"{split}/{list(classes)[number]}/{index:06d}.jpg"
     write_frame(drawn, 0, root / image)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rendering import features, head
 from rendering.identity import Identity
+from rendering.look import textured
 from rendering.mouth import mouth
 from rendering.sketch import FLAT, SIZE, Array, Image, Painting, Pose, Sketch
 from rendering.units import Units
@@ -96,7 +97,7 @@ def draw_background(rng: np.random.Generator) -> Image:
 def draw_face(person: Identity, moment: Moment) -> Sketch:
     """Collect the strokes of one face, from the back to the front."""
     units = Units(moment.units)
-    sketch = Sketch(person.skin)
+    sketch = Sketch(person.skin, person.folds)
     head.behind(sketch, person)
     head.face(sketch, person, units)
     features.cheeks(sketch, person, units)
@@ -150,6 +151,8 @@ def render(person: Identity, moment: Moment, background: Image) -> Image:
     canvas = background[y : y + 2 * SIZE, x : x + 2 * SIZE].copy()
     painting = draw_face(person, moment).paint(canvas, moment.pose)
     picture: NDArray[np.float32] = painting.colour * _gain(painting, moment)
+    if person.skin_texture > 0:
+        picture = textured(picture, painting.mask, person)
     camera = moment.camera
     if camera.blur > 0.2:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), camera.blur), np.float32)

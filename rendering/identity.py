@@ -91,6 +91,9 @@ class Identity:
     glasses_round: float
     glasses_colour: Array
     moles: Array
+    folds: float = 1.0  # how deep the skin's folds are; the next two are those of rendering.look
+    skin_texture: float = 0.0
+    skin_seed: int = 0
 
 
 def draw_hair(rng: np.random.Generator) -> Hair:

@@ -16,12 +16,14 @@ class Layout(NamedTuple):
         data: the option of conf/data/ that reads them.
         sizes: how much is drawn unless the command line says otherwise (``render.…``).
         reading: further keys of ``data``.
+        looks: people can be drawn in harder ways (``rendering.look``).
     """
 
     what: str
     data: str
     sizes: Mapping[str, int]
     reading: Mapping[str, bool] = {}
+    looks: bool = False
 
 
 LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
@@ -29,13 +31,16 @@ LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
         "frames of videos with all labels (s-Aff-Wild2)",
         "affwild2_mtl",
         {"train_videos": 1600, "val_videos": 160, "frames_per_video": 12},
+        looks=True,
     ),
     "uni": Layout(
         "every frame of videos, labels of one task (data.task)",
         "affwild2_uni",
         {"train_videos": 120, "val_videos": 30, "frames_per_video": 80},
     ),
-    "affectnet": Layout("single faces in class folders 0-7", "affectnet", {"train_faces": 10000, "val_faces": 800}),
+    "affectnet": Layout(
+        "single faces in class folders 0-7", "affectnet", {"train_faces": 10000, "val_faces": 800}, looks=True
+    ),
     "affectnet_release": Layout(
         "the same as AffectNet is given out, with valence, arousal",
         "affectnet",

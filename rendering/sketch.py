@@ -89,10 +89,11 @@ class Sketch:
 
     Args:
         skin: (3,) BGR colour of the skin.
+        folds: factor of the strength of its folds.
     """
 
-    def __init__(self, skin: Array) -> None:
-        self._skin = skin
+    def __init__(self, skin: Array, folds: float = 1.0) -> None:
+        self._skin, self._folds = skin, folds
         self._points: list[Array] = []
         self._lifts: list[float] = []
         self._strokes: list[tuple[str, tuple[float, float, float], int]] = []
@@ -116,6 +117,7 @@ class Sketch:
 
     def crease(self, points: Array, strength: float, width: float = 2.0) -> None:
         """Draw a fold of the skin: darker with its strength (0..1), nothing when it is faint."""
+        strength *= self._folds
         if strength > 0.06:
             dark = 1.0 - np.array([0.5, 0.5, 0.42]) * min(strength, 1.0)
             self.line(points, self._skin * dark, width)

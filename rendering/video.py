@@ -16,6 +16,7 @@ from affect.labels import EXPRESSIONS
 from rendering.affect import confusion, draw_apex
 from rendering.face import Camera, Light, Moment, draw_background
 from rendering.identity import Identity, draw_identity
+from rendering.look import USUAL, Look, changed
 from rendering.sketch import SIZE, Array, Image, Pose
 from rendering.units import COLUMN
 
@@ -34,7 +35,7 @@ EXPRESSION_COUNTS: Final = {
 """Annotated rows per expression: those of the ABAW4 MTL files, and those of the ABAW5 EXPR files that have a crop."""
 
 _EPISODES: Final = (0.12, 0.3, 0.33, 0.25)  # chance of 1, 2, 3 and 4 episodes in a video
-_PERSON, _SCENE, _EPISODE, _MOTION, _FRAME, ANNOTATORS, LISTING = range(7)  # purposes of a generator
+_PERSON, _SCENE, _EPISODE, _MOTION, _FRAME, ANNOTATORS, LISTING, _LOOK = range(8)  # purposes of a generator
 _ROOTS: Final = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
@@ -173,7 +174,7 @@ def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], unit
     return moments
 
 
-def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
+def draw_video(seed: int, stream: int, index: int, frames: int, look: Look = USUAL) -> Video:
     """Draw everything about one video except its pixels.
 
     Args:
@@ -182,6 +183,7 @@ def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
             ``UNI_VALIDATION``, which have every frame.
         index: number of the video in its split.
         frames: number of frames.
+        look: harder ways to draw the person.
 
     Returns:
         The video.
@@ -191,10 +193,10 @@ def draw_video(seed: int, stream: int, index: int, frames: int) -> Video:
     numbers = np.cumsum(gaps).astype(np.int64)
     numbers += 1 - numbers[0]
     units, expression = _episodes(seed, stream, index, numbers)
-    return _video(seed, stream, index, scene, numbers, units, expression)
+    return _video(seed, stream, index, scene, numbers, units, expression, look)
 
 
-def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
+def draw_portrait(seed: int, stream: int, index: int, expression: str, look: Look = USUAL) -> Video:
     """Draw one face of AffectNet or of the LSD challenge: a video of a single frame with a strong expression.
 
     Args:
@@ -202,22 +204,33 @@ def draw_portrait(seed: int, stream: int, index: int, expression: str) -> Video:
         stream: one of the six streams of single faces.
         index: number of the face in its split.
         expression: one of ``AFFECTNET_EXPRESSIONS``.
+        look: harder ways to draw the person.
 
     Returns:
         A video with T = 1 whose ``expression`` weights are all zero (contempt is none of the eight).
     """
     units = draw_apex(generator(seed, stream, index, _EPISODE), expression, least=0.5)[None]
     scene, weights = generator(seed, stream, index, _SCENE), np.zeros((1, len(EXPRESSIONS)))
-    return _video(seed, stream, index, scene, np.ones(1, np.int64), units, weights)
+    return _video(seed, stream, index, scene, np.ones(1, np.int64), units, weights, look)
 
 
 def _video(
-    seed: int, stream: int, index: int, scene: Generator, frames: NDArray[np.int64], units: Array, expression: Array
+    seed: int,
+    stream: int,
+    index: int,
+    scene: Generator,
+    frames: NDArray[np.int64],
+    units: Array,
+    expression: Array,
+    look: Look,
 ) -> Video:
     """Draw what is not decided yet: the person, the background, motion, light, and the quality of the pictures."""
+    person, background = draw_person(seed, stream, index), draw_background(scene)
+    if any(look):
+        person, background = changed(person, background, look, generator(seed, stream, index, _LOOK))
     return Video(
-        person=draw_person(seed, stream, index),
-        background=draw_background(scene),
+        person=person,
+        background=background,
         frames=frames,
         units=units,
         expression=expression,

@@ -14,6 +14,7 @@ import pytest
 from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, MTL_HEADER
 from rendering import dataset, video, writing
 from rendering.cache import draw as draw_faces
+from rendering.look import USUAL
 from tests.rendering.conftest import SIZE
 
 FILES = {"train": "training_set_annotations.txt", "validation": "validation_set_annotations.txt"}
@@ -76,7 +77,7 @@ def test_some_rows_are_listed_twice_and_some_crops_are_missing(tmp_path, monkeyp
     rows = [
         row
         for index in range(30)
-        for row in dataset._write_video(0, 24, tmp_path, (video.TRAIN, index))  # more rows than the fixture has
+        for row in dataset._write_video(0, 24, USUAL, tmp_path, (video.TRAIN, index))  # more rows than the fixture has
     ]
     images = Counter(row["image"] for row in rows)
     missing = [image for image in images if not (tmp_path / "cropped_aligned" / image).is_file()]
