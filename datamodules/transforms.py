@@ -109,17 +109,18 @@ class JitterAndCrop:
         affine: probability of rotation (up to 15°), scaling (0.85–1.15) and shift (up to 0.06 of the side); the border
             is repeated outside.
         erase: probability of erasing one rectangle (2–33 % of the area) to ImageNet's mean colour.
-        camera: probability of blur (sigma 0.3–1.5 px of the result), of sensor noise (deviation 2–15 grey levels) and
-            of JPEG compression (quality 30–90), each by itself. Not in the papers: photographs have more of them than
-            drawn faces.
+        blur: probability of blur (sigma 0.3–1.5 px of the result). Like the next two not in the papers: photographs
+            have more of them than drawn faces.
+        noise: probability of sensor noise (deviation 2–15 grey levels).
+        jpeg: probability of JPEG compression (quality 30–90).
         input: ``full``: apply all of this; ``visible``: return pictures of ``STORED_SIZE`` and the augmentation, for a
             method that computes only the patches that it looks at.
         interpolation: how images are enlarged; shrinking averages areas, so that it does not alias.
         seed: decides every draw, together with epoch and row.
 
     Raises:
-        ValueError: a resize ratio below 1, an unknown interpolation, or ``visible`` with ``affine``, ``erase`` or
-            ``camera``.
+        ValueError: a resize ratio below 1, an unknown interpolation, or ``visible`` with one of the changes from
+            ``affine`` to ``jpeg``.
     """
 
     def __init__(
@@ -136,7 +137,9 @@ class JitterAndCrop:
         grey: Probability = 0.0,
         affine: Probability = 0.0,
         erase: Probability = 0.0,
-        camera: Probability = 0.0,
+        blur: Probability = 0.0,
+        noise: Probability = 0.0,
+        jpeg: Probability = 0.0,
         input: Literal["full", "visible"] = "full",
         interpolation: Interpolation = "bilinear",
         seed: Whole = 0,
@@ -147,9 +150,11 @@ class JitterAndCrop:
             )
         _flag(interpolation)
         self.visible = input == "visible"
-        whole = bool(affine or erase or camera)
+        changes = {"affine": affine, "erase": erase, "blur": blur, "noise": noise, "jpeg": jpeg}
+        whole = any(changes.values())
         if self.visible and whole:
-            raise ValueError("input=visible leaves no whole picture to change: set affine=0 erase=0 camera=0")
+            unset = " ".join(f"{name}=0" for name, share in changes.items() if share)
+            raise ValueError(f"input=visible leaves no whole picture to change: set {unset}")
         self.image_size = STORED_SIZE if self.visible else image_size
         self.crop_size, self.resized = image_size, int(image_size * resize_ratio)
         self.flip, self.jitter_probability, self.grey = flip, jitter_probability, grey
@@ -162,11 +167,11 @@ class JitterAndCrop:
             A.Affine(**moved, keep_ratio=True, border_mode=cv2.BORDER_REPLICATE, p=affine),
             _erasing(erase),
         ]
-        if camera:  # a step that is never taken would still take its draws
+        if blur or noise or jpeg:  # a step that is never taken would still take its draws
             steps += [
-                A.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.5), p=camera),
-                A.GaussNoise(std_range=(2 / 255, 15 / 255), p=camera),
-                A.ImageCompression(quality_range=(30, 90), p=camera),
+                A.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 1.5), p=blur),
+                A.GaussNoise(std_range=(2 / 255, 15 / 255), p=noise),
+                A.ImageCompression(quality_range=(30, 90), p=jpeg),
             ]
         self._then = _Pipeline(steps, image_size=image_size, seed=seed) if whole else None
 

@@ -185,7 +185,7 @@ def test_a_camera_blurs_adds_noise_and_compresses_as_often_as_asked() -> None:
     flat = np.full((64, 64, 3), 128, dtype=np.uint8)
     flat[:, 32:] = 90
     still = {"image_size": 64, "seed": 1, "resize_ratio": 1.0, "flip": 0.0, "jitter_probability": 0.0}
-    camera = JitterAndCrop(**still, camera=0.4)
+    camera = JitterAndCrop(**still, blur=0.4, noise=0.4, jpeg=0.4)
     seen = [camera(flat, epoch=0, row=row) for row in range(600)]
     rough = np.random.default_rng(0).integers(60, 200, size=(64, 64, 3)).astype(np.uint8)
     same = np.mean([(camera(rough, epoch=0, row=row) == rough).all() for row in range(600)])
@@ -193,7 +193,7 @@ def test_a_camera_blurs_adds_noise_and_compresses_as_often_as_asked() -> None:
     assert all(np.abs(one.mean() - flat.mean()) < 3 for one in seen)
     noisy = np.mean([one[:, :20].std() > 1.5 for one in seen])
     assert noisy == pytest.approx(0.4, abs=0.08)
-    again = JitterAndCrop(**still, camera=0.4)
+    again = JitterAndCrop(**still, blur=0.4, noise=0.4, jpeg=0.4)
     assert all((again(flat, epoch=0, row=row) == seen[row]).all() for row in (0, 7, 3))
     assert (camera(flat, epoch=1, row=2) != camera(flat, epoch=0, row=2)).any() or (seen[2] == flat).all()
 
