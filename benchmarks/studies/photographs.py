@@ -1,9 +1,11 @@
 """Eight expressions on real photographs: our best network beside two baselines, chosen without the validation split.
 
     python -m benchmarks.studies.photographs logs/photographs [--root ../shared/real_faces_small] [--seeds 0 1 2]
+        [--unlabelled ARCHIVE]
 
 1. Candidates (``CANDIDATES``) are trained on two thirds of the training split and scored on the last third, three
-   times; thirds are whole videos. The best mean of accuracy and macro F1 is chosen.
+   times; thirds are whole videos. The best mean of accuracy and macro F1 is chosen. With ``--unlabelled``, pictures of
+   faces without labels (a tar file or a folder), one of them learns from these, too (``selftraining``).
 2. The chosen one is trained on the whole training split, once for each seed. The result is the last epoch's, so that
    the validation split decides nothing.
 3. Baselines: a linear classifier on histograms of oriented gradients, and a logistic regression on frozen ImageNet
@@ -36,11 +38,12 @@ from sklearn.preprocessing import StandardScaler
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS
 from baseline.network import Baseline
-from benchmarks.studies.running import run, study_parser, trained
+from benchmarks.studies.running import run, study_parser, unpacked
+from benchmarks.studies.selftraining import listed, self_trained
 from datamodules.pictures import read_image
 from datamodules.readers.mtl import read_mtl
 from datamodules.transforms import EvalTransform
-from evaluators.report import aligned
+from evaluators.report import aligned, read_scores
 from evaluators.table import read_table
 from runs.ending import clear_errors
 
@@ -61,10 +64,11 @@ RENDERED: Final = (
 """The run that a candidate may start from: all three tasks on rendered faces."""
 
 CANDIDATES: Final[dict[str, tuple[str, ...]]] = {
+    "self-trained": ("model.network.weights={rendered}/weights/backbone.pth",),
     "rendered-first": ("model.network.weights={rendered}/weights/backbone.pth",),
     "imagenet": (),
 }
-"""What is chosen among, as overrides of experiment=photographs."""
+"""What is chosen among, as overrides of experiment=photographs; the first one goes on with ``self_trained``."""
 
 
 class Split(NamedTuple):
@@ -185,25 +189,46 @@ def linear(features: Array, split: Split, wanted: Array) -> tuple[Labels, float]
     return fitted(best, np.arange(len(features))).predict(wanted), best
 
 
-def choose(folder: Path, root: Path, train: Split) -> tuple[str, dict[str, list[list[float]]]]:
+def choose(folder: Path, root: Path, train: Split, faces: Path | None) -> tuple[str, dict[str, list[list[float]]]]:
     """Cross-validate the candidates; return the best one's name and each one's scores on each third."""
     selections = write_thirds(root, train, folder / "thirds")
     found: dict[str, list[list[float]]] = {}
     for name in CANDIDATES:
+        if name == "self-trained" and faces is None:
+            continue
         found[name] = []
         for number, selected in enumerate(selections):
-            result = trained(folder / "thirds" / f"{name}-{number}", [*command(name, root, folder), *selected])
+            labelled = Path(selected[0].partition("=")[2])
+            place = folder / "thirds" / f"{name}-{number}"
+            given = [*command(name, folder), *selected[1:]]
+            result = read_scores(made(name, place, given, root, labelled, faces) / "scores.json")
             found[name].append([result["ACC_EXPR"] or 0.0, result["P_EXPR"] or 0.0])
     return max(found, key=lambda name: float(np.mean(found[name]))), found
 
 
-def command(candidate: str, root: Path, folder: Path) -> list[str]:
-    """Return the overrides of a candidate's run; the run on rendered faces is made where it starts from that."""
+def command(candidate: str, folder: Path) -> list[str]:
+    """Return what makes a candidate's runs, but for their data; make the run on rendered faces where they need it."""
     overrides = CANDIDATES[candidate]
     if any("{rendered}" in override for override in overrides):
         run(folder / "rendered", "train", [*RENDERED, "trainer=cpu"])
-    common = ["experiment=photographs", f"data.root={root}", "trainer=cpu", "trainer.precision=32-true"]
+    common = ["experiment=photographs", "trainer=cpu", "trainer.precision=32-true"]
     return [*common, *(override.replace("{rendered}", str(folder / "rendered")) for override in overrides)]
+
+
+def made(candidate: str, place: Path, given: Sequence[str], root: Path, labelled: Path, faces: Path | None) -> Path:
+    """Train a candidate on an annotation file; return the folder of its last run.
+
+    Args:
+        candidate: a key of ``CANDIDATES``.
+        place: of its run or runs.
+        given: its overrides.
+        root: of the photographs.
+        labelled: the annotation file.
+        faces: pictures without labels, as ``listed`` has copied them.
+    """
+    if candidate == "self-trained" and faces is not None:
+        return self_trained(place, given, labelled, root, faces)
+    return run(place, "train", [*given, f"data.root={root}", f"data.train_annotations={labelled}"])
 
 
 def per_source(root: Path, split: Split, systems: dict[str, list[Labels]]) -> list[list[str]]:
@@ -223,10 +248,14 @@ def main() -> None:
     """Choose, train, compare, and print the tables."""
     parser = study_parser(__doc__, seeds=(0, 1, 2))
     parser.add_argument("--root", type=Path, default=Path("../shared/real_faces_small"))
+    parser.add_argument("--unlabelled", type=Path, help="pictures of faces without labels: tar file or folder")
     options = parser.parse_args()
     folder, root = options.folder.absolute(), options.root.absolute()
     train, val = read(root, "training"), read(root, "validation")
-    best, candidates = choose(folder, root, train)
+    faces = options.unlabelled
+    if faces is not None:
+        faces = listed(unpacked(faces.absolute(), folder / "unpacked"), folder / "unlabelled")
+    best, candidates = choose(folder, root, train, faces)
     rows = [["candidate", *(f"third {n + 1}" for n in range(FOLDS)), "mean"]]
     for name, values in candidates.items():
         shown = [*values, np.mean(values, axis=0)]
@@ -236,7 +265,8 @@ def main() -> None:
 
     systems: dict[str, list[Labels]] = {"ours": []}
     for seed in options.seeds:
-        place = run(folder / f"seed{seed}", "train", [*command(best, root, folder), f"seed={seed}"])
+        given = [*command(best, folder), f"seed={seed}"]
+        place = made(best, folder / f"seed{seed}", given, root, root / "training_set_annotations.txt", faces)
         table = read_table(place / "predictions" / "val.parquet")
         systems["ours"].append(table.predictions["expression"].argmax(axis=1))
     for name, features in (("HOG + linear", gradients), ("frozen features + linear", frozen_features)):

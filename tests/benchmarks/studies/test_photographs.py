@@ -109,7 +109,7 @@ def test_candidates_are_runs_that_train_py_takes(name: str, root: Path, tmp_path
     monkeypatch.setattr(
         "benchmarks.studies.photographs.run", lambda folder, script, arguments: made.append((folder, arguments))
     )
-    check_command_line("train", command(name, root, tmp_path))
+    check_command_line("train", command(name, tmp_path))
     assert bool(made) == ("rendered" in " ".join(CANDIDATES[name]))
     for _, arguments in made:
         check_command_line("train", arguments)
