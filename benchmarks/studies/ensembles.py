@@ -19,10 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from affect.errors import ConfigError
 from affect.files import write_whole
 from benchmarks.studies.intervals import Sums, difference, labels_of, sums
-from benchmarks.studies.priors import COMMON, LABELLED, ROWS, overrides_of
+from benchmarks.studies.priors import COMMON, LABELLED, ROWS, overrides_of, seed_of
 from benchmarks.studies.running import run, study_parser
 from evaluators.postprocess.blending import blend
 from evaluators.report import aligned
@@ -43,11 +42,9 @@ SHOWN: Final = ("P_MTL", "P_VA", "P_EXPR", "P_AU")
 
 def tables_of(folder: Path, priors: Path, seed: int, overrides: Sequence[str]) -> dict[str, dict[str, Table]]:
     """Make the runs of a seed that are missing; return the tables of the members of each ensemble by their names."""
-    row, of_seed = ROWS["emma-real"], priors / f"seed{seed}"
-    if not (of_seed / "dan" / "weights" / "dan.pth").is_file():
-        raise ConfigError([f"--priors={priors} has no seed {seed}: run benchmarks.studies.priors with it first"])
-    common = [*overrides_of(row, of_seed), *COMMON, f"seed={seed}", "data=synthetic", f"render.seed={seed}",
-              "scores=main", "callbacks=epochs", "callbacks.epochs.every_n_epochs=2", *LABELLED["many"]]  # fmt: skip
+    common = [*overrides_of(ROWS["emma-real"], seed_of(priors, seed)), *COMMON, *LABELLED["many"], f"seed={seed}",
+              "data=synthetic", f"render.seed={seed}", "scores=main", "callbacks=epochs",
+              "callbacks.epochs.every_n_epochs=2"]  # fmt: skip
     runs = {
         name: run(folder / f"seed{seed}" / name.replace(" ", "-"), "train", [*common, *member, *overrides])
         for name, member in MEMBERS.items()

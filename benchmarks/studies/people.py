@@ -14,7 +14,7 @@ told, too. Intervals (95 %) are over people and seeds. Nothing is trained.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -96,13 +96,15 @@ def systems(patterns: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def study(folder: Path, runs: Sequence[str], london: Path, photographs: Path | None, halves: Sequence[str]) -> None:
-    """Predict what is missing; then write and print the tables."""
+def study(
+    folder: Path, runs: Mapping[str, Sequence[Path]], london: Path, photographs: Path | None, halves: Sequence[str]
+) -> None:
+    """Predict what is missing with the runs of each system; then write and print the tables."""
     data = ["data=affwild2_uni", f"data.root={london}/faces", "data.images=cropped", "data.task=expr",
             "split=test", "data.test_list=frames.txt"]  # fmt: skip
     lines, results = [["system", "people", *SHOWN]], {}
     shown = [["photographs", "P_EXPR", "ACC_EXPR"]]
-    for number, (system, places) in enumerate(systems(runs).items()):
+    for number, (system, places) in enumerate(runs.items()):
         of_seeds = []
         for index, place in enumerate(places):
             target = folder / f"system{number}" / f"run{index}"
@@ -134,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     photographs = options.photographs and options.photographs.absolute()
     halves = list(HALVES) if options.all_people else list(HALVES)[:1]
-    study(options.folder.absolute(), options.runs, options.london.absolute(), photographs, halves)
+    study(options.folder.absolute(), systems(options.runs), options.london.absolute(), photographs, halves)
 
 
 if __name__ == "__main__":

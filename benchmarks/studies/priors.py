@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from affect.errors import ConfigError
 from affect.files import write_whole
 from benchmarks.studies.intervals import Sums, difference, labels_of, sums
 from benchmarks.studies.running import run, seconds, spread, study_parser, unpacked
@@ -93,6 +94,18 @@ def overrides_of(row: Row, folder: Path) -> list[str]:
         f"model.network.dan.weights={folder}/dan/weights/dan.pth" if row.dan else "model.network.dan=null",
         *row.overrides,
     ]
+
+
+def seed_of(folder: Path, seed: int) -> Path:
+    """Return the folder of a seed, for a study that goes on with its encoders and its DAN.
+
+    Raises:
+        ConfigError: the seed was not made.
+    """
+    of_seed = folder / f"seed{seed}"
+    if not (of_seed / "dan" / "weights" / "dan.pth").is_file():
+        raise ConfigError([f"--priors={folder} has no seed {seed}: run benchmarks.studies.priors with it first"])
+    return of_seed
 
 
 def commands(folder: Path, seed: int, faces: Path, photographs: Path | None) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The priors: what is run with what, and the whole study at toy size, given again, and followed by the ensembles."""
+"""The priors: what is run with what; the whole study at toy size, given again, and the studies that go on with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from affect.errors import ConfigError
-from benchmarks.studies import ensembles, priors
+from benchmarks.studies import ensembles, gap, people, priors
 from benchmarks.studies.priors import CLAIMS, ROWS, commands
 from benchmarks.studies.running import run
 from tests.conftest import small
@@ -27,8 +29,8 @@ def test_each_row_has_its_priors(tmp_path: Path) -> None:
     made = commands(tmp_path, 3, Path("/faces"), Path("/photographs"))
     assert list(made)[:3] == ["mae-drawn", "mae-real", "dan"]
     for name, row in ROWS.items():
-        for people in ("few", "many"):
-            given = " ".join(made[f"{people}/{name}"])
+        for labelled in ("few", "many"):
+            given = " ".join(made[f"{labelled}/{name}"])
             assert ("mae-real/weights/encoder.pth" in given) == (row.encoder == "real")
             assert ("mae-drawn/weights/encoder.pth" in given) == (row.encoder == "drawn")
             assert ("dan/weights/dan.pth" in given, "dan=null" in given) == (row.dan, not row.dan)
@@ -58,10 +60,10 @@ def toy(cache: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.slow
-def test_the_whole_study_and_the_ensembles_at_toy_size(
+def test_the_whole_study_and_those_that_go_on_with_it_at_toy_size(
     tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (priors, ensembles):
+    for module in (priors, ensembles, gap):
         monkeypatch.setattr(module, "run", toy(tmp_path / "cache"))
         monkeypatch.setattr(module, "COMMON", ("trainer=cpu",))
     given = ["priors", str(tmp_path / "study"), "--faces", str(faces / "cropped_aligned"), "--photographs", str(faces)]
@@ -92,3 +94,20 @@ def test_the_whole_study_and_the_ensembles_at_toy_size(
     monkeypatch.setattr(sys, "argv", [*given, "5"])
     with pytest.raises(ConfigError, match="has no seed 5"):
         ensembles.main()
+
+    london = tmp_path / "london"
+    names = [f"{one:03}_{look}/00001.jpg" for one in range(4) for look in ("neutral", "smiling")]
+    for number, name in enumerate(names):
+        (london / "faces" / "cropped" / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(london / "faces" / "cropped" / name), np.full((112, 112, 3), 30 * number, np.uint8))
+    (london / "faces" / "frames.txt").write_text("\n".join(["image_location", *names]) + "\n")
+    monkeypatch.setattr(gap, "CHANGES", {name: gap.CHANGES[name] for name in ("as drawn", "skin", "JPEG")})
+    given = ["gap", str(tmp_path / "gap"), "--priors", str(tmp_path / "study"), "--london", str(london), "--seeds", "4"]
+    monkeypatch.setattr(sys, "argv", given)
+    gap.main()
+    results = json.loads((tmp_path / "gap" / "people" / "results.json").read_text())
+    assert {name: set(halves) for name, halves in results.items()} == {key: {"2nd, 4th, …"} for key in gap.CHANGES}
+    assert set(results["skin"]["2nd, 4th, …"]) == set(people.SHOWN)
+    picture = cv2.imread(str(tmp_path / "gap" / "gap.png"))
+    assert picture is not None
+    assert picture.std() > 20
