@@ -106,8 +106,9 @@ class JitterAndCrop:
         saturation: factor drawn from [1 − saturation, 1 + saturation].
         hue: hue shift drawn from [−hue, hue], as a fraction of the colour circle.
         grey: probability of conversion to grey. Like the next two not in the papers: for small sets of photographs.
-        affine: probability of rotation (up to 15°), scaling (0.85–1.15) and shift (up to 0.06 of the side); the border
-            is repeated outside.
+        affine: probability of rotation (up to 15°), scaling (``smallest`` to 1.15) and shift (up to 0.06 of the side);
+            the border is repeated outside.
+        smallest: least scale of ``affine``: below 1, faces get smaller.
         erase: probability of erasing one rectangle (2–33 % of the area) to ImageNet's mean colour.
         blur: probability of blur (sigma 0.3–1.5 px of the result). Like the next two not in the papers: photographs
             have more of them than drawn faces.
@@ -136,6 +137,7 @@ class JitterAndCrop:
         hue: Annotated[float, Range(least=0, most=0.5)] = 0.1,
         grey: Probability = 0.0,
         affine: Probability = 0.0,
+        smallest: Annotated[float, Range(above=0, most=1)] = 0.85,
         erase: Probability = 0.0,
         blur: Probability = 0.0,
         noise: Probability = 0.0,
@@ -162,7 +164,7 @@ class JitterAndCrop:
         self.interpolation: Interpolation = interpolation
         self.seed = seed
         self._random = random.Random()
-        moved = {"rotate": (-15, 15), "scale": (0.85, 1.15), "translate_percent": (-0.06, 0.06)}
+        moved = {"rotate": (-15, 15), "scale": (smallest, 1.15), "translate_percent": (-0.06, 0.06)}
         steps = [
             A.Affine(**moved, keep_ratio=True, border_mode=cv2.BORDER_REPLICATE, p=affine),
             _erasing(erase),
