@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from affect.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS
+from affect.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS
 from affect.preprocessing import Preprocessing
 
-Kind = Literal["vit", "mae", "dan", "resnet18", "timm"]
+Kind = Literal["vit", "mae", "dan", "resnet18", "emotionnet", "inception_v3", "timm"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ _MAE_PAGE = "https://github.com/facebookresearch/mae"
 _MAE_LICENCE = "CC-BY-NC-4.0"
 _EMMA_PAGE = "https://github.com/JackYFL/EMMA_CoTEX_ABAW4#pretrained-models (Baidu, extraction code ABAW)"
 _DAN_PAGE = "https://github.com/yaoing/DAN#models (Google Drive)"
+_AIM3_PAGE = "https://github.com/AIM3-RUC/ABAW4"
 _NO_LICENCE = "none stated in the authors' repository"
 
 REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
@@ -139,6 +140,22 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
         ),
         "msceleb-resnet18": WeightsEntry(
             kind="resnet18", file="resnet18_msceleb.pth", page=_DAN_PAGE, licence=_NO_LICENCE
+        ),
+        "emotionnet-abaw3": WeightsEntry(
+            kind="emotionnet",
+            file="emotionnet_abaw3.ckpt",
+            page="https://github.com/wtomin/ABAW3_MultiEmotionNet",
+            licence=_NO_LICENCE,
+            preprocessing=Preprocessing(image_size=299),
+            classes=(*EXPRESSIONS, *AU_NAMES),
+            valence_arousal=True,
+        ),
+        # encoders of another team of ABAW4; what they are like inside, its page does not state
+        "aim3-mae-emotionet": WeightsEntry(
+            kind="vit", file="aim3_mae_emotionet.pth", page=_AIM3_PAGE, licence=_NO_LICENCE
+        ),
+        "aim3-mae-cmsceleb": WeightsEntry(
+            kind="vit", file="aim3_mae_cmsceleb.pth", page=_AIM3_PAGE, licence=_NO_LICENCE
         ),
         "efficientnet-lite0-imagenet": WeightsEntry(
             kind="timm",

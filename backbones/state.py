@@ -29,7 +29,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Args:
         path: a ``.safetensors`` file or one of ``torch.save``: a plain state dict, or one inside ``model``,
-            ``model_state_dict`` or ``state_dict``. If every name begins with ``module.``, that is removed.
+            ``model_state_dict`` or ``state_dict``, where Lightning's checkpoints have it. If every name begins with
+            ``module.``, that is removed.
 
     Returns:
         Names and tensors, on the CPU, in the file's dtype.
@@ -102,7 +103,8 @@ def _unreadable(path: Path, reason: str) -> str:
         return (
             f"weights file {path}: refused, because it holds more than tensors ({holds}) and reading that could run "
             "code from the file. If you trust its source, convert it once: obj = torch.load(OLD, weights_only=False); "
-            'torch.save(obj.state_dict(), NEW), or obj["model"] where obj is a dict; then give the new file'
+            'torch.save(obj.state_dict(), NEW), or obj["model"] or obj["state_dict"] where obj is a dict; then give '
+            "the new file"
             f"{other}"
         )
     cause = (reason.split("WeightsUnpickler error:")[-1].split() or ["empty file"])[:12]
@@ -113,7 +115,8 @@ def _unreadable(path: Path, reason: str) -> str:
 
 
 def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
-    if isinstance(content, dict) and "pytorch-lightning_version" in content:
+    # ours holds the names of the module around a network, that of other code those of the network itself
+    if isinstance(content, dict) and {"pytorch-lightning_version", "model_config"} <= content.keys():
         raise WeightsError(
             f"weights file {path}: this is a training checkpoint. Give it as checkpoint= to evaluate, ckpt_path= to "
             "resume or fork_from= to start a new run from it"

@@ -33,15 +33,26 @@ _KINDS: dict[Kind, str] = {
     "mae": "a masked autoencoder (a ViT's names and decoder_*)",
     "dan": "a DAN (names features.*, cat_head*.*, fc.*, bn.*)",
     "resnet18": "a ResNet-18 trunk (torchvision or timm names)",
+    "emotionnet": "an EmotionNet (names backbone_CNN.*, AU_*, MHA.*, emotion_classifiers.*)",
+    "inception_v3": "an InceptionV3 trunk (torchvision or timm names)",
     "timm": "a backbone of timm",
 }
+# What a plain file's images are like, where not as ImageNet's; torchvision's InceptionV3 was trained with these values.
+_PLAIN: dict[Kind, Preprocessing] = {"inception_v3": Preprocessing((0.5,) * 3, (0.5,) * 3, 299, "bicubic")}
 _CLASSIFIERS = ("classifier.", "classifier.0.", "head.fc.", "fc.")  # its names in timm and in published files
 _MAE_DECODER = ("decoder_", "mask_token")
 _VGG_CLASSIFIER = {"classifier.0.": "pre_logits.fc1.", "classifier.3.": "pre_logits.fc2.", "classifier.6.": "head.fc."}
 _RESNET_STAGES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+_INCEPTION_LAYERS = (
+    "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
+    *(f"Mixed_{block}" for block in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e")),
+)  # fmt: skip
+_BEHIND_TRUNK = ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc.")
 # The first of these prefixes that a file's keys have tells what it holds.
 _SIGNS = (
     ("cat_head", "a DAN"),
+    ("backbone_CNN.", "an EmotionNet"),
+    ("Conv2d_1a_3x3.", "an InceptionV3"),
     ("visual.", "a CLIP model"),
     ("cnn.", "a whole EMMA model of its authors"),
     ("decoder_blocks.", "a masked autoencoder"),
@@ -56,14 +67,15 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
     """Load weights into a network, all of them or none.
 
     Args:
-        network: the network, which is changed in place: DAN's trunk ``DAN.features`` for ``resnet18``, any network of
-            ``timm.create_model`` for ``timm``.
+        network: the network, which is changed in place: DAN's trunk ``DAN.features`` for ``resnet18``, EmotionNet's
+            ``backbone_CNN`` for ``inception_v3``, any network of ``timm.create_model`` for ``timm``.
         weights: registry name, path, ``timm:NAME``, or ``random`` (which warns and leaves the network as it is).
         kind: kind of the network; it decides how published names are mapped.
         head: prefixes of the head's parameters, which are not read from the file and keep their initial values.
 
     Returns:
-        How the images must be prepared. A plain file does not tell; then it is ImageNet's preprocessing.
+        How the images must be prepared. A plain file does not tell; then it is ImageNet's preprocessing, or that of
+        torchvision's weights for ``inception_v3``.
 
     Raises:
         WeightsError: the weights are not found, unsafe or not finite, or a key is missing, unexpected, of another shape
@@ -79,6 +91,9 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
         _fit_vgg(state, network)
     if kind in ("vit", "mae"):
         _resize_position_embeddings(state, network)
+    if kind in ("emotionnet", "inception_v3"):
+        _check_channels(state, network, f"weights {source}")
+    _drop_computed(state, network, f"weights {source}")
     state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
     _check(network, state, head, published, f"weights {source}", kind)
     network.load_state_dict(state, strict=False)  # only the head is missing
@@ -153,7 +168,7 @@ def _read(weights: str, kind: Kind, network: nn.Module | None = None) -> tuple[d
         state = read_state(path)
     if entry is not None and entry.by_order_of is not None:
         state = _in_order(state, entry.by_order_of, source)
-    return state, source, entry.preprocessing if entry is not None else IMAGENET
+    return state, source, entry.preprocessing if entry is not None else _PLAIN.get(kind, IMAGENET)
 
 
 def _find(weights: str, kind: Kind, network: nn.Module | None) -> tuple[Path, str, WeightsEntry | None]:
@@ -179,8 +194,11 @@ def _find(weights: str, kind: Kind, network: nn.Module | None) -> tuple[Path, st
 
 
 def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessing]:
-    if kind == "dan":
-        raise WeightsError(f"weights {weights}: timm has no DAN; give a DAN checkpoint")
+    if kind in ("dan", "emotionnet"):
+        raise WeightsError(
+            f"weights {weights}: timm does not have {_KINDS[kind]}; give a file of one"
+            + ", or set model.network.weights_for=trunk" * (kind == "emotionnet")
+        )
     try:
         model = timm.create_model(weights.removeprefix("timm:"), pretrained=True)
     except Exception as error:  # the errors of the hub and of its HTTP client share no base class
@@ -228,6 +246,10 @@ def _rename(state: dict[str, Tensor], kind: Kind, source: str) -> dict[str, Tens
         if "fc_norm.weight" in state and "norm.weight" not in state:
             _log.warning("%s was fine-tuned with mean pooling: its class token was not trained to be read", source)
             state = {re.sub(r"^fc_norm\.", "norm.", name): tensor for name, tensor in state.items()}
+    if kind == "inception_v3":
+        numbers = {layer: str(number) for number, layer in enumerate(_INCEPTION_LAYERS)}
+        split = {name: name.partition(".") for name in state if not name.startswith(_BEHIND_TRUNK)}
+        state = {numbers.get(first, first) + dot + rest: state[name] for name, (first, dot, rest) in split.items()}
     if kind == "resnet18":
         split = {name: name.partition(".") for name in state if not name.startswith("fc.")}
         state = {
@@ -265,6 +287,34 @@ def _resize_position_embeddings(state: dict[str, Tensor], network: nn.Module) ->
         state[name] = resample_abs_pos_embed(
             published, new_size=[sides[1]] * 2, old_size=[sides[0]] * 2, num_prefix_tokens=1
         )
+
+
+def _check_channels(state: dict[str, Tensor], network: nn.Module, source: str) -> None:
+    """Check that the trunk of an EmotionNet is as wide as that of the file."""
+    name = next(name for name in network.state_dict() if name.endswith("14.branch1x1.conv.weight"))
+    own, theirs = network.state_dict()[name].shape[1], state[name].shape[1:2] if name in state else ()
+    if theirs and theirs[0] != own:
+        divisor, rest = divmod(768, max(theirs[0], 1))
+        option = "model.network.width_divisor" + f"={divisor}" * (not rest)
+        raise WeightsError(
+            f"{source}: its trunk ends in {theirs[0]} channels, this network's in {own}. Set {option}, which divides "
+            "InceptionV3's 768, or start from weights=random"
+        )
+
+
+def _drop_computed(state: dict[str, Tensor], network: nn.Module, source: str) -> None:
+    """Leave out what the network computes instead of storing, and check that the file has the same values."""
+    stored = network.state_dict()
+    for name, own in network.named_buffers():
+        if name in stored or name not in state:
+            continue
+        theirs = state.pop(name)
+        # published positions were computed in float32, in which the angle of the last of 5,000 is off by a thousandth
+        if theirs.shape != own.shape or not torch.allclose(theirs.to(own), own, rtol=0, atol=5e-3):
+            raise WeightsError(
+                f"{source}: {name} {tuple(theirs.shape)} is not what this network computes in its place, "
+                f"{tuple(own.shape)}: these weights belong to another network"
+            )
 
 
 def _check(

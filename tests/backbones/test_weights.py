@@ -99,7 +99,10 @@ def test_load_state_refuses_whole_modules(tmp_path):
         ({"epoch": 3, "lr": 0.1}, r"no state dict.*its keys are epoch, lr"),
         ({}, "no state dict"),
         (torch.ones(3), r"no state dict.*Tensor"),
-        ({"pytorch-lightning_version": "2.6", "state_dict": STATE}, r"training checkpoint.*checkpoint=.*fork_from="),
+        (
+            {"pytorch-lightning_version": "2.6", "model_config": {}, "state_dict": STATE},
+            r"training checkpoint.*checkpoint=.*fork_from=",
+        ),
     ],
 )
 def test_load_state_without_state(tmp_path, content, message):

@@ -1,7 +1,7 @@
 """Weights and inputs of the golden numbers, rebuilt with NumPy from their names alone.
 
 The numbers are outputs of the published reference implementations (github.com/JackYFL/EMMA_CoTEX_ABAW4,
-github.com/facebookresearch/mae) on these weights and inputs.
+github.com/facebookresearch/mae, github.com/wtomin/ABAW3_MultiEmotionNet) on these weights and inputs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def input(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.floa
 
 
 def state_dict(network: str) -> dict[str, Tensor]:
-    """State dict of a reference network (``dan8``, ``vit_base_patch16``, ``vit_small``, ``mae_small``)."""
+    """State dict of a reference network, which state_dict_names.json lists: ``dan8``, ``emotionnet`` and so on."""
     names = json.loads((FOLDER / "state_dict_names.json").read_text())[network]
     return {name: entry(name, tuple(shape)) for name, shape in names}
 
@@ -40,6 +40,10 @@ def entry(name: str, shape: tuple[int, ...]) -> Tensor:
     last = name.rsplit(".", 1)[-1]
     if last == "num_batches_tracked":
         return torch.zeros(shape, dtype=torch.int64)
+    if name == "positional_encoding.pos_embedding":  # fixed: sine and cosine by turns
+        angle = np.arange(shape[0])[:, None] / 10_000.0 ** (np.arange(shape[2])[None] // 2 * 2 / shape[2])
+        wave = np.where(np.arange(shape[2]) % 2, np.cos(angle), np.sin(angle))
+        return torch.from_numpy(wave[:, None].astype(np.float32))
     z = np.asarray(rs(name).standard_normal(shape)).astype(np.float32)
     if last == "running_var":
         z = np.float32(0.5) + np.abs(z)
