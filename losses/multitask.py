@@ -21,7 +21,13 @@ PUBLISHED_POS_WEIGHT: Final = (
     7.1008924, 15.63964869, 5.47108051, 2.80360066, 1.5152332, 1.89083564,
     3.04637044, 34.04600245, 32.47861156, 36.76637801, 0.58118674, 11.1586486,
 )  # fmt: skip
-"""Weights of positive action units in EMMA's published code; they are not the ratios of the ABAW4 training rows."""
+"""Weights of positive action units in the published codes of EMMA and of EmotionNet.
+
+They count the uni-task labels of ABAW3; they are not the ratios of the ABAW4 training rows.
+"""
+
+PUBLISHED_EXPRESSION_WEIGHT: Final = (1.0517, 11.9966, 17.3346, 15.5712, 2.1438, 2.5946, 6.4138, 1.0)
+"""Weights of ABAW's expressions in EmotionNet's published code: those of ABAW3's uni-task labels."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,13 +37,14 @@ class MultiTaskLoss(nn.Module):
     """Computes the losses that equation 1 of the EMMA paper adds up, with the weights of other methods as options.
 
     Args:
-        au_pos_weight: weight of positive action units: ``none`` (equation 2), ``published`` (EMMA's code), ``train``
-            (negatives / positives of the training labels), or ``balanced`` (N / (2 N_positive), and N / (2 N_negative)
-            for negative ones).
+        au_pos_weight: weight of positive action units: ``none`` (equation 2), ``published`` (EMMA's and EmotionNet's
+            code), ``train`` (negatives / positives of the training labels), or ``balanced`` (N / (2 N_positive), and
+            N / (2 N_negative) for negative ones).
         au_reduction: ``mean_valid``: mean over the valid labels (equation 2); ``sum_batch``: their sum / batch size
             (EMMA's code).
-        expression_weight: weight of each class: ``none`` (equation 3), ``train`` (n / (C n_c) of the training labels,
-            so that all classes count the same; 1 for a class without a row), or ``relative`` (n_max / max(n_c, 1)).
+        expression_weight: weight of each class: ``none`` (equation 3), ``published`` (EmotionNet's code), ``train``
+            (n / (C n_c) of the training labels, so that all classes count the same; 1 for a class without a row), or
+            ``relative`` (n_max / max(n_c, 1)).
         expression_reduction: ``mean_weight`` divides by the sum of the rows' weights; ``mean_valid`` divides by the
             number of rows, and the weights of ``train`` by the smallest one, so that they are n_max / n_c.
         label_smoothing: label smoothing of the expression loss.
@@ -54,7 +61,7 @@ class MultiTaskLoss(nn.Module):
         *,
         au_pos_weight: Literal["none", "published", "train", "balanced"] = "none",
         au_reduction: Literal["mean_valid", "sum_batch"] = "mean_valid",
-        expression_weight: Literal["none", "train", "relative"] = "none",
+        expression_weight: Literal["none", "published", "train", "relative"] = "none",
         expression_reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
         label_smoothing: Probability = 0.0,
         reference_ccc: bool = False,
@@ -68,12 +75,13 @@ class MultiTaskLoss(nn.Module):
         published = torch.tensor(PUBLISHED_POS_WEIGHT) if au_pos_weight == "published" else None
         self.register_buffer("au_pos_weight", published, persistent=False)
         self.register_buffer("au_neg_weight", None, persistent=False)
-        self.register_buffer("expression_weight", None, persistent=False)
+        expression = torch.tensor(PUBLISHED_EXPRESSION_WEIGHT) if expression_weight == "published" else None
+        self.register_buffer("expression_weight", expression, persistent=False)
 
     @property
     def counts_labels(self) -> bool:
         """Return whether a weight comes from the training labels."""
-        return self.au_weighting in ("train", "balanced") or self.expression_weighting != "none"
+        return self.au_weighting in ("train", "balanced") or self.expression_weighting in ("train", "relative")
 
     def count(self, labels: Frames, tasks: Sequence[str], *, classes: int, device: torch.device) -> None:
         """Compute the weights that come from the training labels.

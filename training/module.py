@@ -17,7 +17,7 @@ from affect.batch import Batch, Predictions
 from affect.errors import ConfigError
 from evaluators.metrics import AffectScores
 from evaluators.postprocess.unseen import KNOWN, LabelMeans
-from training.optimisation import Adam, AdamW, Groups
+from training.optimisation import SGD, Adam, AdamW, Groups
 from training.sam import has_climbed
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class TrainedModule(pl.LightningModule):
     expressions: tuple[str, ...] | None = None
     augments = False
 
-    def __init__(self, network: Network, optimiser: Adam | AdamW, *, compile: bool = False) -> None:
+    def __init__(self, network: Network, optimiser: Adam | AdamW | SGD, *, compile: bool = False) -> None:
         super().__init__()
         self.network, self.optimiser = network, optimiser
         self.preprocessing = network.preprocessing
@@ -164,7 +164,7 @@ class AffectModule(TrainedModule):
 
     expressions: tuple[str, ...]
 
-    def __init__(self, network: AffectNetwork, optimiser: Adam | AdamW, **options: Any) -> None:
+    def __init__(self, network: AffectNetwork, optimiser: Adam | AdamW | SGD, **options: Any) -> None:
         super().__init__(network, optimiser, **options)
         self.scores = AffectScores(tasks=network.tasks, expressions=network.expressions)
         self.expressions = self.scores.expressions

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch, Predictions
+from affect.errors import ConfigError
+from affect.labels import EXPRESSIONS
 from affect.settings import buildable
 from losses.multitask import MultiTaskLoss
 from training.module import AffectModule, AffectNetwork
-from training.optimisation import Adam, AdamW
+from training.optimisation import SGD, Adam, AdamW
 
 
 @buildable("model")
@@ -24,6 +26,9 @@ class MultiTaskModule(AffectModule):
         optimiser: settings of the optimiser.
         keep_logits: also write the logits of the expressions into the tables, because published blends add them up.
         **options: keywords of ``TrainedModule``.
+
+    Raises:
+        ConfigError: the loss has weights of other expressions than the network's.
     """
 
     network: AffectNetwork
@@ -32,12 +37,19 @@ class MultiTaskModule(AffectModule):
         self,
         network: AffectNetwork,
         loss: MultiTaskLoss,
-        optimiser: Adam | AdamW,
+        optimiser: Adam | AdamW | SGD,
         *,
         keep_logits: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(network, optimiser, **options)
+        if loss.expression_weighting == "published" and self.expressions != EXPRESSIONS:
+            raise ConfigError(
+                [
+                    f"model.loss.expression_weight=published: they are of ABAW's {len(EXPRESSIONS)} expressions, but "
+                    f"this network has {', '.join(self.expressions)}. Give train, relative or none"
+                ]
+            )
         self.loss, self.keep_logits = loss, keep_logits
 
     def setup(self, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""Build a run's optimiser: settings of AdamW and Adam, parameter groups with layer-wise decay, and the schedule.
+"""Build a run's optimiser: settings of AdamW, Adam and SGD, parameter groups with layer-wise decay, and the schedule.
 
 There is one optimiser for all parameters, in groups that have their own rate, decay and schedule. Two optimisers would
 force Lightning into manual optimisation, in which it refuses clipping and accumulation.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +25,9 @@ from training.sam import with_sam
 
 BASE_BATCH = 256
 """The batch size that a base learning rate refers to (He et al. 2022, linear scaling rule)."""
+
+PUBLISHED_PERIOD: Final = 10_000
+"""Steps in which the rate of EmotionNet's published code falls to 0, before it rises again for as many."""
 
 Groups: TypeAlias = list[dict[str, Any]]
 """The parameter groups of an optimiser. The schedule does not change the rate of a group with ``constant``."""
@@ -131,6 +134,37 @@ class Adam:
         if self.lr_decay is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": ExponentialLR(optimizer, self.lr_decay)}}
+
+
+@buildable("model")
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum, whose rate follows a cosine.
+
+    Attributes:
+        lr: learning rate at the start.
+        momentum: share of the step before that each step keeps.
+        weight_decay: weight decay of matrices.
+        schedule: ``cosine``: half a cosine, down to 0 at the end of the training; ``published``: EmotionNet's code,
+            whose cosine has half a period of 10,000 steps, so that the rate rises again in a longer training.
+    """
+
+    lr: Positive = 1e-3
+    momentum: Dropped = 0.9
+    weight_decay: NotNegative = 0.0
+    schedule: Literal["cosine", "published"] = "cosine"
+
+    def configured(self, groups: Callable[[float], Groups], trainer: pl.Trainer) -> OptimizerLRScheduler:
+        """Build the optimiser and its schedule, which advances at every optimiser step.
+
+        Args:
+            groups: returns the parameter groups for a learning rate.
+            trainer: the run's trainer.
+        """
+        steps = int(trainer.estimated_stepping_batches) if self.schedule == "cosine" else PUBLISHED_PERIOD
+        optimizer = torch.optim.SGD(groups(self.lr), lr=self.lr, momentum=self.momentum)
+        scheduler = LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def muon(groups: Groups, lr: float, beta2: float = 0.999) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import torch
 from affect.errors import ConfigError
 from backbones.vit import build_vit
 from tests.golden.rebuild import FOLDER
-from training.optimisation import Adam, AdamW, Groups, plain_groups, vit_groups, warmup_cosine
+from training.optimisation import SGD, Adam, AdamW, Groups, plain_groups, vit_groups, warmup_cosine
 
 
 def test_golden_layer_decay_of_every_tensor() -> None:
@@ -99,6 +99,33 @@ def test_adam_with_and_without_a_rate_that_falls() -> None:
     falling["lr_scheduler"]["scheduler"].step()
     assert falling["optimizer"].param_groups[0]["lr"] == pytest.approx(0.05)
     assert "interval" not in falling["lr_scheduler"]  # Lightning steps it once per epoch
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "published"])
+def test_sgd_follows_a_cosine_which_rises_again_in_the_published_code(schedule: Literal["cosine", "published"]) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    settings = SGD(lr=1e-3, momentum=0.9, schedule=schedule)
+    configured: Any = settings.configured(lambda lr: [{"params": [parameter], "lr": lr}], trainer(steps=25_000))
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert configured["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(25_000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    period = 10_000 if schedule == "published" else 25_000
+    steps = np.arange(25_000)
+    np.testing.assert_allclose(rates, 5e-4 * (1 + np.cos(np.pi * steps / period)), rtol=1e-9, atol=1e-15)
+    assert (rates[20_000] == pytest.approx(1e-3)) == (schedule == "published")
+
+
+def test_sgd_keeps_a_share_of_the_step_before() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    configured: Any = SGD(lr=0.1, momentum=0.5).configured(lambda lr: [{"params": [parameter], "lr": lr}], trainer())
+    for gradient in ([1.0, 2.0], [3.0, -1.0]):
+        parameter.grad = torch.tensor(gradient)
+        configured["optimizer"].step()
+    torch.testing.assert_close(parameter.detach(), torch.tensor([-0.1 - 0.35, -0.2 - 0.0]))
 
 
 def test_muon_turns_matrices_and_leaves_the_rest_to_adam() -> None:
