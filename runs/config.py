@@ -171,6 +171,7 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         except HydraException as error:
             raise ConfigError([" ".join(str(error).split())], "the command line") from error
     errors += _without_values(config.hydra.runtime.choices, overrides)
+    errors += _chosen_twice(config.hydra, overrides)
     known = [key for key in keys(config) if not key.startswith("hydra")]
     for key, override in values:
         told = None if key in known else renamed(key, known)
@@ -240,6 +241,17 @@ def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Overr
                 f"experiment={experiment} has no values for scale={scale}: give {others}, or write {file} (what "
                 "differs from the paper, and why; nothing but its first line, # @package _global_, where nothing does)"
             )
+
+
+def _chosen_twice(hydra: DictConfig, overrides: Sequence[Override]) -> Iterator[str]:
+    """Find what is chosen beside the systems of a sweep, which have it already: it would be that of every row."""
+    if hydra.runtime.choices.get("system") is None and "system" not in (hydra.sweeper.get("params") or {}):
+        return
+    for key in {str(one.get_key_element()) for one in overrides} & {"experiment", "backbone"}:
+        yield (
+            f"{key}=…: every row of sweep=table1 has its own. Leave it out; system=resnet50,emotionnet picks rows, by "
+            "the names of backbones and emotionnet"
+        )
 
 
 def options(group: str) -> list[str]:

@@ -20,7 +20,7 @@ from runs.building import suggest
 from runs.config import CONFIG_DIR, check_command_line, options
 
 _WIDTH: Final = 80
-_HIDDEN: Final = ("drawn", "values", "hydra")
+_HIDDEN: Final = ("drawn", "values", "system", "hydra")
 """Groups that nobody chooses from: what they hold follows from other choices."""
 
 _FIRST: Final = ("experiment", "data", "scale", "trainer", "backbone", "postprocess", "logger", "augmentation")

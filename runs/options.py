@@ -1,4 +1,4 @@
-"""Options that are rows of a table in Python instead of files in conf/: ``backbone=`` and ``draws=``."""
+"""Options that are rows of a table in Python instead of files in conf/: ``backbone=``, ``system=`` and ``draws=``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ _ROOT: Final = {"root": "${paths.cache_dir}/faces"}  # below it, a folder per re
 
 
 def register() -> None:
-    """Give Hydra the networks that ``backbone=`` names, and the layouts that ``data=synthetic draws=`` names."""
+    """Give Hydra the networks that ``backbone=`` names, and the layouts that ``data=synthetic draws=`` names.
+
+    A ``system=`` is what a row of Table 1 is: a baseline with its backbone, or a whole experiment.
+    """
     store = ConfigStore.instance()
+    systems = {"emotionnet": {"experiment": "emotionnet"}}
     for name, backbone in BACKBONES.items():
         store.store(group="backbone", name=name, node=asdict(backbone))
+        systems[name] = {"experiment": "baseline", "backbone": name}
+    for name, choices in systems.items():
+        chosen = [{f"override /{group}": choice} for group, choice in choices.items()]
+        store.store(group="system", name=name, node={"defaults": chosen}, package="_global_")
     drawn: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         name: (layout.data, {**_ROOT, **layout.reading}, render_node(name)) for name, layout in LAYOUTS.items()
     }

@@ -20,10 +20,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import runs.command
-from affect.errors import UserError
+from affect.errors import ConfigError, UserError
 from backbones.choices import BACKBONES
 from evaluators.report import write_scores
-from runs.config import CONFIG_DIR, quoted, resolve
+from runs.config import CONFIG_DIR, check_command_line, quoted, resolve
 from runs.sweep_jobs import differences
 from runs.sweeps import Job, Sweep
 from tests.conftest import SMALL, small
@@ -251,22 +251,54 @@ def test_every_preset_names_rows_that_exist() -> None:
         if "rows" in preset:
             assert params["row"].split(",") == list(preset["rows"])
         else:
-            assert all(name in BACKBONES for name in params["backbone"].split(","))
+            (names,) = params.values()
+            assert set(names.split(",")) <= {*BACKBONES, "emotionnet"}
 
 
 @pytest.mark.parametrize("row", yaml.safe_load((CONFIG_DIR / "sweep" / "table5.yaml").read_text())["rows"])
 def test_the_rows_of_table_5(row: str) -> None:
     small = [key for key in SMALL if not key.startswith("model.network.dan")]  # rows without one have no such key
-    given = [*small, "data=affwild2_mtl", "data.root=.", "sweep=table5", f"row={row}", "pretrained.emotionet=e.pth"]
+    given = [*small, "data=affwild2_mtl", "data.root=.", "sweep=table5", f"row={row}"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         network = resolve(compose("train", overrides=given))["model"]["network"]
     assert (network["dan"] is None) == row.startswith("vit")
     encoder = row.split("_")[1]
     assert (
         network["vit"]["weights"]
-        == {"imagenet": "mae-vit-b", "emotionet": "e.pth", "celeba": "emma-celeba-vit-b"}[encoder]
+        == {"imagenet": "mae-vit-b", "emotionet": "aim3-mae-emotionet", "celeba": "emma-celeba-vit-b"}[encoder]
     )
     assert network["expression_scores"] == ("vit+dan" if row.endswith("p1_p2") else "vit")
+
+
+def test_the_rows_of_table_1_are_of_two_experiments_in_one_table(tmp_path: Path) -> None:
+    done = command(
+        "train.py", "-m", "sweep=table1", "system=resnet50,emotionnet", "data=synthetic", "scale=tiny", "trainer=cpu",
+        "data.batch_size=8", "model.network.image_size=40", "debug=fast", "render.train_videos=3", "render.val_videos=2",
+        "render.frames_per_video=8", "render.workers=1", f"paths.cache_dir={tmp_path}/cache",
+        f"paths.output_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    rows = table(tmp_path / "table1" / "table.csv")
+    assert [(row["run"], row["backbone"]) for row in rows] == [("resnet50", "resnet50"), ("emotionnet", "")]
+    assert all(float(row["P_MTL"]) > -1 for row in rows)
+    names = [yaml.safe_load((tmp_path / "table1" / row["run"] / "config.yaml").read_text())["name"] for row in rows]
+    assert names == ["baseline", "emotionnet"]
+
+
+@pytest.mark.parametrize("given", ["experiment=baseline", "backbone=resnet50"])
+def test_what_the_rows_of_table_1_choose_is_not_chosen_again(given: str) -> None:
+    for more in ("sweep=table1", "system=emotionnet"):
+        with pytest.raises(ConfigError, match=r"=…: every row of sweep=table1 has its own\. Leave it out; system="):
+            check_command_line("train", ["data.root=.", "scale=tiny", more, given])
+
+
+@pytest.mark.parametrize("scale", ["small", "tiny"])
+def test_every_system_has_the_values_of_its_experiment(scale: str) -> None:
+    for system in ("emotionnet", "inception_v3"):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            config = compose("train", overrides=[f"system={system}", f"scale={scale}", "data.root=."])
+        assert config.name == ("emotionnet" if system == "emotionnet" else "baseline")
+        assert config.model.network.weights == "random"
 
 
 def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
