@@ -27,6 +27,7 @@ _SMALLER: Final = {
     "dan": ("image_size=32", "width=4"),
     "cotex": _VIT,
     "mae": _VIT,
+    "emotionnet": ("image_size=32", "width_divisor=16"),
     "emotieffnet_backbone": ("image_size=32",),
     "emotieffnet_finetune": ("image_size=32",),
 }
@@ -35,7 +36,7 @@ _SMALLER: Final = {
 
 def small(experiment: str) -> list[str]:
     """Overrides that make a run of an experiment a matter of seconds."""
-    unweighted = ("au_pos_weight", "expression_weight") if experiment in ("emma", "baseline") else ()
+    unweighted = ("au_pos_weight", "expression_weight") if experiment in ("emma", "emotionnet", "baseline") else ()
     return [
         *(f"experiment={experiment}", "scale=tiny", "trainer=cpu", "trainer.precision=32-true", "data.batch_size=16"),
         *("trainer.max_epochs=2", "callbacks.progress=null"),

@@ -31,6 +31,7 @@ def tried(experiment: str, folder: Path, faces: int, *overrides: str) -> Path:
 def test_every_experiment_is_tried_fast(experiment: str, tmp_path: Path) -> None:
     faces = {
         "emma": 128,
+        "emotionnet": 128,
         "dan": 128,
         "mae": 128,
         "cotex": 128,

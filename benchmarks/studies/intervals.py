@@ -133,7 +133,7 @@ def sums(table: Table, labels: Frames, *, by: Sequence[str] | None = None) -> Su
     return Sums(found, expression_score(table.expressions))
 
 
-def difference(ours: Sequence[Sums], others: Sequence[Sums], score: str, *, crossed: bool = False) -> Interval:
+def difference(ours: Sequence[Sums], others: Sequence[Sums] | None, score: str, *, crossed: bool = False) -> Interval:
     """Compare two systems: the mean over seeds of the difference in a score, with a paired 95 % interval.
 
     Seeds are drawn with replacement, and within each of them its units: a percentile bootstrap in two stages. Both
@@ -141,20 +141,21 @@ def difference(ours: Sequence[Sums], others: Sequence[Sums], score: str, *, cros
 
     Args:
         ours: sums of each seed.
-        others: sums of the same seeds of the system to compare with.
+        others: sums of the same seeds of the system to compare with; None: with nothing, for the score itself.
         score: name of the score.
         crossed: every seed has the same units, which are then drawn once for all seeds.
     """
-    pairs = list(zip(ours, others, strict=True))
+    compared: Sequence[Sums | None] = [None] * len(ours) if others is None else others
+    pairs = list(zip(ours, compared, strict=True))
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(pairs), size=(RESAMPLES, len(pairs)))
 
     def draw(units: int, times: int) -> Array:
         return rng.multinomial(units, np.full(units, 1 / units), size=times).astype(np.float64)
 
-    def gained(pair: tuple[Sums, Sums], weights: Array | None) -> Array:
-        a, b = (system.scores(weights)[score] for system in pair)
-        return a - b
+    def gained(pair: tuple[Sums, Sums | None], weights: Array | None) -> Array:
+        own = pair[0].scores(weights)[score]
+        return own if pair[1] is None else own - pair[1].scores(weights)[score]
 
     same = draw(pairs[0][0].units, RESAMPLES) if crossed else None
     differences = np.zeros((RESAMPLES, len(pairs)))

@@ -273,8 +273,8 @@ def test_the_rows_of_table_5(row: str) -> None:
 def test_the_rows_of_table_1_are_of_two_experiments_in_one_table(tmp_path: Path) -> None:
     done = command(
         "train.py", "-m", "sweep=table1", "system=resnet50,emotionnet", "data=synthetic", "scale=tiny", "trainer=cpu",
-        "data.batch_size=8", "model.network.image_size=40", "debug=fast", "render.train_videos=3", "render.val_videos=2",
-        "render.frames_per_video=8", "render.workers=1", f"paths.cache_dir={tmp_path}/cache",
+        "data.batch_size=8", "model.network.image_size=40", "debug=fast", "render.train_videos=3",
+        "render.val_videos=2", "render.frames_per_video=8", "render.workers=1", f"paths.cache_dir={tmp_path}/cache",
         f"paths.output_dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -98,6 +98,14 @@ def test_equal_systems_do_not_differ_and_a_constant_gain_is_found() -> None:
     assert gain == pytest.approx((0.1 / 8,) * 3)
 
 
+def test_the_interval_of_a_score_is_that_of_its_lead_over_nothing() -> None:
+    people = np.random.default_rng(2).integers(2, 8, size=(3, 40))
+    own = difference(hits(people.tolist()), None, "P_EXPR")
+    assert own == difference(hits(people.tolist()), hits(np.zeros_like(people).tolist()), "P_EXPR")
+    assert own.mean == pytest.approx(people.mean() / 80)
+    assert own.low < own.mean < own.high
+
+
 @pytest.mark.parametrize("crossed", [False, True])
 def test_the_interval_is_that_of_the_two_stages(crossed: bool) -> None:
     """Against the variance of a mean of seeds, each a mean of people: of seeds, and of people within them."""
