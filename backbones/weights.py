@@ -194,11 +194,10 @@ def _find(weights: str, kind: Kind, network: nn.Module | None) -> tuple[Path, st
 
 
 def _read_timm(weights: str, kind: Kind) -> tuple[dict[str, Tensor], str, Preprocessing]:
-    if kind in ("dan", "emotionnet"):
-        raise WeightsError(
-            f"weights {weights}: timm does not have {_KINDS[kind]}; give a file of one"
-            + ", or set model.network.weights_for=trunk" * (kind == "emotionnet")
-        )
+    if kind == "dan":
+        raise WeightsError(f"weights {weights}: timm has no DAN; give a DAN checkpoint")
+    if kind == "emotionnet":
+        raise WeightsError(f"weights {weights}: timm has trunks only: set model.network.weights_for=trunk")
     try:
         model = timm.create_model(weights.removeprefix("timm:"), pretrained=True)
     except Exception as error:  # the errors of the hub and of its HTTP client share no base class

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from affect.labels import AU_NAMES, EXPRESSIONS
 from affect.preprocessing import Preprocessing
 from backbones.state import WeightsError
+from backbones.vit import build_vit
 from emotionnet.network import REGIONS, EmotionNet, sine_positions
 from runs.assembly import build_module
 from runs.config import CONFIG_DIR, resolve
@@ -182,7 +183,7 @@ def test_a_file_that_needs_unpickling_is_refused_with_the_conversion(published, 
 
 
 def test_timm_has_trunks_only() -> None:
-    with pytest.raises(WeightsError, match=r"timm does not have an EmotionNet .*weights_for=trunk"):
+    with pytest.raises(WeightsError, match=r"timm has trunks only: set model\.network\.weights_for=trunk"):
         EmotionNet(weights="timm:inception_v3.tv_in1k")
 
 
@@ -191,6 +192,11 @@ def test_weights_by_hand_name_their_page(monkeypatch: pytest.MonkeyPatch, tmp_pa
     message = rf"get https://github\.com/wtomin/ABAW3_MultiEmotionNet \(licence: none stated.* save it as {tmp_path}/"
     with pytest.raises(WeightsError, match=message):
         EmotionNet(weights="emotionnet-abaw3")
+    for name in ("aim3-mae-emotionet", "aim3-mae-cmsceleb"):  # for the ViT of EMMA
+        with pytest.raises(
+            WeightsError, match=rf"get https://github\.com/AIM3-RUC/ABAW4 .* save it as {tmp_path}/hub/"
+        ):
+            build_vit(image_size=32, patch_size=16, width=8, depth=1, heads=2, weights=name)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ def test_every_wrong_key_and_value_in_a_target_is_told_with_its_key() -> None:
     assert "data.rooot" in message
 
 
-@pytest.mark.parametrize(("key", "kind"), [("model.optimiser", "Adam or AdamW"), ("model.loss", "MultiTaskLoss")])
+@pytest.mark.parametrize(
+    ("key", "kind"), [("model.optimiser", "Adam or AdamW or SGD"), ("model.loss", "MultiTaskLoss")]
+)
 def test_an_object_that_is_needed_cannot_be_null(key: str, kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"^1 error .*\n  - {key} is None, but must be {kind}$"):
         resolve(composed("experiment=emma", "scale=tiny", "data.root=x", f"{key}=null"))
