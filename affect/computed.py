@@ -70,7 +70,27 @@ class CropPaths(Computed[Path | None]):
         video: Integers,
         frame: Integers,
     ) -> None:
-        super().__init__(partial(_crop_path, tuple(places), tuple(videos)), place, video, frame)
+        self.places, self.videos = tuple(places), tuple(videos)
+        super().__init__(partial(_crop_path, self.places, self.videos), place, video, frame)
+
+    def take(self, index: npt.NDArray[np.int64]) -> CropPaths:
+        """Return the rows of ``index``, in that order."""
+        return CropPaths(self.places, self.videos, *(column[index] for column in self.numbers))
+
+    @classmethod
+    def join(cls, parts: Sequence[CropPaths]) -> CropPaths:
+        """Return the rows of several, one after another; the videos are numbered anew, in the order of their names."""
+        videos = sorted({name for part in parts for name in part.videos})
+        number = {name: code for code, name in enumerate(videos)}
+        columns: list[list[Integers]] = [[], [], []]
+        places: list[tuple[Path, str]] = []
+        for part in parts:
+            place, video, frame = part.numbers
+            columns[0].append(np.where(place < 0, place, place + len(places)).astype(np.int16))
+            columns[1].append(np.array([number[name] for name in part.videos], dtype=np.int32)[video])
+            columns[2].append(frame)
+            places += part.places
+        return cls(places, videos, *map(np.concatenate, columns))
 
     @property
     def found(self) -> npt.NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from affect.computed import take
-from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, TASKS
+from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, TASKS, Task
 
 _log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
@@ -49,9 +49,15 @@ class Frames:
     @property
     def has_label(self) -> BoolArray:
         """(N,) true where at least one value of one task is labelled."""
-        known_units = ~np.isnan(self.action_units)
-        labelled: BoolArray = ~np.isnan(self.valence_arousal[:, 0]) | (self.expression >= 0) | known_units.any(axis=1)
+        labelled: BoolArray = np.any([self.labelled(task) for task in TASKS], axis=0)
         return labelled
+
+    def labelled(self, task: Task) -> BoolArray:
+        """Return (N,) true where at least one value of a task is labelled."""
+        if task == "expression":
+            return self.expression >= 0
+        known: BoolArray = ~np.isnan(getattr(self, task)).all(axis=1)
+        return known
 
     def select(self, index: IntArray) -> Frames:
         """Return the rows of ``index`` (integers), in that order."""

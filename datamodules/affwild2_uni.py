@@ -134,9 +134,14 @@ class AffWild2UniDataModule(AffWild2DataModule):
         """Return the first label folder that exists of those that may be meant."""
         given = self.annotations[split]
         usual = [f"{task}/{part}" for task in LABEL_FOLDERS[self.task] for part in SPLIT_FOLDERS[split]]
-        fix = f"Add the folder above it to data.root, or set data.{split}_annotations to its path."
         names = [given] if given else usual
-        return first_existing(roots, names, f"no label folder of the {split} split", fix, folder=True)
+        return first_existing(
+            roots, names, f"no label folder of the {split} split", self.fix_of_list(split), folder=True
+        )
+
+    def fix_of_list(self, split: Split) -> str:
+        """Return what to do where a split's label folder is missing."""
+        return f"Add the folder above it to data.root, or set data.{split}_annotations to its path."
 
     def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
         """Return the image folders that exist below the roots, in the order in which a crop is looked for."""

@@ -182,7 +182,7 @@ class FaceDataModule(pl.LightningDataModule):
         for split in _STAGES.get(stage, (self.predict_split,)):
             self._split(split)
             if split == "train":
-                self._check_batches(len(self.train_rows))
+                self._check_batches()
         if stage == "fit":
             self._warn_of_overlap()
 
@@ -191,15 +191,19 @@ class FaceDataModule(pl.LightningDataModule):
         """Number of this process, and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Return this process's training batches."""
+    def training_sampler(self) -> RowSampler:
+        """Return what draws this process's training rows."""
         rank, world_size = self._process
         weights = self.sampling_weights(self.frames("train").select(self.train_rows))
+        return RowSampler(self.train_rows, seed=self.seed, rank=rank, world_size=world_size, weights=weights)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return this process's training batches."""
         dataset = self._dataset("train", self.augmentation, self.on_unreadable)
         return TrainingLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=RowSampler(self.train_rows, seed=self.seed, rank=rank, world_size=world_size, weights=weights),
+            sampler=self.training_sampler(),
             drop_last=self.drop_last,
             collate_fn=dataset.collate,
             **self._loading(),
@@ -273,12 +277,12 @@ class FaceDataModule(pl.LightningDataModule):
             "generator": torch.Generator(),  # of its own, as workers would draw from the global one
         }
 
-    def _check_batches(self, rows: int) -> None:
-        _, world_size = self._process
-        if rows // world_size < (self.batch_size if self.drop_last else 1):
+    def _check_batches(self) -> None:
+        if len(self.training_sampler()) < (self.batch_size if self.drop_last else 1):
             raise DataError(
-                f"{rows} training rows over {world_size} process(es) do not fill one batch of {self.batch_size}, so an "
-                "epoch would have no step. Lower data.batch_size, or set data.drop_last=false."
+                f"{len(self.train_rows)} training rows over {self._process[1]} process(es) do not fill one batch of "
+                f"{self.batch_size}, so an epoch would have no step. Lower data.batch_size, or set "
+                "data.drop_last=false."
             )
 
 

@@ -211,6 +211,45 @@ class RowSampler(DistributedSampler[tuple[int, int]]):
         return len(self.rows) // self.num_replicas
 
 
+class JointSampler(RowSampler):
+    """A sampler that draws from several lists in turn: one row of each, the next of each, and so on.
+
+    A batch whose size is a multiple of the number of lists so has as many rows of each. An epoch takes as many rows of
+    every list as the longest has; of a shorter one all rows, again in another order, until these are as many. Each
+    list is shuffled by (seed, epoch, its number).
+
+    Args:
+        lists: row numbers of each list, none of which is empty.
+        slices: an epoch draws from one of so many interleaved parts of each list (rows i, i + slices, …), itself drawn
+            by the epoch; no list has fewer rows.
+        seed: decides the order, with the epoch.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self, lists: Sequence[IntArray], *, slices: int = 1, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        super().__init__(np.concatenate(lists), seed=seed, rank=rank, world_size=world_size)
+        self.lists, self.slices = lists, slices
+        self.longest = max(map(len, lists)) // slices
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        drawn = np.stack([self._order(number, rows) for number, rows in enumerate(self.lists)], axis=1)
+        for row in drawn[self.rank :: self.num_replicas].ravel()[: len(self)]:
+            yield self.epoch, int(row)
+
+    def __len__(self) -> int:
+        return self.longest // self.num_replicas * len(self.lists)
+
+    def _order(self, number: int, rows: IntArray) -> IntArray:
+        """Return the rows that the epoch draws of a list, (longest,)."""
+        generator = np.random.default_rng([self.seed, self.epoch, number])
+        part = rows[int(generator.integers(self.slices)) :: self.slices]
+        rounds = -(-self.longest // len(part))
+        return np.concatenate([generator.permutation(part) for _ in range(rounds)])[: self.longest]
+
+
 def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> list[IntArray]:
     """Deal the rows of an evaluation, in their order, to the processes in the batches that one process would form.
 

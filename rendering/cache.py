@@ -20,12 +20,13 @@ from rendering.dataset import plan_affectnet, plan_faces, plan_lsd, plan_mtl
 from rendering.layouts import LAYOUTS, LayoutName
 from rendering.look import Look
 from rendering.release import plan_affectnet_release
-from rendering.uni import plan_uni
+from rendering.uni import plan_joint, plan_uni
 from rendering.writing import MANIFEST, Plan, is_complete, map_tasks, writing
 
 _PLANS: Final[Mapping[LayoutName, Callable[..., Plan]]] = {
     "mtl": plan_mtl,
     "uni": plan_uni,
+    "joint": plan_joint,
     "affectnet": plan_affectnet,
     "affectnet_release": plan_affectnet_release,
     "lsd": plan_lsd,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-LayoutName = Literal["mtl", "uni", "affectnet", "affectnet_release", "lsd", "faces"]
+LayoutName = Literal["mtl", "uni", "joint", "affectnet", "affectnet_release", "lsd", "faces"]
 
 
 class Layout(NamedTuple):
@@ -36,6 +36,11 @@ LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
     "uni": Layout(
         "every frame of videos, labels of one task (data.task)",
         "affwild2_uni",
+        {"train_videos": 120, "val_videos": 30, "frames_per_video": 80},
+    ),
+    "joint": Layout(
+        "the same, labels of all tasks, half of the videos without one of them",
+        "affwild2_joint",
         {"train_videos": 120, "val_videos": 30, "frames_per_video": 80},
     ),
     "affectnet": Layout(

@@ -27,6 +27,12 @@ _NO_UNITS: Final = (0.02, 6.0)
 _UNANNOTATED: Final = 2
 """The video of each split that has no valid expression, like the real 109-30-1280x720."""
 
+_LACKING: Final = (None, None, None, *_HEADERS)
+"""The list that lacks a video of ``plan_joint``: of six that follow one another, three are in all lists."""
+
+_VALIDATED: Final = {3: "AU_Detection_Challenge", 4: "VA_Estimation_Challenge"}
+"""The training videos of ``plan_joint`` that are in a validation list, too, and in which."""
+
 
 def plan_uni(*, seed: int, train_videos: int, val_videos: int, frames_per_video: int) -> Plan:
     """Plan the uni-task layout: ``<TASK>/{Train,Validation}_Set/<video>.txt``, ``cropped_aligned/<video>/%05d.jpg``.
@@ -43,12 +49,42 @@ def plan_uni(*, seed: int, train_videos: int, val_videos: int, frames_per_video:
         val_videos: number of validation videos.
         frames_per_video: frames per video on average; a video has half to one and a half times as many.
     """
+    return _plan(seed, train_videos, val_videos, frames_per_video, joint=False)
+
+
+def plan_joint(*, seed: int, train_videos: int, val_videos: int, frames_per_video: int) -> Plan:
+    """Plan the same videos with lists that differ, as those of Aff-Wild2 do: half of the videos lack one label file.
+
+    The fourth and the fifth training video are each in the training list of one task and in the validation list of
+    another. There is no ``state.parquet``, whose rows would be those of no list.
+
+    Args:
+        seed: seed of every random draw.
+        train_videos: number of training videos.
+        val_videos: number of validation videos.
+        frames_per_video: frames per video on average.
+    """
+    plan = _plan(seed, train_videos, val_videos, frames_per_video, joint=True)
+    return plan._replace(finish=lambda folder, rows: None)
+
+
+def _plan(seed: int, train_videos: int, val_videos: int, frames_per_video: int, *, joint: bool) -> Plan:
     splits = {video.UNI_TRAIN: train_videos, video.UNI_VALIDATION: val_videos}
     folders = [f"{challenge}/{split}" for challenge in _HEADERS for split in _SPLIT_FOLDERS.values()]
-    return Plan(splits, partial(_write_video, seed, frames_per_video), folders)
+    return Plan(splits, partial(_write_video, seed, frames_per_video, joint), folders)
 
 
-def _write_video(seed: int, mean_frames: int, root: Path, task: tuple[int, int]) -> list[Row]:
+def _lists(stream: int, index: int, joint: bool) -> dict[str, str]:
+    """Return the challenges that have a label file of a video, and the split that it is in."""
+    lists = dict.fromkeys(_HEADERS, _SPLIT_FOLDERS[stream])
+    if joint:
+        lists.pop(_LACKING[index % len(_LACKING)] or "", None)
+        if stream == video.UNI_TRAIN and index in _VALIDATED:
+            lists[_VALIDATED[index]] = _SPLIT_FOLDERS[video.UNI_VALIDATION]
+    return lists
+
+
+def _write_video(seed: int, mean_frames: int, joint: bool, root: Path, task: tuple[int, int]) -> list[Row]:
     """Render, annotate and write one video; return the rendered state of its frames."""
     stream, index = task
     # two people are seen in one video, which is as long for both
@@ -80,14 +116,15 @@ def _write_video(seed: int, mean_frames: int, root: Path, task: tuple[int, int])
         str(MISSING_CLASS),
         ",".join([str(MISSING_CLASS)] * len(ACTION_UNITS)),
     )
-    shares = (_NO_AFFECT, _NO_EXPRESSION, _NO_UNITS)
+    shares, lists = (_NO_AFFECT, _NO_EXPRESSION, _NO_UNITS), _lists(stream, index, joint)
     for (challenge, header), known, invalid, share in zip(_HEADERS.items(), lines, missing, shares, strict=True):
         unknown = _stretches(rng, len(files), *share)
         if share is _NO_EXPRESSION and index == _UNANNOTATED:
             unknown[:] = True
         rows = [invalid if off else line for off, line in zip(unknown, known, strict=True)]
-        path = root / challenge / _SPLIT_FOLDERS[stream] / f"{name}.txt"
-        path.write_text("\n".join([header, *rows]) + "\n")
+        if challenge in lists:
+            path = root / challenge / lists[challenge] / f"{name}.txt"
+            path.write_text("\n".join([header, *rows]) + "\n")
     return state_rows(drawn, SPLITS[stream], [f"{name}/{file}" for file in files])
 
 

@@ -20,7 +20,7 @@ def tried(experiment: str, folder: Path, faces: int, *overrides: str) -> Path:
         common = [f"experiment={experiment}", "data=synthetic", "debug=fast", *overrides]
         layout = compose("train", overrides=common).render.layout
         videos = {"train_videos": -(-faces // 8), "val_videos": 2, "frames_per_video": 12}
-        sizes = videos if layout in ("mtl", "uni") else {"train_faces": faces, "val_faces": 18}
+        sizes = videos if layout in ("mtl", "uni", "joint") else {"train_faces": faces, "val_faces": 18}
         places = [f"paths.cache_dir={folder}/cache", f"paths.run_dir={folder}/run"]
         drawn = [f"render.{key}={value}" for key, value in sizes.items()]
         train(compose("train", overrides=[*common, *drawn, *places]))
