@@ -152,7 +152,7 @@ class AffWild2JointDataModule(AffWild2DataModule):
             kept.append((frames.select(index), images.take(index)))
         if left:
             _log.info(
-                "left out of training: %d rows of %d videos that a validation list has: %s", rows, len(left),
+                "left out of training: %d rows of %d video(s) that a validation list has: %s", rows, len(left),
                 ", ".join(sorted(left)),
             )  # fmt: skip
         return kept
@@ -170,8 +170,8 @@ class AffWild2JointDataModule(AffWild2DataModule):
                 for video in new[:10]
             )
             _log.warning(
-                "%d videos have more rows in one list than in another: %s%s. The frames that a list lacks are without "
-                "its labels; are the lists of one release?", len(new), told, "; …" if len(new) > 10 else "",
+                "the lists differ in how many rows %d video(s) have: %s%s. Frames beyond the end of a list are "
+                "without its labels; are the lists of one release?", len(new), told, "; …" if len(new) > 10 else "",
             )  # fmt: skip
 
     def _differing(self) -> set[str]:

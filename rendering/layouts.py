@@ -41,7 +41,7 @@ LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
     "joint": Layout(
         "the same, labels of all tasks, half of the videos without one of them",
         "affwild2_joint",
-        {"train_videos": 120, "val_videos": 30, "frames_per_video": 80},
+        {"train_videos": 800, "val_videos": 120, "frames_per_video": 16},
     ),
     "affectnet": Layout(
         "single faces in class folders 0-7", "affectnet", {"train_faces": 10000, "val_faces": 800}, looks=True

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from affect.frames import Frames, unlabelled
 from datamodules.affwild2_mtl import MTLDataModule
-from datamodules.loading import FaceDataset, RowSampler, dealt_batches
+from datamodules.loading import FaceDataset, JointSampler, RowSampler, dealt_batches
 from datamodules.pictures import UnreadableImageError, read_image
 from datamodules.transforms import EvalTransform, JitterAndCrop
 from tests.datamodules.conftest import truncate, write_picture
@@ -131,6 +131,53 @@ def test_order_depends_on_seed_and_epoch_and_not_on_the_world_size() -> None:
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) == order(0, 0, world_size=4)
     assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9  # seed + epoch would give 5
+
+
+@given(st.lists(st.integers(3, 30), min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3))
+def test_a_joint_epoch_takes_as_many_rows_of_each_list(
+    sizes: list[int], slices: int, world_size: int, epoch: int
+) -> None:
+    lists = [np.arange(size) + 100 * number for number, size in enumerate(sizes)]
+    samplers = [
+        JointSampler(lists, slices=slices, seed=3, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+    drawn = [[row for _, row in sampler] for sampler in samplers]
+    rounds = max(sizes) // slices // world_size
+    assert [len(rows) for rows in drawn] == [len(sampler) for sampler in samplers] == [rounds * len(lists)] * world_size
+    for rows in drawn:  # one row of each list, in turn
+        assert [row // 100 for row in rows] == [*range(len(lists))] * rounds
+    for number, size in enumerate(sizes):
+        of_list = [row % 100 for rows in drawn for row in rows if row // 100 == number]
+        counts = np.bincount(of_list, minlength=size)
+        assert len({row % slices for row in of_list}) <= 1  # all of one slice
+        in_slice = counts[next(iter({row % slices for row in of_list}), 0) :: slices]
+        assert in_slice.max() - in_slice.min() <= 1 or world_size > 1  # a tail is dropped
+        assert in_slice.max() <= -(-(max(sizes) // slices) // len(in_slice))
+
+
+def test_joint_draws_depend_on_seed_epoch_and_list_and_not_on_the_world_size() -> None:
+    lists = [np.arange(40), np.arange(40), np.arange(10)]
+
+    def drawn(seed: int, epoch: int, world_size: int = 1, slices: int = 1) -> list[list[int]]:
+        samplers = [
+            JointSampler(lists, slices=slices, seed=seed, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        shares = [np.reshape([row for _, row in sampler], (-1, 3)) for sampler in samplers]
+        return np.stack(shares, axis=1).reshape(-1, 3).T.tolist()
+
+    assert drawn(0, 0) == drawn(0, 0)
+    assert drawn(0, 0) == drawn(0, 0, world_size=4)
+    orders = {tuple(order) for seed in range(3) for epoch in range(3) for order in drawn(seed, epoch)}
+    assert len(orders) == 27
+    third = drawn(0, 0)[2]
+    assert [sorted(third[start : start + 10]) for start in range(0, 40, 10)] == [[*range(10)]] * 4
+    assert len({tuple(third[start : start + 10]) for start in range(0, 40, 10)}) == 4  # another order each time
+    assert {drawn(0, epoch, slices=8)[0][0] % 8 for epoch in range(60)} == set(range(8))
 
 
 def test_weighted_draws_follow_the_weights() -> None:
