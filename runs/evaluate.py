@@ -15,7 +15,7 @@ from affect.preprocessing import IMAGENET
 from affect.settings import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
-from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.chain import EXPONENTIAL, PostProcess
 from evaluators.report import Shown
 from evaluators.submission import check_destination
 from evaluators.table import read_table
@@ -63,6 +63,8 @@ def _problems(plain: Mapping[str, Any], tables: int) -> Iterator[str]:
     yield from PostProcess.problems(plain["postprocess"], tables)
     if plain["curve"] == []:
         yield "curve=[]: give frames to either side: curve=[0,5,25]"
+    if plain["curve"] is not None and plain["postprocess"].get("smoothing") == EXPONENTIAL:
+        yield "curve is of windows, and postprocess.smoothing=exponential has none: leave one out"
     if plain["submission_per_video"] and plain["submission_task"] is None:
         yield "submission_per_video=true is for the uni-task challenges: give submission_task, too"
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from affect.checksums import file_sha256
@@ -184,8 +185,8 @@ def report(
         done.store(folder / STORED, split, frames)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
     references = {guess.__name__: guess(frames, done.table.expressions) for guess in (chance, majority)}
-    image = ~done.blended.null
-    filled = not image.all() and not done.table.null.any()
+    image, null = ~done.blended.null, done.table.null
+    filled = int(np.sum(~image & ~null))
     if filled:
         seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
         references = {**references, "with an image": seen}
@@ -198,9 +199,9 @@ def report(
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
     print((format_main if shown == "main" else format_table)(scores, references))
     if filled:
-        print(f"{int((~image).sum())} of {len(image)} rows have no readable image: filled in time, and scored")
-    elif not image.all():
-        print(f"{int((~image).sum())} of {len(image)} rows have no readable image: they are null and not scored")
+        print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
+    if null.any():
+        print(f"{int(null.sum())} of {len(image)} rows have no readable image: they are null and not scored")
     if note := unseen_note(done.table):
         print(note)
     if remark:

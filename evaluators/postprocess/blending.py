@@ -219,9 +219,26 @@ def _enter(table: Table, task: str, space: str) -> Array:
     exact: Array = table.predictions[task].astype(np.float64)
     if space != "logits" or task == "valence_arousal":
         return exact
-    exact = exact.clip(EDGE, 1 - EDGE)
+    return to_logits(exact.clip(EDGE, 1 - EDGE), task)
+
+
+def to_logits(values: Array, task: str) -> Array:
+    """Return the logits of (N, columns) probabilities between 0 and 1; valence and arousal as they are."""
+    if task == "valence_arousal":
+        return values
     # logarithms of a softmax are its logits up to a constant per row, which the next softmax removes
-    return np.log(exact) if task == "expression" else np.log(exact / (1 - exact))
+    logits: Array = np.log(values) if task == "expression" else np.log(values / (1 - values))
+    return logits
+
+
+def from_logits(values: Array, task: str) -> Array:
+    """Return the probabilities of (N, columns) logits; valence and arousal as they are."""
+    if task == "expression":
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        values /= values.sum(axis=1, keepdims=True)
+    elif task == "action_units":
+        values = 1 / (1 + np.exp(-values))
+    return values
 
 
 def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> Array:
@@ -231,12 +248,7 @@ def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: s
         total += weight * np.nan_to_num(array, nan=0.0)
         weight_sum += weight * ~np.isnan(array)
     mean: Array = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
-    if space == "logits" and task == "expression":
-        mean = np.exp(mean - mean.max(axis=1, keepdims=True))
-        mean /= mean.sum(axis=1, keepdims=True)
-    elif space == "logits" and task == "action_units":
-        mean = 1 / (1 + np.exp(-mean))
-    return mean
+    return from_logits(mean, task) if space == "logits" else mean
 
 
 def _into_range(sums: Array) -> Array:

@@ -14,6 +14,7 @@ from affect.errors import UserError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
+from evaluators.postprocess.exponential import MAX_GAP, PUBLISHED_ALPHA, Alphas, alphas, smooth_exponentially
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
 from evaluators.postprocess.settings import one_of, searched_on, write_stored
@@ -32,6 +33,9 @@ from evaluators.table import Table, check_same_list
 SEARCH: Final = "search"
 """The word that asks for a search of the weights."""
 
+EXPONENTIAL: Final = "exponential"
+"""The kind of smoothing that has no window."""
+
 PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
 """The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
 
@@ -48,9 +52,11 @@ class PostProcess:
         missing: how missing frames are filled: None (not at all), ``linear`` or ``reversed`` (``filling.fill_nulls``).
         fallback: values by task for a video without any prediction (``unseen.resolve_fallback``); None: the means of
             the training labels.
-        smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``).
+        smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``), or ``exponential`` (``exponential``).
         k: half-width of the smoothing in frames, one number or one by task.
         sigma: standard deviation of the Gaussian in frames; None for k / 2.
+        alpha: of exponential smoothing, how much what was seen before weighs; one number or one by task.
+        max_gap: frames without a prediction after which exponential smoothing starts anew.
         au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
             on the labels.
     """
@@ -64,6 +70,8 @@ class PostProcess:
     smoothing: str | None = None
     k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
     sigma: float | None = None
+    alpha: Alphas = field(default_factory=lambda: dict(PUBLISHED_ALPHA))
+    max_gap: int = MAX_GAP
     au_thresholds: Thresholds = 0.5
 
     @classmethod
@@ -91,8 +99,9 @@ class PostProcess:
             lambda: one_of("blend", settings.blend, SPACES),
             lambda: one_of("missing", settings.missing, (None, *FILLS)),
             lambda: check_fallback(settings.fallback),
-            lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS)),
+            lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS, EXPONENTIAL)),
             lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
+            lambda: alphas(settings.alpha, list(settings.alpha) if isinstance(settings.alpha, Mapping) else TASKS),
             lambda: _check_used(settings),
             lambda: _check_gate(settings, tables),
             lambda: _check_weights(settings.weights, tables),
@@ -223,6 +232,8 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
 
 def _in_time(table: Table, settings: PostProcess) -> Table:
     """Fill and smooth a table; the same object comes back where neither is asked for."""
+    if settings.smoothing == EXPONENTIAL:
+        return smooth_exponentially(table, settings.alpha, max_gap=settings.max_gap, missing=settings.missing)
     if settings.smoothing is not None:
         return smooth(table, settings.k, settings.smoothing, missing=settings.missing, sigma=settings.sigma)
     return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
@@ -236,8 +247,14 @@ def _check_used(settings: PostProcess) -> None:
         )
     if settings.sigma is not None and not settings.sigma > 0:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
-    if settings.smoothing is None and settings.k != PUBLISHED_K:
+    if settings.smoothing not in WINDOWS and settings.k != PUBLISHED_K:
         raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
+    if settings.smoothing != EXPONENTIAL and (settings.alpha, settings.max_gap) != (PUBLISHED_ALPHA, MAX_GAP):
+        raise UserError(
+            "postprocess.alpha and max_gap smooth nothing by themselves: give postprocess.smoothing=exponential"
+        )
+    if type(settings.max_gap) is not int or settings.max_gap < 1:
+        raise UserError(f"postprocess.max_gap is {settings.max_gap!r}; give frames, 1 or more")
 
 
 def _check_gate(settings: PostProcess, tables: int) -> None:

@@ -81,7 +81,7 @@ def known_rows(table: Table, video: IntArray) -> NDArray[np.intp]:
     frame = np.asarray(table.frame)[rows]
     rows = rows[np.lexsort((frame, video[rows]))]  # stable: the first row of a frame stays the first
     video, frame = video[rows], np.asarray(table.frame)[rows]
-    first: NDArray[np.bool_] = np.append(True, (np.diff(video) != 0) | (np.diff(frame) != 0))
+    first: NDArray[np.bool_] = (np.diff(video, prepend=-1) != 0) | (np.diff(frame, prepend=-1) != 0)
     return rows[first]
 
 
