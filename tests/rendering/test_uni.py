@@ -126,3 +126,27 @@ def test_a_video_of_one_frame(tmp_path: Path) -> None:
     frames, images = module(root, "au").read_split("train")
     assert list(frames.image) == ["train-0000_left/00001.jpg"]
     assert images.found.all()
+
+
+def test_joint_lists_lack_videos_and_share_two(root: Path, tmp_path: Path) -> None:
+    sizes = {**SIZE, "train_videos": 7, "val_videos": 6}
+    joint = draw_faces(tmp_path / "joint", "joint", workers=1, **sizes)
+    for challenge, lacking, validated in (
+        ("VA_Estimation_Challenge", 3, "train-0004"),
+        ("EXPR_Classification_Challenge", 4, None),
+        ("AU_Detection_Challenge", 5, "train-0003"),
+    ):
+        train, val = (sorted(path.stem for path in (joint / challenge / split).iterdir())
+                      for split in ("Train_Set", "Validation_Set"))  # fmt: skip
+        known = [*TRAIN, "train-0005", "train-0006"]
+        assert train == [name for name in known if name not in (f"train-{lacking:04d}", validated)]
+        people = [*VALIDATION, "validation-0003", "validation-0004", "validation-0005"]
+        assert val == [validated] * bool(validated) + [name for name in people if name != f"validation-{lacking:04d}"]
+    # what is listed is what the layout "uni" has of the same seed
+    of_uni = digests(root)
+    of_joint = digests(joint)
+    common = of_uni.keys() & of_joint.keys() - {"rendering.json"}
+    assert len(common) > 60
+    assert {name: of_uni[name] for name in common} == {name: of_joint[name] for name in common}
+    with pytest.raises(FileNotFoundError, match="layouts mtl and uni"):
+        oracle_predictions(joint, "train")

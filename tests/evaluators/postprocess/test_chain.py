@@ -10,6 +10,7 @@ from affect.errors import DataError, UserError
 from affect.labels import AU_NAMES
 from evaluators.curve import curve, write_curve
 from evaluators.postprocess.chain import PostProcess, process
+from evaluators.postprocess.exponential import PUBLISHED_ALPHA, smooth_exponentially
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.smoothing import smooth
@@ -56,6 +57,21 @@ def test_blend_then_fill_and_smooth_then_thresholds():
     assert filled.au_thresholds == tuple(
         search_thresholds("grid", filled.table.predictions["action_units"], frames.action_units)[0].tolist()
     )
+
+
+@pytest.mark.parametrize("missing", [None, "linear"])
+def test_exponential_smoothing_has_its_place_in_the_chain(missing):
+    frames = make_frames(120)
+    (table,) = tables_of(frames, 1)
+    settings = PostProcess.of({"smoothing": "exponential", "alpha": {**PUBLISHED_ALPHA, "expression": 3}, "max_gap": 7,
+                               "missing": missing})  # fmt: skip
+    done = process([table], frames, settings)
+    by_hand = smooth_exponentially(
+        table, {"valence_arousal": 9, "expression": 3, "action_units": 7}, max_gap=7, missing=missing
+    )
+    for task, values in by_hand.predictions.items():
+        np.testing.assert_array_equal(done.table.predictions[task], values)
+        assert (done.table.predictions[task] != table.predictions[task]).any()
 
 
 def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
@@ -143,6 +159,14 @@ def test_all_errors_are_told_at_once():
     [
         ({"weights": [1, 2]}, "is for several tables"),
         ({"k": 25}, "k smooths nothing by itself"),
+        ({"smoothing": "exponential", "k": 25}, "k smooths nothing by itself"),
+        ({"smoothing": "exponential", "sigma": 2}, "sigma belongs to the Gaussian"),
+        ({"smoothing": "box", "alpha": 8}, "alpha and max_gap smooth nothing by themselves"),
+        ({"max_gap": 8}, "alpha and max_gap smooth nothing by themselves"),
+        ({"smoothing": "exponential", "max_gap": 0}, "max_gap is 0; give frames, 1 or more"),
+        ({"smoothing": "exponential", "max_gap": 2.5}, "max_gap is 2.5"),
+        ({"smoothing": "exponential", "alpha": {"expresion": 3}}, "no task 'expresion'"),
+        ({"smoothing": "exponential", "alpha": [7, 9, 9]}, r"alpha is \[7, 9, 9\]"),
         ({"smoothing": "gaussian", "sigma": -1}, "sigma is -1"),
         ({"smoothing": "box", "k": "many"}, "k is 'many'"),
         ({"smoothing": "box", "k": {"expresion": 3}}, "no task 'expresion'"),
