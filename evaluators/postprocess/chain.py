@@ -14,7 +14,7 @@ from affect.errors import UserError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
-from evaluators.postprocess.exponential import MAX_GAP, PUBLISHED_ALPHA, Alphas, alphas, smooth_exponentially
+from evaluators.postprocess.exponential import MAX_GAP, Alphas, alphas, smooth_exponentially
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
 from evaluators.postprocess.settings import one_of, searched_on, write_stored
@@ -55,7 +55,8 @@ class PostProcess:
         smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``), or ``exponential`` (``exponential``).
         k: half-width of the smoothing in frames, one number or one by task.
         sigma: standard deviation of the Gaussian in frames; None for k / 2.
-        alpha: of exponential smoothing, how much what was seen before weighs; one number or one by task.
+        alpha: of exponential smoothing, how much what was seen before weighs: one number, one by task, or None for the
+            published ones.
         max_gap: frames without a prediction after which exponential smoothing starts anew.
         au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
             on the labels.
@@ -70,7 +71,7 @@ class PostProcess:
     smoothing: str | None = None
     k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
     sigma: float | None = None
-    alpha: Alphas = field(default_factory=lambda: dict(PUBLISHED_ALPHA))
+    alpha: Alphas | None = None
     max_gap: int = MAX_GAP
     au_thresholds: Thresholds = 0.5
 
@@ -249,7 +250,7 @@ def _check_used(settings: PostProcess) -> None:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
     if settings.smoothing not in WINDOWS and settings.k != PUBLISHED_K:
         raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
-    if settings.smoothing != EXPONENTIAL and (settings.alpha, settings.max_gap) != (PUBLISHED_ALPHA, MAX_GAP):
+    if settings.smoothing != EXPONENTIAL and (settings.alpha, settings.max_gap) != (None, MAX_GAP):
         raise UserError(
             "postprocess.alpha and max_gap smooth nothing by themselves: give postprocess.smoothing=exponential"
         )

@@ -49,12 +49,13 @@ _EDGES: Final = (float(np.finfo(np.float32).tiny), 1 - 2.0**-25)
 """What float32 rounds to 0 and to 1 is taken to be these probabilities: those have logits."""
 
 
-def alphas(given: Alphas, tasks: Sequence[str]) -> dict[str, float]:
-    """Return the alpha of each of these tasks.
+def alphas(given: Alphas | None, tasks: Sequence[str]) -> dict[str, float]:
+    """Return the alpha of each of these tasks; None is ``PUBLISHED_ALPHA``.
 
     Raises:
         UserError: not a finite number, negative, of an unknown task, or none for one of the tasks.
     """
+    given = PUBLISHED_ALPHA if given is None else given
     by_task = dict(given) if isinstance(given, Mapping) else dict.fromkeys(tasks, given)
     for task, value in by_task.items():
         if task not in TASKS:
@@ -67,13 +68,13 @@ def alphas(given: Alphas, tasks: Sequence[str]) -> dict[str, float]:
 
 
 def smooth_exponentially(
-    table: Table, alpha: Alphas = PUBLISHED_ALPHA, *, max_gap: int = MAX_GAP, missing: str | None = None
+    table: Table, alpha: Alphas | None = None, *, max_gap: int = MAX_GAP, missing: str | None = None
 ) -> Table:
     """Smooth a table; logits are left out of the result.
 
     Args:
         table: predictions for videos.
-        alpha: one number or one by task; a task with 0 stays as it is.
+        alpha: one number or one by task; a task with 0 stays as it is. None: ``PUBLISHED_ALPHA``.
         max_gap: frames without a prediction after which a video starts anew.
         missing: None, or how null rows are filled first, ``linear`` or ``reversed``; they then count as seen, and
             both look at later frames.
