@@ -52,7 +52,7 @@ class AffWild2JointDataModule(AffWild2DataModule):
         **options: keywords of ``AffWild2DataModule``.
 
     Raises:
-        ValueError: no task, one twice, an annotation of another task, or a batch with fewer rows than lists.
+        ValueError: no task, one twice, or an annotation of another task.
     """
 
     def __init__(
@@ -73,31 +73,15 @@ class AffWild2JointDataModule(AffWild2DataModule):
         known = get_args(UniTask)
         if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(known):
             raise ValueError(f"data.tasks is {list(tasks)}, expected some of {', '.join(known)}, each once")
-        if batch_size < len(tasks):
-            raise ValueError(
-                f"data.batch_size is {batch_size}: a batch has at least a row of each of {len(tasks)} lists"
-            )
         options["eval_batch_size"] = eval_batch_size or batch_size
         options["batch_size"] = batch_size // len(tasks) * len(tasks)
         super().__init__(root, **options)
         self.tasks, self.task, self.shared_videos, self.slices = tuple(tasks), task, shared_videos, slices
-        given: dict[str, Mapping[str, str]] = {
-            "train_annotations": train_annotations or {}, "val_annotations": val_annotations or {},
-        }  # fmt: skip
-        for key, folders in given.items():
+        self.given = {"train_annotations": train_annotations or {}, "val_annotations": val_annotations or {}}
+        for key, folders in self.given.items():
             if unknown := set(folders) - set(tasks):
                 raise ValueError(f"data.{key}: there is no task {min(unknown)}; there are {', '.join(tasks)}")
-        self.lists = {
-            one: _OneOfSeveral(
-                root,
-                others=[other for other in tasks if other != one],
-                task=one,
-                expected_frames=expected_frames,
-                **{key: folders.get(one) for key, folders in given.items()},
-                **options,
-            )
-            for one in dict.fromkeys([*tasks, *([task] if task else [])])
-        }
+        self._options = {**options, "expected_frames": expected_frames}
         self._lengths: dict[str, dict[str, int]] = {}  # rows by video and list
 
     def read_split(self, split: Split) -> tuple[Frames, CropPaths]:
@@ -110,8 +94,8 @@ class AffWild2JointDataModule(AffWild2DataModule):
         if split == "test":
             if self.task is None:
                 raise DataError("a test list is of one task, and data.task is not set. Set data.task=va, expr or au.")
-            return self.lists[self.task].read_split("test")
-        parts = [self.lists[task].read_split(split) for task in self.tasks]
+            return self._list(self.task).read_split("test")
+        parts = [self._list(task).read_split(split) for task in self.tasks]
         self._compare_lengths(parts)
         if split == "val":
             return _union(_joined(parts))
@@ -135,9 +119,22 @@ class AffWild2JointDataModule(AffWild2DataModule):
         return lists
 
     def training_sampler(self) -> JointSampler:
-        """Return what draws this process's training rows, of each list in turn."""
+        """Return what draws this process's training rows, of each list in turn.
+
+        Raises:
+            DataError: a batch has fewer rows than there are lists, or a list has too few.
+        """
+        if not self.batch_size:
+            raise DataError(
+                f"a batch has at least a row of each of {len(self.tasks)} lists: raise data.batch_size to that number."
+            )
         rank, world_size = self._process
         return JointSampler(self.list_rows, slices=self.slices, seed=self.seed, rank=rank, world_size=world_size)
+
+    def _list(self, task: UniTask) -> AffWild2UniDataModule:
+        options = {**self._options, "follow_outside": self.follow_outside}
+        folders = {key: by_task.get(task) for key, by_task in self.given.items()}
+        return _OneOfSeveral(self.root, others=self.tasks, task=task, **folders, **options)
 
     def _unshared(self, parts: list[tuple[Frames, CropPaths]]) -> list[tuple[Frames, CropPaths]]:
         """Leave out the videos that a validation list has, and log which these are."""

@@ -224,6 +224,13 @@ def test_some_of_the_lists(root: Path) -> None:
     assert len(one) == 7
 
 
+def test_a_batch_that_is_too_small_is_refused_where_it_is_trained_with(root: Path) -> None:
+    data = module(root, batch_size=1)  # as of the labels of stored features
+    assert len(data.frames("train")) == 18
+    with pytest.raises(DataError, match=r"a row of each of 3 lists: raise data\.batch_size"):
+        data.setup("fit")
+
+
 def test_a_missing_list_names_the_tasks_that_are_there(root: Path) -> None:
     (root / FOLDERS["expr"]).rename(root / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"EXPR_Set/Train.*data\.train_annotations='\{expr: <folder>\}'.*"
@@ -287,7 +294,6 @@ def test_a_test_list_is_of_one_task(root: Path) -> None:
         ({"tasks": []}, r"data\.tasks is \[\], expected some of va, expr, au, each once"),
         ({"tasks": ["va", "va"]}, "each once"),
         ({"tasks": ["valence"]}, "expected some of va"),
-        ({"batch_size": 2}, r"data\.batch_size is 2: a batch has at least a row of each of 3 lists"),
         (
             {"tasks": ["au"], "val_annotations": {"va": "x"}},
             r"data\.val_annotations: there is no task va; there are au",

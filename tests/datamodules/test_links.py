@@ -13,6 +13,7 @@ import pytest
 from affect.errors import DataError
 from affect.labels import LSD_FOLDERS
 from datamodules.affectnet import AffectNetDataModule
+from datamodules.affwild2_joint import AffWild2JointDataModule
 from datamodules.affwild2_mtl import AffWild2ExpressionDataModule, MTLDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from datamodules.base import FaceDataModule
@@ -66,6 +67,9 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Make, str, list[str]]] = {
     "uni-task": (write_uni, lambda root, **options: AffWild2UniDataModule(root, task="va", **options), "train",
                  ["cropped_aligned", "cropped_aligned/a", "cropped_aligned/a/00001.jpg", "VA_Estimation_Challenge",
                   "VA_Estimation_Challenge/Train_Set/a.txt"]),
+    "joint": (write_uni, lambda root, **options: AffWild2JointDataModule(
+                  root, tasks=["va"], shared_videos="keep", **options), "train",
+              ["cropped_aligned/a/00001.jpg", "VA_Estimation_Challenge/Train_Set/a.txt"]),
     "AffectNet's folders": (write_folders, AffectNetDataModule, "train", ["train", "train/3", "train/3/a.jpg"]),
     "AffectNet's release": (lambda root: write_release(root / "train_set", [1, 2, 3]), AffectNetDataModule, "train",
                             ["train_set", "train_set/images", "train_set/images/1.jpg",
