@@ -124,12 +124,12 @@ def test_rows_that_are_filled_first_count_as_seen(missing):
         np.testing.assert_array_equal(smoothed.predictions[task], by_hand.predictions[task])
 
 
-def embedded(seed, frames, scale=1.0):
-    """Embeddings of some videos' frames, as EmotionNet has them, and linear classifiers."""
+def embedded(seed, frames):
+    """Draw embeddings of frames in EmotionNet's sizes, and linear classifiers; these stand in for its own."""
     random = np.random.default_rng(seed)
     unit, mean = random.normal(size=(len(frames), 12, 16)), random.normal(size=(len(frames), 16))
     weights = {"action_units": (12, 16), "expression": (8, 16), "valence_arousal": (2, 16)}
-    made = {task: random.normal(size=shape) * scale / 4 for task, shape in weights.items()}
+    made = {task: random.normal(size=shape) / 4 for task, shape in weights.items()}
     biases = {task: random.normal(size=len(weight)) / 10 for task, weight in made.items()}
     made["valence_arousal"] /= 10  # so that nothing is clamped
 
