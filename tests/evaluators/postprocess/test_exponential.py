@@ -6,11 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affect.errors import DataError, UserError
 from affect.labels import EXPRESSIONS
+from emotionnet.network import EmotionNet
 from evaluators.postprocess.exponential import smooth_exponentially
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.table import Table, read_table, write_table
@@ -124,29 +126,27 @@ def test_rows_that_are_filled_first_count_as_seen(missing):
         np.testing.assert_array_equal(smoothed.predictions[task], by_hand.predictions[task])
 
 
-def embedded(seed, frames):
-    """Draw embeddings of frames in EmotionNet's sizes, and linear classifiers; these stand in for its own."""
-    random = np.random.default_rng(seed)
-    unit, mean = random.normal(size=(len(frames), 12, 16)), random.normal(size=(len(frames), 16))
-    weights = {"action_units": (12, 16), "expression": (8, 16), "valence_arousal": (2, 16)}
-    made = {task: random.normal(size=shape) / 4 for task, shape in weights.items()}
-    biases = {task: random.normal(size=len(weight)) / 10 for task, weight in made.items()}
-    made["valence_arousal"] /= 10  # so that nothing is clamped
+def embedded(count):
+    """Return EmotionNet's embeddings of random pictures, and its classifiers on them."""
+    torch.manual_seed(0)
+    network = EmotionNet(image_size=23, width_divisor=16, first_stride=1).eval()
+    pictures = torch.randint(0, 256, (count, 3, 23, 23), dtype=torch.uint8)
+    with torch.no_grad():
+        sight = network.look(network.normalize(pictures))
 
-    def scores(units, mean):
-        return {
-            "action_units": np.einsum("nuk,uk->nu", units, made["action_units"]) + biases["action_units"],
-            **{task: mean @ made[task].T + biases[task] for task in ("expression", "valence_arousal")},
-        }
+    def scores(signs, message):
+        with torch.no_grad():
+            made = network.classify(*(torch.from_numpy(values).float() for values in (signs, message)))
+        return {task: getattr(made, task).numpy() for task in ("action_units", "expression", "valence_arousal")}
 
-    return unit, mean, scores
+    return sight.signs.double().numpy(), sight.messages.mean(dim=1).double().numpy(), scores
 
 
 @pytest.mark.parametrize("with_logits", [False, True])
-def test_it_equals_smoothing_embeddings_before_linear_classifiers(with_logits):
+def test_it_equals_smoothing_emotionnets_embeddings_before_its_classifiers(with_logits):
     video = ["a"] * 60 + ["b"] + ["c"] * 40
     frame = np.concatenate([np.arange(1, 61), [1], np.arange(1, 41)])
-    units, mean, scores = embedded(0, frame)
+    units, mean, scores = embedded(len(frame))
     raw = scores(units, mean)
     assert np.abs(raw["valence_arousal"]).max() < 1
     predictions = {task: np.array([from_raw(row, task) for row in values]).astype(np.float32)
