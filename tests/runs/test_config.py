@@ -374,7 +374,7 @@ def test_a_scale_without_values_for_an_experiment_is_told(tmp_path: Path, monkey
 
 
 def test_a_layout_that_nothing_draws_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"render\.layout is 'foo', but must be mtl or uni or affectnet"):
+    with pytest.raises(ConfigError, match=r"render\.layout is 'foo', but must be mtl or uni or joint or affectnet"):
         resolve(composed("data=synthetic", "scale=tiny", "render.layout=foo"))
     with pytest.raises(ConfigError, match=r"draws=foo: no such option; there are: affectnet, "):
         check_command_line("train", ["draws=foo"])
