@@ -14,10 +14,9 @@ from affect.errors import ConfigError, DataError
 from evaluators.table import read_table
 from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR
-from runs.evaluate import evaluate
 from runs.train import train
 from tests.conftest import SMALL
-from tests.test_train import scores_of
+from tests.test_train import evaluate_here, scores_of
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 
@@ -41,10 +40,7 @@ def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluated(folder: Path, *overrides: str) -> Path:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        evaluate(
-            compose("evaluate", overrides=[f"paths.run_dir={folder}", f"paths.cache_dir={folder}-cache", *overrides])
-        )
+    evaluate_here(f"paths.run_dir={folder}", f"paths.cache_dir={folder}-cache", *overrides)
     return folder
 
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from affect.files import write_whole
 from benchmarks.studies.intervals import difference, labels_of, sums
-from benchmarks.studies.running import run, spread, study_parser
+from benchmarks.studies.running import logged, run, spread, timed_study
 from evaluators.report import aligned
 from evaluators.table import read_table
 from rendering.layouts import LAYOUTS
@@ -68,12 +68,6 @@ class Curve(NamedTuple):
     seconds: list[float]
     images: list[float]
     score: list[float]
-
-
-def logged(folder: Path, key: str) -> list[float]:
-    """Return what a run has logged under a name, in order."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [float(line[key]) for line in lines if key in line]
 
 
 def curve(folder: Path, images: int) -> Curve:
@@ -157,11 +151,7 @@ def draw(curves: Mapping[str, Sequence[Curve]], file: Path) -> None:
 
 def main() -> None:
     """Read the command line and make the study."""
-    parser = study_parser(__doc__, seeds=(0, 1, 2))
-    parser.add_argument("--seconds", type=float, default=600.0, help="of training steps, for each row and seed")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every run")
-    options = parser.parse_intermixed_args()
-    study(options.folder.absolute(), options.seeds, options.seconds, options.overrides)
+    timed_study(__doc__, study, seconds=600.0)
 
 
 if __name__ == "__main__":

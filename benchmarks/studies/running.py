@@ -48,6 +48,23 @@ def study_parser(doc: str | None, *, seeds: Sequence[int] = ()) -> argparse.Argu
     return parser
 
 
+def timed_study(
+    doc: str | None, study: Callable[[Path, Sequence[int], float, Sequence[str]], None], *, seconds: float
+) -> None:
+    """Read the command line of a study whose rows are trained for the same time, and make it.
+
+    Args:
+        doc: of the study's module.
+        study: takes the folder, seeds, seconds of training steps for each row and seed, and overrides of every run.
+        seconds: what ``--seconds`` is where it is not given.
+    """
+    parser = study_parser(doc, seeds=(0, 1, 2))
+    parser.add_argument("--seconds", type=float, default=seconds, help="of training steps, for each row and seed")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every run")
+    options = parser.parse_intermixed_args()
+    study(options.folder.absolute(), options.seeds, options.seconds, options.overrides)
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not a whole number; a key=value stands before --seeds")
@@ -176,6 +193,12 @@ def _differing(before: Any, now: Any) -> str:
 def seconds(folder: Path) -> float:
     """Return how long the run in a folder took; if it was stopped and went on, since then."""
     return float(json.loads(_record(folder).read_text())["seconds"])
+
+
+def logged(folder: Path, key: str) -> list[float]:
+    """Return what a run has logged under a name, in order."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [float(line[key]) for line in lines if key in line]
 
 
 def spread(values: Sequence[float]) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from affect.errors import DataError
 from affect.files import put_in_place, write_whole
-from affect.labels import MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
+from affect.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
 from benchmarks.studies.running import run
 from datamodules.links import Links
 from datamodules.listing import list_images
@@ -69,7 +69,7 @@ def pseudo_labels(table: Path, labelled: Path, file: Path) -> None:
     predictions = read_table(table)
     header, *rows = labelled.read_text().splitlines()
     probability = predictions.predictions["expression"]
-    others = ",".join([str(MISSING_CLASS)] * 12)
+    others = ",".join([str(MISSING_CLASS)] * len(ACTION_UNITS))
     sure = [
         f"{image},{MISSING_VALENCE_AROUSAL:g},{MISSING_VALENCE_AROUSAL:g},{said},{others}"
         for image, said, p in zip(predictions.image, probability.argmax(axis=1), probability.max(axis=1), strict=True)

@@ -27,8 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from affect.files import write_whole
 from benchmarks.studies.controls import linear_predictions, read_pixels
 from benchmarks.studies.intervals import Sums, difference, labels_of, sums
-from benchmarks.studies.masks import logged
-from benchmarks.studies.running import run, spread, study_parser
+from benchmarks.studies.running import logged, run, spread, timed_study
 from datamodules.affwild2_mtl import MTLDataModule
 from evaluators.report import aligned
 from evaluators.table import Table, read_table, table_of_rows, write_table
@@ -142,11 +141,7 @@ def _trained(place: Path) -> float:
 
 def main() -> None:
     """Read the command line and make the study."""
-    parser = study_parser(__doc__, seeds=(0, 1, 2))
-    parser.add_argument("--seconds", type=float, default=200.0, help="of training steps, for each network and seed")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every run")
-    options = parser.parse_intermixed_args()
-    study(options.folder.absolute(), options.seeds, options.seconds, options.overrides)
+    timed_study(__doc__, study, seconds=200.0)
 
 
 if __name__ == "__main__":
