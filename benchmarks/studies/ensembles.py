@@ -42,7 +42,8 @@ SHOWN: Final = ("P_MTL", "P_VA", "P_EXPR", "P_AU")
 
 def tables_of(folder: Path, priors: Path, seed: int, overrides: Sequence[str]) -> dict[str, dict[str, Table]]:
     """Make the runs of a seed that are missing; return the tables of the members of each ensemble by their names."""
-    common = [*overrides_of(ROWS["emma-real"], seed_of(priors, seed)), *COMMON, *LABELLED["many"], f"seed={seed}",
+    of_seed = seed_of(priors, seed, "mae-real", "dan")
+    common = [*overrides_of(ROWS["emma-real"], of_seed), *COMMON, *LABELLED["many"], f"seed={seed}",
               "data=synthetic", f"render.seed={seed}", "scores=main", "callbacks=epochs",
               "callbacks.epochs.every_n_epochs=2"]  # fmt: skip
     runs = {

@@ -56,14 +56,15 @@ def study(
     """Make the runs that are missing, count people, and draw the faces."""
     places: dict[str, list[Path]] = {name: [] for name in CHANGES}
     for seed in seeds:
-        common = [*overrides_of(ROWS["emma-real"], seed_of(priors, seed)), *COMMON, *RESULT, f"seed={seed}",
+        of_seed = seed_of(priors, seed, "mae-real", "dan")
+        common = [*overrides_of(ROWS["emma-real"], of_seed), *COMMON, *RESULT, f"seed={seed}",
                   "data=synthetic", f"render.seed={seed}", *LABELLED["many"]]  # fmt: skip
         for name, change in CHANGES.items():
             given = [*common, *change, *overrides]
             places[name].append(run(folder / f"seed{seed}" / name.replace(" ", "-"), "train", given))
     draw({name: of_change[0] for name, of_change in places.items()}, london, folder / "gap.png")
     print(f"picture: {folder / 'gap.png'}\n")
-    people.study(folder / "people", places, london, photographs, list(people.HALVES)[:1])
+    people.study(folder / "people", places, london, photographs)
 
 
 def training_faces(run_folder: Path) -> list[Image]:

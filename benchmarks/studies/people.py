@@ -97,9 +97,18 @@ def systems(patterns: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def study(
-    folder: Path, runs: Mapping[str, Sequence[Path]], london: Path, photographs: Path | None, halves: Sequence[str]
+    folder: Path, runs: Mapping[str, Sequence[Path]], london: Path, photographs: Path | None, *, everyone: bool = False
 ) -> None:
-    """Predict what is missing with the runs of each system; then write and print the tables."""
+    """Predict what is missing with the runs of each system; then write and print the tables.
+
+    Args:
+        folder: of the predictions.
+        runs: those of each system.
+        london: 51 people neutral and smiling.
+        photographs: others, with expressions.
+        everyone: count the people that choose nothing, too.
+    """
+    halves = list(HALVES) if everyone else list(HALVES)[:1]
     data = ["data=affwild2_uni", f"data.root={london}/faces", "data.images=cropped", "data.task=expr",
             "split=test", "data.test_list=frames.txt"]  # fmt: skip
     lines, results = [["system", "people", *SHOWN]], {}
@@ -135,8 +144,8 @@ def main() -> None:
     parser.add_argument("--all-people", action="store_true", help="read the half that chooses nothing, too")
     options = parser.parse_args()
     photographs = options.photographs and options.photographs.absolute()
-    halves = list(HALVES) if options.all_people else list(HALVES)[:1]
-    study(options.folder.absolute(), systems(options.runs), options.london.absolute(), photographs, halves)
+    folder, london = options.folder.absolute(), options.london.absolute()
+    study(folder, systems(options.runs), london, photographs, everyone=options.all_people)
 
 
 if __name__ == "__main__":

@@ -96,15 +96,17 @@ def overrides_of(row: Row, folder: Path) -> list[str]:
     ]
 
 
-def seed_of(folder: Path, seed: int) -> Path:
-    """Return the folder of a seed, for a study that goes on with its encoders and its DAN.
+def seed_of(folder: Path, seed: int, *needed: str) -> Path:
+    """Return the folder of a seed, for a study that goes on with some of its runs: mae-real, dan, ….
 
     Raises:
-        ConfigError: the seed was not made.
+        ConfigError: one of them was not made.
     """
     of_seed = folder / f"seed{seed}"
-    if not (of_seed / "dan" / "weights" / "dan.pth").is_file():
-        raise ConfigError([f"--priors={folder} has no seed {seed}: run benchmarks.studies.priors with it first"])
+    missing = [name for name in needed if not (of_seed / name / "weights").is_dir()]
+    if missing:
+        lacking = f"--priors={folder} lacks {', '.join(missing)} of seed {seed}"
+        raise ConfigError([f"{lacking}: run benchmarks.studies.priors with this seed first"])
     return of_seed
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from affect.errors import ConfigError
-from benchmarks.studies import ensembles, gap, people, priors
+from benchmarks.studies import ensembles, gap, people, priors, smiles
 from benchmarks.studies.priors import CLAIMS, ROWS, commands
 from benchmarks.studies.running import run
+from datamodules.readers.mtl import read_mtl
 from tests.conftest import small
 
 SIZES = {
@@ -63,7 +64,7 @@ def toy(cache: Path) -> Callable[..., Path]:
 def test_the_whole_study_and_those_that_go_on_with_it_at_toy_size(
     tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (priors, ensembles, gap):
+    for module in (priors, ensembles, gap, smiles):
         monkeypatch.setattr(module, "run", toy(tmp_path / "cache"))
         monkeypatch.setattr(module, "COMMON", ("trainer=cpu",))
     given = ["priors", str(tmp_path / "study"), "--faces", str(faces / "cropped_aligned"), "--photographs", str(faces)]
@@ -92,7 +93,7 @@ def test_the_whole_study_and_those_that_go_on_with_it_at_toy_size(
     assert results["hyper-parameters"]["best"] in ensembles.MEMBERS
     assert results["epochs"]["best"].startswith("epoch")
     monkeypatch.setattr(sys, "argv", [*given, "5"])
-    with pytest.raises(ConfigError, match="has no seed 5"):
+    with pytest.raises(ConfigError, match="lacks mae-real, dan of seed 5"):
         ensembles.main()
 
     london = tmp_path / "london"
@@ -111,3 +112,15 @@ def test_the_whole_study_and_those_that_go_on_with_it_at_toy_size(
     picture = cv2.imread(str(tmp_path / "gap" / "gap.png"))
     assert picture is not None
     assert picture.std() > 20
+
+    given = ["smiles", str(tmp_path / "smiles"), "--priors", str(tmp_path / "study"), "--london", str(london)]
+    monkeypatch.setattr(
+        sys, "argv", [*given, "--faces", str(faces / "cropped_aligned"), "--seeds", "4", "--all-people"]
+    )
+    smiles.main()
+    results = json.loads((tmp_path / "smiles" / "people" / "results.json").read_text())
+    assert [set(halves) for halves in results.values()] == [set(people.HALVES)] * 2
+    learnt = read_mtl(tmp_path / "smiles" / "seed4" / "pseudo.txt")
+    said = [image.startswith("unlabelled/") for image in learnt.image]
+    assert 0 < sum(said) < len(said)
+    assert np.nanmax(np.abs(learnt.valence_arousal)) <= 1
