@@ -30,8 +30,8 @@ from runs.ending import clear_errors
 
 MEMBERS: Final = {
     "base": (),
-    "half the rate": ("model.optimiser.base_lr=5.0e-4",),
-    "stronger decay": ("model.optimiser.layer_decay=0.65",),
+    "half the rate": ("model.optimiser.base_lr=2.0e-3",),
+    "decay by layer": ("model.optimiser.layer_decay=0.75",),
     "smoothed labels": ("model.loss.label_smoothing=0.1",),
 }
 """Hyper-parameters that members of an ensemble differ in."""

@@ -35,13 +35,14 @@ from runs.ending import clear_errors
 COMMON: Final = ("scale=small", "trainer=cpu")
 RESULT: Final = ("callbacks=final", "scores=main")
 LABELLED: Final = {
-    "few": ("render.train_videos=100", "trainer.max_epochs=40"),
-    "many": ("render.train_videos=800", "trainer.max_epochs=10"),
+    "few": ("render.train_videos=50", "trainer.max_epochs=50", "+trainer.check_val_every_n_epoch=10"),
+    "many": ("render.train_videos=400", "trainer.max_epochs=8", "+trainer.check_val_every_n_epoch=2"),
 }
 """How many labelled people there are, and how often each is seen."""
 
 ON_PHOTOGRAPHS: Final = ("trainer.max_epochs=40", "model.loss.au_pos_weight=none", "augmentation.grey=0.2",
-                         "augmentation.affine=0.7", "augmentation.erase=0.3")  # fmt: skip
+                         "augmentation.affine=0.7", "augmentation.erase=0.3",
+                         "+trainer.check_val_every_n_epoch=10")  # fmt: skip
 
 
 class Row(NamedTuple):
