@@ -30,7 +30,7 @@ from runs.ending import clear_errors
 
 MEMBERS: Final = {
     "base": (),
-    "half the rate": ("model.optimiser.base_lr=2.0e-3",),
+    "half the rate": ("model.optimiser.base_lr=4.0e-3",),
     "decay by layer": ("model.optimiser.layer_decay=0.75",),
     "smoothed labels": ("model.loss.label_smoothing=0.1",),
 }

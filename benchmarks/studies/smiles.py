@@ -31,7 +31,7 @@ from runs.ending import clear_errors
 
 RECIPE: Final = (
     "experiment=emma", "callbacks=final", "model.network.dan=null", "warmup_epochs=0.5",
-    "augmentation.grey=0.5", "augmentation.affine=0.5",
+    "model.optimiser.base_lr=4.0e-3", "augmentation.grey=0.5", "augmentation.affine=0.5",
 )  # fmt: skip
 TEACHER: Final = ("trainer.max_epochs=4",)
 STUDENT: Final = ("trainer.max_epochs=3",)
