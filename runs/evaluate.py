@@ -49,6 +49,7 @@ class _Settings(TypedDict):
 
     timeout_s: Positive
     split: Split
+    tta: bool
     submission: str | None
     submission_task: UniTask | None
     submission_per_video: bool
@@ -61,6 +62,8 @@ def _problems(plain: Mapping[str, Any], tables: int) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
     yield from limit_errors(plain["trainer"])
     yield from PostProcess.problems(plain["postprocess"], tables)
+    if plain["tta"] and plain["checkpoint"] is None:
+        yield "tta=true is for a checkpoint: tables are predicted already"
     if plain["curve"] == []:
         yield "curve=[]: give frames to either side: curve=[0,5,25]"
     if plain["curve"] is not None and plain["postprocess"].get("smoothing") == EXPONENTIAL:
@@ -84,13 +87,16 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         run.started()
     else:
         module = load_module(Path(plain["checkpoint"]))
+        module.tta = plain["tta"]
         data = build_data(plain, module.preprocessing, module.expressions)
         data.evaluate_only()
         check_settings(settings, module, data, split, submitted=plain["submission"] is not None)
         trainer = build_trainer(plain, folder)
         run.started()
         made = folder / "predictions"
-        path = predict_table(trainer, module, data, split=split, folder=made, checkpoint=plain["checkpoint"])
+        path = predict_table(
+            trainer, module, data, split=split, folder=made, checkpoint=plain["checkpoint"], tta=plain["tta"]
+        )
         if not trainer.is_global_zero:
             return
         read = [read_table(path)]

@@ -106,7 +106,7 @@ def predict_table(
     split: Split,
     folder: Path,
     checkpoint: str | Path,
-    **made_by: str,
+    **made_by: str | bool,
 ) -> Path:
     """Predict a split with the module as it is and write its tables; under DDP each rank predicts its share.
 

@@ -19,6 +19,7 @@ from evaluators.metrics import AffectScores
 from evaluators.postprocess.unseen import KNOWN, LabelMeans
 from training.optimisation import SGD, Adam, AdamW, Groups
 from training.sam import has_climbed
+from training.tta import averaged
 
 if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -157,6 +158,7 @@ class AffectModule(TrainedModule):
 
     Attributes:
         tables: names of the prediction tables that it makes; "" is the one that is scored.
+        tta: whether tables are the mean over versions of each picture (``training.tta``).
         learnt_from: what it is trained on (``runs.origin``); set and stored as the next one.
         label_means: means of the training labels; the entry point sets them, and each checkpoint stores them. Empty if
             they are not known.
@@ -169,6 +171,7 @@ class AffectModule(TrainedModule):
         self.scores = AffectScores(tasks=network.tasks, expressions=network.expressions)
         self.expressions = self.scores.expressions
         self.tables: tuple[str, ...] = ("",)
+        self.tta = False
         self.label_means: LabelMeans = {}
         self.learnt_from: dict[str, Any] = {}
 
@@ -189,7 +192,7 @@ class AffectModule(TrainedModule):
         self.scores.update(self.predict_float32(batch)[""], batch)
 
     def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Predictions]:
-        return self.predict_float32(batch)
+        return averaged(self.predict_float32, batch) if self.tta else self.predict_float32(batch)
 
     def predict_float32(self, batch: Batch) -> dict[str, Predictions]:
         """Run ``predict_tables`` in float32, whatever the precision of the training."""

@@ -1,6 +1,7 @@
 """From drawings to people: what networks that learnt from drawn faces say of photographed ones.
 
-    python -m benchmarks.studies.people FOLDER --runs RUN … --london FOLDER [--photographs FOLDER] [--all-people]
+    python -m benchmarks.studies.people FOLDER --runs RUN … --london FOLDER [--photographs FOLDER] [--tta]
+        [--all-people]
 
 Each of ``--runs`` is a run folder, or a folder of runs that differ in their seed (``seed0/many/vit``, …, as in
 ``'<study>/seed*/many/vit'``); what is given under one pattern is one system. ``--london`` is the folder that
@@ -97,8 +98,9 @@ def systems(patterns: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def study(
-    folder: Path, runs: Mapping[str, Sequence[Path]], london: Path, photographs: Path | None, *, everyone: bool = False
-) -> None:
+    folder: Path, runs: Mapping[str, Sequence[Path]], london: Path, photographs: Path | None,
+    *, everyone: bool = False, tta: bool = False,
+) -> None:  # fmt: skip
     """Predict what is missing with the runs of each system; then write and print the tables.
 
     Args:
@@ -107,10 +109,11 @@ def study(
         london: 51 people neutral and smiling.
         photographs: others, with expressions.
         everyone: count the people that choose nothing, too.
+        tta: predict with test-time augmentation.
     """
     halves = list(HALVES) if everyone else list(HALVES)[:1]
     data = ["data=affwild2_uni", f"data.root={london}/faces", "data.images=cropped", "data.task=expr",
-            "split=test", "data.test_list=frames.txt"]  # fmt: skip
+            "split=test", "data.test_list=frames.txt", f"tta={str(tta).lower()}"]  # fmt: skip
     lines, results = [["system", "people", *SHOWN]], {}
     shown = [["photographs", "P_EXPR", "ACC_EXPR"]]
     for number, (system, places) in enumerate(runs.items()):
@@ -120,7 +123,8 @@ def study(
             made = run(target / "london", "evaluate", [f"checkpoint={place}", *data])
             of_seeds.append(answers(read_table(made / "predictions" / "test.parquet")))
             if photographs is not None:
-                given = [f"checkpoint={place}", "data=affwild2_mtl", f"data.root={photographs}"]
+                given = [f"checkpoint={place}", "data=affwild2_mtl", f"data.root={photographs}",
+                         f"tta={str(tta).lower()}"]  # fmt: skip
                 scores = read_scores(run(target / "photographs", "evaluate", given) / "scores.json")
                 shown.append([f"{system} ({place})", *(f"{scores[name]:.3f}" for name in shown[0][1:])])
         holds = {name: np.array([one[name] for one in of_seeds], np.float64) for name in SHOWN}
@@ -142,10 +146,11 @@ def main() -> None:
     parser.add_argument("--london", type=Path, required=True, help="what prepare.py london has made")
     parser.add_argument("--photographs", type=Path, help="photographs with expressions, as s-Aff-Wild2 has them")
     parser.add_argument("--all-people", action="store_true", help="read the half that chooses nothing, too")
+    parser.add_argument("--tta", action="store_true", help="predict with test-time augmentation")
     options = parser.parse_args()
     photographs = options.photographs and options.photographs.absolute()
     folder, london = options.folder.absolute(), options.london.absolute()
-    study(folder, systems(options.runs), london, photographs, everyone=options.all_people)
+    study(folder, systems(options.runs), london, photographs, everyone=options.all_people, tta=options.tta)
 
 
 if __name__ == "__main__":
