@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
@@ -138,6 +139,19 @@ def test_evaluate_from_another_folder_reproduces_the_scores(run: Path, tmp_path:
     for name, value in first.items():
         assert again[name] == pytest.approx(value, abs=1e-6), name
     assert any(line.split() == ["P_MTL", f"{first['P_MTL']:.4f}"] for line in done.stdout.splitlines())
+
+
+def test_evaluate_averages_versions_of_each_picture(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = evaluated(tmp_path / "tta", f"checkpoint={run}", "tta=true")
+    mean, plain = (read_table(place / "predictions" / "val.parquet") for place in (folder, run))
+    assert mean.metadata["tta"] is True
+    assert np.nanmax(np.abs(mean.predictions["expression"] - plain.predictions["expression"])) > 1e-4
+    monkeypatch.setattr("training.tta.versions", lambda image: iter([image, image]))
+    same = read_table(evaluated(tmp_path / "same", f"checkpoint={run}", "tta=true") / "predictions" / "val.parquet")
+    for task, values in plain.predictions.items():
+        np.testing.assert_allclose(same.predictions[task], values, atol=1e-6)
+    with pytest.raises(ConfigError, match="tta=true is for a checkpoint"):
+        evaluated(tmp_path / "none", f"predictions={run}/predictions/val.parquet", "tta=true")
 
 
 def test_evaluate_averages_tables_and_writes_a_submission(run: Path, tmp_path: Path) -> None:

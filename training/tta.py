@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affect.batch import Batch, Predictions
+from affect.errors import ConfigError
 
 SHIFT: Final = 1 / 20
 """How far a picture is moved, as a share of its height: detectors place faces no more exactly than that."""
@@ -31,7 +32,13 @@ def versions(image: Tensor) -> Iterator[Tensor]:
 
 
 def averaged(predict: Callable[[Batch], dict[str, Predictions]], batch: Batch) -> dict[str, Predictions]:
-    """Return the mean, over ``versions`` of a batch's pictures, of every entry of every table that is predicted."""
+    """Return the mean, over ``versions`` of a batch's pictures, of every entry of every table that is predicted.
+
+    Raises:
+        ConfigError: the batch has stored features.
+    """
+    if "image" not in batch:
+        raise ConfigError(["tta=true is for pictures, and these data are features of them: leave it out"])
     seen = [predict({**batch, "image": image}) for image in versions(batch["image"])]
     means = {}
     for name in seen[0]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from affect.batch import Batch, Predictions
+from affect.errors import ConfigError
 from training.tta import averaged, versions
 
 
@@ -40,4 +42,7 @@ def test_every_entry_of_every_table_is_averaged() -> None:
     assert len(seen) == 6
     assert len({tuple(place.flatten().tolist()) for place in places}) == 6
     assert torch.allclose(found[""]["valence_arousal"], places.mean(dim=0))
+    del batch["image"]
+    with pytest.raises(ConfigError, match="features"):
+        averaged(predict, batch)
     assert torch.allclose(found["other"]["expression"], (places**2).mean(dim=0))
