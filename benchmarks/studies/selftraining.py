@@ -1,8 +1,9 @@
 """Self-training on pictures without labels, after Xie et al., "Self-training with Noisy Student", CVPR 2020.
 
-A network that was trained on labelled pictures (the teacher) says what it sees on those without labels. A new network
-(the student) learns from what the teacher is sure of together with the labels, all of it augmented. Unlike theirs, the
-student is as large as the teacher, and there is one round.
+A network that was trained on the labelled pictures (the teacher) says what it sees on those without labels. A new
+network (the student) learns from what the teacher is sure of together with the labels, which it sees ``REPEATS`` times
+as often, all of it augmented; then it is fine-tuned on the labels alone. Unlike theirs, the student is as large as
+the teacher, and there is one round.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from affect.errors import DataError
 from affect.files import put_in_place, write_whole
 from affect.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
@@ -24,14 +23,9 @@ from datamodules.listing import list_images
 from evaluators.table import read_table
 
 SURE: Final = 0.5
-"""Probability from which the expression that the teacher says is learnt."""
-
-SURE_UNIT: Final = 0.6
-"""The same for an action unit, or for its absence."""
+"""Probability from which what the teacher says is learnt."""
 
 REPEATS: Final = 2
-"""How often a few photographs are listed beside many without labels."""
-
 STUDENT: Final = ("trainer.max_epochs=2", "data.batch_size=32")
 LIST: Final = "list.txt"
 WEIGHTS: Final = "model.network.weights="
@@ -64,52 +58,24 @@ def listed(faces: Path, folder: Path) -> Path:
     return folder
 
 
-def pseudo_labels(table: Path, labelled: Path, file: Path, *, repeats: int = 1) -> None:
+def pseudo_labels(table: Path, labelled: Path, file: Path) -> None:
     """Write an annotation file with the labelled rows and what a teacher is sure of.
-
-    Valence and arousal, which have no probability, are taken as they are said.
 
     Args:
         table: the teacher's predictions of pictures without labels.
         labelled: annotation file of the teacher's training.
         file: what is written.
-        repeats: how often each labelled row is listed.
     """
     predictions = read_table(table)
-    said, rows = predictions.predictions, len(predictions.image)
-    expression, units = np.full(rows, MISSING_CLASS), np.full((rows, len(ACTION_UNITS)), MISSING_CLASS)
-    valence_arousal = said.get("valence_arousal", np.full((rows, 2), MISSING_VALENCE_AROUSAL))
-    if "expression" in said:
-        expression = np.where(said["expression"].max(axis=1) >= SURE, said["expression"].argmax(axis=1), MISSING_CLASS)
-    if "action_units" in said:
-        units[said["action_units"] > SURE_UNIT] = 1
-        units[said["action_units"] < 1 - SURE_UNIT] = 0
-    learnt = [
-        ",".join([image, *(f"{value:.3g}" for value in va), str(of_expression), *map(str, of_units)])
-        for image, va, of_expression, of_units in zip(
-            predictions.image, valence_arousal, expression, units, strict=True
-        )
-        if "valence_arousal" in said or max(of_expression, *of_units) > MISSING_CLASS
+    header, *rows = labelled.read_text().splitlines()
+    probability = predictions.predictions["expression"]
+    others = ",".join([str(MISSING_CLASS)] * len(ACTION_UNITS))
+    sure = [
+        f"{image},{MISSING_VALENCE_AROUSAL:g},{MISSING_VALENCE_AROUSAL:g},{said},{others}"
+        for image, said, p in zip(predictions.image, probability.argmax(axis=1), probability.max(axis=1), strict=True)
+        if p >= SURE
     ]
-    header, *labels = labelled.read_text().splitlines()
-    write_whole(file, "\n".join([header, *labels * repeats, *learnt]) + "\n")
-
-
-def taught(folder: Path, teacher: Path, labelled: Path, faces: Path, *, repeats: int = 1) -> Path:
-    """Let a teacher say what it sees; return the annotation file that its student learns from (``pseudo_labels``).
-
-    Args:
-        folder: of what the teacher says, and of the file.
-        teacher: its run.
-        labelled: annotation file of its training.
-        faces: the folder that ``listed`` has made.
-        repeats: how often each labelled row is listed.
-    """
-    unseen = [f"checkpoint={teacher}", "data=affwild2_mtl", f"data.root={faces}", "split=test",
-              f"data.test_list={faces / LIST}"]  # fmt: skip
-    said = run(folder / "said", "evaluate", unseen)
-    pseudo_labels(said / "predictions" / "test.parquet", labelled, folder / "pseudo.txt", repeats=repeats)
-    return folder / "pseudo.txt"
+    write_whole(file, "\n".join([header, *rows * REPEATS, *sure]) + "\n")
 
 
 def self_trained(folder: Path, given: Sequence[str], labelled: Path, root: Path, faces: Path) -> Path:
@@ -127,10 +93,10 @@ def self_trained(folder: Path, given: Sequence[str], labelled: Path, root: Path,
     """
     own = [f"data.root={root}", f"data.train_annotations={labelled}"]
     teacher = run(folder / "teacher", "train", [*given, *own])
-    both = [
-        f"data.root=[{root},{faces}]",
-        f"data.train_annotations={taught(folder, teacher, labelled, faces, repeats=REPEATS)}",
-    ]
+    unseen = [f"checkpoint={teacher}", f"data.root={faces}", "split=test", f"data.test_list={faces / LIST}"]
+    said = run(folder / "said", "evaluate", unseen)
+    pseudo_labels(said / "predictions" / "test.parquet", labelled, folder / "pseudo.txt")
+    both = [f"data.root=[{root},{faces}]", f"data.train_annotations={folder / 'pseudo.txt'}"]
     student = run(folder / "student", "train", [*given, *both, *STUDENT])
     others = [override for override in given if not override.startswith(WEIGHTS)]
     return run(folder / "tuned", "train", [*others, f"{WEIGHTS}{student / 'weights' / 'backbone.pth'}", *own])

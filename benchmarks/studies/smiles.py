@@ -1,15 +1,14 @@
-"""Who smiles? A network of drawn people and of photographed faces without labels, tried on people that it never saw.
+"""Who smiles? A network that learns from drawn people and from photographed faces without labels, tried on real people.
 
-    python -m benchmarks.studies.smiles FOLDER [key=value …] --priors FOLDER --faces ARCHIVE --london FOLDER
+    python -m benchmarks.studies.smiles FOLDER [key=value …] --priors FOLDER --london FOLDER [--photographs FOLDER]
         [--seeds 0 1 2] [--all-people]
 
-For each seed, EMMA without a DAN starts from the real faces' encoder of ``--priors`` (the folder of
-``benchmarks.studies.priors``) and learns from drawn people: the teacher. It says what it sees on the pictures of
-``--faces`` (a tar file or a folder), and its student learns from these and from the drawn people
-(``benchmarks.studies.selftraining``). No label of a photograph is used anywhere.
+For each seed, EMMA without a DAN starts from the encoder that ``benchmarks.studies.priors`` (whose folder is
+``--priors``) has made of real faces without labels, and learns from the drawn people of that seed. No label of a
+photograph is used anywhere.
 
-Prints what ``benchmarks.studies.people --tta`` counts of both, whose ``--london`` and ``--all-people`` these are. The
-command can be given again after an interruption, and with other seeds at the same time in another terminal. A
+Prints what ``benchmarks.studies.people --tta`` counts; ``--london``, ``--photographs`` and ``--all-people`` are its.
+The command can be given again after an interruption, and with other seeds at the same time in another terminal. A
 ``key=value`` goes to every training.
 """
 
@@ -17,78 +16,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from omegaconf import OmegaConf
-
-from affect.preprocessing import Preprocessing
 from benchmarks.studies import people
 from benchmarks.studies.priors import COMMON, seed_of
-from benchmarks.studies.running import run, study_parser, unpacked
-from benchmarks.studies.selftraining import listed, taught
-from runs.assembly import build_data
+from benchmarks.studies.running import run, study_parser
 from runs.ending import clear_errors
 
 RECIPE: Final = (
-    "experiment=emma", "callbacks=final", "model.network.dan=null", "warmup_epochs=0.5",
-    "model.optimiser.base_lr=4.0e-3", "augmentation.grey=0.5", "augmentation.affine=0.5",
-    "model.loss.expression_weight=none",  # rare expressions are as rare in what is to be said
+    "experiment=emma", "data=synthetic", "callbacks=final", "model.network.dan=null", "trainer.max_epochs=4",
+    "warmup_epochs=0.5", "model.optimiser.base_lr=4.0e-3", "augmentation.grey=0.5", "augmentation.affine=0.5",
+    "model.loss.expression_weight=none",  # a rare expression is rare among those to be named, too
 )  # fmt: skip
-TEACHER: Final = ("trainer.max_epochs=4",)
-STUDENT: Final = ("trainer.max_epochs=3",)
+"""Chosen on every second of the people, beginning with the second."""
 
 
-def student_of(folder: Path, encoder: Path, seed: int, faces: Path, overrides: Sequence[str]) -> Path:
-    """Train a seed's teacher and student; return the student's run."""
-    given = [*RECIPE, *COMMON, f"model.network.vit.weights={encoder}", f"seed={seed}"]
-    drawn = ["data=synthetic", f"render.seed={seed}"]
-    teacher = run(folder / "teacher", "train", [*given, *TEACHER, *drawn, *overrides])
-    root = drawn_faces(teacher)
-    learnt = taught(folder, teacher, root / "training_set_annotations.txt", faces)
-    data = [
-        "data=affwild2_mtl", f"data.root=[{root},{faces}]", f"data.train_annotations={learnt}",
-        f"data.val_annotations={root / 'validation_set_annotations.txt'}",
-    ]  # fmt: skip
-    return run(folder / "student", "train", [*given, *STUDENT, *data, *overrides])
-
-
-def drawn_faces(run_folder: Path) -> Path:
-    """Return the folder of the drawn faces that a run has learnt from."""
-    plain: Any = OmegaConf.to_container(OmegaConf.load(run_folder / "config.yaml"), resolve=True)
-    root = build_data(plain, Preprocessing(image_size=112)).root
-    assert isinstance(root, str)  # of one layout
-    return Path(root)
-
-
-def study(
-    folder: Path, priors: Path, faces: Path, london: Path, seeds: Sequence[int], overrides: Sequence[str],
-    *, everyone: bool = False,
-) -> None:  # fmt: skip
-    """Make the runs that are missing, and count people."""
-    students = []
-    for seed in seeds:
-        encoder = seed_of(priors, seed, "mae-real") / "mae-real" / "weights" / "encoder.pth"
-        students.append(student_of(folder / f"seed{seed}", encoder, seed, faces, overrides))
-    systems = {
-        "drawn people": [place.with_name("teacher") for place in students],
-        "… and faces without labels": students,
-    }
-    people.study(folder / "people", systems, london, None, everyone=everyone, tta=True)
+def trained(folder: Path, priors: Path, seed: int, overrides: Sequence[str]) -> Path:
+    """Train the network of a seed, unless that was done before; return its run."""
+    encoder = seed_of(priors, seed, "mae-real") / "mae-real" / "weights" / "encoder.pth"
+    of_seed = [f"model.network.vit.weights={encoder}", f"seed={seed}", f"render.seed={seed}"]
+    return run(folder / f"seed{seed}" / "emma", "train", [*RECIPE, *COMMON, *of_seed, *overrides])
 
 
 def main() -> None:
     """Read the command line and make the study."""
     parser = study_parser(__doc__, seeds=(0, 1, 2))
     parser.add_argument("--priors", type=Path, required=True, help="folder of benchmarks.studies.priors")
-    parser.add_argument("--faces", type=Path, required=True, help="faces without labels: tar file or folder")
     parser.add_argument("--london", type=Path, required=True, help="what prepare.py london has made")
+    parser.add_argument("--photographs", type=Path, help="photographs with expressions, as s-Aff-Wild2 has them")
     parser.add_argument("--all-people", action="store_true", help="read the half that chooses nothing, too")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every training")
     options = parser.parse_intermixed_args()
-    folder = options.folder.absolute()
-    faces = listed(unpacked(options.faces.absolute(), folder / "unpacked"), folder / "faces")
-    priors, london = options.priors.absolute(), options.london.absolute()
-    study(folder, priors, faces, london, options.seeds, options.overrides, everyone=options.all_people)
+    photographs = options.photographs and options.photographs.absolute()
+    folder, priors, london = options.folder.absolute(), options.priors.absolute(), options.london.absolute()
+    made = [trained(folder, priors, seed, options.overrides) for seed in options.seeds]
+    people.study(folder / "people", {"EMMA": made}, london, photographs, everyone=options.all_people, tta=True)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from affect.errors import DataError
-from affect.labels import EXPRESSIONS, MTL_HEADER
+from affect.labels import MTL_HEADER
 from benchmarks.studies.selftraining import LIST, REPEATS, SURE, listed, pseudo_labels, self_trained
 from datamodules.readers.mtl import read_frame_list, read_mtl
-from evaluators.table import Table, read_table, write_table
-
-Array = NDArray[np.float32]
+from evaluators.table import read_table
 
 
 def pictures(folder: Path, names: list[str]) -> Path:
@@ -45,39 +42,6 @@ def test_a_folder_without_pictures_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
-def test_what_a_teacher_is_sure_of_is_learnt(tmp_path: Path) -> None:
-    rows = 3
-    expression = np.full((rows, 8), 0.05, np.float32)
-    expression[0, 4], expression[1, 2] = 0.65, 0.49
-    units = np.full((rows, 12), 0.5, np.float32)
-    units[0, :4] = 0.61, 0.39, 0.59, 0.41
-    said = {"expression": expression, "action_units": units}
-    image = [f"unlabelled/{row}.jpg" for row in range(rows)]
-    labelled = tmp_path / "labelled.txt"
-    drawn = f"train/1.jpg,0.5,-0.25,3{',1' * 12}"
-    labelled.write_text(f"{MTL_HEADER}\n{drawn}\n")
-
-    def learnt(predictions: dict[str, Array], repeats: int) -> list[str]:
-        table = Table([""] * rows, np.ones(rows, np.int64), image, predictions, EXPRESSIONS, {}, "made")
-        write_table(table, tmp_path / "said.parquet")
-        pseudo_labels(tmp_path / "said.parquet", labelled, tmp_path / "pseudo.txt", repeats=repeats)
-        header, *lines = (tmp_path / "pseudo.txt").read_text().splitlines()
-        assert header == MTL_HEADER
-        return lines
-
-    unsaid = ",-1" * 10
-    sure = f"unlabelled/0.jpg,-5,-5,4,1,0{unsaid}"
-    assert learnt(said, 2) == [drawn, drawn, sure]
-    valence_arousal = np.array([[0.1234, -0.5], [0.25, 0], [-1, 1]], np.float32)
-    assert learnt({**said, "valence_arousal": valence_arousal}, 1) == [
-        drawn,
-        sure.replace("-5,-5", "0.123,-0.5"),
-        f"unlabelled/1.jpg,0.25,0,-1{',-1' * 12}",
-        f"unlabelled/2.jpg,-1,1,-1{',-1' * 12}",
-    ]
-    assert learnt({"action_units": units}, 1) == [drawn, sure.replace("-5,-5,4", "-5,-5,-1")]
-
-
 @pytest.mark.slow
 def test_teacher_student_and_the_tuned_network_follow_each_other(tmp_path: Path) -> None:
     lines = []
@@ -104,9 +68,8 @@ def test_teacher_student_and_the_tuned_network_follow_each_other(tmp_path: Path)
     said = dict(zip(table.image, table.predictions["expression"].argmax(axis=1), strict=True))
     of_faces = {image: label for image, label in zip(learnt.image, learnt.expression, strict=True) if image in said}
     assert of_faces == {image: said[image] for image, keep in zip(table.image, sure, strict=True) if keep}
-    again = tmp_path / "again.txt"
-    pseudo_labels(tmp_path / "runs" / "said" / "predictions" / "test.parquet", labelled, again, repeats=REPEATS)
-    assert again.read_bytes() == (tmp_path / "runs" / "pseudo.txt").read_bytes()
+    pseudo_labels(tmp_path / "runs" / "said" / "predictions" / "test.parquet", labelled, tmp_path / "again.txt")
+    assert (tmp_path / "again.txt").read_bytes() == (tmp_path / "runs" / "pseudo.txt").read_bytes()
     config = (last / "config.yaml").read_text()
     assert "student/weights/backbone.pth" in config
     assert (tmp_path / "runs" / "student" / "config.yaml").read_text().count("weights: random") == 1
