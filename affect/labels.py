@@ -102,6 +102,19 @@ UNI_HEADERS: Final[dict[UniTask, str]] = {
 """First line of each task's label files; the expressions' has eight names although rows have one number."""
 
 
+FEX_EXPRESSIONS: Final = {
+    "neutral": "Neutral", "happiness": "Happy", "sadness": "Sad", "surprise": "Surprise", "fear": "Fear",
+    "disgust": "Disgust", "anger": "Anger",
+}  # fmt: skip
+"""What py-feat calls its seven expressions where a table has valence and arousal, in its order."""
+
+FEX_1_EXPRESSIONS: Final = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+"""Its order where a table has not; the names are ours."""
+
+OPENFACE_ACTION_UNITS: Final = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+"""FACS numbers of the action units whose presence OpenFace 2 tells, in its order."""
+
+
 def label_names(expressions: Sequence[str] = EXPRESSIONS) -> dict[str, tuple[str, ...]]:
     """Return the names of what each task predicts, in the order of its columns.
 
