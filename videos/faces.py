@@ -123,11 +123,11 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     size, digest = path.stat().st_size, file_sha256(path)
     detections, times = [], []
     for picture in _shown(decode(path), container, f"{path.name}: finding faces"):
-        detections.append(detector(picture.image)[:, :4])
+        detections.append(detector(picture.image))
         times.append(picture.time)
     by_time = frame_numbers(times)
     numbers = np.arange(1, len(times) + 1) if by_time is None else by_time
-    boxes = [np.empty((0, 4))] * int(numbers.max(initial=0))
+    boxes = [np.empty((0, 5))] * int(numbers.max(initial=0))
     for number, found in zip(numbers, detections, strict=True):
         boxes[number - 1] = found
     squares = smooth(main_face(boxes))

@@ -54,7 +54,7 @@ def main_face(detections: Sequence[Array]) -> Array:
     it, whether another person's or, after a cut, perhaps the same person's: people are not recognised.
 
     Args:
-        detections: (N, 4) boxes of the faces of each of T frames.
+        detections: (N, 4 or more) boxes of the faces of each of T frames.
 
     Returns:
         (T, 3) square of the main face in each frame, NaN where it is not seen.
@@ -71,8 +71,12 @@ def main_face(detections: Sequence[Array]) -> Array:
 
 
 def to_squares(boxes: Array) -> Array:
-    """Return the (N, 3) squares around the same centres as (N, 4) boxes, as large as their longer side."""
-    return np.column_stack((boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:].max(axis=1, initial=0)))
+    """Return the (N, 3) squares around the same centres as boxes, as large as their longer side.
+
+    Args:
+        boxes: (N, 4 or more) left, top, width and height; further columns are left out.
+    """
+    return np.column_stack((boxes[:, :2] + boxes[:, 2:4] / 2, boxes[:, 2:4].max(axis=1, initial=0)))
 
 
 def link(faces: Sequence[Array]) -> list[Track]:
@@ -81,11 +85,11 @@ def link(faces: Sequence[Array]) -> list[Track]:
     alive: list[Track] = []
     for frame, squares in enumerate(faces):
         alive = [track for track in alive if frame - track.frames[-1] <= GAP]
-        pairs = [(_distance(track.squares[-1], square), t, s) for t, track in enumerate(alive)
+        pairs = [(distance(track.squares[-1], square), t, s) for t, track in enumerate(alive)
                  for s, square in enumerate(squares)]  # fmt: skip
         free_tracks, free_squares = set(range(len(alive))), set(range(len(squares)))
-        for distance, t, s in sorted(pairs):
-            if distance <= STEP and t in free_tracks and s in free_squares:
+        for away, t, s in sorted(pairs):
+            if away <= STEP and t in free_tracks and s in free_squares:
                 free_tracks.remove(t)
                 free_squares.remove(s)
                 alive[t].frames.append(frame)
@@ -133,14 +137,14 @@ def _continuation(squares: Array, tracks: Sequence[Track]) -> Track | None:
         for number, square in ((track.frames[0], track.squares[0]), (track.frames[-1], track.squares[-1])):
             after = int(np.searchsorted(seen, number))
             nearest = min(seen[max(after - 1, 0) : after + 1].tolist(), key=lambda frame: abs(frame - number))
-            distance = _distance(squares[nearest], square)
+            away = distance(squares[nearest], square)
             gap = abs(nearest - number)
-            if distance <= RETURN and (best is None or (gap, distance) < best[:2]):
-                best = gap, distance, track
+            if away <= RETURN and (best is None or (gap, away) < best[:2]):
+                best = gap, away, track
     return None if best is None else best[2]
 
 
-def _distance(one: Array, other: Array) -> float:
+def distance(one: Array, other: Array) -> float:
     """Measure how far apart two squares' centres are, in sides of the larger; infinite where their sizes do not fit."""
     large, small = max(one[2], other[2]), min(one[2], other[2])
     if large > GROWTH * small:
