@@ -2,7 +2,8 @@
 
 A table is a Parquet file with the columns ``row``, ``video``, ``frame``, ``image``, then float32 predictions of the
 tasks that the model has: ``valence``, ``arousal`` in [-1, 1], ``expr_<name>`` and ``au<k>`` probabilities, and optional
-``logit_expr_<name>``, ``logit_au<k>``. A row whose image could not be read is there with nulls (in memory: NaN). The
+``logit_expr_<name>``, ``logit_au<k>``. Tables of somebody's videos and pictures have the columns of
+``evaluators.found`` after the first four. A row whose image could not be read is there with nulls (in memory: NaN). The
 file's metadata holds one JSON object under ``prediction_table``: schema version, label-file hashes, what made it; and
 under ``sha256`` a checksum of all columns and the other metadata, however the file lays them out.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSION_LISTS, EXPRESSIONS, TASKS, label_names
+from evaluators.found import Found
 from evaluators.parquet import open_parquet, write_parquet
 
 SCHEMA_VERSION: Final = 1
@@ -41,6 +43,8 @@ class Table:
         expressions: class names of the expression columns, in label order.
         metadata: what made the table, as JSON values.
         source: name of the table in messages, usually its path.
+        found: of somebody's videos or pictures: when, where and whose each face is. Such a table is sorted by video,
+            frame and face.
     """
 
     video: Sequence[str]
@@ -50,6 +54,7 @@ class Table:
     expressions: tuple[str, ...]
     metadata: Mapping[str, Any]
     source: str
+    found: Found | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -113,17 +118,24 @@ def table_of_rows(
 
 def write_table(table: Table, destination: str | Path) -> None:
     """Write a table; the file appears as a whole or not at all."""
+    write_parquet(to_arrow(table), Path(destination))
+
+
+def to_arrow(table: Table) -> Any:
+    """Return the Arrow table that is written to the file, without its checksum."""
     columns = {
         "row": pa.array(np.arange(len(table), dtype=np.int64)),
         "video": pa.array(list(table.video), type=pa.string()),
         "frame": pa.array(np.asarray(table.frame, dtype=np.int64)),
         "image": pa.array(list(table.image), type=pa.string()),
     }
+    if table.found is not None:
+        columns |= table.found.columns()
     for key in PREDICTION_KEYS:
         if key in table.predictions:
             columns |= to_columns(key, table.predictions[key], table.expressions)
     metadata = {**table.metadata, "schema_version": SCHEMA_VERSION}
-    write_parquet(pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)}), Path(destination))
+    return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
 
 
 def read_table(path: str | Path) -> Table:
@@ -155,6 +167,7 @@ def read_table(path: str | Path) -> Table:
         expressions=expressions,
         metadata=metadata,
         source=str(path),
+        found=Found.of(content, str(path)),
     )
 
 

@@ -87,6 +87,7 @@ def blend(
             **({} if gate is None else {"gate": gate}),
         },
         source=f"the mean of {', '.join(table.source for table in tables)}",
+        found=first.found,
     )
     return take_confident(blended, tables, confidence) if gate == "confidence" else blended
 

@@ -17,6 +17,7 @@ from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weig
 from evaluators.postprocess.exponential import MAX_GAP, Alphas, alphas, smooth_exponentially
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
+from evaluators.postprocess.people import by_person
 from evaluators.postprocess.settings import one_of, searched_on, write_stored
 from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
@@ -57,7 +58,8 @@ class PostProcess:
         sigma: standard deviation of the Gaussian in frames; None for k / 2.
         alpha: of exponential smoothing, how much what was seen before weighs: one number, one by task, or None for the
             published ones.
-        max_gap: frames without a prediction after which exponential smoothing starts anew.
+        max_gap: frames without a prediction after which exponential smoothing starts anew; and, in tables of people,
+            frames without a person's face over which nothing reaches, whatever fills and smooths.
         au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
             on the labels.
     """
@@ -76,22 +78,23 @@ class PostProcess:
     au_thresholds: Thresholds = 0.5
 
     @classmethod
-    def of(cls, node: Mapping[str, Any], tables: int = 1) -> PostProcess:
+    def of(cls, node: Mapping[str, Any], tables: int = 1, *, people: bool = False) -> PostProcess:
         """Make the settings of a configuration node, checking all of them before anything is computed.
 
         Args:
             node: the keys above; those that are not there keep their defaults.
             tables: how many tables there are to blend.
+            people: whether they are tables of people (``process_people``).
 
         Raises:
             UserError: with every error found.
         """
-        if errors := cls.problems(node, tables):
+        if errors := cls.problems(node, tables, people=people):
             raise UserError("; ".join(errors))
         return cls(**node)
 
     @classmethod
-    def problems(cls, node: Mapping[str, Any], tables: int = 1) -> list[str]:
+    def problems(cls, node: Mapping[str, Any], tables: int = 1, *, people: bool = False) -> list[str]:
         """List everything that is wrong with a node, given how many tables there are to blend."""
         known = [one.name for one in fields(cls)]
         errors = [f"postprocess.{key}: unknown; there are {', '.join(known)}" for key in node if key not in known]
@@ -103,7 +106,7 @@ class PostProcess:
             lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS, EXPONENTIAL)),
             lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
             lambda: alphas(settings.alpha, list(settings.alpha) if isinstance(settings.alpha, Mapping) else TASKS),
-            lambda: _check_used(settings),
+            lambda: _check_used(settings, people=people),
             lambda: _check_gate(settings, tables),
             lambda: _check_weights(settings.weights, tables),
             lambda: settings.au_thresholds in SEARCHES or resolve_thresholds(settings.au_thresholds),
@@ -231,6 +234,26 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
     return Processed(tables, blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
 
 
+def process_people(tables: Sequence[Table], settings: PostProcess) -> Table:
+    """Blend tables of the same faces, fill and smooth each person's by itself; there are no labels to search on.
+
+    Raises:
+        DataError: tables of different tasks or expressions.
+        UserError: settings that do not fit the tables.
+    """
+
+    def in_time(table: Table) -> Table:
+        return by_person(table, settings.max_gap, lambda people: _in_time(people, settings))
+
+    blended = blend(tables, settings.weights, space=settings.blend, gate=settings.gate, confidence=settings.confidence)
+    if settings.smoothing is None and settings.missing is None:
+        return blended
+    table = in_time(blended)
+    if settings.gate == "confidence":
+        table = take_confident(table, [in_time(expression_of(one)) for one in tables], settings.confidence)
+    return table
+
+
 def _in_time(table: Table, settings: PostProcess) -> Table:
     """Fill and smooth a table; the same object comes back where neither is asked for."""
     if settings.smoothing == EXPONENTIAL:
@@ -240,7 +263,7 @@ def _in_time(table: Table, settings: PostProcess) -> Table:
     return table if settings.missing is None else fill_nulls(table, settings.missing)[0]
 
 
-def _check_used(settings: PostProcess) -> None:
+def _check_used(settings: PostProcess, *, people: bool) -> None:
     """Refuse settings that nothing would use: they were meant to do something."""
     if settings.sigma is not None and settings.smoothing != "gaussian":
         raise UserError(
@@ -250,7 +273,9 @@ def _check_used(settings: PostProcess) -> None:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
     if settings.smoothing not in WINDOWS and settings.k != PUBLISHED_K:
         raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
-    if settings.smoothing != EXPONENTIAL and (settings.alpha, settings.max_gap) != (None, MAX_GAP):
+    exponential = settings.smoothing == EXPONENTIAL
+    gaps = exponential or (people and (settings.smoothing is not None or settings.missing is not None))
+    if (settings.alpha is not None and not exponential) or (settings.max_gap != MAX_GAP and not gaps):
         raise UserError(
             "postprocess.alpha and max_gap smooth nothing by themselves: give postprocess.smoothing=exponential"
         )
