@@ -1,12 +1,9 @@
-"""Says which command makes a feature store now; the name is kept for predictions on somebody's videos."""
+"""Say what is seen in anybody's faces: ``python predict.py source=<video | picture | folder> checkpoint=…``.
 
-from __future__ import annotations
+runs/predict.py does the work, when the command line is right.
+"""
 
-import shlex
-import sys
-
-from runs.earlier import new_words
+from runs.command import command
 
 if __name__ == "__main__":
-    print(f"predict.py is extract.py now: python extract.py {shlex.join(new_words(sys.argv[1:]))}", file=sys.stderr)
-    sys.exit(2)
+    command("predict")

@@ -49,7 +49,7 @@ class Bar:
         """Tell whether it is time to draw."""
         return time.monotonic() - self._last >= (_LOG_S if self.stream is None else _TERMINAL_S)
 
-    def draw(self, name: str, done: int, total: float, rest: str) -> None:
+    def draw(self, name: str, done: int, total: float, rest: str, unit: str = "batches") -> None:
         """Draw the state of what is under way.
 
         Args:
@@ -57,10 +57,11 @@ class Bar:
             done: batches so far.
             total: of all batches.
             rest: what follows the bar.
+            unit: what is counted.
         """
         self._last = time.monotonic()
         if self.stream is None:
-            print(f"{name}: {done}/{total:g} batches, {rest}", flush=True)
+            print(f"{name}: {done}/{total:g} {unit}, {rest}", flush=True)
             return
         terminal = os.get_terminal_size(self.stream.fileno()).columns or WIDTH + 1  # 0 where it is not known
         columns = min(WIDTH, terminal - 1)

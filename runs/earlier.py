@@ -180,6 +180,11 @@ def check_words(script: str, arguments: Sequence[str], groups: Collection[str]) 
     Raises:
         OldCommandError: with the command of this version.
     """
+    if script == "predict.py" and any(argument.startswith("store=") for argument in arguments):
+        raise OldCommandError(
+            f"store=: what makes a feature store is extract.py now; give\n"
+            f"  python extract.py {shlex.join(new_words(arguments))}"
+        )
     renewed = zip(arguments, new_words(arguments), strict=True)
     made = [new if re.split(r"[.=]", new)[0] in groups else old for old, new in renewed]
     if made != list(arguments):

@@ -1,0 +1,185 @@
+"""Networks that look at somebody's faces: from a checkpoint, a run folder, or published weights by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from affect.batch import Predictions
+from affect.checksums import file_sha256
+from affect.errors import CheckpointError, ConfigError, UserError
+from affect.labels import EXPRESSIONS, TASKS, Task
+from backbones.files import fetch
+from backbones.registry import REGISTRY
+from emotieffnet.network import EmotiEffNet
+from emotieffnet.rules import pretrained
+from heads.module import HeadModule
+from runs.checkpoints import load_module
+from runs.folder import checkpoint_of
+from training.module import LEARNT
+
+PUBLISHED: Final = "enet_b0_8_va_mtl"
+"""The published network that says most: MT-EmotiEffNet."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is ready to be asked.
+
+    Attributes:
+        module: in evaluation mode; an ``AffectModule``, or what has its ``predict_float32``.
+        tasks: what it predicts.
+        path: of its checkpoint, or its name.
+        sha256: of that file.
+    """
+
+    module: Any
+    tasks: tuple[Task, ...]
+    path: str
+    sha256: str
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the table's metadata say of it."""
+        return {"checkpoint": self.path, "checkpoint_sha256": self.sha256, LEARNT: dict(self.module.learnt_from)}
+
+    def origin(self) -> str:
+        """Say in some words what it has learnt from."""
+        learnt = self.module.learnt_from
+        if learnt.get("renderer"):
+            return "learnt from drawn faces only: what it says of people is a guess"
+        return f"learnt from {learnt['data']}" if learnt.get("data") else "it does not say what it has learnt from"
+
+
+class Published(nn.Module):
+    """One of the published EmotiEffNets, asked by ``emotieffnet.rules``: no action units, and contempt is Other.
+
+    Args:
+        name: in the registry.
+
+    Raises:
+        WeightsError: the file cannot be had, or does not fit.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        entry = REGISTRY[name]
+        assert entry.architecture is not None
+        assert entry.classes is not None
+        self.network = EmotiEffNet(
+            entry.architecture,
+            weights=name,
+            classes=8 if len(entry.classes) == 8 else 7,
+            valence_arousal=entry.valence_arousal,
+            image_size=entry.preprocessing.image_size,
+        )
+        self.preprocessing = self.network.preprocessing
+        self.expressions = EXPRESSIONS
+        self.learnt_from = {"data": f"AffectNet ({name}, {entry.page}; licence {entry.licence})"}
+
+    def predict_float32(self, batch: Any) -> dict[str, Predictions]:
+        """Return the predictions of a batch as the modules do."""
+        images: Tensor = batch["image"]
+        return {"": pretrained(self.network.embed(images)[1].float(), self.network.output_names)}
+
+
+def load_networks(given: Sequence[str | Path]) -> list[Network]:
+    """Load checkpoints, the best ones of run folders, or published weights by their name.
+
+    Raises:
+        UserError: none, no such checkpoint, or one that cannot be read or predicts nothing from pictures.
+    """
+    if not given:
+        raise ConfigError(["checkpoint=[]: give a checkpoint, a run folder, or several"])
+    return [_load(one) for one in given]
+
+
+def newest_run(folder: Path) -> str:
+    """Return the newest run below a folder that predicts something from pictures of faces.
+
+    Raises:
+        UserError: there is none; the message lists the ways to one.
+    """
+    found = [(path.stat().st_mtime, path) for path in folder.glob("**/checkpoints/best.ckpt")]
+    for _, path in sorted(found, reverse=True):
+        with suppress(UserError):
+            _load(path)
+            return str(path.parent.parent)
+    raise UserError(
+        f"no run below {folder} knows faces. Give checkpoint=<run folder>; or make one: `make demo` trains an EMMA on "
+        f"drawn faces in minutes; or give checkpoint={PUBLISHED}, the published MT-EmotiEffNet (valence, arousal and "
+        "AffectNet's expressions, with contempt in the place of Other; no action units; "
+        f"{REGISTRY[PUBLISHED].licence}, learnt from AffectNet, which is given out for research): the first use "
+        "fetches it"
+    )
+
+
+def common_tasks(networks: Sequence[Network], wanted: Sequence[Task] | None) -> tuple[Task, ...]:
+    """Return what all networks are to predict.
+
+    Raises:
+        ConfigError: a task that one of them does not have, or networks that do not predict the same.
+    """
+    errors = list(_task_errors(networks, wanted))
+    if errors:
+        raise ConfigError(errors)
+    return networks[0].tasks if wanted is None else tuple(task for task in TASKS if task in wanted)
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device: ``auto`` is a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(["device=cuda: torch finds no GPU here: give device=cpu, or auto"])
+    return torch.device(name)
+
+
+def _load(given: str | Path) -> Network:
+    if str(given) in REGISTRY and not Path(given).exists():
+        name = str(given)
+        if REGISTRY[name].architecture is None or not REGISTRY[name].classes:
+            raise ConfigError([f"checkpoint={name}: these weights begin a training and predict nothing by themselves"])
+        network = Published(name).eval()
+        tasks: tuple[Task, ...] = ("valence_arousal",) if REGISTRY[name].valence_arousal else ()
+        return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, REGISTRY[name])))
+    path = checkpoint_of("checkpoint", given, "best")
+    module = load_module(path)
+    if isinstance(module, HeadModule):
+        raise CheckpointError(
+            f"{path} holds heads on stored features, which see no picture: give the checkpoint of a network that does, "
+            "or follow emotieffnet/README.md (extract.py, then evaluate.py)"
+        )
+    return Network(module.eval(), module.scores.tasks, str(path), file_sha256(path))
+
+
+def _task_errors(networks: Sequence[Network], wanted: Sequence[Task] | None) -> Iterator[str]:
+    """Find what several networks do not have in common, and what is wanted and not there."""
+    if wanted is not None and not wanted:
+        yield "tasks=[]: give some, or leave it out"
+    for task in wanted or ():
+        if task not in TASKS:
+            yield f"tasks: there is no {task!r}; there are {', '.join(TASKS)}"
+    first = networks[0]
+    for one in networks:
+        missing = [task for task in wanted or () if task in TASKS and task not in one.tasks]
+        if missing:
+            yield f"tasks: {one.path} has no {', '.join(missing)}, only {', '.join(one.tasks)}"
+        if wanted is None and one.tasks != first.tasks:
+            yield (
+                f"checkpoint: {first.path} has {', '.join(first.tasks)}, {one.path} has {', '.join(one.tasks)}; give "
+                "tasks=[…] that both have, or one of the two"
+            )
+        if one.module.expressions != first.module.expressions:
+            names = (", ".join(network.module.expressions) for network in (first, one))
+            yield f"checkpoint: {first.path} has the expressions {next(names)}, {one.path} has {next(names)}"

@@ -1,0 +1,245 @@
+"""What predict.py does: a table of every face in somebody's videos and pictures, one for each source.
+
+A source's folder holds ``<name>.parquet``, the table, and ``<name>.csv``, made from it. The table's metadata say what
+it was made of and how (``MADE``); it is written last, so that a table that is there is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, Literal, TypedDict
+
+from omegaconf import DictConfig
+
+from affect.checksums import file_sha256
+from affect.errors import DataError, UserError
+from affect.files import locked
+from affect.hints import key_errors
+from affect.labels import Task
+from affect.names import below
+from affect.settings import Count
+from evaluators.postprocess.chain import SEARCH, PostProcess
+from evaluators.postprocess.thresholds import SEARCHES
+from evaluators.table import Table, read_table, write_table
+from evaluators.text import check_separator, write_csv
+from runs.bar import Bar
+from runs.config import resolve
+from runs.detectors import make_detector
+from runs.networks import newest_run
+from runs.predictor import Predictor
+from runs.quiet import quiet
+from videos.settings import CropSettings, DetectorName
+from videos.sources import Source, find_sources
+
+MADE: Final = "made"
+"""Key in a table's metadata: its files and options. The same again means finished."""
+
+
+class _Settings(TypedDict):
+    """Keys of conf/predict.yaml that no node below it has."""
+
+    source: str | Sequence[str]
+    checkpoint: str | Sequence[str] | None
+    tasks: Sequence[Task] | None
+    out: str
+    detector: DetectorName
+    device: Literal["auto", "cpu", "cuda"]
+    batch_size: Count
+    separator: str
+    overwrite: bool
+
+
+def predict(config: DictConfig) -> None:
+    """Make the tables of all sources that have none yet."""
+    quiet(first=True)
+    plain = resolve(config, _problems)
+    given = plain["source"] if isinstance(plain["source"], list) else [plain["source"]]
+    sources, left_out = find_sources([Path(one).expanduser() for one in given])
+    checkpoint = plain["checkpoint"] or newest_run(Path(plain["paths"]["output_dir"]))
+    checkpoints = [checkpoint] if isinstance(checkpoint, str) else checkpoint
+    faces = CropSettings(**plain["faces"])
+    predictor = Predictor(
+        checkpoints,
+        tasks=plain["tasks"],
+        faces=faces,
+        postprocess=PostProcess.of(plain["postprocess"], len(checkpoints), people=True),
+        device=plain["device"],
+        batch_size=plain["batch_size"],
+    )
+    for network in predictor.networks:
+        print(f"model: {network.path} ({', '.join(network.tasks)}; {network.origin()})")
+    for place, names in left_out.items():
+        print(f"{place}: left out, neither videos nor pictures: {', '.join(names[:5])}{' …' * (len(names) > 5)}")
+    options = {
+        "checkpoints": [network.sha256 for network in predictor.networks],
+        "tasks": list(predictor.tasks),
+        "detector": make_detector(faces).version,
+        "faces": plain["faces"],
+        "postprocess": plain["postprocess"],
+    }
+    folder = Path(plain["out"]).expanduser()
+    waiting = {
+        source.name: files
+        for source, files in _compared(sources, folder, options, overwrite=plain["overwrite"])
+        if files is not None
+    }
+    for source in sources:
+        place = below(folder, source.name)
+        path = place / f"{source.name}.parquet"
+        place.mkdir(parents=True, exist_ok=True)
+        with locked(place, "folder of predictions"):
+            if source.name in waiting:
+                table, seconds = _predict(predictor, source)
+                made = {"files": waiting[source.name], **options}
+                table = replace(table, metadata={**table.metadata, MADE: made})
+                write_table(table, path)
+                print(summary(source, table, seconds), flush=True)
+            else:
+                table = read_table(path)
+                print(f"{source.name}: finished before, as {path} says", flush=True)
+            _write_beside(table, path, plain)
+    print(f"tables: {folder}/<name>/<name>.parquet and .csv")
+
+
+def _write_beside(table: Table, path: Path, plain: Mapping[str, Any]) -> None:
+    """Write what is made from a table alone: quickly, and each time, so that it is there and as the options say."""
+    write_csv(table, path.with_suffix(".csv"), plain["separator"])
+
+
+def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    yield from key_errors(plain, _Settings)
+    yield from key_errors(plain["faces"], CropSettings, "faces.")
+    several = len(plain["checkpoint"]) if isinstance(plain["checkpoint"], list) else 1
+    yield from PostProcess.problems(plain["postprocess"], several, people=True)
+    if plain["postprocess"]["weights"] == SEARCH or plain["postprocess"]["au_thresholds"] in SEARCHES:
+        yield "postprocess: nothing can be searched without labels: give weights and au_thresholds, or leave them out"
+    if plain["source"] == []:
+        yield "source=[]: give a video, a picture, or a folder of either"
+    for check in (lambda: CropSettings(**plain["faces"]), lambda: check_separator(plain["separator"])):
+        try:
+            check()
+        except UserError as error:
+            yield str(error)
+        except TypeError:
+            pass  # told by its type
+
+
+def _compared(
+    sources: Sequence[Source], folder: Path, options: Mapping[str, Any], *, overwrite: bool
+) -> Iterator[tuple[Source, list[dict[str, Any]] | None]]:
+    """Yield each source with what is known of its files, or with None where its table is finished.
+
+    Raises:
+        UserError: there are tables that were made otherwise, and they are not to be replaced; all are named.
+    """
+    wrong = []
+    for source in sources:
+        path = folder / source.name / f"{source.name}.parquet"
+        if not path.is_file() or overwrite:
+            if overwrite and path.is_file() and not _differs(path, source, options):
+                yield source, None
+                continue
+            yield source, [described(file) for file in source.files]
+        elif differs := _differs(path, source, options):
+            wrong.append(f"{path}: {differs}")
+        else:
+            yield source, None
+    if wrong:
+        raise UserError(f"{'; '.join(wrong)}. Give overwrite=true to replace, or another out=…")
+
+
+def _differs(path: Path, source: Source, options: Mapping[str, Any]) -> str:
+    """Say in which way a table was made otherwise than it would be now; empty where it was not."""
+    made = read_table(path).metadata.get(MADE)
+    if not isinstance(made, dict) or not isinstance(made.get("files"), list):
+        return "it does not say what it was made of"
+    before = {str(one.get("name")): one for one in made["files"] if isinstance(one, dict)}
+    now = {file.name: file for file in source.files}
+    if list(before) != list(now):
+        return f"it is of other files ({len(before)}, and now there are {len(now)})"
+    if changed := [name for name, file in now.items() if not _same(file, before[name])]:
+        return f"{changed[0]} has changed since"
+    told = []
+    for key, value in json.loads(json.dumps(options)).items():
+        old = made.get(key)
+        pairs = ((f"{key}.{name}", old.get(name), value[name]) for name in value) if (
+            isinstance(value, dict) and isinstance(old, dict)) else [(key, old, value)]  # fmt: skip
+        told += [f"{name} {_short(one)}, not {_short(other)}" for name, one, other in pairs if one != other]
+    return f"it was made with {', '.join(told)}" if told else ""
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def described(file: Path) -> dict[str, Any]:
+    """Return name, size (bytes), time of the last change (ns) and SHA-256 of a file."""
+    status = file.stat()
+    return {"name": file.name, "size": status.st_size, "time": status.st_mtime_ns, "sha256": file_sha256(file)}
+
+
+def _same(file: Path, before: Mapping[str, Any]) -> bool:
+    """Tell whether a file is as it was; one that was copied, and has another time, is looked at as a whole."""
+    status = file.stat()
+    if status.st_size != before.get("size"):
+        return False
+    return status.st_mtime_ns == before.get("time") or file_sha256(file) == before.get("sha256")
+
+
+def _predict(predictor: Predictor, source: Source) -> tuple[Table, float]:
+    """Return the table of a source, and how long it took, s."""
+    begun = monotonic()
+    bar = Bar()
+    bar.start()
+
+    def shown(items: Iterable[Any], title: str, total: int | None) -> Iterator[Any]:
+        start = monotonic()
+        for done, item in enumerate(items, 1):
+            yield item
+            if bar.due():
+                rate = done / max(monotonic() - start, 1e-9)
+                left = "" if total is None else f", {max(total - done, 0) / rate:.0f} s left"
+                bar.draw(f"{source.name}: {title}", done, total or done, f"{rate:.0f}/s{left}", unit="frames")
+
+    try:
+        if source.pictures:
+            table = predictor.pictures(source.files, shown=shown)
+            if len(source.files) == 1 and (reasons := table.metadata.get("unreadable")):
+                raise DataError(next(iter(reasons.values())))
+        else:
+            table = predictor.video(source.files[0], shown=shown)
+    finally:
+        bar.stop()
+    return table, monotonic() - begun
+
+
+def summary(source: Source, table: Table, seconds: float) -> str:
+    """Say in a line what was found, and what is odd about the files."""
+    assert table.found is not None
+    seen = table.found.success
+    frames = len(set(zip(table.video, table.frame.tolist(), strict=True)))
+    with_face = len(
+        {(name, number) for name, number, one in zip(table.video, table.frame.tolist(), seen, strict=True) if one}
+    )
+    what = "pictures" if source.pictures else "frames"
+    text = f"{source.name}: {frames} {what}, {with_face} with a face, {int(seen.sum())} faces"
+    if not source.pictures:
+        text += f" with {len(set(table.found.face_id[seen].tolist()))} ids"
+    if not seen.any():
+        text += " (no face at all: its rows are empty)"
+    if unreadable := table.metadata.get("unreadable"):
+        text += f"; {len(unreadable)} cannot be read ({next(iter(unreadable.values()))})"
+    about = table.metadata.get("video_file", {})
+    if about.get("lost"):
+        text += f"; {about['lost']} frames are missing in its stream, by the times of the others"
+    if about and about["lost"] is None and about["frames"] > 1:
+        text += "; its rate varies or is not told: frames are counted, and timestamp tells the time"
+    announced = about.get("announced")
+    if announced is not None and about["frames"] < 0.98 * announced - 1:
+        text += f"; the container announces {announced} frames: is the file truncated?"
+    return f"{text}; {frames / max(seconds, 0.1):.1f} {what}/s"

@@ -1,0 +1,257 @@
+"""What trained networks say of anybody's faces: crops, whole pictures, videos. examples/your_own_faces.py uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+
+from affect.errors import DataError
+from affect.frames import FloatArray
+from affect.labels import Task
+from datamodules.pictures import UnreadableImageError, read_image
+from datamodules.transforms import EvalTransform
+from evaluators.found import Found
+from evaluators.postprocess.chain import PostProcess, process_people
+from evaluators.table import Table, column_names
+from runs.detectors import make_detector
+from runs.networks import common_tasks, device_of, load_networks
+from videos.decoding import Container, Picture, decode, inspect
+from videos.detector import Boxes
+from videos.faces import cut
+from videos.settings import CropSettings
+from videos.tracks import to_squares
+from videos.watching import Watched, cut_out, watch
+
+Given: TypeAlias = str | Path | PIL.Image.Image | Tensor | np.ndarray[Any, Any]
+"""A picture: the path of a file; a PIL image; (H, W, 3) uint8 RGB; a tensor (3, H, W), uint8 or floats in [0, 1]."""
+
+Image: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Shown: TypeAlias = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
+"""Shows the progress of what it hands on: the items, a title, and how many there are."""
+
+
+class Predictor:
+    """Trained networks, ready to look at faces: in evaluation mode, on a device, in batches.
+
+    Args:
+        checkpoint: a checkpoint, a run folder, or several, whose predictions are averaged.
+        tasks: what is wanted; None: all that they have.
+        faces: how faces are found and cut out of whole pictures and videos.
+        postprocess: how tables are processed, each person's rows by themselves; by default not at all.
+        device: ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+        batch_size: faces that are looked at together.
+
+    Attributes:
+        tasks: what is predicted.
+        expressions: class names, in the order of the columns.
+        columns: names of their columns in a table, by task.
+        networks: the networks, with path and SHA-256 of each.
+
+    Raises:
+        UserError: no such checkpoint, one that cannot be read or that predicts nothing from pictures, or several that
+            do not predict the same.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | Sequence[str | Path],
+        *,
+        tasks: Sequence[Task] | None = None,
+        faces: CropSettings | None = None,
+        postprocess: PostProcess | None = None,
+        device: str = "auto",
+        batch_size: int = 64,
+    ) -> None:
+        self.device = device_of(device)
+        self.networks = load_networks([checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint))
+        self.tasks = common_tasks(self.networks, tasks)
+        self.expressions = self.networks[0].module.expressions
+        self.columns = {task: column_names(task, self.expressions) for task in self.tasks}
+        self.faces = faces or CropSettings()
+        self.postprocess = postprocess or PostProcess()
+        self.batch_size = batch_size
+        self._transforms = []
+        for network in self.networks:
+            network.module.to(self.device)
+            wanted = network.module.preprocessing
+            self._transforms.append(EvalTransform(image_size=wanted.image_size, interpolation=wanted.interpolation))
+
+    def crops(self, images: Iterable[Given]) -> dict[Task, FloatArray]:
+        """Return what the networks say of B faces that are cut out already.
+
+        Args:
+            images: the crops, of any size, cut out as the networks' training faces were.
+
+        Returns:
+            ``valence_arousal`` (B, 2) in [-1, 1]; ``expression`` (B, classes) and ``action_units`` (B, 12), both
+            probabilities: float32, the means over the networks. ``columns`` names the columns.
+
+        Raises:
+            UserError: something that is no picture.
+        """
+        said = self._say(map(as_rgb, images))
+        means: dict[Task, FloatArray] = {}
+        for task in self.tasks:
+            means[task] = np.stack([one[task] for one in said]).mean(axis=0, dtype=np.float64).astype(np.float32)
+        return means
+
+    def pictures(
+        self, images: Sequence[Given], names: Sequence[str] | None = None, *, shown: Shown | None = None
+    ) -> Table:
+        """Find every face in P whole pictures, and return what the networks say of each.
+
+        Args:
+            images: the pictures.
+            names: a name for each; None: the file's, without its suffix, or ``picture1``, ``picture2`` …
+            shown: shows the progress.
+
+        Returns:
+            A table in which each picture is a video of one frame, with its faces from left to right. A picture without
+            a face, or a file that cannot be read, is a row of nulls; ``metadata["unreadable"]`` says why, by file.
+
+        Raises:
+            UserError: something that is no picture, or there is no detector.
+        """
+        detector = make_detector(self.faces)
+        files = [Path(one).name if isinstance(one, str | Path) else "" for one in images]
+        called = names or [Path(file).stem or f"picture{number}" for number, file in enumerate(files, 1)]
+        found: list[Boxes] = []
+        unreadable: dict[str, str] = {}
+
+        def faces() -> Iterator[Image]:
+            for image in shown(images, "looking", len(images)) if shown else images:
+                try:
+                    rgb = as_rgb(image)
+                except UnreadableImageError as error:
+                    unreadable[files[len(found)]] = str(error)
+                    found.append(np.empty((0, 5)))
+                    continue
+                boxes = detector(np.ascontiguousarray(rgb[..., ::-1]))
+                boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
+                found.append(boxes)
+                for square in to_squares(boxes):
+                    yield cut(rgb, square, self.faces)
+
+        said = self._say(faces())
+        counts = np.array([len(boxes) for boxes in found], dtype=np.int64)
+        picture = np.repeat(np.arange(len(images)), counts)
+        ids = np.concatenate([np.zeros(0, np.int64), *(np.arange(1, count + 1) for count in counts)])
+        times = np.full(len(images), np.nan)
+        watched = Watched(
+            np.ones(len(images), np.int64), times, picture, ids, np.concatenate([np.empty((0, 5)), *found]),
+            np.empty((0, 3)), by_time=False,
+        )  # fmt: skip
+        return self._table(said, watched, called, files, {"unreadable": unreadable} if unreadable else {})
+
+    def video(self, path: str | Path, *, shown: Shown | None = None) -> Table:
+        """Follow every face through a video, and return what the networks say of each in each frame.
+
+        Args:
+            path: of the file.
+            shown: shows the progress.
+
+        Returns:
+            A table of all frames, those without a face, too (one row of nulls).
+
+        Raises:
+            DataError: the file is missing, is no video, or cannot be decoded; PyAV or the detector is not installed.
+        """
+        path = Path(path)
+        container = inspect(path)
+        detector = make_detector(self.faces)
+
+        def pictures(title: str) -> Iterable[Picture]:
+            return shown(decode(path), title, container.announced) if shown else decode(path)
+
+        watched = watch(pictures("finding faces"), detector, container.fps)
+        said = self._say(cut_out(pictures("looking at them"), watched, self.faces, path))
+        count = len(watched.frame)
+        return self._table(said, watched, [path.stem] * count, [path.name] * count, _about(container, watched))
+
+    def _say(self, faces: Iterable[Image]) -> list[dict[Task, FloatArray]]:
+        """Return the predictions of each network for a stream of RGB crops, of which it holds one batch at a time."""
+        empty = {task: np.zeros((0, len(names)), np.float32) for task, names in self.columns.items()}
+        made: list[dict[Task, list[FloatArray]]] = [{task: [empty[task]] for task in self.tasks} for _ in self.networks]
+        stream = iter(faces)
+        while batch := list(islice(stream, self.batch_size)):
+            for network, transform, of_network in zip(self.networks, self._transforms, made, strict=True):
+                images = np.stack([transform(face, epoch=0, row=0) for face in batch])
+                tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(self.device)
+                with torch.inference_mode():
+                    said = network.module.predict_float32({"image": tensor})[""]
+                for task in self.tasks:
+                    of_network[task].append(said[task].float().cpu().numpy())
+        return [{task: np.concatenate(values) for task, values in of_network.items()} for of_network in made]
+
+    def _table(
+        self,
+        said: Sequence[Mapping[Task, FloatArray]],
+        watched: Watched,
+        video: Sequence[str],
+        image: Sequence[str],
+        metadata: Mapping[str, Any],
+    ) -> Table:
+        """Make the table: a row for each face, and one for each picture without any.
+
+        ``video`` and ``image`` are by picture.
+        """
+        empty = np.setdiff1d(np.arange(len(watched.frame)), watched.picture)
+        picture = np.concatenate([watched.picture, empty])
+        order = np.argsort(picture, kind="stable")
+        ids = np.concatenate([watched.face_id, np.zeros(len(empty), np.int64)])
+        order = order[np.lexsort((ids[order], picture[order]))]
+        picture, nulls = picture[order], len(empty)
+
+        def rows(values: Any) -> FloatArray:
+            padded = np.concatenate([values, np.full((nulls, *values.shape[1:]), np.nan)])
+            return padded[order].astype(np.float32)
+
+        found = Found(watched.time[picture], ids[order], rows(watched.box[:, 4]), rows(watched.box[:, :4]))
+        names, files = ([values[number] for number in picture.tolist()] for values in (video, image))
+        tables = []
+        frames = watched.frame[picture]
+        for network, of_network in zip(self.networks, said, strict=True):
+            made = {**metadata, **network.described}
+            predictions: dict[str, FloatArray] = {task: rows(values) for task, values in of_network.items()}
+            tables.append(Table(names, frames, files, predictions, self.expressions, made, network.path, found))
+        return process_people(tables, self.postprocess)
+
+
+def as_rgb(image: Given) -> Image:
+    """Return a picture as (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnreadableImageError: a file that cannot be read.
+        DataError: something that is no picture in one of the forms of ``Given``.
+    """
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, PIL.Image.Image):
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        if image.ndim == 3 and image.shape[0] == 3:
+            image = image.permute(1, 2, 0)
+        if image.is_floating_point():
+            if float(image.min()) < 0 or float(image.max()) > 1:
+                raise DataError("a tensor of floats must be in [0, 1]: undo its normalisation, or give uint8")
+            image = (image * 255).round().to(torch.uint8)
+        image = image.numpy()
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"{what} is no picture: give a path, a PIL image, (H, W, 3) uint8 RGB, or a (3, H, W) tensor")
+    return image
+
+
+def _about(container: Container, watched: Watched) -> dict[str, Any]:
+    """Return what the table's metadata say of the video."""
+    lost = int(watched.frame[-1]) - len(watched.frame) if len(watched.frame) and watched.by_time else None
+    about = {**vars(container), "frames": len(watched.frame), "lost": lost}
+    return {"video_file": about}
