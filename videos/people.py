@@ -52,7 +52,7 @@ CUT: Final = 0.12
 SUDDEN: Final = 4.0
 """A cut differs by this factor more than the frames before: a shaken camera is no cut."""
 
-_LEARN: Final = 0.2  # share of the newest look, and of the newest step, in what is expected
+_LEARN: Final = 0.4  # share of the newest look, and of the newest step, in what is expected
 _THUMB: Final = (32, 24)
 
 
@@ -213,7 +213,7 @@ def _costs(one: _Person, square: Array, look: Array, time: float) -> tuple[float
 
 def _update(one: _Person, square: Array, look: Array, time: float, *, whole: bool) -> None:
     step = (square[:2] - one.square[:2]) / (time - one.time)
-    one.speed += 2 * _LEARN * (step - one.speed)
+    one.speed += _LEARN * (step - one.speed)
     # what covers a face must not become part of its look, unless that is all that is known of it
     one.look = one.look + (1.0 if not one.whole else _LEARN * whole) * (look - one.look)
     one.square, one.time = square, time
