@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.episodes import Found, check_times, episodes, frame_ends, frame_times
+from evaluators.episodes import check_times, episodes, frame_ends, frame_times
+from evaluators.found import Found
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.table import Table, column_names
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +11,9 @@ from numpy.typing import NDArray
 from affect.errors import UserError
 from affect.frames import FloatArray, IntArray
 from affect.labels import ACTION_UNITS
+from evaluators.found import Found
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.table import Table
-
-
-class Found(Protocol):
-    """When, where and whose the faces of a table are: what it has besides its predictions, row by row."""
-
-    @property
-    def timestamp(self) -> NDArray[np.float64]:
-        """(N,) s after the beginning of the stream; NaN: not told."""
-
-    @property
-    def face_id(self) -> IntArray:
-        """(N,) from 1: the person within the video; 0 where there is no face."""
-
-    @property
-    def detection_score(self) -> FloatArray:
-        """(N,) how sure the detector is, 0..1; NaN where there is no face."""
-
-    @property
-    def box(self) -> FloatArray:
-        """(N, 4) left, top, width, height, px; NaN where there is no face."""
 
 
 class Episode(NamedTuple):

@@ -31,7 +31,8 @@ from affect.labels import (
     Task,
 )
 from evaluators.bids import bids_files
-from evaluators.episodes import Found, check_times, episodes
+from evaluators.episodes import check_times, episodes
+from evaluators.found import Found
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.table import Table
 
@@ -44,16 +45,19 @@ _NEEDED: Final[Mapping[str, tuple[Task, ...]]] = {
 """The forms, and of which tasks each needs one."""
 
 
-def check_exports(exports: Sequence[str], tasks: Sequence[str], expressions: Sequence[str]) -> None:
+def check_exports(
+    exports: Sequence[str], tasks: Sequence[str], expressions: Sequence[str], pictures: Sequence[str] = ()
+) -> None:
     """Check before anything is predicted that a model can fill the forms that are asked for.
 
     Args:
         exports: names of forms.
         tasks: the model's tasks.
         expressions: its class names.
+        pictures: names of the sources that have no times.
 
     Raises:
-        UserError: a form is not known, or the model does not say what it holds. All such are told.
+        UserError: a form is not known, the model does not say what it holds, or it needs times. All such are told.
     """
     problems = []
     for name in exports:
@@ -62,16 +66,17 @@ def check_exports(exports: Sequence[str], tasks: Sequence[str], expressions: Seq
         elif not set(_NEEDED[name]) & set(tasks):
             needed = " or ".join(task.replace("_", " ") for task in _NEEDED[name])
             problems.append(f"export={name} needs {needed}, of which this model predicts none")
+        elif name != "fex" and pictures:
+            problems.append(f"export={name} is for videos, not for pictures as in {pictures[0]}, which only fex takes")
         elif name == "fex" and "expression" in tasks and (lacking := set(FEX_EXPRESSIONS) - set(expressions)):
             problems.append(f"export=fex has seven expressions, of which this model does not know {_listed(lacking)}")
     if problems:
-        raise UserError("; ".join(problems) + ". Leave that out of export=…, or take another checkpoint")
+        raise UserError("; ".join(problems) + ". Leave that out of export=…")
 
 
 def export_files(
     exports: Sequence[str],
     table: Table,
-    found: Found,
     name: str,
     *,
     thresholds: Thresholds = 0.5,
@@ -82,15 +87,18 @@ def export_files(
     Args:
         exports: names of forms.
         table: predictions of one video; or of several sources, which only ``fex`` takes.
-        found: times, boxes and people of its rows.
         name: of the source, without suffix; files are named after it.
         thresholds: of the action units; a unit counts as present from its threshold on.
         shortest: episodes of ELAN and BIDS that are shorter, s, are left out.
 
     Raises:
-        UserError: as for ``check_exports``; or the table is of several videos, or has no times, and a form needs them.
+        UserError: as for ``check_exports``; or the table is not one of faces that were found, is of several videos, or
+            has no times, and a form needs them.
     """
     check_exports(exports, table.tasks, table.expressions)
+    found = table.found
+    if found is None:
+        raise UserError(f"{table.source} does not say when and where its faces are: predict again with predict.py")
     files = {}
     if "fex" in exports:
         files[f"{name}_fex.csv"] = fex(table, found).encode()

@@ -17,11 +17,12 @@ from omegaconf import DictConfig
 
 from affect.checksums import file_sha256
 from affect.errors import DataError, UserError
-from affect.files import locked
+from affect.files import locked, whole_file
 from affect.hints import key_errors
 from affect.labels import Task
 from affect.names import below
 from affect.settings import Count
+from evaluators.exports import check_exports, export_files
 from evaluators.postprocess.chain import SEARCH, PostProcess
 from evaluators.postprocess.thresholds import SEARCHES
 from evaluators.table import Table, read_table, write_table
@@ -50,6 +51,7 @@ class _Settings(TypedDict):
     device: Literal["auto", "cpu", "cuda"]
     batch_size: Count
     separator: str
+    export: str | Sequence[str]
     overwrite: bool
 
 
@@ -57,11 +59,10 @@ def predict(config: DictConfig) -> None:
     """Make the tables of all sources that have none yet."""
     quiet(first=True)
     plain = resolve(config, _problems)
-    given = plain["source"] if isinstance(plain["source"], list) else [plain["source"]]
-    sources, left_out = find_sources([Path(one).expanduser() for one in given])
+    sources, left_out = find_sources([Path(one).expanduser() for one in as_list(plain["source"])])
     checkpoint = plain["checkpoint"] or newest_run(Path(plain["paths"]["output_dir"]))
-    checkpoints = [checkpoint] if isinstance(checkpoint, str) else checkpoint
-    faces = CropSettings(**plain["faces"])
+    checkpoints = as_list(checkpoint)
+    faces = CropSettings(**plain["faces"], detector=plain["detector"])
     predictor = Predictor(
         checkpoints,
         tasks=plain["tasks"],
@@ -70,6 +71,8 @@ def predict(config: DictConfig) -> None:
         device=plain["device"],
         batch_size=plain["batch_size"],
     )
+    pictures = [source.name for source in sources if source.pictures]
+    check_exports(as_list(plain["export"]), predictor.tasks, predictor.expressions, pictures)
     for network in predictor.networks:
         print(f"model: {network.path} ({', '.join(network.tasks)}; {network.origin()})")
     for place, names in left_out.items():
@@ -108,6 +111,15 @@ def predict(config: DictConfig) -> None:
 def _write_beside(table: Table, path: Path, plain: Mapping[str, Any]) -> None:
     """Write what is made from a table alone: quickly, and each time, so that it is there and as the options say."""
     write_csv(table, path.with_suffix(".csv"), plain["separator"])
+    limits = plain["postprocess"]["au_thresholds"]
+    for name, content in export_files(as_list(plain["export"]), table, path.stem, thresholds=limits).items():
+        with whole_file(path.with_name(name)) as beside:
+            beside.write_bytes(content)
+
+
+def as_list(given: str | Sequence[str]) -> Sequence[str]:
+    """Return one name, or several, as several."""
+    return [given] if isinstance(given, str) else given
 
 
 def _problems(plain: Mapping[str, Any]) -> Iterator[str]:

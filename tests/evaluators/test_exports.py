@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import io
 import json
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -21,17 +20,10 @@ from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESS
 from evaluators.bids import entities, signals_of
 from evaluators.episodes import stretches
 from evaluators.exports import check_exports, elan, export_files, fex, openface
+from evaluators.found import Found
 from evaluators.table import Table, column_names
 
 LIMITS = tuple(np.linspace(0.3, 0.7, 12))
-
-
-@dataclass(frozen=True)
-class FakeFound:
-    timestamp: np.ndarray
-    face_id: np.ndarray
-    detection_score: np.ndarray
-    box: np.ndarray
 
 
 def video(
@@ -40,7 +32,7 @@ def video(
     people: int = 2,
     frames: np.ndarray | None = None,
     expressions: tuple[str, ...] = EXPRESSIONS,
-) -> tuple[Table, FakeFound]:
+) -> tuple[Table, Found]:
     """A video in which people come and go; a frame without a face is one row, and one face has no prediction."""
     random = np.random.default_rng(seed)
     frames = np.arange(1, 81) if frames is None else frames
@@ -64,8 +56,8 @@ def video(
     predictions = {task: of_task.astype(np.float32) for task, of_task in values.items()}
     score, box = random.random(n).astype(np.float32), random.uniform(0, 500, (n, 4)).astype(np.float32)
     score[none], box[none] = np.nan, np.nan
-    table = Table(["a, b.mp4"] * n, frame, [""] * n, predictions, expressions, {}, "a.parquet")
-    return table, FakeFound(time, face_id, score, box)
+    found = Found(time, face_id, score, box)
+    return Table(["a, b.mp4"] * n, frame, [""] * n, predictions, expressions, {}, "a.parquet", found), found
 
 
 def only(table: Table, *tasks: str) -> Table:
@@ -126,9 +118,9 @@ def test_pictures_without_times_go_to_py_feat_alone() -> None:
     assert fexed["input"].tolist() == list(pictures.video)
     for name in ("openface", "elan", "bids"):
         with pytest.raises(UserError, match=rf"^export={name} is for one video, and a\.parquet is of \d+ sources"):
-            export_files([name], pictures, found, "a")
+            export_files([name], pictures, "a")
         with pytest.raises(UserError, match=rf"^export={name} needs the time of each frame, and those of a\.parquet"):
-            export_files([name], table, timeless, "a")
+            export_files([name], dataclasses.replace(table, found=timeless), "a")
 
 
 def test_openface_is_read_as_openface() -> None:
@@ -152,7 +144,7 @@ def test_openface_is_read_as_openface() -> None:
     np.testing.assert_array_equal(faces["confidence"].to_numpy(np.float32), np.nan_to_num(found.detection_score))
 
 
-def plain_episodes(table: Table, found: FakeFound, shortest: float) -> set[tuple[int, str, int, int]]:
+def plain_episodes(table: Table, found: Found, shortest: float) -> set[tuple[int, str, int, int]]:
     """Person, name, first and last frame of each episode, one frame at a time; the frames have 25 a second."""
     rows = {key: row for row, key in enumerate(zip(table.frame.tolist(), found.face_id.tolist(), strict=True))}
     shown = {}
@@ -196,7 +188,7 @@ def test_elan_gets_the_stretches_that_a_person_would_count(people: int, shortest
 
 def test_bids_events_are_the_same_episodes() -> None:
     table, found = video()
-    files = export_files(["bids"], table, found, "clip 1", thresholds=LIMITS)
+    files = export_files(["bids"], table, "clip 1", thresholds=LIMITS)
     text = files["sub-clip1_task-video_events.tsv"].decode()
     events = read(text, sep="\t")
     assert list(events.columns[:2]) == ["onset", "duration"]
@@ -218,7 +210,7 @@ def physio(files: dict[str, bytes], stem: str) -> tuple[pd.DataFrame, dict[str, 
 def test_bids_signals_of_a_constant_rate_are_the_frames() -> None:
     frames = np.delete(np.arange(1, 81), [30, 31])  # two are lost in the stream
     table, found = video(frames=frames, times=np.round((frames - 1) / 25 + 0.04, 3))
-    files = export_files(["bids"], table, found, "sub-01_task-rest_run-2_video")
+    files = export_files(["bids"], table, "sub-01_task-rest_run-2_video")
     for person in (1, 2):
         signals, about = physio(files, f"sub-01_task-rest_run-2_recording-face{person}_physio")
         assert list(signals.columns) == [name for task in table.tasks for name in column_names(task)]
@@ -237,7 +229,7 @@ def test_bids_signals_of_a_varying_rate_are_resampled_to_the_mean() -> None:
     table, found = video(times=times, people=1)
     # what changes evenly in time can be told at any time
     table.predictions["valence_arousal"][:, 0] = np.where(table.null, np.nan, found.timestamp / 10)
-    files = export_files(["bids"], table, found, "a")
+    files = export_files(["bids"], table, "a")
     signals, about = physio(files, "sub-a_task-video_recording-face1_physio")
     assert about["SamplingFrequency"] == pytest.approx(79 / (times[-1] - times[0]), abs=1e-5)
     assert about["Resampling"] == "linear, from 80 frames of a variable rate to its mean"
@@ -253,8 +245,8 @@ def test_bids_signals_of_a_varying_rate_are_resampled_to_the_mean() -> None:
 
 
 def test_a_video_without_a_face_has_no_signal() -> None:
-    table, found = video(people=0)
-    files = export_files(["fex", "openface", "elan", "bids"], table, found, "a")
+    table, _ = video(people=0)
+    files = export_files(["fex", "openface", "elan", "bids"], table, "a")
     assert set(files) == {"a_fex.csv", "a_openface.csv", "a_elan.txt", "sub-a_task-video_events.tsv",
                           "sub-a_task-video_events.json"}  # fmt: skip
     assert files["a_elan.txt"] == b""
@@ -289,6 +281,19 @@ def test_one_frame() -> None:
 def test_what_a_model_cannot_fill(exports: list[str], tasks: list[str], expressions: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_exports(exports, tasks, expressions)
+
+
+def test_a_table_of_crops_has_no_people() -> None:
+    table, _ = video()
+    with pytest.raises(UserError, match=r"^a\.parquet does not say when and where its faces are"):
+        export_files(["fex"], dataclasses.replace(table, found=None), "a")
+
+
+def test_pictures_are_refused_before_they_are_looked_at() -> None:
+    with pytest.raises(
+        UserError, match=r"^export=elan is for videos, not for pictures as in photos, which only fex takes\. "
+    ):
+        check_exports(["fex", "elan"], ["expression"], EXPRESSIONS, ["photos"])
 
 
 def test_what_a_model_can_fill() -> None:
