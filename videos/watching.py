@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from affect.errors import DataError
 from videos.decoding import Image, Picture
-from videos.detector import Boxes, Detector
+from videos.detector import Boxes
 from videos.faces import cut
 from videos.numbering import frame_numbers
 from videos.people import People, steady
@@ -47,7 +47,7 @@ class Watched:
     by_time: bool
 
 
-def watch(pictures: Iterable[Picture], detector: Detector, rate: float | None) -> Watched:
+def watch(pictures: Iterable[Picture], detector: Callable[[Image], Boxes], rate: float | None) -> Watched:
     """Find the faces of a video and follow them.
 
     Args:
