@@ -32,7 +32,7 @@ from videos.people import People
 from videos.settings import CropSettings
 from videos.watching import cut_out, watch
 
-DETECTION = 480
+DETECTION = 400
 """Longer side of the pictures in which faces are searched, px: the default of predict.py."""
 
 
