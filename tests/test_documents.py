@@ -52,7 +52,7 @@ def test_a_link_that_leads_nowhere_is_found() -> None:
     readme = ROOT / "README.md"
     assert problem(readme, "docs/nothing.md") == "docs/nothing.md: no such file"
     assert problem(readme, "docs/data.md#nothing") == "docs/data.md#nothing: no such heading"
-    assert problem(readme, "docs/data.md#your-own-videos") is None
+    assert problem(readme, "docs/data.md#your-own-video") is None
 
 
 def commands(page: Path) -> Iterator[list[str]]:
