@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from affect import files
 from affect.errors import CheckpointError, ConfigError, DataError, OldCommandError, UserError
 from evaluators.table import read_table
 from rendering.cache import draw as draw_faces
 from runs import networks, predictor
 from runs.config import CONFIG_DIR, check_command_line
+from runs.ending import clear_errors
 from runs.predict import MADE, predict
 from runs.predictor import Predictor, as_rgb
 from runs.train import train
 from tests.conftest import small
+from videos.decoding import decode
 from videos.detector import Boxes
 
 RED = np.array([30, 30, 220])
@@ -74,15 +78,30 @@ def picture(*places: tuple[int, int], size: tuple[int, int] = (120, 200)) -> np.
 
 
 def film(path: Path, frames: Sequence[np.ndarray], *, codec: str = "mpeg4", pixels: str = "yuv420p",
-         times: Sequence[int] | None = None) -> Path:  # fmt: skip
+         times: Sequence[int] | None = None, turned: int = 0) -> Path:  # fmt: skip
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
+        if turned:
+            stream.set_display_rotation(turned)
         for number, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts = number if times is None else times[number]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def sound(path: Path) -> Path:
+    """A second of silence, and no pictures."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        for start in range(0, 16000, 1000):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -172,6 +191,22 @@ def test_pictures_are_one_table_a_folder(emma: Path, tmp_path: Path, capsys: pyt
     assert (out / "three/three.parquet").is_file()
 
 
+def test_two_hundred_pictures_are_one_table_and_its_csv_is_the_same(emma: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(200):
+        places = [(10 + number % 7, 20), (70, 30), (140, 10 + number % 5)][: number % 4]
+        assert cv2.imwrite(str(folder / f"{number:03}.png"), picture(*places))
+    out = call(tmp_path, folder, emma) / "photos"
+    want = pq.read_table(out / "photos.parquet").to_pandas()
+    assert [path.name for path in out.glob("*.parquet")] == ["photos.parquet"]
+    assert want["image"].drop_duplicates().tolist() == [f"{number:03}.png" for number in range(200)]
+    assert want.groupby("image")["success"].sum().tolist() == [number % 4 for number in range(200)]
+    kinds = {name: want[name].dtype for name in want if want[name].dtype == np.float32} | {"video": str}
+    have = pd.read_csv(out / "photos.csv", dtype=kinds)
+    pd.testing.assert_frame_equal(have, want, check_exact=True, check_dtype=False)
+
+
 def test_several_checkpoints_are_averaged_and_a_task_can_be_chosen(emma: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(emma, other)
@@ -221,7 +256,7 @@ def test_tables_for_other_tools_lie_beside(emma: Path, tmp_path: Path) -> None:
 
 
 def test_no_face_at_all_is_no_error(emma: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = call(tmp_path, film(tmp_path / "wall.mp4", [picture()] * 4), emma)
+    out = call(tmp_path, film(tmp_path / "wall.mp4", [picture()] * 4), emma, "export=[fex,openface,elan,bids]")
     assert "no face at all: its rows are empty" in capsys.readouterr().out
     table = read_table(out / "wall/wall.parquet")
     assert len(table) == 4
@@ -233,7 +268,8 @@ def test_times_are_those_of_the_file_where_the_rate_varies(
     emma: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = [0, 1, 2, 5, 6, 13, 14, 22, 23, 40]
-    out = call(tmp_path, film(tmp_path / "vary.mkv", moving(10), times=times), emma)
+    vary = film(tmp_path / "vary.mkv", moving(10), times=times)
+    out = call(tmp_path, vary, emma, "export=[fex,openface,elan,bids]")
     table = read_table(out / "vary/vary.parquet")
     assert table.frame.tolist() == list(range(1, 11))
     np.testing.assert_allclose(table.found.timestamp, np.array(times) / 25, atol=2e-3)
@@ -244,28 +280,32 @@ def test_ten_bits_and_turned_pictures_are_seen_as_shown(emma: Path, tmp_path: Pa
     deep = film(tmp_path / "deep.mkv", moving(), codec="ffv1", pixels="yuv420p10le")
     table = read_table(call(tmp_path, deep, emma) / "deep/deep.parquet")
     assert np.abs(table.found.box[0] - (20, 30, 40, 40)).max() < 3
+    turned = film(tmp_path / "turned.mp4", moving(), turned=90)  # anticlockwise, 120 x 200 px as it is shown
+    table = read_table(call(tmp_path, turned, emma) / "turned/turned.parquet")
+    assert np.abs(table.found.box[0] - (30, 140, 40, 40)).max() < 4
 
 
-def test_a_size_that_changes_in_the_midst_begins_new_people(
-    emma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from videos.decoding import Picture
-
-    video = film(tmp_path / "clip.mp4", moving())
-    frames = [picture((20, 30))] * 3 + [picture((20, 30), size=(240, 400))] * 3
-    monkeypatch.setattr(predictor, "decode", lambda path: (Picture(n / 25, one) for n, one in enumerate(frames)))
-    table = read_table(call(tmp_path, video, emma) / "clip/clip.parquet")
-    assert table.found.face_id.tolist() == [1, 1, 1, 2, 2, 2]
+def test_a_size_that_changes_in_the_midst_begins_new_people(emma: Path, tmp_path: Path) -> None:
+    small = film(tmp_path / "a.ts", [picture((20, 30))] * 4)
+    large = film(tmp_path / "b.ts", [picture((20, 30), size=(240, 400))] * 3, times=[4, 5, 6])
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    assert [one.image.shape[:2] for one in decode(both)] == [(120, 200)] * 4 + [(240, 400)] * 3
+    table = read_table(call(tmp_path, both, emma) / "both/both.parquet")
+    assert table.frame.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert table.found.face_id.tolist() == [1, 1, 1, 1, 2, 2, 2]
 
 
 def test_every_source_that_cannot_be_used_is_named_before_anything_is_done(emma: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     good = film(tmp_path / "good.mp4", moving())
     (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:300])
-    sources = [tmp_path / name for name in ("text.mp4", "cut.mp4", "missing.mp4", "gone.jpg")]
+    sound(tmp_path / "sound.mp4")
+    sources = [tmp_path / name for name in ("text.mp4", "cut.mp4", "sound.mp4", "missing.mp4", "gone.jpg")]
     with pytest.raises(DataError) as error:
         call(tmp_path, [good, *sources], emma)
     assert all(str(one) in str(error.value) for one in sources)
+    assert "sound.mp4: no video stream in it, only audio" in str(error.value)
     assert not (tmp_path / "out").exists()
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="neither a video nor a picture in this folder"):
@@ -313,7 +353,9 @@ def test_six_classes_keep_their_names_and_go_with_no_others(emma: Path, tmp_path
     assert len(table.expressions) == 6
     assert table.tasks == ("expression",)
     with pytest.raises(ConfigError, match="has no action_units, only expression"):
-        Predictor(cotex, tasks=["action_units"])
+        call(tmp_path, video, cotex, "tasks=[action_units]")
+    with pytest.raises(UserError, match=r"openface needs action units, of which.*; export=fex has seven.*know neutral"):
+        call(tmp_path, video, cotex, "export=[openface,fex]")
     with pytest.raises(ConfigError, match="has the expressions") as error:
         Predictor([cotex, emma])
     assert "give tasks=" in str(error.value)
@@ -342,15 +384,20 @@ def test_without_a_checkpoint_the_newest_run_that_knows_faces_is_taken(
     assert f"model: {logs}/emma/old/checkpoints/best.ckpt" in capsys.readouterr().out
 
 
-def test_a_full_disk_leaves_no_table(emma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(point: str, path: Path) -> None:
-        if point == "file.written" and path.suffix == ".parquet":
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "hook", full)
-    with pytest.raises(OSError, match="No space"):
-        call(tmp_path, film(tmp_path / "clip.mp4", moving()), emma)
-    assert not [one for one in (tmp_path / "out/clip").iterdir() if one.name.startswith(("clip", ".clip"))]
+def test_a_full_disk_leaves_no_half_of_a_file(emma: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = pytest.importorskip("resource")
+    video = film(tmp_path / "clip.mp4", moving())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # a write beyond fails as on a full disk
+    try:
+        with pytest.raises(SystemExit) as error, clear_errors():
+            call(tmp_path, video, emma)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert re.fullmatch(r"error: .*clip\.parquet: .+", str(error.value))
+    assert {path.name for path in (tmp_path / "out/clip").iterdir()} <= {".lock"}
+    call(tmp_path, video, emma)
+    assert "clip: 6 frames" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
