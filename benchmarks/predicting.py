@@ -1,9 +1,10 @@
 """Speed and memory of predict.py on a video: each step, the whole, batches against face by face, and its length.
 
-    python -m benchmarks.predicting VIDEO --checkpoint RUN [--rounds 3] [--minutes 1 30] [--cpu] [--json FILE]
+    python -m benchmarks.predicting VIDEO --checkpoint RUN [--rounds 3] [--minutes 30] [--cpu] [--json FILE]
 
-Frames/s of each step on its own, medians over the rounds, in turns. The memory is the peak of a process of its own for
-each length, in which the video is repeated until it is as long, less that of a process that reads one frame.
+Frames/s of each step on its own, medians over the rounds, in turns. For memory and time by length, a process of its own
+repeats the video until it is as long; what it holds, and how long a minute took, is noted after each minute of both
+passes, because the peak of a short run, when torch starts, would hide growth.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from omegaconf import OmegaConf
 
 from benchmarks.machine import benchmark_parser, machine, print_machine, take_turns, write_figures
 from evaluators.table import write_table
 from evaluators.text import write_csv
 from runs import predictor
+from runs.config import CONFIG_DIR
 from runs.detectors import make_detector
 from runs.predictor import Predictor
 from videos.decoding import Picture, decode, inspect
@@ -32,8 +37,12 @@ from videos.people import People
 from videos.settings import CropSettings
 from videos.watching import cut_out, watch
 
-DETECTION = 400
-"""Longer side of the pictures in which faces are searched, px: the default of predict.py."""
+
+def usual() -> CropSettings:
+    """Return how predict.py finds faces where nothing else is said."""
+    return CropSettings(
+        **cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "predict.yaml").faces))
+    )
 
 
 def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[int], object]]:
@@ -44,7 +53,7 @@ def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[in
         checkpoint: the network.
         folder: for the table.
     """
-    faces = CropSettings(detection_size=DETECTION)
+    faces = usual()
     model, single = (Predictor(checkpoint, faces=faces, device="cpu", batch_size=size) for size in (64, 1))
     detector = make_detector(faces)
     pictures = list(decode(video))
@@ -97,19 +106,55 @@ def repeated(video: Path, frames: int) -> Callable[[Path], Iterator[Picture]]:
     return lambda _: islice(pictures(), frames)
 
 
-def measure(video: Path, checkpoint: Path, minutes: float) -> dict[str, float]:
-    """Return peak memory (MiB) and seconds of a video of this length; of one frame for 0."""
-    frames = max(round(minutes * 60 * (inspect(video).fps or 25)), 1)
+def resident() -> float:
+    """Return what this process holds in memory now, MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def measure(video: Path, checkpoint: Path, minutes: float, size: int | None) -> dict[str, Any]:
+    """Predict a video of this length, and note memory (MiB) and time (s) after each minute of each pass.
+
+    Args:
+        video: what is repeated.
+        checkpoint: the network.
+        minutes: at least two.
+        size: longer side of the pictures in which faces are searched, px; None: as usual.
+    """
+    faces = usual() if size is None else replace(usual(), detection_size=size)
+    a_minute = round(60 * (inspect(video).fps or 25))
+    frames = round(minutes * a_minute)
     setattr(predictor, "decode", repeated(video, frames))  # noqa: B010  # its own name of what it imports
-    # the search takes most of the time and keeps nothing: a small picture does
-    model = Predictor(checkpoint, faces=CropSettings(detection_size=96), device="cpu")
+    marks: dict[str, list[tuple[float, float]]] = {}
+
+    def shown(items: Iterable[Any], title: str, _: int | None) -> Iterator[Any]:
+        noted = marks[title] = [(time.perf_counter(), resident())]
+        for number, item in enumerate(items, 1):
+            yield item
+            if number % a_minute == 0:
+                noted.append((time.perf_counter(), resident()))
+
+    model = Predictor(checkpoint, faces=faces, device="cpu")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        table = model.video(video)
+        table = model.video(video, shown=shown)
         write_table(table, Path(folder) / "table.parquet")
         write_csv(table, Path(folder) / "table.csv")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"minutes": minutes, "frames": frames, "peak_mib": peak, "seconds": time.perf_counter() - start}
+    assert table.found is not None
+    passes = {
+        title: {
+            "mib": [noted[1][1], noted[-1][1]],
+            "seconds": [noted[1][0] - noted[0][0], noted[-1][0] - noted[-2][0]],
+        }
+        for title, noted in marks.items()
+    }
+    return {
+        "minutes": minutes,
+        "frames": frames,
+        "faces": int(table.found.success.sum()),
+        "passes": passes,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def main() -> None:
@@ -117,17 +162,20 @@ def main() -> None:
     parser = benchmark_parser(__doc__, rounds=3)
     parser.add_argument("video", type=Path)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a run folder")
-    parser.add_argument("--minutes", type=float, nargs="*", default=[1, 30], help="lengths whose memory is measured")
+    parser.add_argument("--minutes", type=float, help="length, 2 or more, at which memory and time are noted")
+    parser.add_argument("--detection-size", type=int, help="px, of --minutes: the search takes most of its time")
     parser.add_argument(
         "--cpu", action="store_true", help="count CPU time, of all threads, where others use the machine"
     )
-    parser.add_argument("--only", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)  # the process of its own
     options = parser.parse_args()
-    if options.only is not None:
-        print(json.dumps(measure(options.video, options.checkpoint, options.only)))
+    if options.minutes is not None and options.minutes < 2:
+        parser.error("--minutes: two or more, or there is no growth to see")
+    if options.only:
+        print(json.dumps(measure(options.video, options.checkpoint, options.minutes, options.detection_size)))
         return
     print_machine(machine())
-    figures: dict[str, Any] = {"machine": machine(), "frames_per_s": {}, "memory": []}
+    figures: dict[str, Any] = {"machine": machine(), "frames_per_s": {}}
     with tempfile.TemporaryDirectory() as folder:
         ways = steps(options.video, options.checkpoint, Path(folder))
         seconds = take_turns(ways, options.rounds, time.process_time if options.cpu else time.perf_counter)
@@ -135,13 +183,17 @@ def main() -> None:
     for name, values in seconds.items():
         figures["frames_per_s"][name] = frames / statistics.median(values)
         print(f"{name:24} {frames / statistics.median(values):8.1f} frames/s")
-    for minutes in [0, *options.minutes] if options.minutes else []:
-        command = [sys.executable, "-m", "benchmarks.predicting", str(options.video), "--only", str(minutes)]
-        command += ["--checkpoint", str(options.checkpoint)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        figures["memory"].append(json.loads(done.splitlines()[-1]))
-        one = figures["memory"][-1]
-        print(f"{minutes:g} min: {one['frames']} frames, {one['peak_mib']:.0f} MiB, {one['seconds']:.0f} s", flush=True)
+    if options.minutes is not None:
+        command = [sys.executable, "-m", "benchmarks.predicting", *sys.argv[1:], "--only"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        long = figures["length"] = json.loads(done.splitlines()[-1])
+        print(f"{long['minutes']:g} min: {long['frames']} frames, {long['faces']} faces, {long['seconds']:.0f} s")
+        for title, (mib, seconds) in ((title, one.values()) for title, one in long["passes"].items()):
+            print(
+                f"  {title}: {mib[0]:.0f} MiB after the first minute, {mib[1]:.0f} after the last; "
+                f"the first took {seconds[0]:.1f} s, the last {seconds[1]:.1f} s"
+            )
+        print(f"  at most, with the table: {long['peak_mib']:.0f} MiB")
     write_figures(options.json, figures)
 
 
