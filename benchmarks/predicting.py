@@ -33,6 +33,7 @@ from runs.config import CONFIG_DIR
 from runs.detectors import make_detector
 from runs.predictor import Predictor
 from videos.decoding import Picture, decode, inspect
+from videos.detector import search
 from videos.people import People
 from videos.settings import CropSettings
 from videos.watching import cut_out, watch
@@ -58,8 +59,7 @@ def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[in
     detector = make_detector(faces)
     pictures = list(decode(video))
     boxes = [detector(picture.image) for picture in pictures]
-    again = iter(boxes * 2)
-    watched = watch(pictures, lambda image: next(again), inspect(video).fps)
+    watched = watch(pictures, detector, inspect(video).fps)
     crops = list(cut_out(pictures, watched, faces, video))
     table = model.video(video)
 
@@ -82,7 +82,7 @@ def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[in
 
     return {
         "decode, twice": lambda _: [list(decode(video)) for _ in range(2)],
-        "detect": lambda _: [detector(picture.image) for picture in pictures],
+        "detect": lambda _: list(search(pictures, lambda picture: detector(picture.image))),
         "track": follow,
         "cut out": lambda _: list(cut_out(pictures, watched, faces, video)),
         "network, in batches": lambda _: model.crops(crops),

@@ -23,7 +23,7 @@ from evaluators.table import Table, column_names
 from runs.detectors import make_detector
 from runs.networks import common_tasks, device_of, load_networks
 from videos.decoding import Container, Picture, decode, inspect
-from videos.detector import Boxes
+from videos.detector import Boxes, search
 from videos.faces import cut
 from videos.settings import CropSettings
 from videos.tracks import to_squares
@@ -125,19 +125,22 @@ class Predictor:
         found: list[Boxes] = []
         unreadable: dict[str, str] = {}
 
-        def faces() -> Iterator[Image]:
-            for image in shown(images, "looking", len(images)) if shown else images:
+        def read() -> Iterator[Image | None]:
+            for number, image in enumerate(shown(images, "looking", len(images)) if shown else images):
                 try:
-                    rgb = as_rgb(image)
+                    yield as_rgb(image)
                 except UnreadableImageError as error:
-                    unreadable[files[len(found)]] = str(error)
-                    found.append(np.empty((0, 5)))
-                    continue
-                boxes = detector(np.ascontiguousarray(rgb[..., ::-1]))
-                boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
-                found.append(boxes)
-                for square in to_squares(boxes):
-                    yield cut(rgb, square, self.faces)
+                    unreadable[files[number]] = str(error)
+                    yield None
+
+        def find(rgb: Image | None) -> Boxes:
+            return np.empty((0, 5)) if rgb is None else detector(np.ascontiguousarray(rgb[..., ::-1]))
+
+        def faces() -> Iterator[Image]:
+            for rgb, boxes in search(read(), find):
+                found.append(boxes[np.argsort(boxes[:, 0], kind="stable")])
+                if rgb is not None:
+                    yield from (cut(rgb, square, self.faces) for square in to_squares(found[-1]))
 
         said = self._say(faces())
         counts = np.array([len(boxes) for boxes in found], dtype=np.int64)

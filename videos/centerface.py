@@ -7,7 +7,6 @@ of its height and width. The file says what it was trained on and its terms: ``p
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +30,7 @@ OVERLAP: Final = 0.3
 
 
 class CenterFace:
-    """CenterFace on the CPU, in as many threads as the environment variable OMP_NUM_THREADS says, or all cores.
+    """CenterFace on the CPU.
 
     Args:
         file: its ONNX file.
@@ -119,8 +118,7 @@ def _session(file: Path) -> Any:
                 side.Clear()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # the file lists its weights as inputs, too, at each of which it would warn
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+        options.intra_op_num_threads = 1  # several pictures at a time: videos.detector.search
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # a file that is something else raises whatever its bytes lead to
         reason = (str(error).splitlines() or [type(error).__name__])[0]

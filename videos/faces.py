@@ -24,7 +24,7 @@ from affect.files import locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
 from videos.decoding import Container, Image, Picture, decode
-from videos.detector import Detector
+from videos.detector import Detector, search
 from videos.folder import (
     IMAGES,
     Finished,
@@ -122,8 +122,9 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
     start = time.perf_counter()
     size, digest = path.stat().st_size, file_sha256(path)
     detections, times = [], []
-    for picture in _shown(decode(path), container, f"{path.name}: finding faces"):
-        detections.append(detector(picture.image))
+    pictures = _shown(decode(path), container, f"{path.name}: finding faces")
+    for picture, found in search(pictures, lambda picture: detector(picture.image)):
+        detections.append(found)
         times.append(picture.time)
     by_time = frame_numbers(times)
     numbers = np.arange(1, len(times) + 1) if by_time is None else by_time

