@@ -151,22 +151,22 @@ def _compared(
     wrong = []
     for source in sources:
         path = folder / source.name / f"{source.name}.parquet"
-        if not path.is_file() or overwrite:
-            if overwrite and path.is_file() and not _differs(path, source, options):
-                yield source, None
-                continue
-            yield source, [described(file) for file in source.files]
-        elif differs := _differs(path, source, options):
+        there = path.is_file()
+        differs = _differs(path, source, options) if there else "it is not there"
+        if differs and there and not overwrite:
             wrong.append(f"{path}: {differs}")
         else:
-            yield source, None
+            yield source, [described(file) for file in source.files] if differs else None
     if wrong:
         raise UserError(f"{'; '.join(wrong)}. Give overwrite=true to replace, or another out=…")
 
 
 def _differs(path: Path, source: Source, options: Mapping[str, Any]) -> str:
     """Say in which way a table was made otherwise than it would be now; empty where it was not."""
-    made = read_table(path).metadata.get(MADE)
+    try:
+        made = read_table(path).metadata.get(MADE)
+    except DataError as error:
+        return str(error).removeprefix(f"{path}: ")
     if not isinstance(made, dict) or not isinstance(made.get("files"), list):
         return "it does not say what it was made of"
     before = {str(one.get("name")): one for one in made["files"] if isinstance(one, dict)}

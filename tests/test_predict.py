@@ -143,6 +143,11 @@ def test_what_differs_is_told_and_overwritten_only_on_request(emma: Path, tmp_pa
     film(video, moving(7))
     with pytest.raises(UserError, match="has changed since"):
         call(tmp_path, video, emma, "faces.margin=0.3")
+    (out / "clip/clip.parquet").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"clip\.parquet: not a Parquet file, or damaged .*overwrite=true"):
+        call(tmp_path, video, emma)
+    call(tmp_path, video, emma, "overwrite=true")
+    assert len(read_table(out / "clip/clip.parquet")) == 7
     copied = tmp_path / "copy.mp4"
     shutil.copyfile(video, copied)
     call(tmp_path, copied, emma)
