@@ -30,6 +30,12 @@ LSD_FOLDERS: Final = (("ANGRER", "ANGER", "ANGERE"), *((name.upper(),) for name 
 ACTION_UNITS: Final = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 """FACS numbers of the twelve scored action units, in file order."""
 
+UNIT_NAMES: Final = dict(zip(ACTION_UNITS, (
+    "inner brow raiser", "outer brow raiser", "brow lowerer", "cheek raiser", "lid tightener", "upper lip raiser",
+    "lip corner puller", "lip corner depressor", "lip tightener", "lip pressor", "lips part", "jaw drop",
+), strict=True))  # fmt: skip
+"""What FACS calls them."""
+
 ABAW2_ACTION_UNITS: Final = (1, 2, 4, 6, 12, 15, 20, 25)
 """FACS numbers of the eight action units that the label files of ABAW1 and 2 have, in their order; 20 is not scored."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.labels import EXPRESSIONS, OTHER
 from evaluators.metrics import MAIN, Scores
 
 if TYPE_CHECKING:
@@ -24,12 +25,27 @@ ORANGE: Final = "#d9822b"
 GREY: Final = "#c9d0d8"
 INK: Final = "#2b3440"
 COLOURS: Final = (BLUE, ORANGE, "#3f9b6b", "#b04a5a", "#7a5ea8", "#8a6d4b", "#4aa3b0", "#7d8590")
+PEOPLE: Final = ("#2e9e6b", "#c8496a", "#8a63d2", "#a8752f", "#1f9bb0", "#d053b5", "#7f9a1f", "#7d8590")
+"""Of people, one after the other: seen on light and on dark, and none of them that of valence or arousal."""
+EXPRESSION_COLOURS: Final = ("#9aa5b1", "#c8463c", "#6a8f3c", "#7a5ea8", "#e0a526", "#3b6ea8", "#2fa3a0", "#8a6d4b")
+"""In the order of ``EXPRESSIONS``."""
 CURVES: Final = (*MAIN, "score")
 """Validation scores that are drawn as curves; scores per class would hide them."""
 
 
+def person_colour(face_id: int) -> str:
+    """Return the colour of a person in a video, from 1 on: the same in everything that is drawn of it."""
+    return PEOPLE[(face_id - 1) % len(PEOPLE)]
+
+
+def expression_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return the colour of each expression; what is none of ABAW's has that of Other."""
+    known = dict(zip(EXPRESSIONS, EXPRESSION_COLOURS, strict=True))
+    return {name: known.get(name, EXPRESSION_COLOURS[OTHER]) for name in names}
+
+
 class Drawn:
-    """Holds the file of a figure after its ``_drawing`` block."""
+    """Holds the file of a figure after its ``drawing`` block."""
 
     content = b""
 
@@ -40,10 +56,22 @@ class Drawn:
 
 
 @contextmanager
-def _drawing(
-    width: float, height: float, panels: int = 1, kind: Literal["svg", "png"] = "svg"
+def drawing(
+    width: float,
+    height: float,
+    panels: int = 1,
+    kind: Literal["svg", "png"] = "svg",
+    heights: Sequence[float] = (1,),
 ) -> Iterator[tuple[list[Axes], Drawn]]:
-    """Yield panels side by side, and turn them into a file at the end; sizes in inches; no global state, no display."""
+    """Yield panels, and turn them into a file at the end; no global state, no display.
+
+    Args:
+        width: of the figure, inches.
+        height: likewise.
+        panels: side by side.
+        kind: of the file.
+        heights: of several rows of panels, relative to each other.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -64,7 +92,8 @@ def _drawing(
     }
     with mpl.rc_context(style):
         figure, drawn = Figure(figsize=(width, height), layout="constrained"), Drawn()
-        yield list(figure.subplots(1, panels, squeeze=False)[0]), drawn
+        ratios = {"height_ratios": list(heights)}
+        yield list(figure.subplots(len(heights), panels, squeeze=False, gridspec_kw=ratios).flat), drawn
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
         drawn.content = buffer.getvalue()
@@ -78,7 +107,7 @@ def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> st
     if not panels:
         return None
     rows = max(len(values) for _, values, _ in panels)
-    with _drawing(4.6 * len(panels), 0.5 + 0.26 * rows, len(panels)) as (drawn, svg):
+    with drawing(4.6 * len(panels), 0.5 + 0.26 * rows, len(panels)) as (drawn, svg):
         for axes, (title, values, prefix) in zip(drawn, panels, strict=True):
             names = [name.removeprefix("F1_EXPR_").removeprefix("F1_") for name in values]
             axes.barh(names, [value or 0.0 for value in values.values()], color=BLUE, height=0.7)
@@ -116,7 +145,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
             series[title] = lines
     if not series:
         return None
-    with _drawing(3.5 * len(series), 3.1, len(series)) as (drawn, svg):
+    with drawing(3.5 * len(series), 3.1, len(series)) as (drawn, svg):
         for axes, (title, lines) in zip(drawn, series.items(), strict=True):
             few = len(lines) <= len(COLOURS)
             for index, (name, steps, values) in enumerate(lines):
@@ -150,7 +179,7 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
     if not shown:
         return None
     order = np.argsort(ks)
-    with _drawing(3.5 * len(shown), 3.1, len(shown)) as (drawn, svg):
+    with drawing(3.5 * len(shown), 3.1, len(shown)) as (drawn, svg):
         for axes, (title, names) in zip(drawn, shown.items(), strict=True):
             for name, colour in zip(names, COLOURS, strict=False):
                 values = [scores[index][name] for index in order]
@@ -166,14 +195,14 @@ def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> s
 
 def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
     """Draw labels in rows and predictions in columns; colour is the share within the row, numbers are counts."""
-    with _drawing(4.6, 4.2) as ((axes,), svg):
+    with drawing(4.6, 4.2) as ((axes,), svg):
         _draw_confusion(axes, confusion, names)
     return svg.text
 
 
 def confusion_picture(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
     """Draw what ``confusion_matrix`` does, as PNG."""
-    with _drawing(4.6, 4.2, kind="png") as ((axes,), png):
+    with drawing(4.6, 4.2, kind="png") as ((axes,), png):
         _draw_confusion(axes, confusion, names)
     return png.content
 
@@ -193,7 +222,7 @@ def _draw_confusion(axes: Axes, confusion: NDArray[np.int64], names: Sequence[st
 
 def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:
     """Draw predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by count."""
-    with _drawing(7.6, 3.7, 2) as (drawn, svg):
+    with drawing(7.6, 3.7, 2) as (drawn, svg):
         for column, (axes, name) in enumerate(zip(drawn, ("Valence", "Arousal"), strict=True)):
             axes.hexbin(
                 label[:, column], prediction[:, column],
