@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +18,8 @@ from affect.errors import DataError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -66,7 +69,7 @@ def inspect(path: Path) -> Container:
         DataError: the file is missing, has no video stream or one in a codec that cannot be decoded, is cut off before
             the first frame, or PyAV is not installed.
     """
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         first = next(_frames(container, stream), None)
         if first is None:
             codec = stream.codec_context.name
@@ -86,27 +89,37 @@ def inspect(path: Path) -> Container:
         )
 
 
-def decode(path: Path) -> Iterator[Picture]:
+def decode(path: Path, wanted: AbstractSet[int] | None = None) -> Iterator[Picture]:
     """Yield each picture up to the last one that can be decoded; damaged ones are left out.
+
+    Args:
+        path: of the file.
+        wanted: numbers of the pictures that are yielded, from 0; None: all. The others cost less.
 
     Raises:
         DataError: the file is missing, has no video stream or one in a codec that cannot be decoded, or PyAV is not
             installed.
     """
-    with _opened(path) as (container, stream):
-        for frame in _frames(container, stream):
-            time = None
-            if frame.pts is not None and stream.time_base is not None:
-                time = float((frame.pts - (stream.start_time or 0)) * stream.time_base)
-            yield Picture(time, _image(frame))
+    with opened(path) as (container, stream):
+        for number, frame in enumerate(_frames(container, stream)):
+            if wanted is None or number in wanted:
+                yield to_picture(frame, stream)
+
+
+def to_picture(frame: VideoFrame, stream: VideoStream) -> Picture:
+    """Return a decoded frame as an upright picture, with its time."""
+    time = None
+    if frame.pts is not None and stream.time_base is not None:
+        time = float((frame.pts - (stream.start_time or 0)) * stream.time_base)
+    return Picture(time, _image(frame))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the file's container and its first stream of moving pictures; a song's cover does not count."""
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give the path of a video.")
-    av = _av()
+    av = import_av()
     try:
         # `file:` because FFmpeg reads `clip:1.mp4` as a protocol; and a playlist must not lead into the network
         container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
@@ -128,18 +141,24 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decode what can be decoded, past packets that are damaged, up to where the file is cut off."""
-    error = _av().error.FFmpegError
-    packets = container.demux(stream)
+    for packet in packets(container, stream):
+        yield from frames_of(packet)
+
+
+def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
+    """Yield the packets of some streams, up to where the file is cut off."""
+    read = container.demux(*streams)
     while True:
         try:
-            packet = next(packets)
-        except (StopIteration, error):
+            yield next(read)
+        except (StopIteration, import_av().error.FFmpegError):
             return
-        try:
-            yield from packet.decode()
-        except error:
-            continue
+
+
+def frames_of(packet: Packet[VideoStream]) -> Iterator[VideoFrame]:
+    """Decode what can be decoded of a packet; none if it is damaged."""
+    with suppress(import_av().error.FFmpegError):
+        yield from packet.decode()
 
 
 def _image(frame: VideoFrame) -> Image:
@@ -171,7 +190,7 @@ def _codec(container: Any, stream: VideoStream) -> str:
     return found[1] if found else "which has no name"
 
 
-def _av() -> Any:
+def import_av() -> Any:
     """Return PyAV, which is imported where a video is read: prepare.py has other uses."""
     try:
         return importlib.import_module("av")
