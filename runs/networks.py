@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +49,12 @@ class Network:
         """What the table's metadata say of it."""
         return {"checkpoint": self.path, "checkpoint_sha256": self.sha256, LEARNT: dict(self.module.learnt_from)}
 
-    def origin(self) -> str:
-        """Say in some words what it has learnt from."""
-        learnt = self.module.learnt_from
-        if learnt.get("renderer"):
-            return "learnt from drawn faces only: what it says of people is a guess"
-        return f"learnt from {learnt['data']}" if learnt.get("data") else "it does not say what it has learnt from"
+
+def origin(learnt: Mapping[str, Any]) -> str:
+    """Say in some words what a network has learnt from, given what it says of that itself (``learnt_from``)."""
+    if learnt.get("renderer"):
+        return "learnt from drawn faces only: what it says of people is a guess"
+    return f"learnt from {learnt['data']}" if learnt.get("data") else "it does not say what it has learnt from"
 
 
 class Published(nn.Module):

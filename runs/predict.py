@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from omegaconf import DictConfig
 
@@ -21,8 +22,9 @@ from affect.files import locked, whole_file
 from affect.hints import key_errors
 from affect.labels import Task
 from affect.names import below
-from affect.settings import Count
+from affect.settings import Count, Range
 from evaluators.exports import check_exports, export_files
+from evaluators.lanes import THUMBNAILS
 from evaluators.postprocess.chain import SEARCH, PostProcess
 from evaluators.postprocess.thresholds import SEARCHES
 from evaluators.table import Table, read_table, write_table
@@ -30,8 +32,9 @@ from evaluators.text import check_separator, write_csv
 from runs.bar import Bar
 from runs.config import resolve
 from runs.detectors import make_detector
-from runs.networks import newest_run
-from runs.predictor import Predictor
+from runs.drawing import draw_overlay, draw_timeline, forget_drawn
+from runs.networks import newest_run, origin
+from runs.predictor import Predictor, Shown
 from runs.quiet import quiet
 from videos.settings import CropSettings, DetectorName
 from videos.sources import Source, find_sources
@@ -52,6 +55,8 @@ class _Settings(TypedDict):
     batch_size: Count
     separator: str
     export: str | Sequence[str]
+    overlay: bool
+    thumbnails: Annotated[int, Range(least=0, most=THUMBNAILS)]
     overwrite: bool
 
 
@@ -74,7 +79,7 @@ def predict(config: DictConfig) -> None:
     pictures = [source.name for source in sources if source.pictures]
     check_exports(as_list(plain["export"]), predictor.tasks, predictor.expressions, pictures)
     for network in predictor.networks:
-        print(f"model: {network.path} ({', '.join(network.tasks)}; {network.origin()})")
+        print(f"model: {network.path} ({', '.join(network.tasks)}; {origin(network.module.learnt_from)})")
     for place, names in left_out.items():
         print(f"{place}: left out, neither videos nor pictures: {', '.join(names[:5])}{' …' * (len(names) > 5)}")
     options = {
@@ -99,13 +104,20 @@ def predict(config: DictConfig) -> None:
                 table, seconds = _predict(predictor, source)
                 made = {"files": waiting[source.name], **options}
                 table = replace(table, metadata={**table.metadata, MADE: made})
+                forget_drawn(place)
                 write_table(table, path)
                 print(summary(source, table, seconds), flush=True)
             else:
                 table = read_table(path)
                 print(f"{source.name}: finished before, as {path} says", flush=True)
             _write_beside(table, path, plain)
-    print(f"tables: {folder}/<name>/<name>.parquet and .csv")
+            with _progress(source.name) as shown:
+                draw_timeline(table, source, path, plain["thumbnails"], shown)
+                if plain["overlay"] and (drawn := draw_overlay(table, source, place, shown)):
+                    print(
+                        f"{source.name}: drawn over in {drawn[0] if len(drawn) == 1 else drawn[0].parent}", flush=True
+                    )
+    print(f"tables: {folder}/<name>/<name>.parquet and .csv; pictures of them: timeline.html and .png beside")
 
 
 def _write_beside(table: Table, path: Path, plain: Mapping[str, Any]) -> None:
@@ -203,9 +215,9 @@ def _same(file: Path, before: Mapping[str, Any]) -> bool:
     return status.st_mtime_ns == before.get("time") or file_sha256(file) == before.get("sha256")
 
 
-def _predict(predictor: Predictor, source: Source) -> tuple[Table, float]:
-    """Return the table of a source, and how long it took, s."""
-    begun = monotonic()
+@contextmanager
+def _progress(name: str) -> Iterator[Shown]:
+    """Yield what shows the progress on a source, as a bar."""
     bar = Bar()
     bar.start()
 
@@ -216,17 +228,24 @@ def _predict(predictor: Predictor, source: Source) -> tuple[Table, float]:
             if bar.due():
                 rate = done / max(monotonic() - start, 1e-9)
                 left = "" if total is None else f", {max(total - done, 0) / rate:.0f} s left"
-                bar.draw(f"{source.name}: {title}", done, total or done, f"{rate:.0f}/s{left}", unit="frames")
+                bar.draw(f"{name}: {title}", done, total or done, f"{rate:.0f}/s{left}", unit="frames")
 
     try:
+        yield shown
+    finally:
+        bar.stop()
+
+
+def _predict(predictor: Predictor, source: Source) -> tuple[Table, float]:
+    """Return the table of a source, and how long it took, s."""
+    begun = monotonic()
+    with _progress(source.name) as shown:
         if source.pictures:
             table = predictor.pictures(source.files, shown=shown)
             if len(source.files) == 1 and (reasons := table.metadata.get("unreadable")):
                 raise DataError(next(iter(reasons.values())))
         else:
             table = predictor.video(source.files[0], shown=shown)
-    finally:
-        bar.stop()
     return table, monotonic() - begun
 
 

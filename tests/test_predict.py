@@ -251,13 +251,52 @@ def test_tables_for_other_tools_lie_beside(emma: Path, tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.mp4", [picture((20, 40), (120, 40))] * 15)
     out = call(tmp_path, clip, emma, "export=[fex,elan]") / "clip"
     assert {path.name for path in out.iterdir()} - {".lock"} == {
-        "clip.parquet", "clip.csv", "clip_fex.csv", "clip_elan.txt"
+        "clip.parquet", "clip.csv", "timeline.html", "timeline.png", "clip_fex.csv", "clip_elan.txt"
     }  # fmt: skip
     assert (out / "clip_fex.csv").read_text().count("Person_2") == 15
     call(tmp_path, clip, emma, "export=bids")  # nothing is predicted again
     assert (out / "sub-clip_task-video_events.tsv").is_file()
     with pytest.raises(UserError, match=r"^export=eaf: there are fex, openface, elan, bids"):
         call(tmp_path, clip, emma, "export=eaf")
+
+
+def test_a_timeline_lies_beside_and_a_video_is_drawn_over(emma: Path, tmp_path: Path) -> None:
+    clip = film(tmp_path / "<script>alert(1).mp4", moving(9))
+    out = call(tmp_path, clip, emma, "overlay=true") / clip.stem
+    text = (out / "timeline.html").read_text()
+    assert "<title>&lt;script&gt;alert(1)" in text
+    assert "learnt from drawn faces only" in text
+    assert text.count("/9j/") == 9  # what a JPEG begins with
+    pictures = list(decode(out / "overlay.mp4"))
+    assert [round(25 * one.time) for one in pictures] == list(range(9))
+    green = np.array([107, 158, 46])  # of the first person, in the timeline, too
+    assert "#2e9e6b" in text
+    assert np.abs(pictures[4].image[30, 40:55].astype(int) - green).max() < 60
+    drawn = {name: (out / name).stat().st_mtime_ns for name in ("timeline.html", "timeline.png", "overlay.mp4")}
+    call(tmp_path, clip, emma, "overlay=true")
+    assert {name: (out / name).stat().st_mtime_ns for name in drawn} == drawn  # finished before
+    call(tmp_path, clip, emma, "thumbnails=0")
+    assert "/9j/" not in (out / "timeline.html").read_text()
+    (out / "timeline.html").unlink()
+    call(tmp_path, clip, emma)
+    assert "/9j/" in (out / "timeline.html").read_text()
+    call(tmp_path, clip, emma, "overwrite=true", "faces.margin=0.2")
+    assert not (out / "overlay.mp4").exists()  # it showed what the former table said
+    assert (out / "timeline.html").read_text() != text
+
+
+def test_pictures_are_drawn_over_one_by_one(emma: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, places in (("two", [(20, 40), (120, 40)]), ("none", [])):
+        assert cv2.imwrite(str(folder / f"{name}.png"), picture(*places, size=(300, 400)))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
+    out = call(tmp_path, folder, emma, "overlay=true", "tasks=[expression]") / "photos"
+    assert {path.name for path in (out / "overlay").iterdir()} == {"none.jpg", "two.jpg"}
+    drawn = cv2.imread(str(out / "overlay/two.jpg")).astype(int)
+    assert np.abs(drawn[60, 40] - RED).max() < 30
+    assert (np.abs(drawn - picture((20, 40), (120, 40), size=(300, 400))).max(axis=2) > 60).sum() > 300
+    assert "3 pictures · at most 2 faces in one" in (out / "timeline.html").read_text()
 
 
 def test_no_face_at_all_is_no_error(emma: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -415,6 +454,8 @@ def test_a_full_disk_leaves_no_half_of_a_file(emma: Path, tmp_path: Path, capsys
         ("separator=xx", "separator is"),
         ("device=tpu", "device is 'tpu'"),
         ("batch_size=0", "batch_size is 0"),
+        ("thumbnails=301", "thumbnails is 301"),
+        ("overlay=yes please", "overlay is 'yes please'"),
     ],
 )
 def test_options_are_checked_first(tmp_path: Path, override: str, message: str) -> None:
