@@ -53,6 +53,7 @@ class _Settings(TypedDict):
     detector: DetectorName
     device: Literal["auto", "cpu", "cuda"]
     batch_size: Count
+    tta: bool
     separator: str
     export: str | Sequence[str]
     overlay: bool
@@ -75,6 +76,7 @@ def predict(config: DictConfig) -> None:
         postprocess=PostProcess.of(plain["postprocess"], len(checkpoints), people=True),
         device=plain["device"],
         batch_size=plain["batch_size"],
+        tta=plain["tta"],
     )
     pictures = [source.name for source in sources if source.pictures]
     check_exports(as_list(plain["export"]), predictor.tasks, predictor.expressions, pictures)
@@ -85,6 +87,7 @@ def predict(config: DictConfig) -> None:
     options = {
         "checkpoints": [network.sha256 for network in predictor.networks],
         "tasks": list(predictor.tasks),
+        "tta": plain["tta"],
         "detector": make_detector(faces).version,
         "faces": plain["faces"],
         "postprocess": plain["postprocess"],

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
 
+from affect.batch import Batch
 from affect.errors import DataError
 from affect.frames import FloatArray
 from affect.labels import Task
@@ -22,6 +23,7 @@ from evaluators.postprocess.chain import PostProcess, process_people
 from evaluators.table import Table, column_names
 from runs.detectors import make_detector
 from runs.networks import common_tasks, device_of, load_networks
+from training.tta import averaged
 from videos.decoding import Container, Picture, decode, inspect
 from videos.detector import Boxes, search
 from videos.faces import cut
@@ -47,6 +49,7 @@ class Predictor:
         postprocess: how tables are processed, each person's rows by themselves; by default not at all.
         device: ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
         batch_size: faces that are looked at together.
+        tta: test-time augmentation (``training.tta``), which takes six times as long.
 
     Attributes:
         tasks: what is predicted.
@@ -68,6 +71,7 @@ class Predictor:
         postprocess: PostProcess | None = None,
         device: str = "auto",
         batch_size: int = 64,
+        tta: bool = False,
     ) -> None:
         self.device = device_of(device)
         self.networks = load_networks([checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint))
@@ -76,7 +80,7 @@ class Predictor:
         self.columns = {task: column_names(task, self.expressions) for task in self.tasks}
         self.faces = faces or CropSettings()
         self.postprocess = postprocess or PostProcess()
-        self.batch_size = batch_size
+        self.batch_size, self.tta = batch_size, tta
         self._transforms = []
         for network in self.networks:
             network.module.to(self.device)
@@ -188,7 +192,8 @@ class Predictor:
                 images = np.stack([transform(face, epoch=0, row=0) for face in batch])
                 tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(self.device)
                 with torch.inference_mode():
-                    said = network.module.predict_float32({"image": tensor})[""]
+                    predict, given = network.module.predict_float32, cast("Batch", {"image": tensor})
+                    said = (averaged(predict, given) if self.tta else predict(given))[""]
                 for task in self.tasks:
                     of_network[task].append(said[task].float().cpu().numpy())
         return [{task: np.concatenate(values) for task, values in of_network.items()} for of_network in made]

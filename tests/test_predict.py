@@ -238,6 +238,10 @@ def test_a_few_lines_of_python(emma: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     for one in said.values():
         np.testing.assert_allclose(one, np.tile(one[:1], (6, 1)), atol=1e-5)  # whatever the form and the batch
+    mirrored = Predictor(emma, device="cpu", tta=True).crops([rgb, np.ascontiguousarray(rgb[:, ::-1])])
+    for task, one in mirrored.items():  # the mean is of both
+        np.testing.assert_allclose(one[0], one[1], atol=1e-5)
+        assert np.abs(one[0] - said[task][0]).max() > 1e-5
     table = model.pictures([rgb, path])
     assert list(table.video) == ["picture1", "a"]
     np.testing.assert_allclose(table.predictions["expression"][0], table.predictions["expression"][1], atol=1e-6)
