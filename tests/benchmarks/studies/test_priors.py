@@ -113,7 +113,9 @@ def test_the_whole_study_and_those_that_go_on_with_it_at_toy_size(
     assert picture.std() > 20
 
     given = ["smiles", str(tmp_path / "smiles"), "--priors", str(tmp_path / "study"), "--london", str(london)]
-    monkeypatch.setattr(sys, "argv", [*given, "--seeds", "4", "--all-people"])
+    monkeypatch.setattr(
+        sys, "argv", [*given, "--faces", str(faces / "cropped_aligned"), "--seeds", "4", "--all-people"]
+    )
     smiles.main()
     (results,) = json.loads((tmp_path / "smiles" / "people" / "results.json").read_text()).values()
     assert {name: set(shares) for name, shares in results.items()} == {key: set(people.SHOWN) for key in people.HALVES}
