@@ -1,4 +1,4 @@
-"""What trained networks say of anybody's faces: crops, whole pictures, videos. examples/your_own_faces.py uses it."""
+"""What trained networks say of anybody's faces: crops, whole pictures, videos. examples/score_one_face.py uses it."""
 
 from __future__ import annotations
 
