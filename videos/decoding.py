@@ -106,6 +106,16 @@ def decode(path: Path, wanted: AbstractSet[int] | None = None) -> Iterator[Pictu
                 yield to_picture(frame, stream)
 
 
+def check_same_length(path: Path, before: int, now: int) -> None:
+    """Refuse a video that is decoded a second time with another number of frames.
+
+    Raises:
+        DataError: it is.
+    """
+    if now != before:
+        raise DataError(f"{path}: {before} frames at the first reading, {now} at the second. Is it being written?")
+
+
 def to_picture(frame: VideoFrame, stream: VideoStream) -> Picture:
     """Return a decoded frame as an upright picture, with its time."""
     time = None

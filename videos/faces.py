@@ -19,11 +19,10 @@ from rich.progress import track
 
 from affect.checksums import file_sha256
 from affect.computed import image_file
-from affect.errors import DataError
 from affect.files import locked, put_in_place
 from affect.names import below
 from datamodules.pictures import write_jpeg
-from videos.decoding import Container, Image, Picture, decode
+from videos.decoding import Container, Image, Picture, check_same_length, decode
 from videos.detector import Detector, search
 from videos.folder import (
     IMAGES,
@@ -139,10 +138,7 @@ def _extract(path: Path, container: Container, made: Path, detector: Detector, s
         if again <= len(numbers) and not np.isnan(square := squares[numbers[again - 1] - 1]).any():
             path_of_crop = made / image_file(numbers[again - 1])
             write_jpeg(cut(picture.image, square, settings), QUALITY, path_of_crop)
-    if again != len(numbers):
-        raise DataError(
-            f"{path}: {len(numbers)} frames at the first reading, {again} at the second. Is it being written?"
-        )
+    check_same_length(path, len(numbers), again)
     seen = ~np.isnan(squares[:, 0])
     return Finished(
         name=path.stem,

@@ -11,8 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from affect.errors import DataError
-from videos.decoding import Image, Picture
+from videos.decoding import Image, Picture, check_same_length
 from videos.detector import Boxes, search
 from videos.faces import cut
 from videos.numbering import frame_numbers
@@ -96,7 +95,4 @@ def cut_out(pictures: Iterable[Picture], watched: Watched, settings: CropSetting
         if again < len(watched.frame):
             for square in watched.square[ends[again] : ends[again + 1]]:
                 yield np.ascontiguousarray(cut(image, square, settings)[..., ::-1])
-    if again + 1 != len(watched.frame):
-        raise DataError(
-            f"{path}: {len(watched.frame)} frames at the first reading, {again + 1} at the second. Is it being written?"
-        )
+    check_same_length(path, len(watched.frame), again + 1)
