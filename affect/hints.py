@@ -1,15 +1,19 @@
-"""Check plain values against type hints and the ranges in them."""
+"""Check plain values against type hints and the ranges in them; tell what an unknown word may mean."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Final, Literal, Union
 
 from affect.settings import Range
+
+_WRITTEN: Final[Mapping[Any, str]] = {type(None): "null", bool: "true or false"}
+"""Types that have other names in YAML."""
 
 
 def key_errors(node: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:
@@ -77,6 +81,12 @@ def _name(hint: Any) -> str:
         return " or ".join(map(_name, arguments))
     if origin is Literal:
         return " or ".join(map(str, arguments))
-    if hint is type(None):
-        return "null"
+    if hint in _WRITTEN:
+        return _WRITTEN[hint]
     return hint.__name__ if inspect.isclass(hint) and not arguments else str(hint).replace("typing.", "")
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown word: which known ones may be meant."""
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(sorted(known)[:40])}"

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import UserError
+from affect.hints import suggest
 from affect.labels import (
     ACTION_UNITS,
     AFFECT,
@@ -62,16 +63,18 @@ def check_exports(
     problems = []
     for name in exports:
         if name not in _NEEDED:
-            problems.append(f"export={name}: there are {', '.join(_NEEDED)}")
+            problems.append(f"export={name}: no such form; {suggest(name, list(_NEEDED))}")
         elif not set(_NEEDED[name]) & set(tasks):
             needed = " or ".join(task.replace("_", " ") for task in _NEEDED[name])
-            problems.append(f"export={name} needs {needed}, of which this model predicts none")
+            problems.append(f"export={name} needs {needed}, of which this model predicts none: leave it out")
         elif name != "fex" and pictures:
-            problems.append(f"export={name} is for videos, not for pictures as in {pictures[0]}, which only fex takes")
+            problems.append(f"export={name} is for videos, and {pictures[0]} has pictures: only fex takes these")
         elif name == "fex" and "expression" in tasks and (lacking := set(FEX_EXPRESSIONS) - set(expressions)):
-            problems.append(f"export=fex has seven expressions, of which this model does not know {_listed(lacking)}")
+            problems.append(
+                f"export=fex has seven expressions, of which this model does not know {_listed(lacking)}: leave it out"
+            )
     if problems:
-        raise UserError("; ".join(problems) + ". Leave that out of export=…")
+        raise UserError("; ".join(problems))
 
 
 def export_files(
@@ -114,9 +117,10 @@ def export_files(
 def fex(table: Table, found: Found) -> str:
     """Return a table as CSV of py-feat.
 
-    Frames count from 0, as they do there; ``approx_time`` is MM:SS; ``Identity`` is ``Person_<face_id>``. The seven
-    expressions of py-feat are divided by their sum; what else the model knows (other, contempt) stays as it is, in a
-    column of its own. A frame without a face is a row without values.
+    Frames count from 0, as they do there; ``approx_time`` is MM:SS; ``Identity`` is ``Person_<face_id>``, and
+    empty in pictures, where nobody is followed from one to the next. The seven expressions of py-feat are divided by
+    their sum; what else the model knows (other, contempt) stays as it is, in a column of its own. A frame without a
+    face is a row without values.
     """
     values: dict[str, NDArray[Any]] = dict(
         zip(("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"), found.box.T, strict=True)
@@ -136,11 +140,12 @@ def fex(table: Table, found: Found) -> str:
         values |= said
     if affect:
         values |= dict(zip(AFFECT, table.predictions["valence_arousal"].T, strict=True))
+    followed = bool((table.frame > 1).any())
     text = {
-        "input": list(table.video),
+        "input": [image or video for image, video in zip(table.image, table.video, strict=True)],
         "frame": [str(frame - 1) for frame in table.frame.tolist()],
         "approx_time": [_clock(time) for time in found.timestamp.tolist()],
-        "Identity": [f"Person_{number}" if number else "" for number in found.face_id.tolist()],
+        "Identity": [f"Person_{number}" if number and followed else "" for number in found.face_id.tolist()],
     }
     numbers = {name: [_number(value) for value in column] for name, column in values.items()}
     return _csv(numbers | text)

@@ -1,4 +1,4 @@
-"""Draw a face and what a network says of it: ``python -m examples.draw_scores best.ckpt face.jpg drawing.png``."""
+"""Draw a cut-out face and what a network says: ``python -m examples.draw_scores best.ckpt face.jpg drawing.png``."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from affect.labels import AU_NAMES, EXPRESSIONS
 from datamodules.pictures import read_image
 from evaluators.figures import BLUE, GREY, INK, ORANGE
-from examples.score_one_face import score
+from runs.predictor import Predictor
+
+
+def score(checkpoint: Path, picture: Path) -> dict[str, float]:
+    """Return what a network says of a face that is cut out already, by the columns of a prediction table."""
+    model = Predictor(checkpoint)
+    said = model.crops([picture])  # (1, columns) for each task
+    return {name: float(value) for task in said for name, value in zip(model.columns[task], said[task][0], strict=True)}
 
 
 def draw(picture: Path, scores: dict[str, float], destination: Path) -> None:
@@ -16,7 +23,7 @@ def draw(picture: Path, scores: dict[str, float], destination: Path) -> None:
 
     Args:
         picture: the face.
-        scores: of it, by the columns of a prediction table, all three tasks.
+        scores: of it, all three tasks.
         destination: a PNG file.
     """
     figure = Figure(figsize=(9.6, 2.7), dpi=100, layout="constrained")

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 from omegaconf import DictConfig
 
-from affect.hints import key_errors
+from affect.hints import key_errors, suggest
 from affect.labels import UNI_TASKS, UniTask
 from affect.preprocessing import IMAGENET
 from affect.settings import Count
@@ -25,7 +25,6 @@ from heads.automl import AutoML, AutoMLSettings, require
 from heads.network import Inputs
 from heads.stored import check_fits, inputs_of, train
 from runs.assembly import build_data
-from runs.building import suggest
 from runs.config import described_features
 from runs.folder import opened_run
 from runs.next_steps import after_evaluation

@@ -7,19 +7,18 @@ keys of the node must fit the signature.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from affect.errors import ConfigError
-from affect.hints import value_errors
+from affect.hints import suggest, value_errors
 from affect.settings import Role, role_at
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -146,12 +145,6 @@ def _own_errors(node: Mapping[Any, Any], role: Role | None, prefix: str) -> Iter
             yield f"unknown key {prefix}{key}: {target} does not take it; {suggest(str(key), list(parameters))}"
         else:
             yield from value_errors(value, hints.get(str(key if key in parameters else others), Any), f"{prefix}{key}")
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown word: which known ones may be meant."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(sorted(known)[:40])}"
 
 
 def signature(target: str) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:

@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from affect.errors import ConfigError
+from affect.hints import suggest
 from features.store_files import StoreInfo
-from runs.building import REPOSITORY, suggest, target_errors
+from runs.building import REPOSITORY, target_errors
 from runs.earlier import check_words, renamed
 from runs.names import called
 from runs.options import register
@@ -137,19 +138,22 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         OldCommandError: words of an earlier version.
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
-    defaults = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults
-    groups = {name.split()[-1] for choice in defaults if choice != "_self_" for name in choice}
+    primary = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml")
+    groups = {name.split()[-1] for choice in primary.defaults if choice != "_self_" for name in choice}
     check_words(f"{config_name}.py", arguments, groups)
-    given, _ = get_args_parser().parse_known_args(arguments)
+    given, others = get_args_parser().parse_known_args(arguments)
     if given.shell_completion:
         return  # its arguments are words of its own: install=bash
     overrides: list[Override] = []
-    errors: list[str] = []
+    dashed = [word for word in others if word.startswith("-")]
+    errors = [f"{word}: no such flag; keys are given without dashes, as key=value" for word in dashed]
+    needed = [str(key) for key in primary if OmegaConf.is_missing(primary, key)]
     for argument in given.overrides:
         try:
             overrides.append(OverridesParser.create().parse_override(argument))
         except HydraException as error:
-            errors.append(f"{argument!r} is not of the form key=value ({str(error).splitlines()[0]})")
+            meant = f"did you mean {needed[0]}={argument}?" if needed and "=" not in argument else str(error)
+            errors.append(f"{argument!r} is not of the form key=value ({meant.splitlines()[0]})")
     choices, values = [], []
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         for override in overrides:

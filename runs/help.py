@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError
+from affect.hints import suggest
 from backbones.choices import BACKBONES
 from rendering.layouts import LAYOUTS
-from runs.building import suggest
 from runs.config import CONFIG_DIR, check_command_line, options
 
 _WIDTH: Final = 80

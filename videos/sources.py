@@ -106,11 +106,11 @@ def _problem(source: Source) -> str:
     names = [source.name, *(file.stem for file in source.files)]
     if bad := next((name for name in names if not is_relative(name) or not name.isprintable()), None):
         return f"{source.files[0]}: the name {bad!r} cannot name a folder. Rename it to letters and digits"
+    if not source.files[0].is_file():
+        return f"{source.files[0]}: no such file. Give the path of a video, a picture, or a folder of either"
     try:
         if not source.pictures:
             inspect(source.files[0])
-        elif not source.files[0].is_file():
-            return f"{source.files[0]}: no such file. Give the path of a picture"
     except DataError as error:
         return str(error).rstrip(".")
     return ""

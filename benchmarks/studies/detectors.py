@@ -234,6 +234,7 @@ def main() -> None:
     parser = study_parser(__doc__)
     parser.add_argument("--london", type=Path, help="what `python prepare.py london` has made")
     parser.add_argument("--photographs", type=Path, help="crops of faces in cropped_aligned/<source>_…/*.jpg")
+    parser.add_argument("--detection-size", type=int, default=WIDTH, help="px of the longer side that is searched")
     parser.add_argument("--rounds", type=int, default=5, help="of the speeds, over 50 scenes each")
     options = parser.parse_args()
     kinds = {}
@@ -248,7 +249,10 @@ def main() -> None:
         raise DataError("there is nothing to look at: give --london or --photographs")
     names: tuple[DetectorName, ...] = get_args(DetectorName)
     detectors: dict[str, Detector] = {
-        name: make_detector(CropSettings(confidence=min(CONFIDENCES), detector=name)) for name in names
+        name: make_detector(
+            CropSettings(confidence=min(CONFIDENCES), detection_size=options.detection_size, detector=name)
+        )
+        for name in names
     }
     results = {
         kind: {name: figures(answers(detector, given)) for name, detector in detectors.items()}

@@ -111,11 +111,14 @@ def test_py_feat_of_other_models() -> None:
 
 def test_pictures_without_times_go_to_py_feat_alone() -> None:
     table, found = video()
-    pictures = dataclasses.replace(table, video=[f"{row}.jpg" for row in range(len(table))])
+    rows = len(table)
+    files, first = [f"{row}.jpg" for row in range(rows)], np.ones(rows, np.int64)
+    pictures = dataclasses.replace(table, video=[str(row) for row in range(rows)], image=files, frame=first)
     timeless = dataclasses.replace(found, timestamp=np.full(len(table), np.nan))
     fexed = read(fex(pictures, timeless))
     assert fexed["approx_time"].isna().all()
-    assert fexed["input"].tolist() == list(pictures.video)
+    assert fexed["input"].tolist() == files
+    assert fexed["Identity"].isna().all()  # the first face of one picture is not that of the next
     for name in ("openface", "elan", "bids"):
         with pytest.raises(UserError, match=rf"^export={name} is for one video, and a\.parquet is of \d+ sources"):
             export_files([name], pictures, "a")
@@ -265,7 +268,12 @@ def test_one_frame() -> None:
 @pytest.mark.parametrize(
     ("exports", "tasks", "expressions", "message"),
     [
-        (["fex", "eaf"], ["expression"], EXPRESSIONS, r"^export=eaf: there are fex, openface, elan, bids\. "),
+        (
+            ["fex", "eaf"],
+            ["expression"],
+            EXPRESSIONS,
+            "^export=eaf: no such form; there are: bids, elan, fex, openface$",
+        ),
         (
             ["fex"],
             ["valence_arousal"],
@@ -291,7 +299,7 @@ def test_a_table_of_crops_has_no_people() -> None:
 
 def test_pictures_are_refused_before_they_are_looked_at() -> None:
     with pytest.raises(
-        UserError, match=r"^export=elan is for videos, not for pictures as in photos, which only fex takes\. "
+        UserError, match=r"^export=elan is for videos, and photos has pictures: only fex takes these$"
     ):
         check_exports(["fex", "elan"], ["expression"], EXPRESSIONS, ["photos"])
 

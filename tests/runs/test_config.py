@@ -41,6 +41,18 @@ def test_unknown_options_and_malformed_arguments_are_told_together() -> None:
     assert "'nonsense' is not of the form key=value" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["clip.mp4"], r"'clip\.mp4' is not of the form key=value \(did you mean source=clip\.mp4\?\)"),
+        (["--source", "clip.mp4"], r"--source: no such flag; keys are given without dashes, as key=value"),
+    ],
+)
+def test_a_video_without_its_key_is_told_how_to_write_it(arguments: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check_command_line("predict", arguments)
+
+
 def test_keys_of_earlier_versions_are_told_with_their_new_names() -> None:
     with pytest.raises(ConfigError) as caught:
         check_command_line("train", ["data.flip=0", "experiment=cotex", "+data.hue=0.2", "data.input=visible"])

@@ -86,7 +86,7 @@ def test_what_is_written(quick: Bright, write_video: WriteVideo, tmp_path: Path)
     assert table["one"]["file"] == str(one)
     assert [table["one"][key] for key in ("frames", "frames_with_face", "width", "height")] == ["6", "4", "400", "300"]
     assert float(table["one"]["fps"]) == 12.5
-    settings = {"size": 64, "margin": 0.1, "confidence": 0.5, "detection_size": 640, "jpeg_quality": 95}
+    settings = {"size": 64, "margin": 0.1, "confidence": 0.5, "detection_size": 480, "jpeg_quality": 95}
     assert json.loads((folder / "faces.json").read_text()) == {"detector": "bright 1", **settings}
     assert not (folder / ".writing").exists()
 
