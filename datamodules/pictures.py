@@ -81,7 +81,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
         # no format needs more than 8 bytes a pixel; the rest is for what cameras add
         return decode_image(read_file(path, 8 * max_pixels + 2**24), max_pixels)
     except (OSError, UnreadableImageError) as error:
-        raise UnreadableImageError(f"{path}: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error)  # without the path, which stands before it
+        raise UnreadableImageError(f"{path}: {reason}") from error
 
 
 def write_jpeg(picture: Image, quality: int, path: Path) -> None:

@@ -258,8 +258,10 @@ def summary(source: Source, table: Table, seconds: float) -> str:
     with_face = len(
         {(name, number) for name, number, one in zip(table.video, table.frame.tolist(), seen, strict=True) if one}
     )
-    what = "pictures" if source.pictures else "frames"
-    text = f"{source.name}: {frames} {what}, {with_face} with a face, {int(seen.sum())} faces"
+    kind = "picture" if source.pictures else "frame"
+    count = int(seen.sum())
+    faces = f"{count} face{'s' * (count != 1)}"
+    text = f"{source.name}: {frames} {kind}{'s' * (frames != 1)}, {with_face} with a face, {faces}"
     if not source.pictures:
         text += f" with {len(set(table.found.face_id[seen].tolist()))} ids"
     if not seen.any():
@@ -274,4 +276,4 @@ def summary(source: Source, table: Table, seconds: float) -> str:
     announced = about.get("announced")
     if announced is not None and about["frames"] < 0.98 * announced - 1:
         text += f"; the container announces {announced} frames: is the file truncated?"
-    return f"{text}; {frames / max(seconds, 0.1):.1f} {what}/s"
+    return f"{text}; {frames / max(seconds, 0.1):.1f} {kind}s/s"

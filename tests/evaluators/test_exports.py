@@ -298,9 +298,7 @@ def test_a_table_of_crops_has_no_people() -> None:
 
 
 def test_pictures_are_refused_before_they_are_looked_at() -> None:
-    with pytest.raises(
-        UserError, match=r"^export=elan is for videos, and photos has pictures: only fex takes these$"
-    ):
+    with pytest.raises(UserError, match=r"^export=elan is for videos, and photos has pictures: only fex takes these$"):
         check_exports(["fex", "elan"], ["expression"], EXPRESSIONS, ["photos"])
 
 
