@@ -18,32 +18,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, cast
-
-from omegaconf import OmegaConf
+from typing import Any
 
 from benchmarks.machine import benchmark_parser, machine, print_machine, take_turns, write_figures
+from evaluators.lanes import THUMBNAILS
 from evaluators.table import write_table
 from evaluators.text import write_csv
 from runs import predictor
-from runs.config import CONFIG_DIR
 from runs.detectors import make_detector
+from runs.drawing import PAGE, draw_timeline
 from runs.predictor import Predictor
 from videos.decoding import Picture, decode, inspect
 from videos.detector import search
 from videos.people import People
 from videos.settings import CropSettings
+from videos.sources import Source
 from videos.watching import cut_out, watch
-
-
-def usual() -> CropSettings:
-    """Return how predict.py finds faces where nothing else is said."""
-    return CropSettings(
-        **cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "predict.yaml").faces))
-    )
 
 
 def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[int], object]]:
@@ -54,8 +46,8 @@ def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[in
         checkpoint: the network.
         folder: for the table.
     """
-    faces = usual()
-    model, single = (Predictor(checkpoint, faces=faces, device="cpu", batch_size=size) for size in (64, 1))
+    faces = CropSettings()
+    model, single = (Predictor(checkpoint, device="cpu", batch_size=size) for size in (64, 1))
     detector = make_detector(faces)
     pictures = list(decode(video))
     boxes = [detector(picture.image) for picture in pictures]
@@ -72,14 +64,21 @@ def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[in
         write_table(table, folder / "table.parquet")
         write_csv(table, folder / "table.csv")
 
+    def timeline(_: int) -> None:
+        (folder / PAGE).unlink(missing_ok=True)
+        source = Source(video.stem, (video,), pictures=False)
+        draw_timeline(table, source, folder / "table.parquet", THUMBNAILS, lambda items, *_: items)
+
     def without_network(_: int) -> None:
         seen = watch(decode(video), detector, inspect(video).fps)
         list(cut_out(decode(video), seen, faces, video))
 
-    def whole(turn: int) -> None:
+    def whole(model: Predictor) -> None:
         write_table(model.video(video), folder / "table.parquet")
         write_csv(table, folder / "table.csv")
+        timeline(0)
 
+    write(0)
     return {
         "decode, twice": lambda _: [list(decode(video)) for _ in range(2)],
         "detect": lambda _: list(search(pictures, lambda picture: detector(picture.image))),
@@ -88,9 +87,10 @@ def steps(video: Path, checkpoint: Path, folder: Path) -> dict[str, Callable[[in
         "network, in batches": lambda _: model.crops(crops),
         "network, face by face": lambda _: single.crops(crops),
         "write": write,
+        "timeline": timeline,
         "all but the network": without_network,
-        "the whole": whole,
-        "the whole, face by face": lambda _: single.video(video),
+        "the whole": lambda _: whole(model),
+        "the whole, face by face": lambda _: whole(single),
     }
 
 
@@ -120,7 +120,7 @@ def measure(video: Path, checkpoint: Path, minutes: float, size: int | None) -> 
         minutes: at least two.
         size: longer side of the pictures in which faces are searched, px; None: as usual.
     """
-    faces = usual() if size is None else replace(usual(), detection_size=size)
+    faces = CropSettings() if size is None else CropSettings(detection_size=size)
     a_minute = round(60 * (inspect(video).fps or 25))
     frames = round(minutes * a_minute)
     setattr(predictor, "decode", repeated(video, frames))  # noqa: B010  # its own name of what it imports
