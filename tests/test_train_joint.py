@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, DataError
+from affect.labels import EXPRESSIONS
+from affect.preprocessing import IMAGENET
+from benchmarks.studies.intervals import difference, sums
 from evaluators.table import read_table
 from rendering.cache import draw as draw_faces
-from runs.config import CONFIG_DIR
+from runs.assembly import build_data
+from runs.config import CONFIG_DIR, resolve
 from runs.train import train
 from tests.conftest import SMALL
-from tests.test_train import evaluate_here, scores_of
+from tests.kills import killed
+from tests.test_train import command, evaluate_here, scores_of
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 
@@ -30,13 +38,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    overrides = ["experiment=emma", "data=affwild2_joint", f"data.root={root}", *SMALL, "data.batch_size=16",
-                 "model.loss.au_pos_weight=train", "model.loss.expression_weight=train",
-                 f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache"]  # fmt: skip
+    return trained(*given(root, folder / "run"), f"paths.cache_dir={folder}/cache")
+
+
+def given(root: Path, folder: Path) -> list[str]:
+    return [
+        "experiment=emma", "data=affwild2_joint", f"data.root={root}", *SMALL, "data.batch_size=16",
+        "model.loss.au_pos_weight=train", "model.loss.expression_weight=train", f"paths.run_dir={folder}",
+    ]  # fmt: skip
+
+
+def trained(*overrides: str) -> Path:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        score = train(compose("train", overrides=overrides))
-    assert scores_of(folder / "run")["SCORE"] == pytest.approx(score, abs=1e-6)
-    return folder / "run"
+        config = compose("train", overrides=list(overrides))
+    score, folder = train(config), Path(config.paths.run_dir)
+    assert scores_of(folder)["SCORE"] == pytest.approx(score, abs=1e-6)
+    return folder
 
 
 def evaluated(folder: Path, *overrides: str) -> Path:
@@ -100,3 +117,35 @@ def test_exponential_smoothing_of_a_run(run: Path, tmp_path: Path, capsys: pytes
     np.testing.assert_array_equal(read_table(table).frame, smoothed.frame)
     with pytest.raises(ConfigError, match=r"curve is of windows, and postprocess\.smoothing=exponential has none"):
         evaluated(tmp_path / "c", f"predictions={table}", "postprocess.smoothing=exponential", "curve=[0,5]")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_scores(run: Path, root: Path, tmp_path: Path) -> None:
+    again = tmp_path / "run"
+    done = killed("file.renamed@last.ckpt", "train.py", *given(root, again), f"paths.cache_dir={tmp_path}/cache")
+    assert done.returncode == -signal.SIGKILL, done.stdout
+    done = command("train.py", f"ckpt_path={again}/checkpoints/last.ckpt")
+    assert done.returncode == 0, done.stdout
+    assert scores_of(again) == pytest.approx(scores_of(run), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_tiny_run_is_ahead_of_the_label_frequencies(tmp_path: Path) -> None:
+    place = trained("experiment=emma", "model.network.dan=null", "data=synthetic", "draws=joint", "scale=tiny",
+                    "trainer=cpu", f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache")  # fmt: skip
+    config = OmegaConf.load(place / "config.yaml")
+    assert isinstance(config, DictConfig)
+    data = build_data(resolve(config), IMAGENET)
+    seen, labels, table = data.frames("train"), data.frames("val"), read_table(place / "predictions" / "val.parquet")
+    known = seen.expression[seen.expression >= 0]
+    frequencies = {
+        "valence_arousal": np.nanmean(seen.valence_arousal, axis=0),
+        "expression": np.bincount(known, minlength=len(EXPRESSIONS)) / len(known),
+        "action_units": np.nanmean(seen.action_units, axis=0),
+    }
+    constant = {
+        task: np.where(np.isnan(table.predictions[task]), np.nan, values) for task, values in frequencies.items()
+    }
+    ours, others = (sums(one, labels) for one in (table, replace(table, predictions=constant)))
+    for score in SCORES.values():
+        assert difference([ours], [others], score).low > 0, score
