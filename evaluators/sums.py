@@ -32,7 +32,7 @@ class Sums:
     Attributes:
         names: of the S scores, as ``AffectScores`` has them; those without a valid label are left out.
         units: U names.
-        moments: (U, 6, M) n, Σx, Σy, Σx², Σy², Σxy of predictions x and labels y; M is 2, or 0 without valence, arousal.
+        moments: (U, 6, M) n, Σx, Σy, Σx², Σy², Σxy of predictions x and labels y; M is 2 (valence, arousal), or 0.
         top: (U, K) numerators of the ratios.
         bottom: (U, K) denominators.
         mix: (M + K, S) how much each part counts in each score: CCCs first, then ratios.
@@ -57,6 +57,10 @@ class Sums:
         """Return the same sums for some of the scores."""
         columns = [self.names.index(name) for name in names]
         return Sums(tuple(names), self.units, self.moments, self.top, self.bottom, self.mix[:, columns])
+
+    def named(self) -> dict[str, float]:
+        """Return the scores over all units by their names."""
+        return dict(zip(self.names, self.scores()[0].tolist(), strict=True))
 
     def scores(self, weights: Array | None = None) -> Array:
         """Return the scores of R weighted samples, (R, S).
@@ -131,7 +135,7 @@ def sums(
 
     def summed(values: NDArray[np.generic]) -> Array:
         columns = values.reshape(len(values), -1).astype(np.float64)
-        total = np.stack([np.bincount(unit, column, len(names)) for column in columns.T], axis=1)
+        total: Array = np.stack([np.bincount(unit, column, len(names)) for column in columns.T], 1).astype(np.float64)
         return total.reshape(len(names), *values.shape[1:])
 
     moments, parts = np.zeros((len(names), _MOMENTS, 0)), _Parts(len(names))

@@ -7,21 +7,30 @@ episodes that last, of few classes a video; and predictions whose skill differs 
 the score over all ``VIDEOS`` of them, from which sets of 200 and of 60 are drawn with replacement.
 
 Prints, for each score and number of videos, how often each way's interval holds the truth; then how often a comparison
-of two systems that are equally good finds a difference at .05: of one run each, and of three runs each. The methods
-were written after this file. ``FOLDER/coverage.json`` keeps all figures.
+of two systems that are equally good finds a difference at .05: of one run each, and of three runs each. The simulation
+stood in the repository before the methods did. ``FOLDER/coverage.json`` keeps all figures.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 
+from affect.files import write_whole
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS
+from benchmarks.studies.running import study_parser
+from evaluators.intervals import Resampled, estimate, resample
+from evaluators.report import aligned
+from evaluators.sums import Sums, sums
 from evaluators.table import Table
+from runs.ending import clear_errors
 
 Floats = NDArray[np.float64]
 
@@ -128,3 +137,133 @@ def simulate(rng: np.random.Generator, of: World, runs: int = 1) -> list[Table]:
 def _logistic(x: Floats) -> Floats:
     result: Floats = 1 / (1 + np.exp(-x))
     return result
+
+
+SCORES: Final = ("P_VA", "P_EXPR", "P_AU", "P_MTL")
+SIZES: Final = (200, 60)
+DRAWS: Final = 1000
+RUNS: Final = 12
+"""How many trainings there are of which three and three are compared."""
+
+_ENDS: Final = np.array([0.025, 0.975])
+
+
+def candidates(sample: Resampled) -> Iterator[tuple[str, Floats, Floats]]:
+    """Yield name, low and high (S,) of each way to make an interval of a resampled score (Efron & Tibshirani 1993)."""
+    low, high = np.quantile(sample.drawn, _ENDS, axis=0)
+    yield "percentile", low, high
+    yield "basic", 2 * sample.value - high, 2 * sample.value - low
+    below = ((sample.drawn < sample.value).mean(axis=0) + (sample.drawn <= sample.value).mean(axis=0)) / 2
+    cubes, squares = (sample.influence**3).sum(axis=1), (sample.influence**2).sum(axis=1)
+    bias, skew = ndtri(below.clip(1e-4, 1 - 1e-4)), cubes / (6 * squares**1.5)
+    shifted = bias + ndtri(_ENDS)[:, None]
+    share = ndtr(bias + shifted / (1 - skew * shifted))
+    columns = zip(sample.drawn.T, share.T, strict=True)
+    low, high = np.array([np.quantile(column, ends) for column, ends in columns]).T
+    yield "BCa", low, high
+    least, most = np.nanquantile(sample.ratios(), _ENDS, axis=0)
+    yield "studentised", sample.value - most * sample.error, sample.value - least * sample.error
+
+
+def coverage(of: World, table: Table, sets: int) -> dict[str, dict[str, list[float]]]:
+    """Return how often each way's interval holds the truth, by number of videos and way, for each of ``SCORES``."""
+    whole = sums(table, of.frames).only(SCORES)
+    truth, rows = whole.scores()[0], np.searchsorted(of.video, np.arange(len(of.hardness) + 1))
+    found = {}
+    for size in SIZES:
+        held: dict[str, list[NDArray[np.bool_]]] = {}
+        for number in range(sets):
+            chosen = np.random.default_rng([size, number]).integers(len(whole), size=size)
+            sample = resample([(1.0, whole.select(chosen))], draws=DRAWS, seed=number)
+            ways = [*candidates(sample), ("frames as units", *_by_frames(of, table, rows, chosen))]
+            for name, low, high in ways:
+                held.setdefault(name, []).append((low <= truth) & (truth <= high))
+        found[f"{size} videos"] = {name: np.mean(of_way, axis=0).tolist() for name, of_way in held.items()}
+    return found
+
+
+def _by_frames(of: World, table: Table, rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return low and high of the normal interval that takes the frames of the chosen videos for independent."""
+    picked = np.concatenate([np.arange(rows[video], rows[video + 1]) for video in chosen])
+    said = {task: values[picked] for task, values in table.predictions.items()}
+    names = [str(number) for number in range(len(picked))]
+    labels = replace(of.frames.select(picked), video=names)
+    units = sums(replace(table, video=names, frame=labels.frame, image=names, predictions=said), labels).only(SCORES)
+    value, added = units.influences()
+    half = 1.96 * np.sqrt((added[0] ** 2).sum(axis=1))
+    return value[0] - half, value[0] + half
+
+
+def errors_of_comparisons(of: World, rng: np.random.Generator, sets: int) -> dict[str, list[float]]:
+    """Return how often equally good systems differ by p < .05, for each of ``SCORES``.
+
+    One run each: in each video of a set it is drawn whose predictions are whose, so that no system is ahead. Three
+    runs each: drawn from the same dozen, without replacement.
+    """
+    pair = [sums(simulate(rng, of)[0], of.frames).only(SCORES) for _ in range(2)]
+    dozen = [sums(table, of.frames).only(SCORES) for table in simulate(rng, of, RUNS)]
+    found: dict[str, list[float]] = {}
+    for size in SIZES:
+        one, three = [], []
+        for number in range(sets):
+            draw = np.random.default_rng([size, number, 1])
+            chosen, swap = draw.integers(len(of.hardness), size=size), draw.random(size) < 0.5
+            mine, yours = (one_of.select(chosen) for one_of in pair)
+            p = estimate([_mixed(mine, yours, swap)], [_mixed(yours, mine, swap)], draws=DRAWS, seed=number).p
+            one.append([p[name] < 0.05 for name in SCORES])
+            drawn = [dozen[run].select(chosen) for run in draw.permutation(RUNS)[:6]]
+            p = estimate(drawn[:3], drawn[3:]).p
+            three.append([p[name] < 0.05 for name in SCORES])
+        found[f"one run each, {size} videos"] = np.mean(one, axis=0).tolist()
+        found[f"three runs each, {size} videos"] = np.mean(three, axis=0).tolist()
+    return found
+
+
+def _mixed(first: Sums, second: Sums, swap: NDArray[np.bool_]) -> Sums:
+    """Return the first system's sums, with the second's where ``swap`` says so."""
+    return replace(
+        first,
+        moments=np.where(swap[:, None, None], second.moments, first.moments),
+        top=np.where(swap[:, None], second.top, first.top),
+        bottom=np.where(swap[:, None], second.bottom, first.bottom),
+    )
+
+
+def study(sets: int, seed: int) -> dict[str, Mapping[str, object]]:
+    """Simulate, and return all figures: ``coverage`` by videos and way, ``type-I error`` by comparison."""
+    rng = np.random.default_rng(seed)
+    of = world(rng)
+    (table,) = simulate(rng, of)
+    return {"coverage": coverage(of, table, sets), "type-I error": errors_of_comparisons(of, rng, sets)}
+
+
+def _lines(found: Mapping[str, Mapping[str, object]]) -> list[list[str]]:
+    lines = [["", *SCORES]]
+    for size, ways in found["coverage"].items():
+        assert isinstance(ways, Mapping)
+        lines += [[f"coverage, {size}, {way}", *_cells(values)] for way, values in ways.items()]
+    for which, values in found["type-I error"].items():
+        assert isinstance(values, list)
+        lines.append([f"type-I error, {which}", *_cells(values)])
+    return lines
+
+
+def _cells(values: Sequence[float]) -> list[str]:
+    return [f"{value:.3f}" for value in values]
+
+
+def main() -> None:
+    """Read the command line, simulate, print the table and write the figures."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--sets", type=int, default=1000, help="of videos, of which each has its intervals")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    found = study(options.sets, options.seed)
+    print(aligned(_lines(found)))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(options.folder / "coverage.json", json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        main()
