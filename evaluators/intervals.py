@@ -81,7 +81,7 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
     Of one run of each, the interval is that of a studentised bootstrap (Efron & Tibshirani 1993, chapter 12.5), which
     holds the truth more often than others on simulated predictions (``benchmarks.studies.coverage``); p inverts it. It
     says nothing of other trainings. Of several runs, the value is the mean score of a run; its variance is that over
-    videos and s²/n of the runs' scores, added, with Satterthwaite's degrees of freedom.
+    videos and that of the runs' scores (``_of_runs``), added, with Satterthwaite's degrees of freedom.
 
     Args:
         ours: sums of each run of the system.
@@ -102,8 +102,9 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
     else:
         value, added = _summed(contrast, np.ones((1, units)))
         value, of_videos = value[0], _error(added, np.ones((1, units)))[0] ** 2
-        low, high, p = _satterthwaite(value, [(of_videos, units - 1), *(
-            (side.var(axis=0, ddof=1) / len(side), len(side) - 1) for side in sides if len(side) > 1)])  # fmt: skip
+        parts = [(of_videos, of_videos, units - 1)]
+        parts += [(*_of_runs(side), len(side) - 1) for side in (ours, others) if len(side) > 1]
+        low, high, p = _satterthwaite(value, parts)
     ends = zip(names, value.tolist(), low.tolist(), high.tolist(), strict=True)
     return Estimate({name: Interval(*three) for name, *three in ends}, dict(zip(names, p.tolist(), strict=True)),
                     units, runs)  # fmt: skip
@@ -193,11 +194,28 @@ def _inverted(sample: Resampled) -> Array:
     return p
 
 
-def _satterthwaite(value: Array, parts: Sequence[tuple[Array, int]]) -> tuple[Array, Array, Array]:
-    """Return low, high and p of a value whose variance is the sum of parts with their degrees of freedom."""
-    total = sum((variance for variance, _ in parts), np.zeros(1))
-    shares = sum((variance**2 / freedom for variance, freedom in parts), np.zeros(1))
-    freedom = np.divide(total**2, shares, out=np.full_like(total, np.inf), where=shares > 0)
-    half = stdtrit(np.minimum(freedom, 1e9), (1 + LEVEL) / 2) * np.sqrt(total)
+def _of_runs(runs: Sequence[Sums]) -> tuple[Array, Array]:
+    """Return the variance (S,) of a mean over n runs that stems from the runs themselves, and s²/n.
+
+    The first is s²/n without what differs between runs on single videos, which the variance over videos has counted.
+    """
+    once, units = np.ones((1, len(runs[0]))), len(runs[0])
+    scores, added = zip(*(one.influences(once) for one in runs), strict=True)
+    between = np.concatenate(scores).var(axis=0, ddof=1)
+    within = np.concatenate(added).var(axis=0, ddof=1).sum(axis=1) * units / (units - 1)
+    return np.maximum(between - within, 0.0) / len(runs), between / len(runs)
+
+
+def _satterthwaite(value: Array, parts: Sequence[tuple[Array, Array, int]]) -> tuple[Array, Array, Array]:
+    """Return low, high and p of a value whose variance is a sum of estimates.
+
+    Args:
+        value: (S,) of each score.
+        parts: variances (S,), what was squared and summed for each, and its degrees of freedom.
+    """
+    total = sum((variance for variance, _, _ in parts), np.zeros(1))
+    shares = sum((squares**2 / freedom for _, squares, freedom in parts), np.zeros(1))
+    freedom = np.divide(total**2, shares, out=np.full_like(total, 1e9), where=shares > 0)
+    half = stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(total)
     ratio = np.divide(value, np.sqrt(total), out=np.zeros_like(value), where=total > 0)
-    return value - half, value + half, 2 * stdtr(np.minimum(freedom, 1e9), -np.abs(ratio))
+    return value - half, value + half, 2 * stdtr(freedom, -np.abs(ratio))

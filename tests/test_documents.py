@@ -14,7 +14,7 @@ from runs.help import help_text
 from tests.house import ROOT, tracked
 
 PAGES = sorted(path for path in tracked("*.md") if "tests" not in path.relative_to(ROOT).parts)
-PROGRAMS = ("train.py", "evaluate.py", "extract.py", "automl.py")
+PROGRAMS = ("train.py", "evaluate.py", "extract.py", "automl.py", "predict.py", "compare.py")
 
 
 def name_of(page: Path) -> str:
