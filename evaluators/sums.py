@@ -17,6 +17,7 @@ from affect.frames import Frames
 from affect.labels import ACTION_UNITS
 from evaluators.metrics import expression_score
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
+from evaluators.postprocess.timeline import lists_pictures
 from evaluators.table import Table
 
 Array = NDArray[np.float64]
@@ -125,12 +126,12 @@ def sums(
     Args:
         table: predictions of the rows of ``labels``; those that are null are not counted.
         labels: the truth; tasks without one valid label are left out.
-        by: unit of each row; None: the rows' videos.
+        by: unit of each row; None: the rows' videos, or the rows themselves where they are single pictures.
         au_thresholds: from which probability on a unit is positive.
     """
-    names, unit = np.unique(
-        np.asarray(table.video if by is None else by, dtype=object).astype(str), return_inverse=True
-    )
+    if by is None:
+        by = table.image if lists_pictures(table) else table.video
+    names, unit = np.unique(np.asarray(by, dtype=object).astype(str), return_inverse=True)
     seen = ~table.null
 
     def summed(values: NDArray[np.generic]) -> Array:

@@ -31,6 +31,7 @@ from evaluators.comparison import (
 )
 from evaluators.metrics import MAIN
 from evaluators.postprocess.thresholds import Thresholds
+from evaluators.postprocess.timeline import lists_pictures
 from evaluators.report import aligned
 from evaluators.sums import Sums, sums
 from evaluators.table import Table, check_same_list, read_table
@@ -99,7 +100,7 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
             raise DataError(f"to={plain['to']}: no such system; {suggest(plain['to'], list(of_system))}")
         systems.sort(key=lambda system: system.name != plain["to"])
     found = compared(systems)
-    _tell(found, "groups" if by else "videos")
+    _tell(found, "groups" if by else "pictures" if lists_pictures(labels) else "videos")
     _write(found, run.folder)
 
 

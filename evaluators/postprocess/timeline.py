@@ -67,6 +67,11 @@ def lay_out(table: Table, gap: int) -> Timeline:
     return Timeline(cell=(start - first)[video] + frame, video=of_cell, gap=gap)
 
 
+def lists_pictures(frames: Frames | Table) -> bool:
+    """Return whether the rows are single pictures, not frames of videos: their frame numbers are the row numbers."""
+    return np.array_equal(frames.frame, np.arange(len(frames.frame)))
+
+
 def check_videos(frames: Frames | Table, name: str) -> None:
     """Refuse a list of single pictures, whose neighbouring rows have nothing to do with each other.
 
@@ -79,7 +84,7 @@ def check_videos(frames: Frames | Table, name: str) -> None:
     """
     if not len(frames.frame):
         raise DataError(f"{name}: no row, so there is nothing to smooth or to fill")
-    if np.array_equal(frames.frame, np.arange(len(frames.frame))):
+    if lists_pictures(frames):
         raise DataError(
             f"{name}: lists single pictures, not videos (its frame numbers are the row numbers), so there is no "
             "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"

@@ -30,7 +30,7 @@ def drawn(seed: int, people: int = 7, rows: int = 60) -> tuple[Table, Frames]:
     }
     valence_arousal[:5], units[3:20, 4] = np.nan, np.nan
     expression[10:20] = -1
-    frame, image = np.arange(rows), [f"{one}/{n}.jpg" for n, one in enumerate(video)]
+    frame, image = np.arange(1, rows + 1), [f"{one}/{n}.jpg" for n, one in enumerate(video)]
     labels = Frames(video, frame, image, valence_arousal, expression, units, {})
     return Table(video, frame, image, predictions, EXPRESSIONS, {}, "drawn"), labels
 
