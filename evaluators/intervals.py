@@ -17,6 +17,12 @@ from evaluators.sums import Array, Sums
 
 RESAMPLES: Final = 10_000
 LEVEL: Final = 0.95
+MANY: Final = 1000
+"""From so many units on, the quantiles of a studentised bootstrap are those of Student's t, which take no time."""
+
+_NOTHING: Final = 1e-9  # an error below it is rounding noise: a resample of one unit alone
+_RANGES: Final = {"P_MTL": (-1.0, 3.0), "P_VA": (-1.0, 1.0), "CCC_": (-1.0, 1.0), "F1_": (0.0, 1.0), "ACC_": (0.0, 1.0),
+                  "MACRO_": (0.0, 1.0), "P_": (0.0, 1.0)}  # fmt: skip
 _CHUNK: Final = 2**21  # numbers of one array in memory at a time
 
 Contrast: TypeAlias = Sequence[tuple[float, Sums]]
@@ -72,7 +78,7 @@ class Resampled:
     def ratios(self) -> Array:
         """Return (R, S) how many standard errors a resample is off; NaN where it has none."""
         return np.divide(self.drawn - self.value, self.errors, out=np.full_like(self.drawn, np.nan),
-                         where=self.errors > 0)  # fmt: skip
+                         where=self.errors > _NOTHING)  # fmt: skip
 
 
 def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -80,8 +86,9 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
 
     Of one run of each, the interval is that of a studentised bootstrap (Efron & Tibshirani 1993, chapter 12.5), which
     holds the truth more often than others on simulated predictions (``benchmarks.studies.coverage``); p inverts it. It
-    says nothing of other trainings. Of several runs, the value is the mean score of a run; its variance is that over
-    videos and that of the runs' scores (``_of_runs``), added, with Satterthwaite's degrees of freedom.
+    says nothing of other trainings. Of ``MANY`` units it is that of Student's t. Of several runs, the value is the mean
+    score of a run; its variance is that over videos and that of the runs' scores (``_of_runs``), added, with
+    Satterthwaite's degrees of freedom.
 
     Args:
         ours: sums of each run of the system.
@@ -96,7 +103,7 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
     if units < 2:
         value = sides[0].mean(axis=0) - (sides[1].mean(axis=0) if others else 0)
         low = high = p = np.full(len(names), np.nan)
-    elif max(runs) == 1:
+    elif max(runs) == 1 and units < MANY:
         sample = resample(contrast, draws=draws, seed=seed)
         value, (low, high), p = sample.value, _studentised(sample), _inverted(sample)
     else:
@@ -105,9 +112,17 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
         parts = [(of_videos, of_videos, units - 1)]
         parts += [(*_of_runs(side), len(side) - 1) for side in (ours, others) if len(side) > 1]
         low, high, p = _satterthwaite(value, parts)
+    if not others:  # few videos allow for much, but for no F1 above 1
+        ranges = np.array([_range(name) for name in names])
+        low, high = (np.clip(end, ranges[:, 0], ranges[:, 1]) for end in (low, high))
     ends = zip(names, value.tolist(), low.tolist(), high.tolist(), strict=True)
     return Estimate({name: Interval(*three) for name, *three in ends}, dict(zip(names, p.tolist(), strict=True)),
                     units, runs)  # fmt: skip
+
+
+def _range(name: str) -> tuple[float, float]:
+    """Return the least and the greatest value that a score can have; the first name in ``_RANGES`` that fits counts."""
+    return next((ends for begin, ends in _RANGES.items() if name.startswith(begin)), (-np.inf, np.inf))
 
 
 def nested(ours: Sequence[Sums], others: Sequence[Sums], score: str, *, seed: int = 0) -> Interval:
@@ -203,7 +218,8 @@ def _of_runs(runs: Sequence[Sums]) -> tuple[Array, Array]:
     scores, added = zip(*(one.influences(once) for one in runs), strict=True)
     between = np.concatenate(scores).var(axis=0, ddof=1)
     within = np.concatenate(added).var(axis=0, ddof=1).sum(axis=1) * units / (units - 1)
-    return np.maximum(between - within, 0.0) / len(runs), between / len(runs)
+    own = np.maximum(between - within, 0.0)
+    return own / len(runs), np.where(own > 0, between, 0.0) / len(runs)
 
 
 def _satterthwaite(value: Array, parts: Sequence[tuple[Array, Array, int]]) -> tuple[Array, Array, Array]:

@@ -17,12 +17,12 @@ from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
 from evaluators.comparison import (
-    LEAST,
     Comparison,
     System,
     as_csv,
     as_latex,
     as_rows,
+    caveat,
     printed,
     sentences,
 )
@@ -111,11 +111,7 @@ def _first(one: Sums) -> float:
 
 def _tell(found: Comparison, units: str) -> None:
     print(aligned(printed(found)))
-    print(f"95 % intervals over {found.units} {units}; p by Holm within each task")
-    if found.units < 2:
-        print("of one there is no interval")
-    elif found.units < LEAST:
-        print(f"fewer than {LEAST}: in simulations of 60 they hold the truth in 92 to 94 %")
+    print(f"{caveat(found.units, units)}; p by Holm within each task")
     for sentence in sentences(found):
         print(sentence)
 

@@ -50,7 +50,7 @@ def after_evaluation(plain: Mapping[str, Any], folder: Path, frames: Frames) -> 
     here, split = _short(folder), plain["split"]
     command = ["evaluate.py", f"predictions={here}/predictions/{split}.parquet"]
     command += [f"split={split}"] if split != "val" else []
-    if plain["postprocess"]["smoothing"] is None and len(frames) and not lists_pictures(frames):
+    if plain["postprocess"]["smoothing"] is None and len(frames.frame) and not lists_pictures(frames):
         return _lines(here, [*command, "postprocess.smoothing=box", "curve=[0,1,2,5,10,25,50]"])
     return _lines(here, [])
 

@@ -15,15 +15,19 @@ from affect.checksums import file_sha256
 from affect.frames import Frames
 from affect.labels import UniTask
 from evaluators.chance import chance, majority
+from evaluators.comparison import caveat, interval_lines
 from evaluators.curve import curve, write_curve
 from evaluators.faces import Pictures, write_faces
-from evaluators.metrics import Scores
+from evaluators.intervals import Estimate, estimate
+from evaluators.metrics import MAIN, Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
+from evaluators.postprocess.timeline import lists_pictures
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note
 from evaluators.predictions import merge_parts, score_table
 from evaluators.report import NO_LABELS, Shown, format_main, format_table, write_report, write_scores
 from evaluators.submission import write_submission, write_uni_submission
+from evaluators.sums import sums
 from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder
 from runs.origin import origin_of, renderer_of, strangeness
@@ -190,7 +194,13 @@ def report(
     if filled:
         seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
         references = {**references, "with an image": seen}
-    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image")))
+    own = _intervals(done, frames)
+    what = "pictures" if lists_pictures(frames) else "videos"
+    notes = _notes(done, settings, references.get("with an image"))
+    if own is not None:
+        ends = {name: [one.low, one.high] for name, one in own.intervals.items()} if own.units > 1 else {}
+        notes["intervals"] = {"unit": what, "units": own.units, **ends}
+    write_scores(scores, folder / "scores.json", notes)
     remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
     remark = remark if done.tuned else ""
     faces = None
@@ -198,6 +208,8 @@ def report(
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
     print((format_main if shown == "main" else format_table)(scores, references))
+    if own is not None:
+        print("\n".join([*interval_lines(own), caveat(own.units, what)]))
     if filled:
         print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
     if null.any():
@@ -213,6 +225,13 @@ def report(
         print(f"faces, their labels and predictions: {faces}")
     print(f"run folder: {folder}")
     return done
+
+
+def _intervals(done: Processed, frames: Frames) -> Estimate | None:
+    """Return the intervals of the main scores; None where no task has labels."""
+    of_table = sums(done.table, frames, au_thresholds=done.au_thresholds)
+    main = [name for name in of_table.names if name in MAIN]
+    return estimate([of_table.only(main)]) if main else None
 
 
 def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def world(rng: np.random.Generator, videos: int = VIDEOS) -> World:
     affect = mean[of_episode] + rng.normal(0, 0.2, (len(of_episode), 2))
     names = np.array([f"video{number:05d}" for number in range(videos)])
     frames = Frames(
-        names[video].tolist(), np.arange(rows, dtype=np.int64), [""] * rows,
+        names[video].tolist(), np.arange(1, rows + 1, dtype=np.int64), [""] * rows,
         np.clip(affect[episode] + rng.normal(0, 0.05, (rows, 2)), -1, 1).astype(np.float32),
         expression[episode].astype(np.int64), units[episode].astype(np.float32), {},
     )  # fmt: skip
