@@ -130,7 +130,8 @@ def sentences(found: Comparison) -> Iterator[str]:
             side = "ahead" if one.value > 0 else "behind"
             sure = found.holm[name][score] < ALPHA
             told[side if sure else "cannot tell"].append(f"{score} by {_span(one)}" if sure else score)
-        parts = [f"is {side} of {reference} in {', '.join(told[side])}" for side in ("ahead", "behind") if told[side]]
+        words = {"ahead": "is ahead of", "behind": "is behind"}
+        parts = [f"{words[side]} {reference} in {', '.join(told[side])}" for side in words if told[side]]
         if told["cannot tell"]:
             parts.append(f"of {', '.join(told['cannot tell'])} these {found.units} videos cannot tell")
         yield f"{name} {'; '.join(parts)}{_one_run(lead)}"
@@ -157,9 +158,13 @@ def printed(found: Comparison) -> list[list[str]]:
         of_system = found.scores[name]
         rows.append([name, str(of_system.runs[0]), *(cell(of_system.intervals[score]) for score in found.main)])
     for name, lead in found.leads.items():
-        cells = [f"{lead.intervals[one]} p {found.holm[name][one]:.3f}" for one in found.main]
+        cells = [f"{lead.intervals[one]} {_p(found.holm[name][one])}" for one in found.main]
         rows.append([f"{name} - {found.systems[0]}", "", *cells])
     return rows
+
+
+def _p(value: float) -> str:
+    return "" if np.isnan(value) else "p < .001" if value < 0.001 else f"p {value:.3f}"
 
 
 def caveat(units: int, what: str) -> str:

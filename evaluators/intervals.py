@@ -125,6 +125,26 @@ def _range(name: str) -> tuple[float, float]:
     return next((ends for begin, ends in _RANGES.items() if name.startswith(begin)), (-np.inf, np.inf))
 
 
+def apart(ours: Sums, others: Sums, *, draws: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Estimate how far one group's scores are above another's, whose videos are drawn by themselves.
+
+    Args:
+        ours: sums of the videos of one group.
+        others: of another group; the same scores.
+        draws: number of resamples.
+        seed: of the draws.
+    """
+    one, other = (resample([(1.0, group)], draws=draws, seed=seed + at) for at, group in enumerate((ours, others)))
+    both = Resampled(
+        one.value - other.value, np.hypot(one.error, other.error), one.drawn - other.drawn,
+        np.hypot(one.errors, other.errors), np.concatenate([one.influence, -other.influence], axis=1),
+    )  # fmt: skip
+    low, high = _studentised(both)
+    ends = zip(ours.names, both.value.tolist(), low.tolist(), high.tolist(), strict=True)
+    p = dict(zip(ours.names, _inverted(both).tolist(), strict=True))
+    return Estimate({name: Interval(*three) for name, *three in ends}, p, len(ours) + len(others), (1, 1))
+
+
 def nested(ours: Sequence[Sums], others: Sequence[Sums], score: str, *, seed: int = 0) -> Interval:
     """Estimate a score, or its lead over another system, over trainings that each have videos of their own.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -16,19 +17,9 @@ from affect.files import write_whole
 from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
-from evaluators.comparison import (
-    Comparison,
-    System,
-    as_csv,
-    as_latex,
-    as_rows,
-    caveat,
-    printed,
-    sentences,
-)
-from evaluators.comparison import (
-    compare as compared,
-)
+from evaluators import comparison
+from evaluators.audit import audit, gap_lines, read_attributes
+from evaluators.comparison import ALPHA, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
 from evaluators.metrics import MAIN
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.postprocess.timeline import lists_pictures
@@ -39,6 +30,8 @@ from runs.assembly import build_data
 from runs.folder import Run, opened_run
 from runs.plain import read_config
 from runs.stored_config import OF_RUN, data_of_run
+
+_WIDE: Final = 24  # characters of a value in the table of a sweep
 
 
 class Entry(NamedTuple):
@@ -54,10 +47,11 @@ class _Settings(TypedDict):
 
     runs: Sequence[str | Sequence[str]] | None
     tables: Sequence[str] | None
-    sweep: str | None
+    folder: str | None
     to: str | None
     split: Split
     groups: str | None
+    attributes: str | None
     au_thresholds: float | Sequence[float] | str | None
     overwrite: bool
 
@@ -67,7 +61,7 @@ def compare(config: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(config)
     if errors := list(key_errors(plain, _Settings)):
         raise ConfigError(errors, "the command line")
-    given = [key for key in ("runs", "tables", "sweep") if plain[key] is not None]
+    given = [key for key in ("runs", "tables", "folder") if plain[key] is not None]
     if len(given) != 1 or not plain[given[0]]:
         raise ConfigError(["give one of runs=[…], tables=[…] and sweep=…"], "the command line")
     entries = list(_entries(plain))
@@ -76,7 +70,7 @@ def compare(config: DictConfig) -> None:
         changes: Any = OmegaConf.to_container(config.data)
         config.data, config.render = data_of_run(entries[0].table, changes, config.paths.cache_dir, render)
     with opened_run(config, lambda found: key_errors(found, _Settings)) as run:
-        _compare(run, entries, best_first=plain["sweep"] is not None)
+        _compare(run, entries, best_first=plain["folder"] is not None)
 
 
 def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
@@ -88,6 +82,7 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
     labels = data.frames(plain["split"])
     check_same_list([labels, tables[0]])
     by = _groups(Path(plain["groups"]), tables[0]) if plain["groups"] else None
+    attributes = read_attributes(Path(plain["attributes"]), tables[0]) if plain["attributes"] else None
     run.started()
     of_system: dict[str, list[Sums]] = {}
     for entry, table in zip(entries, tables, strict=True):
@@ -99,9 +94,17 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
         if plain["to"] not in of_system:
             raise DataError(f"to={plain['to']}: no such system; {suggest(plain['to'], list(of_system))}")
         systems.sort(key=lambda system: system.name != plain["to"])
-    found = compared(systems)
-    _tell(found, "groups" if by else "pictures" if lists_pictures(labels) else "videos")
+    found = comparison.compare(systems)
+    beside = _differing(plain["folder"], found.systems) if plain["folder"] else []
+    _tell(found, "groups" if by else "pictures" if lists_pictures(labels) else "videos", beside)
     _write(found, run.folder)
+    if attributes is not None:
+        for name in found.systems:
+            number = [entry.system for entry in entries].index(name)
+            print(f"\n{name}: gaps between groups{' (its first run)' if len(of_system[name]) > 1 else ''}")
+            gaps = audit(tables[number], labels, attributes, entries[number].thresholds)
+            print(aligned(gap_lines(gaps)))
+        print(f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others")
 
 
 def _first(one: Sums) -> float:
@@ -109,8 +112,11 @@ def _first(one: Sums) -> float:
     return next(value for name, value in one.named().items() if name in MAIN)
 
 
-def _tell(found: Comparison, units: str) -> None:
-    print(aligned(printed(found)))
+def _tell(found: Comparison, units: str, beside: Sequence[Sequence[str]]) -> None:
+    rows = printed(found)
+    for row, cells in zip_longest(rows, beside, fillvalue=[""] * len(beside[0]) if beside else []):
+        row[1:1] = cells
+    print(aligned(rows))
     print(f"{caveat(found.units, units)}; p by Holm within each task")
     for sentence in sentences(found):
         print(sentence)
@@ -163,8 +169,8 @@ def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
         for one, name in zip(plain["tables"], names, strict=True):
             yield Entry(Path(one), 0.5 if plain["au_thresholds"] is None else plain["au_thresholds"], name)
         return
-    if plain["sweep"] is not None:
-        folder = Path(plain["sweep"])
+    if plain["folder"] is not None:
+        folder = Path(plain["folder"])
         groups = [[path.parent] for path in sorted(folder.glob("*/scores.json"))]
         if not groups:
             raise ConfigError([f"sweep={folder}: no run with a result is in it"], "the command line")
@@ -181,11 +187,7 @@ def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
         key = str(number) if len(group) > 1 else json.dumps(_without_seeds(configs[group[0]]), sort_keys=True)
         alike.setdefault(key, []).extend(group)
     systems = list(alike.values())
-    called = (
-        _overrides([configs[of_one[0]] for of_one in systems])
-        if plain["sweep"]
-        else _short([one[0] for one in systems])
-    )
+    called = _short([of_one[0] for of_one in systems])
     for of_one, name in zip(systems, called, strict=True):
         for path in of_one:
             yield _of_run(path, plain, name)
@@ -221,12 +223,15 @@ def _without_seeds(flat: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _overrides(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Call each system by the keys in which they differ."""
-    kept = [_without_seeds(config) for config in configs]
-    keys = dict.fromkeys(key for config in kept for key in config)
-    differing = [key for key in keys if len({json.dumps(config.get(key)) for config in kept}) > 1]
-    return [" ".join(f"{key}={config.get(key)}" for key in differing) or "all alike" for config in kept]
+def _differing(folder: str, systems: Sequence[str]) -> list[list[str]]:
+    """Return a row of keys, and a row for each run of a sweep with its values, of the keys in which the runs differ."""
+    flat = [_without_seeds(_flat(read_config(Path(folder) / name / "config.yaml"))) for name in systems]
+    keys = list(dict.fromkeys(key for config in flat for key in config))
+    shown = [key for key in keys if len({json.dumps(config.get(key)) for config in flat}) > 1]
+    last = [key.rpartition(".")[2] for key in shown]
+    header = [name if last.count(name) == 1 else key for name, key in zip(last, shown, strict=True)]
+    cells = [["" if (value := config.get(key)) is None else str(value) for key in shown] for config in flat]
+    return [header, *([cell if len(cell) <= _WIDE else f"…{cell[-_WIDE:]}" for cell in row] for row in cells)]
 
 
 def _short(paths: Sequence[Path]) -> list[str]:

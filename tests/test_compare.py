@@ -115,10 +115,11 @@ def test_a_sweep_is_sorted_and_named_by_what_differs(
 ) -> None:
     run("sweep/0", 0.3, "trainer.max_epochs=2")
     run("sweep/1", 0.9, "trainer.max_epochs=3")
-    compared(tmp_path, sweep=str(tmp_path / "sweep"))
-    lines = capsys.readouterr().out.splitlines()
-    table = [line.split("  ")[0] for line in lines if line.startswith("trainer.max_epochs")]
-    assert table[:2] == ["trainer.max_epochs=3", "trainer.max_epochs=2"]
+    compared(tmp_path, folder=str(tmp_path / "sweep"))
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (header,) = [words for words in table if words[:1] == ["system"]]
+    assert header[1:3] == ["max_epochs", "runs"]
+    assert [words[:3] for words in table if words[1:2] in (["2"], ["3"])] == [["1", "3", "1"], ["0", "2", "1"]]
 
 
 def test_groups_are_resampled_as_one(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:
@@ -139,6 +140,19 @@ def test_groups_are_resampled_as_one(run: Callable[..., Path], tmp_path: Path, l
         groups.write_text("\n".join(["video,group", *text]) + "\n")
         with pytest.raises(DataError, match=message):
             compared(tmp_path / "other", runs=[str(path)], groups=str(groups))
+
+
+def test_gaps_between_groups_are_told(
+    run: Callable[..., Path], tmp_path: Path, labels: Frames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people.csv"
+    rows = [f"{video},{number % 2}" for number, video in enumerate(sorted(set(labels.video)))]
+    people.write_text("\n".join(["video,glasses", *rows]) + "\n")
+    compared(tmp_path, runs=[str(run("one", 0.6))], attributes=str(people))
+    told = capsys.readouterr().out
+    assert "one: gaps between groups" in told
+    assert "glasses: 0 - others" in told
+    assert "cannot tell: 1 videos, fewer than 10" in told
 
 
 def test_what_cannot_be_compared(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runs.config import check_command_line, literal_paths
+from runs.command import as_given
+from runs.config import check_command_line
 from runs.help import help_text
 from tests.house import ROOT, tracked
 
@@ -75,7 +76,7 @@ CASES = [
 
 @pytest.mark.parametrize(("program", "arguments"), CASES)
 def test_the_keys_of_a_command_are_known(program: str, arguments: list[str]) -> None:
-    given = literal_paths(arguments)
+    given = as_given(program, arguments)
     if help_text(program, given) is None:  # which checks the rest of the command line
         check_command_line(program, given)
 
