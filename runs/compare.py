@@ -45,8 +45,8 @@ class Entry(NamedTuple):
 class _Settings(TypedDict):
     """Keys of conf/compare.yaml that no node below it has."""
 
-    runs: Sequence[str | Sequence[str]] | None
-    tables: Sequence[str] | None
+    runs: str | Sequence[str | Sequence[str]] | None
+    tables: str | Sequence[str] | None
     folder: str | None
     to: str | None
     split: Split
@@ -61,6 +61,8 @@ def compare(config: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(config)
     if errors := list(key_errors(plain, _Settings)):
         raise ConfigError(errors, "the command line")
+    for key in ("runs", "tables"):
+        plain[key] = [plain[key]] if isinstance(plain[key], str) else plain[key]
     given = [key for key in ("runs", "tables", "folder") if plain[key] is not None]
     if len(given) != 1 or not plain[given[0]]:
         raise ConfigError(["give one of runs=[…], tables=[…] and sweep=…"], "the command line")
@@ -117,7 +119,9 @@ def _tell(found: Comparison, units: str, beside: Sequence[Sequence[str]]) -> Non
     for row, cells in zip_longest(rows, beside, fillvalue=[""] * len(beside[0]) if beside else []):
         row[1:1] = cells
     print(aligned(rows))
-    print(f"{caveat(found.units, units)}; p by Holm within each task")
+    print(caveat(found.units, units))
+    if found.leads:
+        print("an interval is of its score alone; p is Holm's, for all systems, classes and units of a task")
     for sentence in sentences(found):
         print(sentence)
 

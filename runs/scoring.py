@@ -183,8 +183,7 @@ def report(
     if not path.is_file():
         write_table(done.blended, path)
     if done.table is not done.blended:
-        path = path.with_name(f"{split}-postprocessed.parquet")
-        write_table(done.table, path)
+        write_table(done.table, path.with_name(f"{split}-postprocessed.parquet"))
     if done.found:
         done.store(folder / STORED, split, frames)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
@@ -195,21 +194,15 @@ def report(
         seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
         references = {**references, "with an image": seen}
     own = _intervals(done, frames)
-    what = "pictures" if lists_pictures(frames) else "videos"
-    notes = _notes(done, settings, references.get("with an image"))
-    if own is not None:
-        ends = {name: [one.low, one.high] for name, one in own.intervals.items()} if own.units > 1 else {}
-        notes["intervals"] = {"unit": what, "units": own.units, **ends}
-    write_scores(scores, folder / "scores.json", notes)
-    remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
-    remark = remark if done.tuned else ""
+    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image"), own))
+    tuned = ", ".join(done.tuned)
+    remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
-    print((format_main if shown == "main" else format_table)(scores, references))
-    if own is not None:
-        print("\n".join([*interval_lines(own), caveat(own.units, what)]))
+    told = [*interval_lines(own), caveat(own.units, _units(frames))] if own is not None else []
+    print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
     if filled:
         print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
     if null.any():
@@ -234,7 +227,12 @@ def _intervals(done: Processed, frames: Frames) -> Estimate | None:
     return estimate([of_table.only(main)]) if main else None
 
 
-def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:
+def _units(frames: Frames | Table) -> str:
+    """Say what is resampled."""
+    return "pictures" if lists_pictures(frames) else "videos"
+
+
+def _notes(done: Processed, settings: PostProcess, with_image: Scores | None, own: Estimate | None) -> dict[str, Any]:
     """Return what scores.json says of its scores; nothing where nothing was done to the predictions."""
     notes: dict[str, Any] = {}
     if settings != PostProcess(k=settings.k):
@@ -245,6 +243,9 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) ->
         notes[UNSEEN] = done.table.metadata[UNSEEN]
     if with_image is not None:
         notes["with_an_image"] = {name: NO_LABELS if value is None else value for name, value in with_image.items()}
+    if own is not None:
+        ends = {name: [one.low, one.high] for name, one in own.intervals.items()} if own.units > 1 else {}
+        notes["intervals"] = {"unit": _units(done.table), "units": own.units, **ends}
     return notes
 
 
