@@ -201,6 +201,9 @@ def smoothing_curves(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> 
                 axes.plot([ks[index] for index in order], values, label=name, color=colour, marker="o", markersize=3)
             axes.set_xscale("symlog", linthresh=1)  # so that k = 0 has a place beside 1, 10, 100
             axes.set_xlim(0)
+            if len(ks) <= 10:
+                axes.set_xticks(sorted(ks), minor=False)
+                axes.set_xticks([], minor=True)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set(title=title, xlabel=f"k of the {kind} window [i − k, i + k], frames")
             axes.legend(frameon=False, fontsize=7.5)

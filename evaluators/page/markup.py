@@ -92,11 +92,14 @@ def figure(title: str, panels: Sequence[str], below: str = "") -> str:
         below: markup under them.
     """
     images = [
-        f'<img alt="{escape(title)}" style="max-width:{_width(svg)}pt;flex:1 1 {0.8 * _width(svg):.0f}pt" '
+        f'<img alt="{escape(title)}" style="max-width:{_width(svg):g}pt" '
         f'src="{data_url(_on_any_ground(svg).encode(), "svg+xml")}">'
         for svg in panels
     ]
-    return card(title, f"<div class=panels>{''.join(images)}</div>{below}" if images else "")
+    least = 0.75 * max(map(_width, panels), default=0)  # text is legible down to this
+    return card(
+        title, f'<div class=panels style="--least:{least:.0f}pt">{"".join(images)}</div>{below}' if images else ""
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id), GUTTER = 58, EDGE = 6, NONE = 255, STEPS = 254;
 const AFFECT = 92, STRIP = 30, UNIT = 16, AXIS = 24, GAP = 12;
 const canvas = $("curves");
-let video = null, cursor = null, waiting = false, colour = {};
+let video = null, cursor = 0, waiting = false, colour = {};
 function bytes(text) { return Uint8Array.from(atob(text), one => one.charCodeAt(0)); }
 function legend(name, style) {
   const one = document.createElement("span"), mark = document.createElement("i");
@@ -143,7 +143,6 @@ function draw() {
   }
   pen.textAlign = "center";
   axis(pen, top, width);
-  if (cursor === null) return;
   const [left, right] = ends(cursor);
   pen.fillStyle = colour.ink;
   pen.fillRect((left + right) / 2, 0, 1, top);
@@ -154,7 +153,6 @@ function redraw() {
   requestAnimationFrame(() => { waiting = false; draw(); });
 }
 function told() {
-  if (cursor === null) return "";
   const begin = video.first + video.cell[cursor] * video.width;
   const parts = [video.width > 1 ? `frames ${begin} to ${begin + video.width - 1}` : `frame ${begin}`];
   data.affect.forEach((title, series) => {
@@ -176,7 +174,7 @@ function told() {
   return parts.join(" · ");
 }
 function point(k) {
-  cursor = k === null ? null : Math.min(Math.max(k, 0), video.cell.length - 1);
+  cursor = Math.min(Math.max(k, 0), video.cell.length - 1);
   $("says").textContent = told();
   redraw();
 }
@@ -194,7 +192,7 @@ function show(number) {
   $("before").disabled = chosen === 0;
   $("after").disabled = chosen === data.videos.length - 1;
   video = opened(chosen);
-  point(null);
+  point(0);
 }
 $("video").onchange = () => show(Number($("video").value));
 $("before").onclick = () => show(Number($("video").value) - 1);
@@ -204,7 +202,7 @@ canvas.onkeydown = event => {
   const step = {ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10}[event.key];
   if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  point(cursor === null ? 0 : cursor + step);
+  point(cursor + step);
 };
 window.onresize = redraw;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
