@@ -128,10 +128,11 @@ def test_keys_newer_than_the_file_have_their_defaults_and_can_be_given(
     stored: Content, run: Callable[[], Path]
 ) -> None:
     del stored["postprocess"]["missing"], stored["trainer"]["log_every_n_steps"], stored["data"]["pin_memory"]
-    del stored["seed"]
+    del stored["seed"], stored["report"]
     folder = run()
     config, _ = taken(f"fork_from={folder}", "data.pin_memory=true", "postprocess.missing=linear")
     assert (config.seed, config.trainer.log_every_n_steps) == (0, 10)
+    assert config.report.faces is True
     assert (config.data.pin_memory, config.postprocess.missing) == (True, "linear")
     resolve(config)
 
