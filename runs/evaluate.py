@@ -16,10 +16,11 @@ from affect.settings import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
 from evaluators.postprocess.chain import EXPONENTIAL, PostProcess
-from evaluators.report import Shown
+from evaluators.report import ReportSettings, Shown
 from evaluators.submission import check_destination
 from evaluators.table import read_table
 from runs.assembly import build_data, build_trainer
+from runs.callbacks import predicting_speed
 from runs.checkpoints import load_module
 from runs.config import check_source
 from runs.folder import Run, checkpoint_of, opened_run
@@ -55,6 +56,7 @@ class _Settings(TypedDict):
     submission_per_video: bool
     curve: Whole | Sequence[Whole] | None
     scores: Shown
+    report: ReportSettings
     overwrite: bool
 
 
@@ -85,6 +87,7 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         data.evaluate_only()
         settings.check_list(data.frames(split))
         run.started()
+        facts = []
     else:
         module = load_module(Path(plain["checkpoint"]))
         module.tta = plain["tta"]
@@ -99,15 +102,16 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         )
         if not trainer.is_global_zero:
             return
-        read = [read_table(path)]
+        read, facts = [read_table(path)], predicting_speed(trainer)
     curve = plain["curve"]
     if curve is not None:
         curve = sorted({curve} if isinstance(curve, int) else set(curve))
     shown: Shown = plain["scores"]
-    pictures = partial(data.pictures, split)
+    pictures = partial(data.pictures, split) if plain["report"]["faces"] else None
     done = report(
-        read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve, shown=shown
-    )
+        read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve, shown=shown,
+        facts=facts,
+    )  # fmt: skip
     if plain["submission"] is not None:
         submit(done, plain["submission"], plain["submission_task"], per_video=per_video)
     if shown == "main":

@@ -28,7 +28,7 @@ from runs.options import render_node
 from runs.plain import read_config
 from runs.slurm import is_first_process
 
-_COMMON: Final = ("trainer", "postprocess")
+_COMMON: Final = ("trainer", "postprocess", "report")
 """Nodes in which keys that are newer than the stored configuration take their defaults."""
 
 _OWN: Final = ("dirpath", "save_dir", "default_root_dir", "log_dir", "root_dir", "dir")
