@@ -303,6 +303,7 @@ def test_every_system_has_the_values_of_its_experiment(scale: str) -> None:
         assert config.model.network.weights == "random"
 
 
+@pytest.mark.slow
 def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
     done = command(
         "train.py", "-m", "sweep=table2", *small("baseline_lsd"), "data=synthetic", "backbone=resnet50",
