@@ -156,6 +156,8 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
             raise UserError(f"{path}: {key} is no mapping, so this is no training run; restore the file")
     content["paths"] = usual["paths"]
     for key in _COMMON:
+        if key in content and content[key] is None:
+            raise UserError(f"{path}: {key} is empty; restore the file")
         content[key] = {**usual[key], **(_node(content, key, path) or {})}
     content = {**{key: value for key, value in usual.items() if not isinstance(value, dict)}, **content}
     content["callbacks"] = {name: _of_folder(node, path) for name, node in content["callbacks"].items()}
