@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from affect.hints import key_errors
 from affect.labels import UniTask
@@ -27,7 +27,7 @@ from runs.folder import Run, checkpoint_of, opened_run
 from runs.limits import limit_errors
 from runs.next_steps import after_evaluation
 from runs.scoring import check_settings, predict_table, report, submit
-from runs.stored_config import OF_RUN, data_of_run
+from runs.stored_config import take_data_of_run
 
 
 def evaluate(config: DictConfig) -> None:
@@ -36,11 +36,7 @@ def evaluate(config: DictConfig) -> None:
     tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
     if config.checkpoint is not None:
         config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
-    if config.data._target_ == OF_RUN:
-        changes: Any = OmegaConf.to_container(config.data)
-        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
-        source = Path(config.checkpoint or tables[0])
-        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir, render)
+    take_data_of_run(config, Path(config.checkpoint or tables[0]))
     with opened_run(config, partial(_problems, tables=max(len(tables), 1))) as run:
         _evaluate(run, tables)
 

@@ -114,6 +114,14 @@ def data_of_run(
     return merged, None if drawn is None else OmegaConf.create(drawn)
 
 
+def take_data_of_run(config: DictConfig, source: Path) -> None:
+    """Give a configuration the data of the run that made a file, unless it names data of its own."""
+    if config.data._target_ == OF_RUN:
+        changes: Any = OmegaConf.to_container(config.data)
+        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
+        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir, render)
+
+
 def _drawn_for(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The node render of faces in the files that a run has read.
 
