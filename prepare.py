@@ -1,4 +1,5 @@
-"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``london --out FOLDER``, ``store FOLDER``.
+"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``london --out FOLDER``, ``store FOLDER``,
+``attributes FOLDER``.
 
 Each command imports what it needs by itself, so that ``--help`` comes at once.
 """
@@ -100,6 +101,21 @@ def store(folder: Path) -> None:
     print(f"{folder}: {parts} parts, all as they were written")
 
 
+def attributes(folder: Path) -> None:
+    """Write the attributes of drawn faces into their folder, and print the paths.
+
+    Args:
+        folder: of one drawn data set.
+
+    Raises:
+        UserError: it holds no faces that this version draws, or cannot be written to.
+    """
+    from rendering.cache import describe
+
+    for path in describe(folder.expanduser()):
+        print(path)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line.
 
@@ -109,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="prepare.py", description="Get weights, photographs and faces of videos that the repository does not hold."
     )
-    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces|london|store")
+    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces|london|store|attributes")
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
@@ -128,11 +144,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         writing.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write, or to go on")
     of_store = command.add_parser("store", help="check every file of a feature store against its checksum")
     of_store.add_argument("folder", type=Path, metavar="FOLDER", help="store= of extract.py")
+    of_drawn = command.add_parser(
+        "attributes", help="write skin tone, age, glasses and light of drawn faces, where they were drawn without it"
+    )
+    of_drawn.add_argument("folder", type=Path, metavar="FOLDER", help="of one data set, below .cache/faces")
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)
     elif options.command == "store":
         store(options.folder)
+    elif options.command == "attributes":
+        attributes(options.folder)
     elif options.command == "london":
         london(options.out)
     else:

@@ -6,7 +6,7 @@ oracle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -53,7 +53,7 @@ def plan_mtl(*, seed: int, train_videos: int, val_videos: int, frames_per_video:
         look: see ``rendering.look.Look``.
     """
     splits = {video.TRAIN: train_videos, video.VALIDATION: val_videos}
-    return Plan(splits, partial(_write_video, seed, frames_per_video, Look(**look)), finish=_write_annotations)
+    return Plan(splits, partial(_write_video, seed, frames_per_video, Look(**look)), _video, finish=_write_annotations)
 
 
 def plan_affectnet(*, seed: int, train_faces: int, val_faces: int, **look: int) -> Plan:
@@ -98,14 +98,30 @@ def plan_faces(*, seed: int, train_faces: int, val_faces: int) -> Plan:
         val_faces: number of validation faces.
     """
     splits = {video.FACES_TRAIN: train_faces, video.FACES_VALIDATION: val_faces}
-    job = partial(_write_face, seed, {video.FACES_TRAIN: 1, video.FACES_VALIDATION: 1 + train_faces})
-    return Plan(splits, job, ("img_align_celeba", "Eval"), _write_partition)
+    name = partial(_face, {video.FACES_TRAIN: 1, video.FACES_VALIDATION: 1 + train_faces})
+    return Plan(splits, partial(_write_face, seed, name), name, ("img_align_celeba", "Eval"), _write_partition)
 
 
 def _plan_portraits(seed: int, splits: Mapping[int, int], classes: dict[str, str], look: Look = USUAL) -> Plan:
     """Plan class folders, given the number of faces of each stream and the expression in each folder."""
     folders = [f"{_PORTRAITS[stream]}/{name}" for stream in splits for name in classes]
-    return Plan(splits, partial(_write_portrait, seed, classes, look), folders)
+    name = partial(_portrait, list(classes))
+    return Plan(splits, partial(_write_portrait, seed, classes, look), name, folders)
+
+
+def _video(stream: int, index: int) -> str:
+    """Name a video."""
+    return f"{SPLITS[stream]}-{index:04d}"
+
+
+def _portrait(folders: Sequence[str], stream: int, index: int) -> str:
+    """Name the picture of a labelled face, below the folder of its split; its label follows from its number."""
+    return f"{folders[index % len(folders)]}/{index:06d}.jpg"
+
+
+def _face(first: Mapping[int, int], stream: int, index: int) -> str:
+    """Name the picture of an unlabelled face; ``first`` is the number of the first face of each stream."""
+    return f"img_align_celeba/{first[stream] + index:06d}.jpg"
 
 
 def _write_video(seed: int, frames: int, look: Look, root: Path, task: tuple[int, int]) -> list[Row]:
@@ -116,7 +132,7 @@ def _write_video(seed: int, frames: int, look: Look, root: Path, task: tuple[int
     """
     stream, index = task
     drawn = video.draw_video(seed, stream, index, frames, look)
-    name = f"{SPLITS[stream]}-{index:04d}"
+    name = _video(stream, index)
     folder = root / "cropped_aligned" / name
     folder.mkdir(parents=True)
     rng = video.generator(seed, stream, index, video.LISTING)
@@ -174,20 +190,20 @@ def draw_listed(
 def _write_portrait(seed: int, classes: dict[str, str], look: Look, root: Path, task: tuple[int, int]) -> list[Row]:
     """Render and write one face into its class folder."""
     stream, index = task
-    number, shown, drawn = draw_listed(seed, stream, index, list(classes.values()), look)
+    _, shown, drawn = draw_listed(seed, stream, index, list(classes.values()), look)
     split = _PORTRAITS[stream]
-    image = f"{split}/{list(classes)[number]}/{index:06d}.jpg"
+    image = f"{split}/{_portrait(list(classes), stream, index)}"
     write_frame(drawn, 0, root / image)
     return [{"split": split, "image": image, "shown": shown}]
 
 
-def _write_face(seed: int, first: Mapping[int, int], root: Path, task: tuple[int, int]) -> list[Row]:
-    """Render and write one unlabelled face; ``first`` is the number of the first face of each stream."""
+def _write_face(seed: int, name: Callable[[int, int], str], root: Path, task: tuple[int, int]) -> list[Row]:
+    """Render and write one unlabelled face."""
     stream, index = task
-    name = f"{first[stream] + index:06d}.jpg"
+    image = name(stream, index)
     drawn = video.draw_portrait(seed, stream, index, EXPRESSIONS[index % (len(EXPRESSIONS) - 1)])
-    write_frame(drawn, 0, root / "img_align_celeba" / name)
-    return [{"line": f"{name} {int(stream == video.FACES_VALIDATION)}"}]
+    write_frame(drawn, 0, root / image)
+    return [{"line": f"{Path(image).name} {int(stream == video.FACES_VALIDATION)}"}]
 
 
 def _write_partition(folder: Path, rows: list[Row]) -> None:

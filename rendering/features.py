@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from rendering.identity import Identity
+from rendering.identity import OLD, Identity
 from rendering.sketch import Array, Sketch
 from rendering.units import Units
 
@@ -38,7 +38,7 @@ def oval(x: float, y: float, rx: float, ry: float) -> Array:
 
 def forehead(sketch: Sketch, person: Identity, units: Units) -> None:
     """Draw the furrows of AU1 (middle), AU2 (sides) and AU4 (between the brows)."""
-    old = 0.22 * max(person.age - 0.45, 0.0)
+    old = 0.22 * max(person.age - OLD, 0.0)
     top = person.brow_y
     inner = units.mean[1]
     for row, y in enumerate((top - 6.0, top - 9.6, top - 13.0)):

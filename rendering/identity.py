@@ -22,6 +22,9 @@ _HAIRS: Final = np.array(
 )
 _IRISES: Final = np.array([[24, 38, 66], [30, 52, 92], [58, 92, 106], [130, 112, 82], [74, 96, 72]])
 
+OLD: Final = 0.45
+"""Age from which the forehead has furrows at rest, and hair may be grey; about 40 of 100 people are as old."""
+
 
 @dataclass(frozen=True)
 class Hair:
@@ -145,7 +148,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     age = rng.beta(1.3, 2.0)
     masculine = rng.random() < 0.5
     shade = rng.beta(1.0, 1.6) * (1.0 if tone < 0.55 else 0.35)
-    hair_colour = _along(_HAIRS[:6], shade) if rng.random() > 0.8 * max(age - 0.45, 0.0) else _HAIRS[6] * 1.0
+    hair_colour = _along(_HAIRS[:6], shade) if rng.random() > 0.8 * max(age - OLD, 0.0) else _HAIRS[6] * 1.0
     hair_colour = np.clip(hair_colour * rng.normal(1.0, 0.1), 8, 245)
     hair = draw_hair(rng)
     made_up = not masculine and rng.random() < 0.45

@@ -31,7 +31,7 @@ def plan_affectnet_release(*, seed: int, train_faces: int, val_faces: int) -> Pl
     """
     splits = {video.AFFECTNET_TRAIN: train_faces, video.AFFECTNET_VALIDATION: val_faces}
     folders = [f"{split}/{name}" for split in _SPLITS.values() for name in ("images", "annotations")]
-    return Plan(splits, partial(_write_face, seed), folders)
+    return Plan(splits, partial(_write_face, seed), lambda stream, index: f"{index:06d}.jpg", folders)
 
 
 def _write_face(seed: int, root: Path, task: tuple[int, int]) -> list[Row]:

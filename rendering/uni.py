@@ -71,7 +71,12 @@ def plan_joint(*, seed: int, train_videos: int, val_videos: int, frames_per_vide
 def _plan(seed: int, train_videos: int, val_videos: int, frames_per_video: int, *, joint: bool) -> Plan:
     splits = {video.UNI_TRAIN: train_videos, video.UNI_VALIDATION: val_videos}
     folders = [f"{challenge}/{split}" for challenge in _HEADERS for split in _SPLIT_FOLDERS.values()]
-    return Plan(splits, partial(_write_video, seed, frames_per_video, joint), folders)
+    return Plan(splits, partial(_write_video, seed, frames_per_video, joint), _video, folders)
+
+
+def _video(stream: int, index: int) -> str:
+    """Name a video; the first two are the two people of one."""
+    return f"{SPLITS[stream]}-0000_{('left', 'right')[index]}" if index < 2 else f"{SPLITS[stream]}-{index:04d}"
 
 
 def _lists(stream: int, index: int, joint: bool) -> dict[str, str]:
@@ -90,9 +95,7 @@ def _write_video(seed: int, mean_frames: int, joint: bool, root: Path, task: tup
     # two people are seen in one video, which is as long for both
     length = video.generator(seed, stream, max(index, 1), video.LISTING, 1).uniform(0.5, 1.5)
     drawn = video.draw_video(seed, stream, index, max(round(mean_frames * length), 1))
-    name = f"{SPLITS[stream]}-{index:04d}"
-    if index < 2:
-        name = f"{SPLITS[stream]}-0000_{('left', 'right')[index]}"
+    name = _video(stream, index)
     folder = root / "cropped_aligned" / name
     folder.mkdir(parents=True)
     files = [f"{frame:05d}.jpg" for frame in drawn.frames.tolist()]

@@ -139,16 +139,25 @@ def _episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> 
     return np.clip(units, 0.0, 1.0), expression
 
 
-def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], units: Array) -> list[Moment]:
-    """Draw head, gaze, light and camera of every frame."""
-    rng = generator(seed, stream, index, _MOTION)
+def scene_light(seed: int, stream: int, index: int) -> Light:
+    """Draw the light of one video (or of one single face)."""
+    return _motion(generator(seed, stream, index, _MOTION), np.ones(1, np.int64))[-1]
+
+
+def _motion(rng: Generator, frames: NDArray[np.int64]) -> tuple[Array, Array, Array, Array, Light]:
+    """Draw turn (T, 3), place (T, 3) and gaze (T, 2) of the head, slide of the background (T, 2), and the light."""
     moving = _smooth(rng, frames, 12)
     turn = rng.normal(0, (0.17, 0.09, 0.05)) + moving[:, :3] * rng.uniform(0.3, 1.0) * (0.14, 0.08, 0.06)
     turn = np.clip(turn, (-0.5, -0.28, -0.16), (0.5, 0.28, 0.16))
     place = rng.normal(0, (1.6, 1.8, 0.045)) + moving[:, 3:6] * (1.3, 1.3, 0.02)
     look = rng.normal(0, (0.9, 0.3)) + moving[:, 6:8] * (1.1, 0.45)
-    slide = 4.0 * moving[:, 8:10]
-    light = draw_light(rng)
+    return turn, place, look, 4.0 * moving[:, 8:10], draw_light(rng)
+
+
+def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], units: Array) -> list[Moment]:
+    """Draw head, gaze, light and camera of every frame."""
+    rng = generator(seed, stream, index, _MOTION)
+    turn, place, look, slide, light = _motion(rng, frames)
     blur, noise = rng.uniform(0.0, 0.95), rng.uniform(0.5, 5.0)
     moments = []
     for t, frame in enumerate(frames.tolist()):

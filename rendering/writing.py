@@ -54,12 +54,15 @@ class Plan(NamedTuple):
     Attributes:
         splits: number of videos or single faces by their stream of random numbers, in the order of their rows.
         job: draws one of them, given the folder and (stream, index), and returns its rows; any process may call it.
+        name: of a video, or of the picture of a single face, as the tables of predictions have it, given its stream and
+            index.
         folders: folders to make first; these are there even where no face falls into them.
         finish: writes what needs the rows of all, given the folder and these.
     """
 
     splits: Mapping[int, int]
     job: Callable[[Path, tuple[int, int]], list[Row]]
+    name: Callable[[int, int], str]
     folders: Sequence[str] = ()
     finish: Callable[[Path, list[Row]], None] = write_state
 
