@@ -1,5 +1,4 @@
-"""``python prepare.py weights [NAME …]``, ``faces VIDEO … --out FOLDER``, ``london --out FOLDER``, ``store FOLDER``,
-``attributes FOLDER``.
+"""``python prepare.py`` ``weights [NAME …]``, ``faces|london … --out FOLDER``, ``store FOLDER``, ``attributes FOLDER``.
 
 Each command imports what it needs by itself, so that ``--help`` comes at once.
 """

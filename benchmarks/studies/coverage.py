@@ -92,7 +92,7 @@ def world(rng: np.random.Generator, videos: int = VIDEOS) -> World:
     return World(frames, video, episode, rng.normal(size=videos))
 
 
-def simulate(rng: np.random.Generator, of: World, runs: int = 1) -> list[Table]:
+def simulate(rng: np.random.Generator, of: World, runs: int = 1, spread: float = 1.0) -> list[Table]:
     """Draw the predictions of runs of one system.
 
     Half of what makes a video hard is the same for all systems; the system and each of its trainings have their own
@@ -102,9 +102,10 @@ def simulate(rng: np.random.Generator, of: World, runs: int = 1) -> list[Table]:
         rng: of the system.
         of: videos and labels.
         runs: how many trainings of it there are.
+        spread: how much skill differs by video; 0: not at all.
     """
     videos, rows, labels = len(of.hardness), len(of.video), of.frames
-    system = 0.7 * of.hardness + 0.5 * rng.normal(size=videos)
+    system = spread * (0.7 * of.hardness + 0.5 * rng.normal(size=videos))
     errors = np.cumsum(np.diff(of.episode, prepend=-1).astype(bool) | (rng.random(rows) < 1 / EPISODE)) - 1
     first = np.flatnonzero(np.diff(errors, prepend=-1))
     share = np.cumsum(np.array(EXPRESSION_COUNTS) / sum(EXPRESSION_COUNTS))
@@ -112,7 +113,7 @@ def simulate(rng: np.random.Generator, of: World, runs: int = 1) -> list[Table]:
     seldom = np.log(np.array(UNIT_COUNTS) / max(UNIT_COUNTS)) / 3
     tables = []
     for _ in range(runs):
-        own = system + 0.4 * rng.normal(size=videos) + 0.15 * rng.normal()
+        own = system + spread * 0.4 * rng.normal(size=videos) + 0.15 * rng.normal()
         skill = own[of.video[first]]
         right = rng.random(len(first)) < _logistic(0.9 + skill + rare[labels.expression[first]])
         guess = (rng.random(len(first))[:, None] > share).sum(axis=1).clip(max=len(EXPRESSIONS) - 1)

@@ -14,10 +14,10 @@ from evaluators.audit import audit, gap_lines, read_attributes
 from evaluators.table import Table
 
 
-def draw(seed: int, videos: int) -> tuple[World, Table]:
+def draw(seed: int, videos: int, spread: float = 1.0) -> tuple[World, Table]:
     rng = np.random.default_rng(seed)
     of = world(rng, videos)
-    (table,) = simulate(rng, of)
+    (table,) = simulate(rng, of, spread=spread)
     return of, table
 
 
@@ -34,10 +34,6 @@ def spoilt(table: Table, rows: np.ndarray, share: float, seed: int) -> Table:
     wrong = rows[:, None] & (rng.random(units.shape) < share)
     units[wrong] = 1 - units[wrong]
     return replace(table, predictions={**table.predictions, "action_units": units})
-
-
-def found(table: Table, of: World, groups: dict[str, list[str]], score: str) -> list[str]:
-    return [one.attribute for one in audit(table, of.frames, groups) if one.score == score and one.p < 0.05]
 
 
 def test_a_large_gap_is_found_and_told() -> None:
@@ -69,18 +65,24 @@ def test_of_few_videos_it_cannot_tell_and_of_many_groups_each_has_a_line() -> No
 
 @pytest.mark.slow
 def test_planted_gaps_are_found_and_others_are_not() -> None:
-    """A gap of .10 in P_AU (standard deviation below .03) among four attributes, 200 videos, 100 draws."""
+    """A gap of .10 in P_AU with a standard deviation of at most .03, among four attributes, 200 videos, 200 draws.
+
+    Skill differs less by video than in the study of coverage, where the deviation would be .042.
+    """
     hits, false, gaps = [], [], []
-    for seed in range(100):
-        of, table = draw(seed, 200)
+    for seed in range(200):
+        of, table = draw(seed, 200, spread=0.3)
+        table = replace(table, predictions={"action_units": table.predictions["action_units"]})
         groups = attributes(of, seed, 200)
-        false.append(bool(found(table, of, groups, "P_AU")))
-        planted = spoilt(table, np.array(groups["a0"]) == "g0", 0.1, seed)
-        hits.append("a0" in found(planted, of, groups, "P_AU"))
-        gaps += [one.gap.value for one in audit(planted, of.frames, groups)
-                 if one.gap and (one.attribute, one.score) == ("a0", "P_AU")]  # fmt: skip
+        false.append(any(one.p < 0.05 for one in audit(table, of.frames, groups)))
+        planted = spoilt(table, np.array(groups["a0"]) == "g0", 0.11, seed)
+        (gap,) = [one for one in audit(planted, of.frames, groups) if one.attribute == "a0"]
+        assert gap.gap is not None
+        hits.append(gap.p < 0.05)
+        gaps.append(gap.gap.value)
     print(f"gap {np.mean(gaps):.3f} ± {np.std(gaps):.3f}, found {np.mean(hits)}, false {np.mean(false)}")
-    assert np.mean(gaps) == pytest.approx(-0.1, abs=0.03)
+    assert np.mean(gaps) == pytest.approx(-0.1, abs=0.01)
+    assert np.std(gaps) <= 0.03
     assert np.mean(hits) >= 0.8
     assert np.mean(false) <= 0.06
 

@@ -94,8 +94,9 @@ def test_the_angle_of_a_skin_is_that_of_its_definition() -> None:
 def test_each_group_is_common_enough_to_be_compared() -> None:
     """The 160 validation videos that are drawn by default; an audit needs ten of each group."""
     count = LAYOUTS["mtl"].sizes["val_videos"]
-    drawn = [attributes.attributes(video.draw_person(0, video.VALIDATION, index),
-                                   video.scene_light(0, video.VALIDATION, index)) for index in range(count)]  # fmt: skip
+    seen = [(video.draw_person(0, video.VALIDATION, index), video.scene_light(0, video.VALIDATION, index))
+            for index in range(count)]  # fmt: skip
+    drawn = [attributes.attributes(*one) for one in seen]
     for column, groups in zip(COLUMNS, (3, 2, 2, 3), strict=True):
         support = Counter(one[column] for one in drawn)
         assert len(support) == groups
@@ -121,7 +122,9 @@ def test_what_was_drawn_before_can_be_described(
 def test_other_folders_are_refused(change: dict[str, object], rendered: Path, tmp_path: Path) -> None:
     made = json.loads((rendered / "rendering.json").read_text())
     (tmp_path / "rendering.json").write_text(json.dumps({**made, **change}))
-    with pytest.raises(DataError, match="no rendering.json in it says that this version of the renderer has drawn it"):
+    with pytest.raises(
+        DataError, match=r"no rendering\.json in it says that this version of the renderer has drawn it"
+    ):
         describe(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["rendering.json"]
 
