@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from affect.errors import DataError
 from affect.frames import Frames
-from evaluators.comparison import ALPHA, holm
+from evaluators.comparison import ALPHA, holm, span
 from evaluators.intervals import Interval, apart
 from evaluators.metrics import MAIN
 from evaluators.postprocess.thresholds import Thresholds
@@ -24,6 +24,9 @@ from evaluators.table import Table
 FEWEST: Final = 10
 """A group of fewer videos has no interval that is worth its name."""
 
+MOST: Final = 20
+"""An attribute of more groups holds numbers, or names of people: each of them would be a group of its own."""
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -32,6 +35,7 @@ class Gap:
     Attributes:
         attribute: name of the column.
         group: its value.
+        against: the other group, where there are two, or ``others``.
         videos: of the group, and of the others.
         score: name of the score.
         gap: with its interval; None: a side has too few videos.
@@ -40,6 +44,7 @@ class Gap:
 
     attribute: str
     group: str
+    against: str
     videos: tuple[int, int]
     score: str
     gap: Interval | None
@@ -51,49 +56,41 @@ class Gap:
         return f"{self.gap} p {self.p:.3f}{' *' if self.p < ALPHA else ''}"
 
 
-def read_attributes(path: Path, table: Table) -> dict[str, list[str]]:
-    """Read the attributes of each row of a table.
+def comparable(columns: Mapping[str, Sequence[str]]) -> tuple[dict[str, Sequence[str]], list[str]]:
+    """Return the attributes that have two groups or more, and of the others why they are left out.
 
     Args:
-        path: CSV whose first column is ``video`` or ``image`` and says of which; any columns follow. An empty cell: it
-            is not known.
-        table: whose videos or images they are; others in the file are left out, for they may be of another split.
-
-    Returns:
-        By the names of the columns, the values of the N rows.
+        columns: values of the rows by attribute; an empty one is not known.
 
     Raises:
-        DataError: no such file, another first column, a line of another length, a key twice, or a video or an image of
-            the table without a line.
+        DataError: none has two groups, or one has more than ``MOST``.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"attributes={path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(header) < 2 or header[0] not in ("video", "image") or len(set(header)) < len(header):
-        raise DataError(f"{path}: its first line must name video or image, and then the attributes, each once")
-    known: dict[str, list[str]] = {}
-    for number, line in enumerate(lines, 2):
-        if len(line) != len(header) or line[0] in known:
-            what = f"{line[0]} has a line already" if len(line) == len(header) else f"{len(line)} cells"
-            raise DataError(f"{path}, line {number}: {what}; give {len(header)} cells, once for each {header[0]}")
-        known[line[0]] = [cell.strip() for cell in line[1:]]
-    keys = table.video if header[0] == "video" else table.image
-    if missing := sorted(set(keys) - known.keys()):
-        raise DataError(f"{path}: no line for {len(missing)} {header[0]}s of the table, {missing[0]} first")
-    return {name: [known[key][column] for key in keys] for column, name in enumerate(header[1:])}
+    kept, left_out = {}, []
+    for name, values in columns.items():
+        groups = sorted({*values} - {""})
+        if len(groups) > MOST:
+            raise DataError(
+                f"{name} has {len(groups)} groups, {groups[0]!r} and {groups[1]!r} for example, and can have {MOST}: "
+                "put numbers into ranges, such as young and old"
+            )
+        if len(groups) > 1:
+            kept[name] = values
+        else:
+            left_out.append(f"{name}: {f'all are {groups[0]!r}' if groups else 'no value'}")
+    if not kept:
+        raise DataError(f"no attribute has two groups to compare ({'; '.join(left_out)})")
+    return kept, left_out
 
 
 def audit(
     table: Table, labels: Frames, attributes: Mapping[str, Sequence[str]], au_thresholds: Thresholds = 0.5
 ) -> list[Gap]:
-    """Compare each group of each attribute with the others; of two groups, the first with the second.
+    """Compare each group of each attribute with all others that are known; of two groups, the first with the second.
 
     Args:
         table: predictions of the rows of ``labels``.
         labels: the truth.
-        attributes: values of the rows by attribute; empty ones are left out.
+        attributes: values of the rows by attribute; rows with an empty one are left out.
         au_thresholds: from which probability on a unit is positive.
     """
     whole = [name for name in sums(table, labels, au_thresholds=au_thresholds).names if name in MAIN]
@@ -106,7 +103,8 @@ def audit(
                 _of_rows(table, labels, rows, au_thresholds)
                 for rows in (of_row == group, (of_row != group) & (of_row != ""))
             ]
-            found += list(_gaps(attribute, group, sides, whole))
+            against = groups[1] if len(groups) == 2 else "others"
+            found += list(_gaps((attribute, group, against), sides, whole))
     adjusted: list[Gap] = []
     for score in whole:
         of_score = [one for one in found if one.score == score]
@@ -124,21 +122,54 @@ def _of_rows(table: Table, labels: Frames, rows: NDArray[np.bool_], limits: Thre
     return sums(chosen, part, by=by, au_thresholds=limits)
 
 
-def _gaps(attribute: str, group: str, sides: Sequence[Sums], scores: Sequence[str]) -> Iterator[Gap]:
+def _gaps(names: tuple[str, str, str], sides: Sequence[Sums], scores: Sequence[str]) -> Iterator[Gap]:
     counts = (len(sides[0]), len(sides[1]))
     common = [name for name in scores if all(name in side.names for side in sides)]
     lead = apart(*(side.only(common) for side in sides)) if min(counts) >= FEWEST and common else None
     for score in scores:
         there = lead is not None and score in common
         gap = lead.intervals[score] if there and lead is not None else None
-        yield Gap(attribute, group, counts, score, gap, lead.p[score] if there and lead is not None else float("nan"))
+        yield Gap(*names, counts, score, gap, lead.p[score] if there and lead is not None else float("nan"))
 
 
 def gap_lines(found: Sequence[Gap]) -> list[list[str]]:
     """Return a header and a row for each group: its videos, and its gap in each score."""
     scores = list(dict.fromkeys(one.score for one in found))
-    rows = {(one.attribute, one.group): [f"{one.attribute}: {one.group} - others", "{} : {}".format(*one.videos)]
+    rows = {(one.attribute, one.group): [f"{one.attribute}: {one.group} - {one.against}", "{} : {}".format(*one.videos)]
             for one in found}  # fmt: skip
     for one in found:
         rows[one.attribute, one.group].append(str(one))
     return [["group", "videos", *scores], *rows.values()]
+
+
+def gaps_csv(found: Mapping[str, Sequence[Gap]]) -> str:
+    """Return a line of CSV for each system, group and score; numbers that do not exist are empty.
+
+    Args:
+        found: gaps by system.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["system", "attribute", "group", "against", "videos", "videos_against", "score", *Interval._fields, "p_holm"]
+    )
+    for system, gaps in found.items():
+        for one in gaps:
+            numbers = [*one.gap, one.p] if one.gap else [""] * 4
+            writer.writerow([system, one.attribute, one.group, one.against, *one.videos, one.score, *numbers])
+    return text.getvalue()
+
+
+def gap_sentences(found: Sequence[Gap]) -> Iterator[str]:
+    """Yield what can be said of the groups, by Holm's p: a sentence for each whose gap is certain, or that none is."""
+    sure = [one for one in found if one.gap is not None and one.p < ALPHA]
+    for one in sure:
+        assert one.gap is not None
+        side = "higher" if one.gap.value > 0 else "lower"
+        yield f"{one.score} is {side} by {span(one.gap)} where {one.attribute} is {one.group} than {_than(one)}"
+    if not sure:
+        yield "no gap between groups can be told from chance"
+
+
+def _than(one: Gap) -> str:
+    return "where it is not" if one.against == "others" else f"where it is {one.against}"

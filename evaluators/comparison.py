@@ -127,7 +127,7 @@ def sentences(found: Comparison) -> Iterator[str]:
             one = lead.intervals[score]
             side = "ahead" if one.value > 0 else "behind"
             sure = found.holm[name][score] < ALPHA
-            told[side if sure else "cannot tell"].append(f"{score} by {_span(one)}" if sure else score)
+            told[side if sure else "cannot tell"].append(f"{score} by {span(one)}" if sure else score)
         words = {"ahead": "is ahead of", "behind": "is behind"}
         parts = [f"{words[side]} {reference} in {', '.join(told[side])}" for side in words if told[side]]
         if told["cannot tell"]:
@@ -141,7 +141,8 @@ def _one_run(lead: Estimate) -> str:
     return " (one run of one of them: another seed of it may differ)" if min(lead.runs) == 1 else ""
 
 
-def _span(one: Interval) -> str:
+def span(one: Interval) -> str:
+    """Write how large a difference is, with its interval, whichever side is ahead."""
     return f"{abs(one.value):.3f} [{', '.join(f'{end:.3f}' for end in sorted(map(_side(one), (one.low, one.high))))}]"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -18,7 +17,8 @@ from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
 from evaluators import comparison
-from evaluators.audit import audit, gap_lines, read_attributes
+from evaluators.attributes import read_attributes, read_groups
+from evaluators.audit import Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
 from evaluators.comparison import ALPHA, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
 from evaluators.metrics import MAIN
 from evaluators.postprocess.thresholds import Thresholds
@@ -28,6 +28,7 @@ from evaluators.sums import Sums, sums
 from evaluators.table import Table, check_same_list, read_table
 from runs.assembly import build_data
 from runs.folder import Run, opened_run
+from runs.origin import renderer_of
 from runs.plain import read_config
 from runs.stored_config import take_data_of_run
 
@@ -80,8 +81,8 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
     data.evaluate_only()
     labels = data.frames(plain["split"])
     check_same_list([labels, tables[0]])
-    by = _groups(Path(plain["groups"]), tables[0]) if plain["groups"] else None
-    attributes = read_attributes(Path(plain["attributes"]), tables[0]) if plain["attributes"] else None
+    by = read_groups(_file(plain, "groups", data.root), tables[0]) if plain["groups"] else None
+    attributes = _attributes(_file(plain, "attributes", data.root), tables[0]) if plain["attributes"] else None
     run.started()
     of_system: dict[str, list[Sums]] = {}
     for entry, table in zip(entries, tables, strict=True):
@@ -98,12 +99,44 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
     _tell(found, "groups" if by else "pictures" if lists_pictures(labels) else "videos", beside)
     _write(found, run.folder)
     if attributes is not None:
+        gaps: dict[str, list[Gap]] = {}
         for name in found.systems:
             number = [entry.system for entry in entries].index(name)
             print(f"\n{name}: gaps between groups{' (its first run)' if len(of_system[name]) > 1 else ''}")
-            gaps = audit(tables[number], labels, attributes, entries[number].thresholds)
-            print(aligned(gap_lines(gaps)))
+            gaps[name] = audit(tables[number], labels, attributes, entries[number].thresholds)
+            print(aligned(gap_lines(gaps[name])))
+            print("\n".join(gap_sentences(gaps[name])))
+        write_whole(run.folder / "audit.csv", gaps_csv(gaps))
         print(f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others")
+        print(f"every gap: {run.folder / 'audit.csv'}")
+
+
+def _file(plain: Mapping[str, Any], key: str, root: str | Sequence[str]) -> Path:
+    """Find a file by its path, or by its name in a folder of the data, where drawn faces have their attributes.
+
+    Raises:
+        DataError: it is in neither.
+    """
+    path, roots = Path(plain[key]).expanduser(), [root] if isinstance(root, str) else root
+    found = next((one for one in (path, *(Path(folder).expanduser() / path for folder in roots)) if one.exists()), None)
+    if found is None:
+        drawn = f"; python prepare.py attributes {roots[0]} writes that of drawn faces" if renderer_of(roots) else ""
+        raise DataError(f"{key}={path}: no such file, nor is it in {', '.join(roots)}{drawn}")
+    return found
+
+
+def _attributes(path: Path, table: Table) -> dict[str, Sequence[str]]:
+    """Read the attributes of which there are groups to compare, and print what is left out."""
+    read = read_attributes(path, table)
+    try:
+        columns, left_out = comparable(read.columns)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if read.others:
+        left_out.append(f"{len(read.others)} {read.key}s that the tables do not have, {read.others[0]} first")
+    if left_out:
+        print(f"left out of {path.name}: {'; '.join(left_out)}")
+    return columns
 
 
 def _first(one: Sums) -> float:
@@ -131,32 +164,6 @@ def _write(found: Comparison, folder: Path) -> None:
     )
     write_whole(folder / "comparison.tex", as_latex(found))
     print(f"every score: {folder / 'comparison.csv'}, .json; main scores for LaTeX: comparison.tex")
-
-
-def _groups(path: Path, table: Table) -> list[str]:
-    """Return the group of each row.
-
-    Raises:
-        DataError: the file lacks videos of the table, names unknown ones, or is no CSV of video,group.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"groups={path}: {error}") from error
-    if not rows or [cell.strip() for cell in rows[0]] != ["video", "group"]:
-        raise DataError(f"{path}: its first line must be video,group")
-    group: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != 2 or not row[0] or not row[1] or row[0] in group:
-            raise DataError(f"{path}, line {number}: one video and one group, each video once")
-        group[row[0]] = row[1]
-    videos = set(table.video)
-    if missing := sorted(videos - group.keys()):
-        raise DataError(f"{path}: no line for {len(missing)} videos of the tables, {missing[0]} first")
-    if unknown := sorted(group.keys() - videos):
-        raise DataError(f"{path}: {len(unknown)} videos that the tables do not have, {unknown[0]} first")
-    return [group[video] for video in table.video]
 
 
 def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:

@@ -132,10 +132,9 @@ def test_groups_are_resampled_as_one(run: Callable[..., Path], tmp_path: Path, l
     rows = list(csv.DictReader((folder / "comparison.csv").open()))
     assert rows[0]["videos"] == str((len(videos) + 1) // 2)
     for text, message in (
-        (lines[1:], rf"no line for 1 videos of the tables, {videos[0]} first"),
-        ([*lines, "nobody,1"], "1 videos that the tables do not have, nobody first"),
-        ([*lines, lines[0]], rf"groups\.csv, line {len(lines) + 2}: one video and one group, each video once"),
-        (["x"], r"groups\.csv, line 2: one video"),
+        (lines[1:], rf"groups\.csv: no line for 1 videos of the table, '{videos[0]}' first"),
+        ([*lines, "nobody,1"], r"groups\.csv: 1 videos that the table does not have, 'nobody' first"),
+        ([*lines, lines[0]], rf"groups\.csv, line {len(lines) + 2}: {videos[0]} has a line already"),
     ):
         groups.write_text("\n".join(["video,group", *text]) + "\n")
         with pytest.raises(DataError, match=message):
@@ -147,12 +146,43 @@ def test_gaps_between_groups_are_told(
 ) -> None:
     people = tmp_path / "people.csv"
     rows = [f"{video},{number % 2}" for number, video in enumerate(sorted(set(labels.video)))]
-    people.write_text("\n".join(["video,glasses", *rows]) + "\n")
-    compared(tmp_path, runs=[str(run("one", 0.6))], attributes=str(people))
+    header = "video,glasses,hat,age"
+    people.write_text("\n".join([header, *(f"{row},no," for row in rows), "elsewhere,1,no,"]) + "\n")
+    one = run("one", 0.6)
+    folder = compared(tmp_path, runs=[str(one)], attributes=str(people))
     told = capsys.readouterr().out
+    assert (
+        "left out of people.csv: hat: all are 'no'; age: no value; 1 videos that the tables do not have, else" in told
+    )
     assert "one: gaps between groups" in told
-    assert "glasses: 0 - others" in told
+    assert "glasses: 0 - 1" in told
     assert "cannot tell: 1 videos, fewer than 10" in told
+    assert "no gap between groups can be told from chance" in told
+    assert [line["group"] for line in csv.DictReader((folder / "audit.csv").open())] == ["0"] * 4
+    for text, message in (
+        ([header, *rows], r"people\.csv, line 2: 2 cells; give 4 cells"),
+        (
+            ["video,hat", *(f"{video.partition(',')[0]},no" for video in rows)],
+            r"people\.csv: no attribute has two groups",
+        ),
+    ):
+        people.write_text("\n".join(text) + "\n")
+        with pytest.raises(DataError, match=message):
+            compared(tmp_path / "other", runs=[str(one)], attributes=str(people))
+
+
+def test_drawn_data_bring_their_attributes(
+    run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = str(run("one", 0.6))
+    compared(tmp_path, runs=[one], attributes="attributes.csv")
+    told = capsys.readouterr().out
+    assert "6 videos that the tables do not have, train-0000 first" in told
+    assert "light: " in told
+    with pytest.raises(
+        DataError, match=r"^attributes=attributs\.csv: no such file, nor is it in .*; python prepare\.py"
+    ):
+        compared(tmp_path / "other", runs=[one], attributes="attributs.csv")
 
 
 def test_what_cannot_be_compared(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from affect.errors import DataError
 from benchmarks.studies.coverage import World, simulate, world
-from evaluators.audit import audit, gap_lines, read_attributes
+from evaluators.audit import audit, comparable, gap_lines, gap_sentences, gaps_csv
 from evaluators.table import Table
 
 
@@ -47,8 +47,17 @@ def test_a_large_gap_is_found_and_told() -> None:
     assert sum(gap.videos) == 200
     header, *rows = gap_lines(gaps)
     assert header == ["group", "videos", "P_MTL", "P_VA", "P_EXPR", "P_AU"]
-    assert [row[0] for row in rows] == [f"a{number}: g0 - others" for number in range(4)]
+    assert [row[0] for row in rows] == [f"a{number}: g0 - g1" for number in range(4)]
     assert rows[2][5].endswith(" *")
+    certain = [one for one in gap_sentences(gaps) if one.startswith("P_AU")]
+    assert len(certain) == 1
+    assert certain[0].startswith("P_AU is lower by 0.")
+    assert certain[0].endswith("where a2 is g0 than where it is g1")
+    (line,) = [one for one in csv.DictReader(gaps_csv({"mine": gaps}).splitlines())
+               if (one["attribute"], one["score"]) == ("a2", "P_AU")]  # fmt: skip
+    assert (line["system"], line["group"], line["against"]) == ("mine", "g0", "g1")
+    assert (int(line["videos"]), int(line["videos_against"])) == gap.videos
+    assert [float(line[key]) for key in ("value", "low", "high", "p_holm")] == [*gap.gap, gap.p]
 
 
 def test_of_few_videos_it_cannot_tell_and_of_many_groups_each_has_a_line() -> None:
@@ -61,6 +70,23 @@ def test_of_few_videos_it_cannot_tell_and_of_many_groups_each_has_a_line() -> No
     }  # fmt: skip
     (few,) = [one for one in gaps if one.attribute == "kind" and one.score == "P_AU"]
     assert str(few) == "cannot tell: 9 videos, fewer than 10"
+    assert ["", "", "", ""] in [line.split(",")[-4:] for line in gaps_csv({"mine": gaps}).splitlines()]
+    assert list(gap_sentences([few])) == ["no gap between groups can be told from chance"]
+
+
+def test_what_has_no_groups_is_left_out_and_said() -> None:
+    columns = {"light": ["dim", "", "bright"], "glasses": ["no", "no", ""], "age": ["", "", ""]}
+    assert comparable(columns) == ({"light": columns["light"]}, ["glasses: all are 'no'", "age: no value"])
+    with pytest.raises(
+        DataError, match=r"^no attribute has two groups to compare \(glasses: all are 'no'; age: no value\)$"
+    ):
+        comparable({name: columns[name] for name in ("glasses", "age")})
+    years = [str(year) for year in range(20, 41)]
+    assert list(comparable({"age": years[1:]})[0]) == ["age"]
+    with pytest.raises(
+        DataError, match=r"^age has 21 groups, '20' and '21' for example, and can have 20: put numbers into"
+    ):
+        comparable({"light": ["dim", "bright"], "age": years})
 
 
 @pytest.mark.slow
@@ -85,26 +111,3 @@ def test_planted_gaps_are_found_and_others_are_not() -> None:
     assert np.std(gaps) <= 0.03
     assert np.mean(hits) >= 0.8
     assert np.mean(false) <= 0.06
-
-
-def test_files_of_attributes(tmp_path: Path) -> None:
-    of, table = draw(2, 12)
-    videos = sorted(set(table.video))
-    path = tmp_path / "a.csv"
-    rows = [f"{video},{number % 2},old" for number, video in enumerate(videos)]
-    path.write_text("\n".join(["video,side,age", *rows, "elsewhere,1,young"]) + "\n")
-    read = read_attributes(path, table)
-    assert set(read) == {"side", "age"}
-    assert [read["side"][row] for row in range(len(of.video))] == [str(video % 2) for video in of.video]
-    for text, message in (
-        (["name,side", *rows], "its first line must name video or image"),
-        (["video,side", "x"], r"a\.csv, line 2: 1 cells"),
-        (["video,side,age", *rows, rows[0]], f"line {len(rows) + 2}: {videos[0]} has a line already"),
-        (["video,side,age", *rows[1:]], f"no line for 1 videos of the table, {videos[0]} first"),
-        ([], "its first line must name"),
-    ):
-        path.write_text("\n".join(text) + "\n")
-        with pytest.raises(DataError, match=message):
-            read_attributes(path, table)
-    with pytest.raises(DataError, match="No such file"):
-        read_attributes(tmp_path / "none.csv", table)
