@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affect.errors import DataError
 from affect.frames import Frames
 from evaluators.comparison import ALPHA, holm, span
-from evaluators.intervals import Interval, apart
+from evaluators.intervals import RESAMPLES, Interval, apart
 from evaluators.metrics import MAIN
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.postprocess.timeline import lists_pictures
@@ -36,7 +35,7 @@ class Gap:
         attribute: name of the column.
         group: its value.
         against: the other group, where there are two, or ``others``.
-        videos: of the group, and of the others.
+        videos: of the group, and of the others, that the score is of.
         score: name of the score.
         gap: with its interval; None: a side has too few videos.
         p: by Holm over all gaps of the score; NaN where there is no gap.
@@ -83,7 +82,11 @@ def comparable(columns: Mapping[str, Sequence[str]]) -> tuple[dict[str, Sequence
 
 
 def audit(
-    table: Table, labels: Frames, attributes: Mapping[str, Sequence[str]], au_thresholds: Thresholds = 0.5
+    table: Table,
+    labels: Frames,
+    attributes: Mapping[str, Sequence[str]],
+    au_thresholds: Thresholds = 0.5,
+    draws: int = RESAMPLES,
 ) -> list[Gap]:
     """Compare each group of each attribute with all others that are known; of two groups, the first with the second.
 
@@ -92,44 +95,39 @@ def audit(
         labels: the truth.
         attributes: values of the rows by attribute; rows with an empty one are left out.
         au_thresholds: from which probability on a unit is positive.
+        draws: number of resamples.
     """
-    whole = [name for name in sums(table, labels, au_thresholds=au_thresholds).names if name in MAIN]
-    found = []
+    units = table.image if lists_pictures(table) else table.video
+    found: list[Gap] = []
     for attribute, values in attributes.items():
         of_row = np.asarray(values, dtype=object).astype(str)
         groups = sorted(set(of_row) - {""})
+        numbers = {group: number for number, group in enumerate(["", *groups])}
+        # a video of two groups, which is darker at its end, say, is one in each of them
+        by = [f"{numbers[value]} {unit}" for value, unit in zip(of_row.tolist(), units, strict=True)]
+        every = sums(table, labels, by=by, au_thresholds=au_thresholds)
+        every = every.only([name for name in every.names if name in MAIN])
+        number = np.array([int(unit.partition(" ")[0]) for unit in every.units])
         for group in groups[:1] if len(groups) == 2 else groups if len(groups) > 2 else []:
-            sides = [
-                _of_rows(table, labels, rows, au_thresholds)
-                for rows in (of_row == group, (of_row != group) & (of_row != ""))
-            ]
-            against = groups[1] if len(groups) == 2 else "others"
-            found += list(_gaps((attribute, group, against), sides, whole))
+            sides = [every.select(number == numbers[group]), every.select((number != numbers[group]) & (number > 0))]
+            found += _gaps((attribute, group, groups[1] if len(groups) == 2 else "others"), sides, draws)
     adjusted: list[Gap] = []
-    for score in whole:
+    for score in dict.fromkeys(one.score for one in found):
         of_score = [one for one in found if one.score == score]
         p = holm([one.p for one in of_score])
         adjusted += [replace(one, p=value) for one, value in zip(of_score, p, strict=True)]
     return adjusted
 
 
-def _of_rows(table: Table, labels: Frames, rows: NDArray[np.bool_], limits: Thresholds) -> Sums:
-    index = np.flatnonzero(rows)
-    part = labels.select(index)
-    said = {key: values[index] for key, values in table.predictions.items()}
-    chosen = replace(table, video=part.video, frame=part.frame, image=part.image, predictions=said)
-    by = part.image if lists_pictures(table) else part.video
-    return sums(chosen, part, by=by, au_thresholds=limits)
-
-
-def _gaps(names: tuple[str, str, str], sides: Sequence[Sums], scores: Sequence[str]) -> Iterator[Gap]:
-    counts = (len(sides[0]), len(sides[1]))
-    common = [name for name in scores if all(name in side.names for side in sides)]
-    lead = apart(*(side.only(common) for side in sides)) if min(counts) >= FEWEST and common else None
-    for score in scores:
-        there = lead is not None and score in common
+def _gaps(names: tuple[str, str, str], sides: Sequence[Sums], draws: int) -> Iterator[Gap]:
+    supports = [side.support() for side in sides]
+    counts = {score: (supports[0][score], supports[1][score]) for score in sides[0].names}
+    enough = [score for score, videos in counts.items() if min(videos) >= FEWEST]
+    lead = apart(sides[0].only(enough), sides[1].only(enough), draws=draws) if enough else None
+    for score, videos in counts.items():
+        there = lead is not None and score in enough
         gap = lead.intervals[score] if there and lead is not None else None
-        yield Gap(*names, counts, score, gap, lead.p[score] if there and lead is not None else float("nan"))
+        yield Gap(*names, videos, score, gap, lead.p[score] if there and lead is not None else float("nan"))
 
 
 def gap_lines(found: Sequence[Gap]) -> list[list[str]]:

@@ -128,10 +128,14 @@ def _range(name: str) -> tuple[float, float]:
 def apart(ours: Sums, others: Sums, *, draws: int = RESAMPLES, seed: int = 0) -> Estimate:
     """Estimate how far one group's scores are above another's, whose videos are drawn by themselves.
 
+    p is that of a permutation test: the videos are dealt out to the groups anew, and gaps are compared in standard
+    errors (Chung & Romano 2013, "Exact and asymptotically robust permutation tests"). An inverted bootstrap finds a gap
+    where none is in .09 of the simulated audits of four attributes (``tests/evaluators/test_audit.py``).
+
     Args:
         ours: sums of the videos of one group.
-        others: of another group; the same scores.
-        draws: number of resamples.
+        others: of another group; the same scores, of the same parts.
+        draws: number of resamples; half as many are the permutations.
         seed: of the draws.
     """
     one, other = (resample([(1.0, group)], draws=draws, seed=seed + at) for at, group in enumerate((ours, others)))
@@ -141,8 +145,29 @@ def apart(ours: Sums, others: Sums, *, draws: int = RESAMPLES, seed: int = 0) ->
     )  # fmt: skip
     low, high = _studentised(both)
     ends = zip(ours.names, both.value.tolist(), low.tolist(), high.tolist(), strict=True)
-    p = dict(zip(ours.names, _inverted(both).tolist(), strict=True))
+    p = dict(zip(ours.names, _exchanged(ours, others, both, draws // 2, seed).tolist(), strict=True))
     return Estimate({name: Interval(*three) for name, *three in ends}, p, len(ours) + len(others), (1, 1))
+
+
+def _exchanged(ours: Sums, others: Sums, both: Resampled, draws: int, seed: int) -> Array:
+    """Return p (S,) of gaps: how often one as large, in standard errors, comes from dealing out the videos anew."""
+    size, units = len(ours), len(ours) + len(others)
+    pooled = Sums(
+        ours.names, ours.units + others.units, np.concatenate([ours.moments, others.moments]),
+        np.concatenate([ours.top, others.top]), np.concatenate([ours.bottom, others.bottom]), ours.mix,
+    )  # fmt: skip
+    observed = np.divide(both.value, both.error, out=np.zeros_like(both.value), where=both.error > _NOTHING)
+    rng, as_large = np.random.default_rng(seed), np.ones(len(observed))
+    step = max(1, _CHUNK // (max(len(observed), pooled.mix.shape[0]) * units))
+    for begin in range(0, draws, step):
+        dealt = rng.random((min(step, draws - begin), units)).argsort(axis=1) < size
+        parts = [(*pooled.influences(side), side) for side in (dealt.astype(np.float64), (~dealt).astype(np.float64))]
+        error = np.hypot(*(_error(added, side) for _, added, side in parts))
+        gap = parts[0][0] - parts[1][0]
+        ratio = np.divide(gap, error, out=np.zeros_like(gap), where=error > _NOTHING)
+        as_large += (np.abs(ratio) >= np.abs(observed) - _NOTHING).sum(axis=0)
+    p: Array = as_large / (draws + 1)
+    return p
 
 
 def nested(ours: Sequence[Sums], others: Sequence[Sums], score: str, *, seed: int = 0) -> Interval:
@@ -207,7 +232,7 @@ def _summed(contrast: Contrast, weights: Array) -> tuple[Array, Array]:
 
 def _error(influence: Array, weights: Array) -> Array:
     """Return the standard errors (R, S) that influences (R, S, U) of weighted samples (R, U) give."""
-    units = weights.shape[1]
+    units = weights.sum(axis=1, keepdims=True)
     square = np.einsum("rsu,rsu,ru->rs", influence, influence, weights)
     error: Array = np.sqrt(square * units / (units - 1))
     return error

@@ -63,6 +63,16 @@ class Sums:
         """Return the scores over all units by their names."""
         return dict(zip(self.names, self.scores()[0].tolist(), strict=True))
 
+    def support(self) -> dict[str, int]:
+        """Return how many units each score is of; a sum of scores, as many as the one of them that is of the fewest."""
+        there = np.concatenate([self.moments[:, 0] > 0, self.bottom > 0], axis=1)
+        found = {
+            name: int(there[:, share > 0].any(axis=1).sum()) for name, share in zip(self.names, self.mix.T, strict=True)
+        }
+        if "P_MTL" in found:
+            found["P_MTL"] = min(found.get(name, found["P_MTL"]) for name in ("P_VA", "P_EXPR", "P_AU"))
+        return found
+
     def scores(self, weights: Array | None = None) -> Array:
         """Return the scores of R weighted samples, (R, S).
 

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import permutation_test, ttest_ind  # type: ignore[import-untyped]
 
 from affect.errors import DataError
 from benchmarks.studies.coverage import World, simulate, world
 from evaluators.audit import audit, comparable, gap_lines, gap_sentences, gaps_csv
+from evaluators.intervals import apart
+from evaluators.sums import Sums
 from evaluators.table import Table
 
 
@@ -74,6 +77,38 @@ def test_of_few_videos_it_cannot_tell_and_of_many_groups_each_has_a_line() -> No
     assert list(gap_sentences([few])) == ["no gap between groups can be told from chance"]
 
 
+def test_p_is_that_of_a_permutation_test() -> None:
+    """Of a mean, the permutation test of Welch's t (SciPy) deals out the same units."""
+    rng = np.random.default_rng(5)
+    right = rng.integers(0, 101, size=30).astype(float)  # of 100 rows of each unit
+
+    def side(values: np.ndarray) -> Sums:
+        units = tuple(f"u{number}" for number in range(len(values)))
+        top = values[:, None]
+        return Sums(("ACC_AU",), units, np.zeros((len(values), 6, 0)), top, np.full_like(top, 100.0), np.ones((1, 1)))
+
+    def welch(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
+        found: np.ndarray = ttest_ind(one, other, axis=axis, equal_var=False).statistic
+        return found
+
+    for shift in (0.0, 25.0):
+        one, other = right[:12] + shift, right[12:]
+        expected = permutation_test((one, other), welch, n_resamples=4000, vectorized=True, rng=1).pvalue
+        assert apart(side(one), side(other), draws=8000).p["ACC_AU"] == pytest.approx(expected, abs=0.03)
+
+
+def test_videos_without_labels_do_not_count() -> None:
+    of, table = draw(3, 40)
+    side = ["a" if video < 20 else "b" for video in of.video]
+    units = of.frames.action_units.copy()
+    units[of.video >= 25] = np.nan
+    gaps = audit(table, replace(of.frames, action_units=units), {"side": side}, draws=100)
+    assert {one.score: one.videos for one in gaps} == {
+        "P_MTL": (20, 5), "P_VA": (20, 20), "P_EXPR": (20, 20), "P_AU": (20, 5)
+    }  # fmt: skip
+    assert [one.score for one in gaps if one.gap is None] == ["P_MTL", "P_AU"]
+
+
 def test_what_has_no_groups_is_left_out_and_said() -> None:
     columns = {"light": ["dim", "", "bright"], "glasses": ["no", "no", ""], "age": ["", "", ""]}
     assert comparable(columns) == ({"light": columns["light"]}, ["glasses: all are 'no'", "age: no value"])
@@ -97,12 +132,12 @@ def test_planted_gaps_are_found_and_others_are_not() -> None:
     """
     hits, false, gaps = [], [], []
     for seed in range(200):
-        of, table = draw(seed, 200, spread=0.3)
+        of, table = draw(seed, 200, spread=0.2)
         table = replace(table, predictions={"action_units": table.predictions["action_units"]})
         groups = attributes(of, seed, 200)
-        false.append(any(one.p < 0.05 for one in audit(table, of.frames, groups)))
-        planted = spoilt(table, np.array(groups["a0"]) == "g0", 0.11, seed)
-        (gap,) = [one for one in audit(planted, of.frames, groups) if one.attribute == "a0"]
+        false.append(any(one.p < 0.05 for one in audit(table, of.frames, groups, draws=2000)))
+        planted = spoilt(table, np.array(groups["a0"]) == "g0", 0.115, seed)
+        (gap,) = [one for one in audit(planted, of.frames, groups, draws=2000) if one.attribute == "a0"]
         assert gap.gap is not None
         hits.append(gap.p < 0.05)
         gaps.append(gap.gap.value)
