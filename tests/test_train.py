@@ -228,12 +228,12 @@ def test_evaluate_applies_what_another_run_has_stored(run: Path, tmp_path: Path)
     assert json.loads(stored.read_text())["weights"]["expression"] == [0.5, 0.5]
     apply = evaluated(
         tmp_path / "apply", both, f"postprocess.weights={stored}", f"postprocess.au_thresholds={stored}",
-        "postprocess.k.action_units=0", "postprocess.smoothing=median",
+        "postprocess.k={action_units: 0}", "postprocess.smoothing=median",
     )  # fmt: skip
     assert not (apply / "postprocess.json").exists()
     notes = json.loads((apply / "scores.json").read_text())
     assert notes["tuned_on_these_labels"] == ["weights", "au_thresholds"]  # the same label file
-    assert notes["postprocess"]["k"] == {"valence_arousal": 50, "expression": 50, "action_units": 0}
+    assert notes["postprocess"]["k"] == {"action_units": 0}
     assert scores_of(apply)["P_AU"] == pytest.approx(scores_of(search)["P_AU"], abs=1e-6)
 
 

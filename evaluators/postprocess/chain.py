@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
 from evaluators.postprocess.people import by_person
 from evaluators.postprocess.settings import one_of, searched_on, write_stored
-from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
+from evaluators.postprocess.smoothing import PUBLISHED_K, WINDOWS, HalfWidths, half_widths, smooth
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.postprocess.timeline import check_videos
 from evaluators.postprocess.unseen import (
@@ -37,9 +37,6 @@ SEARCH: Final = "search"
 EXPONENTIAL: Final = "exponential"
 """The kind of smoothing that has no window."""
 
-PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
-"""The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
-
 
 @dataclass(frozen=True)
 class PostProcess:
@@ -54,7 +51,7 @@ class PostProcess:
         fallback: values by task for a video without any prediction (``unseen.resolve_fallback``); None: the means of
             the training labels.
         smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``), or ``exponential`` (``exponential``).
-        k: half-width of the smoothing in frames, one number or one by task.
+        k: half-width of the smoothing in frames, one number or one by task; what is not given is the published one.
         sigma: standard deviation of the Gaussian in frames; None for k / 2.
         alpha: of exponential smoothing, how much what was seen before weighs: one number, one by task, or None for the
             published ones.
@@ -71,7 +68,7 @@ class PostProcess:
     missing: str | None = None
     fallback: Any = None
     smoothing: str | None = None
-    k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
+    k: HalfWidths | None = None
     sigma: float | None = None
     alpha: Alphas | None = None
     max_gap: int = MAX_GAP
@@ -104,7 +101,7 @@ class PostProcess:
             lambda: one_of("missing", settings.missing, (None, *FILLS)),
             lambda: check_fallback(settings.fallback),
             lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS, EXPONENTIAL)),
-            lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
+            lambda: half_widths(settings.k, TASKS),
             lambda: alphas(settings.alpha, list(settings.alpha) if isinstance(settings.alpha, Mapping) else TASKS),
             lambda: _check_used(settings, people=people),
             lambda: _check_gate(settings, tables),
@@ -271,7 +268,7 @@ def _check_used(settings: PostProcess, *, people: bool) -> None:
         )
     if settings.sigma is not None and not settings.sigma > 0:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
-    if settings.smoothing not in WINDOWS and settings.k != PUBLISHED_K:
+    if settings.smoothing not in WINDOWS and settings.k not in (None, PUBLISHED_K):
         raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
     exponential = settings.smoothing == EXPONENTIAL
     gaps = exponential or (people and (settings.smoothing is not None or settings.missing is not None))
