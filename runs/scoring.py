@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from affect.checksums import file_sha256
 from affect.frames import Frames
 from affect.labels import UniTask
+from evaluators.calibration import calibration_scores
 from evaluators.chance import chance, majority
 from evaluators.curve import curve, write_curve
 from evaluators.faces import Pictures, write_faces
@@ -190,14 +191,15 @@ def report(
     if filled:
         seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
         references = {**references, "with an image": seen}
-    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image")))
+    calibrated = calibration_scores(done.table, frames)
+    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image"), calibrated))
     remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
     remark = remark if done.tuned else ""
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
-    print((format_main if shown == "main" else format_table)(scores, references))
+    print((format_main if shown == "main" else format_table)(scores, references), end=_lines(done, calibrated))
     if filled:
         print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
     if null.any():
@@ -215,8 +217,19 @@ def report(
     return done
 
 
-def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) -> dict[str, Any]:
-    """Return what scores.json says of its scores; nothing where nothing was done to the predictions."""
+def _lines(done: Processed, calibrated: Mapping[str, float]) -> str:
+    """Format what to print after the scores: the calibration where something was done for it, not unit by unit."""
+    if not done.temperatures and done.table.bounds is None:
+        return "\n"
+    values = {f"temperature of {task}": value for task, value in done.temperatures.items()}
+    values |= {name: value for name, value in calibrated.items() if not name.startswith("ECE_AU") or name == "ECE_AU"}
+    return "\n" + "".join(f"calibration: {name} {value:.4f}\n" for name, value in values.items())
+
+
+def _notes(
+    done: Processed, settings: PostProcess, with_image: Scores | None, calibrated: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what scores.json says of its scores, beside them."""
     notes: dict[str, Any] = {}
     if settings != PostProcess(k=settings.k):
         notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}
@@ -226,6 +239,8 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None) ->
         notes[UNSEEN] = done.table.metadata[UNSEEN]
     if with_image is not None:
         notes["with_an_image"] = {name: NO_LABELS if value is None else value for name, value in with_image.items()}
+    if calibrated:
+        notes["calibration"] = dict(calibrated)
     return notes
 
 
