@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.frames import Frames, IntArray, video_numbers
+from affect.frames import Frames, IntArray
 from affect.labels import ACTION_UNITS, AFFECT, AU_NAMES
 from evaluators.figures import BLUE, GREY, INK, drawing
+from evaluators.postprocess.timeline import video_of_rows
 from evaluators.table import Table
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def calibration_scores(table: Table, frames: Frames) -> dict[str, float]:
         scores |= {"ECE_AU": sum(units.values()) / len(units), **units}
     if table.bounds is None:
         return scores
-    video, keep = video_numbers(table.video), ~table.null
+    video, keep = video_of_rows(table), ~table.null
     for column, name in enumerate(AFFECT):
         labels = frames.valence_arousal[:, column]
         rows = keep & ~np.isnan(labels)

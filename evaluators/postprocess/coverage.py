@@ -7,7 +7,8 @@ known. The limit is the smallest score with ``share`` of the weight at or below 
 distributions, every one weighing alike, is that of Dunn, Wasserman and Ramdas, Distribution-Free Prediction Sets for
 Two-Layer Hierarchical Models (JASA 2022, arXiv 1809.07441), which holds for many videos; with the 1 / (K + 1) of the
 new one it is the hierarchical conformal prediction of Lee, Barber and Willett, Distribution-free inference with
-hierarchical data (arXiv 2306.06342), which holds for any number of exchangeable videos.
+hierarchical data (arXiv 2306.06342), which holds for any number of exchangeable videos. In lists of single pictures,
+each picture is taken for a video.
 
 The score of valence and of arousal is the distance of the label from the prediction. That of an expression is
 randomised APS, of Romano, Sesia and Candes, Classification with Valid and Adaptive Coverage (NeurIPS 2020, arXiv
@@ -27,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import UserError
-from affect.frames import BoolArray, FloatArray, Frames, IntArray, video_numbers
+from affect.frames import BoolArray, FloatArray, Frames, IntArray
 from affect.labels import AFFECT
 from evaluators.bounds import Bounds
 from evaluators.postprocess.settings import check_classes, read_stored
+from evaluators.postprocess.timeline import video_of_rows
 from evaluators.table import Table
 
 Array: TypeAlias = NDArray[np.float64]
@@ -106,7 +108,7 @@ def fit_coverage(table: Table, frames: Frames, given: Coverage) -> Rule:
     """
     share, seed = asked_for(given)
     rule: Rule = {"share": share, "seed": seed}
-    keep, video = ~table.null, video_numbers(table.video)
+    keep, video = ~table.null, video_of_rows(table)
     for name in (*AFFECT, "expression"):
         if _task(name) not in table.tasks:
             continue
@@ -133,10 +135,10 @@ def check_fit(frames: Frames, given: Coverage) -> None:
         UserError: no label of valence and arousal or of an expression, or in fewer videos than the share needs.
     """
     share, _ = asked_for(given)
-    rows = np.flatnonzero((frames.expression >= 0) | ~np.isnan(frames.valence_arousal).all(axis=1)).tolist()
-    if not rows:
+    labelled = (frames.expression >= 0) | ~np.isnan(frames.valence_arousal).all(axis=1)
+    if not labelled.any():
         raise _no_labels(share)
-    _check_enough(len({frames.video[row] for row in rows}), share, "this list")
+    _check_enough(len(np.unique(video_of_rows(frames)[labelled])), share, "this list")
 
 
 def _no_labels(share: float, which: str = "") -> UserError:

@@ -79,8 +79,21 @@ def check_videos(frames: Frames | Table, name: str) -> None:
     """
     if not len(frames.frame):
         raise DataError(f"{name}: no row, so there is nothing to smooth or to fill")
-    if np.array_equal(frames.frame, np.arange(len(frames.frame))):
+    if lists_pictures(frames):
         raise DataError(
             f"{name}: lists single pictures, not videos (its frame numbers are the row numbers), so there is no "
             "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
         )
+
+
+def lists_pictures(frames: Frames | Table) -> bool:
+    """Return whether the rows are single pictures: their frame numbers are then the row numbers."""
+    return np.array_equal(frames.frame, np.arange(len(frames.frame)))
+
+
+def video_of_rows(frames: Frames | Table) -> IntArray:
+    """Return (N,) numbers of what the rows belong to: their video; of single pictures, each is a unit of its own.
+
+    What stands for the video of a picture may be its class folder, which says nothing of what belongs together.
+    """
+    return np.arange(len(frames.frame)) if lists_pictures(frames) else video_numbers(frames.video)

@@ -202,6 +202,23 @@ def test_lists_that_nothing_can_be_fitted_on():
         fit_coverage(units, frames, 0.8)
 
 
+def test_pictures_are_their_own_units():
+    frames = make_frames(60, videos=3)
+    pictures = dataclasses.replace(frames, frame=np.arange(60))
+    table = make_table(pictures, 1)
+    check_fit(pictures, 0.9)
+    with pytest.raises(UserError, match="3 videos"):
+        check_fit(frames, 0.9)
+    rule = fit_coverage(table, pictures, 0.9)
+    rows = pictures.expression >= 0
+    scores = expression_scores(table.predictions["expression"], draws(0, 60, FITTING))
+    ranked = np.sort(scores[np.arange(60), pictures.expression][rows])
+    assert rule["expression"] == ranked[int(np.ceil(0.9 * (len(ranked) + 1))) - 1]  # split-conformal, as it is known
+    inside = calibration_scores(with_bounds(table, rule), pictures)["COVERAGE_EXPR"]
+    classes = with_bounds(table, rule).bounds.classes
+    assert inside == pytest.approx(classes[rows, pictures.expression[rows]].mean())
+
+
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
