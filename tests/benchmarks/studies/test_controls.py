@@ -157,14 +157,14 @@ def test_command_on_a_run(
     content = json.loads((run / "controls.json").read_text())
     names = ["oracle", "EMMA", "frequencies", "shuffled labels", "linear on pixels"]
     assert list(content["scores"]) == names
-    assert content["scores"]["EMMA"] == json.loads((run / "scores.json").read_text())
+    assert content["scores"]["EMMA"] == read_scores(run / "scores.json")
     assert f"{content['scores']['oracle']['P_MTL']:.4f}" in printed
     assert len(content["conditions"]) == 2
     assert all(condition in printed for condition in content["conditions"])
     # the run itself is left as it was
     assert {name: (run / name).read_bytes() for name in before} == before
     shuffled = run / "controls" / "shuffled_labels"
-    assert content["scores"]["shuffled labels"] == json.loads((shuffled / "scores.json").read_text())
+    assert content["scores"]["shuffled labels"] == read_scores(shuffled / "scores.json")
 
     made = (shuffled / "scores.json").stat().st_mtime_ns
     controls.run_controls(run, skip_training=False)
