@@ -199,7 +199,7 @@ def report(
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
-    print((format_main if shown == "main" else format_table)(scores, references), end=_lines(done, calibrated))
+    print((format_main if shown == "main" else format_table)(scores, references), end=_calibration(done, calibrated))
     if filled:
         print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
     if null.any():
@@ -217,7 +217,7 @@ def report(
     return done
 
 
-def _lines(done: Processed, calibrated: Mapping[str, float]) -> str:
+def _calibration(done: Processed, calibrated: Mapping[str, float]) -> str:
     """Format what to print after the scores: the calibration where something was done for it, not unit by unit."""
     if not done.temperatures and done.table.bounds is None:
         return "\n"
