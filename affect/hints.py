@@ -83,6 +83,8 @@ def _name(hint: Any) -> str:
         return " or ".join(map(str, arguments))
     if hint in _WRITTEN:
         return _WRITTEN[hint]
+    if origin in (list, Sequence):
+        return f"a list of {_name(arguments[0])}"
     return hint.__name__ if inspect.isclass(hint) and not arguments else str(hint).replace("typing.", "")
 
 

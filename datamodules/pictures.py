@@ -109,7 +109,8 @@ def _size(data: bytes) -> tuple[int, int]:
         with warnings.catch_warnings(action="ignore"), PIL.Image.open(io.BytesIO(data)) as image:
             return image.size
     except Exception as error:  # damaged files fail in many ways
-        raise UnreadableImageError(f"truncated, or not an image ({error})") from error
+        reason = "" if isinstance(error, PIL.UnidentifiedImageError) else f" ({error})"
+        raise UnreadableImageError(f"truncated, or not an image{reason}") from error
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:

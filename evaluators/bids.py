@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -73,7 +74,8 @@ def entities(name: str) -> str:
     """Return the BIDS entities that files of a video are named with, without a suffix."""
     label, others = "[A-Za-z0-9]+", "(?:_[a-z]+-[A-Za-z0-9]+)*"
     parts = re.fullmatch(f"(sub-{label}{others}_task-{label}{others})(?:_{label})?", name)
-    return parts[1] if parts else f"sub-{re.sub('[^A-Za-z0-9]', '', name) or 'unnamed'}_task-video"
+    plain = unicodedata.normalize("NFKD", name)  # ü is a u with a mark
+    return parts[1] if parts else f"sub-{re.sub('[^A-Za-z0-9]', '', plain) or 'unnamed'}_task-video"
 
 
 def signals_of(table: Table, found: Found, person: int) -> tuple[list[str], Array, dict[str, Any]]:

@@ -25,5 +25,7 @@ def lines(run: Path, picture: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     with clear_errors():
         print(*lines(Path(sys.argv[1]), Path(sys.argv[2])), sep="\n")

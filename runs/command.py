@@ -6,6 +6,7 @@ unknown keys and options, malformed arguments, values that are not set.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -32,7 +33,7 @@ def command(name: str) -> None:
             do the work. ``train`` also goes on with earlier runs, and does the jobs of sweeps.
     """
     with clear_errors(), queued_again(first=is_first_process()) if name == "train" else nullcontext():
-        arguments = sys.argv[1:] = literal_paths(sys.argv[1:])
+        arguments = sys.argv[1:] = as_given(name, sys.argv[1:])
         text = help_text(name, arguments)
         if text is not None:
             print(text)
@@ -42,6 +43,16 @@ def command(name: str) -> None:
             check_command_line(name, arguments)
             check_set(name, arguments)
             _compose(name)
+
+
+def as_given(name: str, arguments: Sequence[str]) -> list[str]:
+    """Return a command line as Hydra is to take it.
+
+    Paths are quoted; and ``sweep=<folder>`` of compare.py is its key ``folder``, for ``sweep`` is a group of train.py,
+    in which Hydra would look for that folder.
+    """
+    words = literal_paths(arguments)
+    return [re.sub("^sweep=", "folder=", word) for word in words] if name == "compare" else words
 
 
 def _earlier(arguments: Sequence[str]) -> tuple[DictConfig, Path | None] | None:

@@ -158,6 +158,11 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         for override in overrides:
             key = str(override.get_key_element()).lstrip("+~")
+            if override.is_sweep_override() and not given.multirun:
+                values_of = str(override.input_line).partition("=")[2]
+                errors.append(
+                    f"{key}={values_of}: write several values as '{key}=[{values_of}]'; with -m each is a run"
+                )
             if override.is_sweep_override() or key.startswith("hydra"):
                 continue
             if not (available := options(key)):

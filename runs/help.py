@@ -53,7 +53,7 @@ def help_text(name: str, arguments: Sequence[str]) -> str | None:
         groups = {group: options(group) for group in choices if not group.startswith(_HIDDEN)}
     nodes = [str(key) for key in config if isinstance(config._get_node(key), DictConfig) and key not in _HIDDEN]
     if not topic:
-        return "\n".join(_everything(name, config, groups, choices))
+        return "\n".join(_everything(name, config, groups, choices, nodes))
     if topic not in (*groups, *nodes):
         raise ConfigError(
             [f"help={topic}: no such group; {suggest(topic, sorted({*groups, *nodes}))}"], "the command line"
@@ -67,7 +67,7 @@ def help_text(name: str, arguments: Sequence[str]) -> str | None:
 
 
 def _everything(
-    name: str, config: DictConfig, groups: Mapping[str, Sequence[str]], choices: Mapping[str, str]
+    name: str, config: DictConfig, groups: Mapping[str, Sequence[str]], choices: Mapping[str, str], nodes: Sequence[str]
 ) -> Iterator[str]:
     """Yield the lines of ``--help``."""
     yield f"python {name}.py [group=option …] [key=value …]"
@@ -78,6 +78,8 @@ def _everything(
     for group in sorted(groups, key=lambda group: _FIRST.index(group) if group in _FIRST else len(_FIRST)):
         if len(groups[group]) > 1:
             yield from _options(group, groups[group], choices[group])
+    if alone := [str(key) for key in nodes if key not in groups or len(groups[key]) < 2]:
+        yield f"Keys of their own have {', '.join(alone)}: help=<name>"
     yield "Keys"
     values = _plain(config)
     for key, comment in _comments([CONFIG_DIR / f"{name}.yaml"]).items():

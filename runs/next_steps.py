@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from affect.errors import DataError
 from affect.frames import Frames
-from evaluators.postprocess.timeline import check_videos
+from evaluators.postprocess.timeline import lists_pictures
 from runs.bar import WIDTH
 
 _PRIORS: Final[Mapping[str, Sequence[str]]] = {
@@ -51,17 +50,9 @@ def after_evaluation(plain: Mapping[str, Any], folder: Path, frames: Frames) -> 
     here, split = _short(folder), plain["split"]
     command = ["evaluate.py", f"predictions={here}/predictions/{split}.parquet"]
     command += [f"split={split}"] if split != "val" else []
-    if plain["postprocess"]["smoothing"] is None and _has_time(frames):
+    if plain["postprocess"]["smoothing"] is None and len(frames.frame) and not lists_pictures(frames):
         return _lines(here, [*command, "postprocess.smoothing=box", "curve=[0,1,2,5,10,25,50]"])
     return _lines(here, [])
-
-
-def _has_time(frames: Frames) -> bool:
-    try:
-        check_videos(frames, "the frame list")
-    except DataError:
-        return False
-    return True
 
 
 def _short(folder: Path) -> Path:

@@ -120,7 +120,9 @@ def predict(config: DictConfig) -> None:
                     print(
                         f"{source.name}: drawn over in {drawn[0] if len(drawn) == 1 else drawn[0].parent}", flush=True
                     )
-    print(f"tables: {folder}/<name>/<name>.parquet and .csv; pictures of them: timeline.html and .png beside")
+    name = sources[0].name if len(sources) == 1 else "<name>"
+    beside = "timeline.html and .png" + (", " + ", ".join(as_list(plain["export"])) if plain["export"] else "")
+    print(f"tables: {folder}/{name}/{name}.parquet and .csv; beside them {beside}")
 
 
 def _write_beside(table: Table, path: Path, plain: Mapping[str, Any]) -> None:
@@ -267,7 +269,8 @@ def summary(source: Source, table: Table, seconds: float) -> str:
     faces = f"{count} face{'s' * (count != 1)}"
     text = f"{source.name}: {frames} {kind}{'s' * (frames != 1)}, {with_face} with a face, {faces}"
     if not source.pictures:
-        text += f" with {len(set(table.found.face_id[seen].tolist()))} ids"
+        ids = len(set(table.found.face_id[seen].tolist()))
+        text += f" with {ids} id{'s' * (ids != 1)}"
     if not seen.any():
         text += " (no face at all: its rows are empty)"
     if unreadable := table.metadata.get("unreadable"):
@@ -280,4 +283,4 @@ def summary(source: Source, table: Table, seconds: float) -> str:
     announced = about.get("announced")
     if announced is not None and about["frames"] < 0.98 * announced - 1:
         text += f"; the container announces {announced} frames: is the file truncated?"
-    return f"{text}; {frames / max(seconds, 0.1):.1f} {kind}s/s"
+    return f"{text}; {frames / max(seconds, 0.1):.1f} {kind}s a second"

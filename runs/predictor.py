@@ -87,12 +87,12 @@ class Predictor:
             wanted = network.module.preprocessing
             self._transforms.append(EvalTransform(image_size=wanted.image_size, interpolation=wanted.interpolation))
 
-    def crops(self, images: Iterable[Given]) -> dict[Task, FloatArray]:
+    def crops(self, images: Given | Iterable[Given]) -> dict[Task, FloatArray]:
         """Return what the networks say of B faces that are cut out already.
 
         Args:
-            images: the crops, of any size, cut out as the networks' training faces were; of whole photographs something
-                is said, too, and it is wrong.
+            images: the crops, or one, of any size, cut out as the networks' training faces were (``videos.faces.cut``);
+                of whole photographs something is said, too, and it is wrong.
 
         Returns:
             ``valence_arousal`` (B, 2) in [-1, 1]; ``expression`` (B, classes) and ``action_units`` (B, 12), both
@@ -101,19 +101,19 @@ class Predictor:
         Raises:
             UserError: something that is no picture.
         """
-        said = self._say(map(as_rgb, images))
+        said = self._say(map(as_rgb, _several(images)))
         means: dict[Task, FloatArray] = {}
         for task in self.tasks:
             means[task] = np.stack([one[task] for one in said]).mean(axis=0, dtype=np.float64).astype(np.float32)
         return means
 
     def pictures(
-        self, images: Sequence[Given], names: Sequence[str] | None = None, *, shown: Shown | None = None
+        self, images: Given | Iterable[Given], names: Sequence[str] | None = None, *, shown: Shown | None = None
     ) -> Table:
         """Find every face in P whole pictures, and return what the networks say of each.
 
         Args:
-            images: the pictures.
+            images: the pictures, or one.
             names: a name for each; None: the file's, without its suffix, or ``picture1``, ``picture2`` …
             shown: shows the progress.
 
@@ -124,11 +124,12 @@ class Predictor:
         Raises:
             UserError: something that is no picture, or none of the files can be read, or there is no detector.
         """
-        detector = make_detector(self.faces)
+        detector, images = make_detector(self.faces), list(_several(images))
         files = [Path(one).name if isinstance(one, str | Path) else "" for one in images]
         called = names or [Path(file).stem or f"picture{number}" for number, file in enumerate(files, 1)]
         found: list[Boxes] = []
         unreadable: dict[str, str] = {}
+        lost: list[int] = []
 
         def read() -> Iterator[Image | None]:
             for number, image in enumerate(shown(images, "looking", len(images)) if shown else images):
@@ -136,6 +137,7 @@ class Predictor:
                     yield as_rgb(image)
                 except UnreadableImageError as error:
                     unreadable[files[number]] = str(error)
+                    lost.append(number)
                     yield None
 
         def find(rgb: Image | None) -> Boxes:
@@ -148,7 +150,7 @@ class Predictor:
                     yield from (cut(rgb, square, self.faces) for square in to_squares(found[-1]))
 
         said = self._say(faces())
-        if unreadable and len(unreadable) == len(images):
+        if lost and len(lost) == len(images):
             raise DataError(next(iter(unreadable.values())))
         counts = np.array([len(boxes) for boxes in found], dtype=np.int64)
         picture = np.repeat(np.arange(len(images)), counts)
@@ -233,6 +235,14 @@ class Predictor:
             predictions: dict[str, FloatArray] = {task: rows(values) for task, values in of_network.items()}
             tables.append(Table(names, frames, files, predictions, self.expressions, made, network.path, found))
         return process_people(tables, self.postprocess)
+
+
+def _several(images: Given | Iterable[Given]) -> Iterable[Given]:
+    """Return one picture, or any number of them, as several."""
+    array = isinstance(images, Tensor | np.ndarray) and images.ndim == 3
+    if array or isinstance(images, str | Path | PIL.Image.Image):
+        return [cast("Given", images)]
+    return cast("Iterable[Given]", images)
 
 
 def as_rgb(image: Given) -> Image:

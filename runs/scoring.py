@@ -16,15 +16,19 @@ from affect.frames import Frames
 from affect.labels import UniTask
 from evaluators.calibration import calibration_scores
 from evaluators.chance import chance, majority
+from evaluators.comparison import caveat, interval_lines
 from evaluators.curve import curve, write_curve
 from evaluators.faces import Pictures, write_faces
-from evaluators.metrics import Scores
+from evaluators.intervals import Estimate, estimate
+from evaluators.metrics import MAIN, Scores
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
+from evaluators.postprocess.timeline import lists_pictures
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note
 from evaluators.predictions import merge_parts, score_table
 from evaluators.report import NO_LABELS, Shown, format_main, format_table, write_report, write_scores
 from evaluators.submission import write_submission, write_uni_submission
+from evaluators.sums import sums
 from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder
 from runs.origin import origin_of, renderer_of, strangeness
@@ -180,8 +184,7 @@ def report(
     if not path.is_file():
         write_table(done.blended, path)
     if done.table is not done.blended:
-        path = path.with_name(f"{split}-postprocessed.parquet")
-        write_table(done.table, path)
+        write_table(done.table, path.with_name(f"{split}-postprocessed.parquet"))
     if done.found:
         done.store(folder / STORED, split, frames)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
@@ -189,17 +192,18 @@ def report(
     image, null = ~done.blended.null, done.table.null
     filled = int(np.sum(~image & ~null))
     if filled:
-        seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
-        references = {**references, "with an image": seen}
-    calibrated = calibration_scores(done.table, frames)
-    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image"), calibrated))
-    remark = f"tuned on the labels that these scores are of, so they flatter: {', '.join(done.tuned)}"
-    remark = remark if done.tuned else ""
+        references["with an image"] = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
+    own, calibrated = _intervals(done, frames), calibration_scores(done.table, frames)
+    with_image = references.get("with an image")
+    write_scores(scores, folder / "scores.json", _notes(done, settings, with_image, own, calibrated))
+    tuned = ", ".join(done.tuned)
+    remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
     write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
-    print((format_main if shown == "main" else format_table)(scores, references), end=_calibration(done, calibrated))
+    told = _told(done, frames, own, calibrated)
+    print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
     if filled:
         print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
     if null.any():
@@ -217,17 +221,34 @@ def report(
     return done
 
 
-def _calibration(done: Processed, calibrated: Mapping[str, float]) -> str:
-    """Format what to print after the scores: the calibration where something was done for it, not unit by unit."""
+def _intervals(done: Processed, frames: Frames) -> Estimate | None:
+    """Return the intervals of the main scores; None where no task has labels."""
+    of_table = sums(done.table, frames, au_thresholds=done.au_thresholds)
+    main = [name for name in of_table.names if name in MAIN]
+    return estimate([of_table.only(main)]) if main else None
+
+
+def _units(frames: Frames | Table) -> str:
+    """Say what is resampled."""
+    return "pictures" if lists_pictures(frames) else "videos"
+
+
+def _told(done: Processed, frames: Frames, own: Estimate | None, calibrated: Mapping[str, float]) -> list[str]:
+    """Return lines of the intervals, and of the calibration where something was done for it, not unit by unit."""
+    lines = [*interval_lines(own), caveat(own.units, _units(frames))] if own is not None else []
     if not done.temperatures and done.table.bounds is None:
-        return "\n"
+        return lines
     values = {f"temperature of {task}": value for task, value in done.temperatures.items()}
     values |= {name: value for name, value in calibrated.items() if not name.startswith("ECE_AU") or name == "ECE_AU"}
-    return "\n" + "".join(f"calibration: {name} {value:.4f}\n" for name, value in values.items())
+    return lines + [f"calibration: {name} {value:.4f}" for name, value in values.items()]
 
 
 def _notes(
-    done: Processed, settings: PostProcess, with_image: Scores | None, calibrated: Mapping[str, float]
+    done: Processed,
+    settings: PostProcess,
+    with_image: Scores | None,
+    own: Estimate | None,
+    calibrated: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return what scores.json says of its scores, beside them."""
     notes: dict[str, Any] = {}
@@ -239,6 +260,9 @@ def _notes(
         notes[UNSEEN] = done.table.metadata[UNSEEN]
     if with_image is not None:
         notes["with_an_image"] = {name: NO_LABELS if value is None else value for name, value in with_image.items()}
+    if own is not None:
+        ends = {name: [one.low, one.high] for name, one in own.intervals.items()} if own.units > 1 else {}
+        notes["intervals"] = {"unit": _units(done.table), "units": own.units, **ends}
     if calibrated:
         notes["calibration"] = dict(calibrated)
     return notes

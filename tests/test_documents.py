@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runs.config import check_command_line, literal_paths
+from runs.command import as_given
+from runs.config import check_command_line
 from runs.help import help_text
 from tests.house import ROOT, tracked
 
 PAGES = sorted(path for path in tracked("*.md") if "tests" not in path.relative_to(ROOT).parts)
-PROGRAMS = ("train.py", "evaluate.py", "extract.py", "automl.py")
+PROGRAMS = ("train.py", "evaluate.py", "extract.py", "automl.py", "predict.py", "compare.py")
 
 
 def name_of(page: Path) -> str:
@@ -75,7 +76,7 @@ CASES = [
 
 @pytest.mark.parametrize(("program", "arguments"), CASES)
 def test_the_keys_of_a_command_are_known(program: str, arguments: list[str]) -> None:
-    given = literal_paths(arguments)
+    given = as_given(program, arguments)
     if help_text(program, given) is None:  # which checks the rest of the command line
         check_command_line(program, given)
 

@@ -250,6 +250,11 @@ def test_a_few_lines_of_python(emma: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"is no picture|must be in"):
             as_rgb(wrong)
     assert model.crops([])["expression"].shape == (0, 8)
+    assert model.crops(path)["expression"].shape == (1, 8)
+    assert list(model.pictures(str(path)).video) == ["a"]  # one is not a list of letters
+    assert list(model.pictures(one for one in (path, rgb)).video) == ["a", "picture2"]
+    with pytest.raises(DataError, match=r"nofile\.jpg"):
+        model.pictures(["nofile.jpg", "nofile.jpg"])
 
 
 def test_the_example_says_what_is_seen_in_whole_pictures(emma: Path, tmp_path: Path) -> None:

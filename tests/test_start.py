@@ -30,7 +30,9 @@ def output_of(*arguments: str) -> tuple[int, str, str]:
     return done.returncode, said, done.stderr
 
 
-@pytest.mark.parametrize("program", ["train.py", "evaluate.py", "extract.py", "automl.py", "prepare.py"])
+@pytest.mark.parametrize(
+    "program", ["train.py", "evaluate.py", "extract.py", "automl.py", "compare.py", "predict.py", "prepare.py"]
+)
 def test_help_comes_without_heavy_imports(program: str) -> None:
     code, said, _ = output_of(program, "--help")
     assert code == 0

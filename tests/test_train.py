@@ -37,6 +37,7 @@ PROGRESS = "callbacks.progress={_target_: runs.progress.Progress}"
 OURS = (
     r"(train|val): \d+ of|training: \d+ of|\d+ of \d+ rows|\d+ more in|run folder: |faces, their |report: |"
     r"next: |  \S+=|"
+    r"interval: P_\w+ \[-?\d\.\d{4}, -?\d\.\d{4}\]$|95 % intervals over 3 videos; |"
     r" +epoch +loss| +[12]/2 |(chance: )?(P_MTL|P_VA|P_EXPR|P_AU|CCC_[VA]|(MACRO_)?ACC_(EXPR|AU)) +-?\d\.\d{4}$"
 )
 """Beginnings of the lines of a run of EMMA on drawn faces."""

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from affect.files import write_whole
-from benchmarks.studies.intervals import Sums, difference, labels_of, sums
 from benchmarks.studies.priors import COMMON, LABELLED, ROWS, overrides_of, seed_of
-from benchmarks.studies.running import run, study_parser
+from benchmarks.studies.running import labels_of, run, study_parser
+from evaluators.intervals import nested
 from evaluators.postprocess.blending import blend
 from evaluators.report import aligned
+from evaluators.sums import Sums, sums
 from evaluators.table import Table, read_table
 from runs.ending import clear_errors
 
@@ -77,7 +78,7 @@ def study(folder: Path, priors: Path, seeds: Sequence[int], overrides: Sequence[
         lines, scores = scored(systems)
         print(aligned([[kind, *SHOWN], *lines]), end="\n\n")
         best = max((name for name in systems if name != "ensemble"), key=lambda name: statistics.mean(scores[name]))
-        gain = difference(systems["ensemble"], systems[best], "P_MTL")
+        gain = nested(systems["ensemble"], systems[best], "P_MTL")
         print(f"{kind} (paper {PAPER[kind]}): ensemble - best member ({best}) in P_MTL: {gain}\n")
         results[kind] = {"P_MTL": scores, "best": best, "gain": gain}
     write_whole(folder / "results.json", json.dumps({"seeds": list(seeds), **results}, indent=2) + "\n")
@@ -88,7 +89,7 @@ def scored(systems: Mapping[str, Sequence[Sums]]) -> tuple[list[list[str]], dict
     """Return a line for each system, and its P_MTL for each seed."""
     lines, scores = [], {}
     for name, of_seeds in systems.items():
-        values = [{score: float(value[0]) for score, value in one.scores().items()} for one in of_seeds]
+        values = [one.named() for one in of_seeds]
         lines.append([name, *(f"{statistics.mean(one[score] for one in values):.3f}" for score in SHOWN)])
         scores[name] = [one["P_MTL"] for one in values]
     return lines, scores

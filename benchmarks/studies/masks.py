@@ -23,9 +23,10 @@ from typing import Any, Final, NamedTuple
 from matplotlib.figure import Figure
 
 from affect.files import write_whole
-from benchmarks.studies.intervals import difference, labels_of, sums
-from benchmarks.studies.running import logged, run, spread, timed_study
+from benchmarks.studies.running import labels_of, logged, run, spread, timed_study
+from evaluators.intervals import nested
 from evaluators.report import aligned
+from evaluators.sums import sums
 from evaluators.table import read_table
 from rendering.layouts import LAYOUTS
 from runs.ending import clear_errors
@@ -105,7 +106,7 @@ def study(folder: Path, seeds: Sequence[int], budget: float, overrides: Sequence
         for row, of_row in places.items()
     }
     curves = {row: [curve(place, faces) for place in of_row] for row, of_row in places.items()}
-    gains = {row: difference(found[row], found["0 %"], "P_LSD") for row in ROWS if row != "0 %"}
+    gains = {row: nested(found[row], found["0 %"], "P_LSD") for row in ROWS if row != "0 %"}
     print(aligned(table(curves, gains)), end="\n\n")
     write_whole(
         folder / "results.json",

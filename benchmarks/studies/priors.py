@@ -26,9 +26,10 @@ import numpy as np
 
 from affect.errors import ConfigError
 from affect.files import write_whole
-from benchmarks.studies.intervals import Sums, difference, labels_of, sums
-from benchmarks.studies.running import run, seconds, spread, study_parser, unpacked
+from benchmarks.studies.running import labels_of, run, seconds, spread, study_parser, unpacked
+from evaluators.intervals import estimate, nested
 from evaluators.report import aligned
+from evaluators.sums import Sums, sums
 from evaluators.table import read_table
 from runs.ending import clear_errors
 
@@ -157,15 +158,16 @@ def study(folder: Path, seeds: Sequence[int], faces: Path, photographs: Path | N
     }
     cost = {name: [seconds(folder / f"seed{seed}" / name) for seed in seeds] for name in made[seeds[0]]}
     scores = {
-        name: {score: [float(one.scores()[score][0]) for one in of_seeds] for score in of_seeds[0].scores()}
+        name: {score: [one.named()[score] for one in of_seeds] for score in of_seeds[0].names}
         for name, of_seeds in found.items()
     }
     print(aligned(table(scores, cost)), end="\n\n")
     claims = {}
     for claim, (data, ours, other, score) in CLAIMS.items():
         if f"{data}/{ours}" in found:
-            crossed = data == "photographs"
-            claims[claim] = difference(found[f"{data}/{ours}"], found[f"{data}/{other}"], score, crossed=crossed)
+            pair = found[f"{data}/{ours}"], found[f"{data}/{other}"]
+            # every seed has the same photographs, and people of its own
+            claims[claim] = estimate(*pair).intervals[score] if data == "photographs" else nested(*pair, score)
             print(f"{claim}: {score} {claims[claim]}")
     results = {"seeds": list(seeds), "scores": scores, "difference, low, high": claims, "seconds": cost}
     write_whole(folder / "results.json", json.dumps(results, indent=2) + "\n")

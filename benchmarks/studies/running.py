@@ -19,10 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, DataError
 from affect.files import put_in_place, write_whole
+from affect.frames import Frames
+from affect.preprocessing import IMAGENET
 from evaluators.metrics import Scores
 from evaluators.report import read_scores
+from runs.assembly import build_data
 from runs.automl import automl
-from runs.config import composed
+from runs.config import composed, resolve
 from runs.evaluate import evaluate
 from runs.extract import extract
 from runs.folder import RUN_FOLDER_VARIABLE
@@ -210,3 +213,10 @@ def spread(values: Sequence[float]) -> str:
 def trained(folder: Path, config: Sequence[str] | DictConfig) -> Scores:
     """Run train.py into a folder, unless a finished run is there, and return its scores; arguments as for ``run``."""
     return read_scores(run(folder, "train", config) / "scores.json")
+
+
+def labels_of(folder: Path) -> Frames:
+    """Return the rows of the validation split that a run was scored on."""
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    return build_data(resolve(config), IMAGENET).frames("val")

@@ -26,10 +26,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.files import write_whole
 from benchmarks.studies.controls import linear_predictions, read_pixels
-from benchmarks.studies.intervals import Sums, difference, labels_of, sums
-from benchmarks.studies.running import logged, run, spread, timed_study
+from benchmarks.studies.running import labels_of, logged, run, spread, timed_study
 from datamodules.affwild2_mtl import MTLDataModule
+from evaluators.intervals import nested
 from evaluators.report import aligned
+from evaluators.sums import Sums, sums
 from evaluators.table import Table, read_table, table_of_rows, write_table
 from rendering.layouts import LAYOUTS
 from runs.assembly import build_data
@@ -117,9 +118,9 @@ def study(folder: Path, seeds: Sequence[int], budget: float, overrides: Sequence
     lines = [["system", "seconds", *SHOWN, f"P_MTL of {OURS} - its"]]
     results = {}
     for row, of_row in found.items():
-        scores = {name: [float(one.scores()[name][0]) for one in of_row] for name in SHOWN}
-        own = difference(of_row, None, "P_MTL")
-        lead = None if row == OURS else difference(found[OURS], of_row, "P_MTL")
+        scores = {name: [one.named()[name] for one in of_row] for name in SHOWN}
+        own = nested(of_row, [], "P_MTL")
+        lead = None if row == OURS else nested(found[OURS], of_row, "P_MTL")
         shown = [spread(scores[name]) for name in SHOWN]
         shown[0] += f" [{own.low:.3f}, {own.high:.3f}]"
         lines.append([row, f"{statistics.mean(spent[row]):.0f}", *shown, str(lead or "")])

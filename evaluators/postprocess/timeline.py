@@ -67,6 +67,11 @@ def lay_out(table: Table, gap: int) -> Timeline:
     return Timeline(cell=(start - first)[video] + frame, video=of_cell, gap=gap)
 
 
+def lists_pictures(frames: Frames | Table) -> bool:
+    """Return whether the rows are single pictures, not frames of videos: their frame numbers are the row numbers."""
+    return np.array_equal(frames.frame, np.arange(len(frames.frame)))
+
+
 def check_videos(frames: Frames | Table, name: str) -> None:
     """Refuse a list of single pictures, whose neighbouring rows have nothing to do with each other.
 
@@ -86,14 +91,9 @@ def check_videos(frames: Frames | Table, name: str) -> None:
         )
 
 
-def lists_pictures(frames: Frames | Table) -> bool:
-    """Return whether the rows are single pictures: their frame numbers are then the row numbers."""
-    return np.array_equal(frames.frame, np.arange(len(frames.frame)))
-
-
 def video_of_rows(frames: Frames | Table) -> IntArray:
-    """Return (N,) numbers of what the rows belong to: their video; of single pictures, each is a unit of its own.
+    """Return (N,) numbers of the videos of the rows; of single pictures, each is taken for a video.
 
     What stands for the video of a picture may be its class folder, which says nothing of what belongs together.
     """
-    return np.arange(len(frames.frame)) if lists_pictures(frames) else video_numbers(frames.video)
+    return video_numbers(frames.image if lists_pictures(frames) else frames.video)

@@ -313,7 +313,7 @@ def test_what_a_model_can_fill() -> None:
     [
         ("sub-01_task-rest_video", "sub-01_task-rest"),
         ("sub-01_ses-2_task-rest_run-1", "sub-01_ses-2_task-rest_run-1"),
-        ("my clip (é).x", "sub-myclipx_task-video"),
+        ("my clip (é).x", "sub-myclipex_task-video"),
         ("sub-01", "sub-sub01_task-video"),
         ("…", "sub-unnamed_task-video"),
     ],

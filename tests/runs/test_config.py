@@ -45,6 +45,7 @@ def test_unknown_options_and_malformed_arguments_are_told_together() -> None:
     ("arguments", "told"),
     [
         (["clip.mp4"], r"'clip\.mp4' is not of the form key=value \(did you mean source=clip\.mp4\?\)"),
+        (["export=fex,elan"], r"export=fex,elan: write several values as 'export=\[fex,elan\]'; with -m each is a run"),
         (["--source", "clip.mp4"], r"--source: no such flag; keys are given without dashes, as key=value"),
     ],
 )

@@ -1,0 +1,248 @@
+"""What compare.py does: the scores of systems on the same videos, with intervals, and which of them is ahead."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypedDict
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from affect.errors import ConfigError, DataError
+from affect.files import write_whole
+from affect.hints import key_errors, suggest
+from affect.preprocessing import IMAGENET
+from datamodules.base import Split
+from evaluators import comparison
+from evaluators.audit import audit, gap_lines, read_attributes
+from evaluators.comparison import ALPHA, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
+from evaluators.metrics import MAIN
+from evaluators.postprocess.thresholds import Thresholds
+from evaluators.postprocess.timeline import lists_pictures
+from evaluators.report import aligned
+from evaluators.sums import Sums, sums
+from evaluators.table import Table, check_same_list, read_table
+from runs.assembly import build_data
+from runs.folder import Run, opened_run
+from runs.plain import read_config
+from runs.stored_config import OF_RUN, data_of_run
+
+_WIDE: Final = 24  # characters of a value in the table of a sweep
+
+
+class Entry(NamedTuple):
+    """One run or table: its file, its thresholds, and what its system is called."""
+
+    table: Path
+    thresholds: Thresholds
+    system: str
+
+
+class _Settings(TypedDict):
+    """Keys of conf/compare.yaml that no node below it has."""
+
+    runs: str | Sequence[str | Sequence[str]] | None
+    tables: str | Sequence[str] | None
+    folder: str | None
+    to: str | None
+    split: Split
+    groups: str | None
+    attributes: str | None
+    au_thresholds: float | Sequence[float] | str | None
+    overwrite: bool
+
+
+def compare(config: DictConfig) -> None:
+    """Compare what the command line names; print, and write the tables into the run folder."""
+    plain: Any = OmegaConf.to_container(config)
+    if errors := list(key_errors(plain, _Settings)):
+        raise ConfigError(errors, "the command line")
+    for key in ("runs", "tables"):
+        plain[key] = [plain[key]] if isinstance(plain[key], str) else plain[key]
+    given = [key for key in ("runs", "tables", "folder") if plain[key] is not None]
+    if len(given) != 1 or not plain[given[0]]:
+        raise ConfigError(["give one of runs=[…], tables=[…] and sweep=…"], "the command line")
+    entries = list(_entries(plain))
+    if config.data._target_ == OF_RUN:
+        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
+        changes: Any = OmegaConf.to_container(config.data)
+        config.data, config.render = data_of_run(entries[0].table, changes, config.paths.cache_dir, render)
+    with opened_run(config, lambda found: key_errors(found, _Settings)) as run:
+        _compare(run, entries, best_first=plain["folder"] is not None)
+
+
+def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
+    plain = run.config
+    tables = [read_table(entry.table) for entry in entries]
+    check_same_list(tables)
+    data = build_data(plain, IMAGENET, tables[0].expressions)
+    data.evaluate_only()
+    labels = data.frames(plain["split"])
+    check_same_list([labels, tables[0]])
+    by = _groups(Path(plain["groups"]), tables[0]) if plain["groups"] else None
+    attributes = read_attributes(Path(plain["attributes"]), tables[0]) if plain["attributes"] else None
+    run.started()
+    of_system: dict[str, list[Sums]] = {}
+    for entry, table in zip(entries, tables, strict=True):
+        of_system.setdefault(entry.system, []).append(sums(table, labels, by=by, au_thresholds=entry.thresholds))
+    systems = [System(name, tuple(of_runs)) for name, of_runs in of_system.items()]
+    if best_first:
+        systems.sort(key=lambda system: -float(np.mean([_first(one) for one in system.runs])))
+    if plain["to"] is not None:
+        if plain["to"] not in of_system:
+            raise DataError(f"to={plain['to']}: no such system; {suggest(plain['to'], list(of_system))}")
+        systems.sort(key=lambda system: system.name != plain["to"])
+    found = comparison.compare(systems)
+    beside = _differing(plain["folder"], found.systems) if plain["folder"] else []
+    _tell(found, "groups" if by else "pictures" if lists_pictures(labels) else "videos", beside)
+    _write(found, run.folder)
+    if attributes is not None:
+        for name in found.systems:
+            number = [entry.system for entry in entries].index(name)
+            print(f"\n{name}: gaps between groups{' (its first run)' if len(of_system[name]) > 1 else ''}")
+            gaps = audit(tables[number], labels, attributes, entries[number].thresholds)
+            print(aligned(gap_lines(gaps)))
+        print(f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others")
+
+
+def _first(one: Sums) -> float:
+    """Return the first main score of a run."""
+    return next(value for name, value in one.named().items() if name in MAIN)
+
+
+def _tell(found: Comparison, units: str, beside: Sequence[Sequence[str]]) -> None:
+    rows = printed(found)
+    for row, cells in zip_longest(rows, beside, fillvalue=[""] * len(beside[0]) if beside else []):
+        row[1:1] = cells
+    print(aligned(rows))
+    print(caveat(found.units, units))
+    if found.leads:
+        print("an interval is of its score alone; p is Holm's, for all systems, classes and units of a task")
+    for sentence in sentences(found):
+        print(sentence)
+
+
+def _write(found: Comparison, folder: Path) -> None:
+    write_whole(folder / "comparison.csv", as_csv(found))
+    write_whole(
+        folder / "comparison.json",
+        json.dumps({"rows": as_rows(found), "says": list(sentences(found))}, indent=2) + "\n",
+    )
+    write_whole(folder / "comparison.tex", as_latex(found))
+    print(f"every score: {folder / 'comparison.csv'}, .json; main scores for LaTeX: comparison.tex")
+
+
+def _groups(path: Path, table: Table) -> list[str]:
+    """Return the group of each row.
+
+    Raises:
+        DataError: the file lacks videos of the table, names unknown ones, or is no CSV of video,group.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"groups={path}: {error}") from error
+    if not rows or [cell.strip() for cell in rows[0]] != ["video", "group"]:
+        raise DataError(f"{path}: its first line must be video,group")
+    group: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != 2 or not row[0] or not row[1] or row[0] in group:
+            raise DataError(f"{path}, line {number}: one video and one group, each video once")
+        group[row[0]] = row[1]
+    videos = set(table.video)
+    if missing := sorted(videos - group.keys()):
+        raise DataError(f"{path}: no line for {len(missing)} videos of the tables, {missing[0]} first")
+    if unknown := sorted(group.keys() - videos):
+        raise DataError(f"{path}: {len(unknown)} videos that the tables do not have, {unknown[0]} first")
+    return [group[video] for video in table.video]
+
+
+def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
+    """Yield what is compared, system by system.
+
+    Raises:
+        ConfigError: something is not there.
+    """
+    if plain["tables"] is not None:
+        names = _short([Path(one).with_suffix("") for one in plain["tables"]])
+        for one, name in zip(plain["tables"], names, strict=True):
+            yield Entry(Path(one), 0.5 if plain["au_thresholds"] is None else plain["au_thresholds"], name)
+        return
+    if plain["folder"] is not None:
+        folder = Path(plain["folder"])
+        groups = [[path.parent] for path in sorted(folder.glob("*/scores.json"))]
+        if not groups:
+            raise ConfigError([f"sweep={folder}: no run with a result is in it"], "the command line")
+    else:
+        groups = [[Path(one)] if isinstance(one, str) else [Path(run) for run in one] for one in plain["runs"]]
+    paths = [path for group in groups for path in group]
+    if missing := [path for path in paths if not (path / "config.yaml").is_file()]:
+        raise ConfigError([f"{path}: no run folder, it has no config.yaml" for path in missing], "the command line")
+    if twice := sorted({str(path) for path in paths if [one.resolve() for one in paths].count(path.resolve()) > 1}):
+        raise ConfigError([f"{path} is given twice" for path in twice], "the command line")
+    configs = {path: _flat(read_config(path / "config.yaml")) for path in paths}
+    alike: dict[str, list[Path]] = {}
+    for number, group in enumerate(groups):
+        key = str(number) if len(group) > 1 else json.dumps(_without_seeds(configs[group[0]]), sort_keys=True)
+        alike.setdefault(key, []).extend(group)
+    systems = list(alike.values())
+    called = _short([of_one[0] for of_one in systems])
+    for of_one, name in zip(systems, called, strict=True):
+        for path in of_one:
+            yield _of_run(path, plain, name)
+
+
+def _of_run(path: Path, plain: Mapping[str, Any], name: str) -> Entry:
+    split, thresholds = plain["split"], plain["au_thresholds"]
+    made = [path / "predictions" / f"{split}{kind}.parquet" for kind in ("-postprocessed", "")]
+    table = next((one for one in made if one.is_file()), None)
+    if table is None:
+        raise ConfigError([f"{made[1]} is not there: evaluate.py checkpoint={path} makes it"], "the command line")
+    if thresholds is None:
+        notes: Any = (
+            json.loads((path / "scores.json").read_text(encoding="utf-8")) if (path / "scores.json").is_file() else {}
+        )
+        thresholds = notes.get("postprocess", {}).get("au_thresholds", 0.5)
+    return Entry(table, thresholds, name)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the values of a configuration by their dotted keys."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {
+        key: value for name, one in node.items() for key, value in _flat(one, f"{prefix}.{name}".lstrip(".")).items()
+    }
+
+
+def _without_seeds(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a system: everything but seeds, and where a run is kept."""
+    return {
+        key: value for key, value in flat.items() if key.rpartition(".")[2] != "seed" and not key.startswith("paths.")
+    }
+
+
+def _differing(folder: str, systems: Sequence[str]) -> list[list[str]]:
+    """Return a row of keys, and a row for each run of a sweep with its values, of the keys in which the runs differ."""
+    flat = [_without_seeds(_flat(read_config(Path(folder) / name / "config.yaml"))) for name in systems]
+    keys = list(dict.fromkeys(key for config in flat for key in config))
+    shown = [key for key in keys if len({json.dumps(config.get(key)) for config in flat}) > 1]
+    last = [key.rpartition(".")[2] for key in shown]
+    header = [name if last.count(name) == 1 else key for name, key in zip(last, shown, strict=True)]
+    cells = [["" if (value := config.get(key)) is None else str(value) for key in shown] for config in flat]
+    return [header, *([cell if len(cell) <= _WIDE else f"…{cell[-_WIDE:]}" for cell in row] for row in cells)]
+
+
+def _short(paths: Sequence[Path]) -> list[str]:
+    """Call each path by as few of its last parts as tell them apart."""
+    whole = [path.absolute() for path in paths]
+    for count in range(1, max(len(path.parts) for path in whole) + 1):
+        names = ["/".join(path.parts[-count:]) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in whole]
