@@ -132,8 +132,8 @@ def video_mean(values: NDArray[np.generic], video: IntArray) -> float:
     return float((np.bincount(place, values.astype(np.float64)) / count).mean())
 
 
-def reliability_diagram(found: Mapping[str, Reliability]) -> str | None:
-    """Draw as SVG what ``reliability`` found; None where nothing has labels.
+def reliability_panels(found: Mapping[str, Reliability]) -> list[str]:
+    """Draw what ``reliability`` found, a panel each for expressions and action units, as SVG; none without labels.
 
     Above, how often probabilities come true, against what they say: on the dashed line they are right. Action
     units are thin lines, and together a thick one. Below, the share of the values that is in each bin.
@@ -142,27 +142,32 @@ def reliability_diagram(found: Mapping[str, Reliability]) -> str | None:
         ("Expressions", "share where the likeliest is right", ("expression",)),
         ("Action units", "share where the unit is there", AU_NAMES),
     )
-    panels = [(title, event, [found[name] for name in names if name in found]) for title, event, names in groups]
-    panels = [panel for panel in panels if panel[2]]
-    if not panels:
-        return None
-    with drawing(3.8 * len(panels), 4.4, len(panels), heights=(3, 1)) as (drawn, svg):
-        for index, (title, event, lines) in enumerate(panels):
-            error = sum(one.ece for one in lines) / len(lines)
-            above, below, whole = drawn[index], drawn[index + len(panels)], together(lines)
-            above.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
-            for one in lines if len(lines) > 1 else ():
-                _line(above, one, {"color": GREY, "linewidth": 0.8})
-            _line(above, whole, {"color": BLUE, "linewidth": 1.6, "marker": "o", "markersize": 3.5})
-            above.set(title=f"{title}, ECE {error:.3f}", ylabel=event, ylim=(-0.02, 1.02))
-            below.bar(_middles(whole), whole.count / whole.count.sum(), width=0.9 / len(whole.count), color=BLUE)
-            below.set(xlabel="predicted probability", ylabel="share")
-            for axes in (above, below):
-                axes.set(xlim=(-0.02, 1.02), xticks=np.linspace(0, 1, 6))
-    return svg.text
+    drawn = []
+    for title, event, names in groups:
+        lines = [found[name] for name in names if name in found]
+        if lines:
+            with drawing(3.6, 4.2, heights=(3, 1)) as ((above, below), svg):
+                _draw(above, below, lines)
+                error = sum(one.ece for one in lines) / len(lines)
+                above.set(title=f"{title}, ECE {error:.3f}", ylabel=event)
+            drawn.append(svg.text)
+    return drawn
 
 
-def together(found: Sequence[Reliability]) -> Reliability:
+def _draw(above: Axes, below: Axes, lines: Sequence[Reliability]) -> None:
+    whole = pooled(lines)
+    above.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
+    for one in lines if len(lines) > 1 else ():
+        _line(above, one, {"color": GREY, "linewidth": 0.8})
+    _line(above, whole, {"color": BLUE, "linewidth": 1.6, "marker": "o", "markersize": 3.5})
+    above.set(ylim=(-0.02, 1.02))
+    below.bar(_middles(whole), whole.count / whole.count.sum(), width=0.9 / len(whole.count), color=BLUE)
+    below.set(xlabel="predicted probability", ylabel="share")
+    for axes in (above, below):
+        axes.set(xlim=(-0.02, 1.02), xticks=np.linspace(0, 1, 6))
+
+
+def pooled(found: Sequence[Reliability]) -> Reliability:
     """Pool the frames of several."""
     count = np.sum([one.count for one in found], axis=0)
     said, true = (

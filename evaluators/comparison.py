@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,11 +17,8 @@ from evaluators.metrics import MAIN
 from evaluators.sums import Sums
 
 ALPHA: Final = 0.05
-LEAST: Final = 100
-"""With fewer videos than these, intervals hold the truth less often than they say."""
-
-HELD: Final = "in simulations of 60 videos they hold the truth in 92 to 95 %, of 30 in 91 to 93"
-"""How often, as ``benchmarks.studies.coverage`` has it."""
+HELD: Final = {45: "91 to 93 %", 100: "92 to 95 %"}
+"""Of fewer videos than these, so many intervals hold the truth in ``benchmarks.studies.coverage`` (30, and 60)."""
 
 _TASKS: Final = (
     ("P_MTL",),
@@ -168,7 +166,7 @@ def _p(value: float) -> str:
 
 
 def caveat(units: int, what: str) -> str:
-    """Say how many units intervals are of, and what that means.
+    """Say how many units intervals are of, and how often such hold the truth where the units are few.
 
     Args:
         units: how many.
@@ -176,13 +174,17 @@ def caveat(units: int, what: str) -> str:
     """
     if units < 2:
         return f"no intervals: they need two {what} or more"
-    return f"95 % intervals over {units} {what}{f'; {HELD}' if units < LEAST else ''}"
+    held = next((share for limit, share in HELD.items() if units < limit), "")
+    return f"95 % intervals over {units} {what}{f' (simulated: {held} hold)' if held else ''}"
 
 
-def interval_lines(found: Estimate) -> list[str]:
-    """Return a line for each score of one system: ``interval: NAME [low, high]``."""
-    pairs = found.intervals.items()
-    return [f"interval: {name} [{one.low:.4f}, {one.high:.4f}]" for name, one in pairs if not np.isnan(one.low)]
+def interval_text(found: Estimate, what: str) -> str:
+    """Return the intervals of one system's scores, in lines of a terminal."""
+    if found.units < 2:
+        return caveat(found.units, what)
+    spans = [f"{name}~{one.low:.3f}~to~{one.high:.3f}" for name, one in found.intervals.items()]  # ~: no line ends here
+    text = textwrap.fill(f"{caveat(found.units, what)}: {', '.join(spans)}", 79, subsequent_indent="  ")
+    return text.replace("~", " ")
 
 
 def cell(one: Interval) -> str:

@@ -63,9 +63,8 @@ def write_curve(folder: Path, ks: Sequence[int], scores: Mapping[str, Sequence[S
         Lines to print: the best k of each main score over all rows, the smallest of equal ones.
     """
     write_csv(folder / "curve.csv", "rows", ks, scores)
-    drawn = figures.smoothing_curve(ks, scores["all"], kind)
-    if drawn is not None:
-        write_whole(folder / "curve.svg", drawn)
+    if panels := figures.smoothing_curves(ks, scores["all"], kind):
+        write_whole(folder / "curve.svg", figures.together(panels))
     lines = []
     for name in (name for name in MAIN if name in scores["all"][0]):
         values = {k: value for k, of_k in zip(ks, scores["all"], strict=True) if (value := of_k[name]) is not None}

@@ -41,7 +41,7 @@ _LABEL: Final = 134
 _PREDICTION: Final = 132
 _BELOW: Final = 130  # x of the first action unit
 _CANDIDATES: Final = 4096
-_MUTED: Final = "#66717e"
+MUTED: Final = "#66717e"
 
 
 class Word(NamedTuple):
@@ -144,7 +144,7 @@ def choose_rows(table: Table, frames: Frames, *, seed: int = 0) -> list[int]:
 
 def caption(table: Table, frames: Frames, row: int, au_thresholds: Sequence[float]) -> Caption:
     """Put labels and predictions of one row into words."""
-    beside, below = [Line("", [Word("label", _MUTED), Word("predicted", _MUTED)])], []
+    beside, below = [Line("", [Word("label", MUTED), Word("predicted", MUTED)])], []
     if "expression" in table.predictions:
         label, said = int(frames.expression[row]), int(table.predictions["expression"][row].argmax())
         known = label >= 0
@@ -185,12 +185,12 @@ def _write(pen: ImageDraw.ImageDraw, font: _Font, corner: tuple[int, int], names
     name = left + SIDE + _GAP
     columns = (name, name + names, name + names + _LABEL)
     for line in text.beside:
-        for at, word in zip(columns, [Word(line.name, _MUTED), *line.words], strict=True):
+        for at, word in zip(columns, [Word(line.name, MUTED), *line.words], strict=True):
             pen.text((at, y), word.text, word.colour, font)
         y += _LINE + _GAP
     y = corner[1] + SIDE + _GAP // 2
     for line in text.below:
-        pen.text((left, y), line.name, _MUTED, font)
+        pen.text((left, y), line.name, MUTED, font)
         x = float(left + _BELOW)
         for word in line.words:
             pen.text((x, y), word.text, word.colour, font)

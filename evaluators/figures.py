@@ -1,20 +1,21 @@
-"""The figures of a run's report, each as SVG text, and of its dashboards, as PNG.
+"""The figures of a run's report, as SVG text, and of its dashboards, as PNG.
 
-matplotlib is imported when the first figure is drawn.
+A figure of the report is a list of panels, each an SVG of its own: side by side on a wide page, below each other on a
+narrow one. matplotlib is imported when the first figure is drawn.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.labels import EXPRESSIONS, OTHER
+from affect.labels import ACTION_UNITS, EXPRESSIONS, OTHER
 from evaluators.metrics import MAIN, Scores
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ EXPRESSION_COLOURS: Final = ("#9aa5b1", "#c8463c", "#6a8f3c", "#7a5ea8", "#e0a52
 """In the order of ``EXPRESSIONS``."""
 CURVES: Final = (*MAIN, "score")
 """Validation scores that are drawn as curves; scores per class would hide them."""
+
+Panel: TypeAlias = "Callable[[Axes], object]"
+"""Draws into the axes that it is given."""
 
 
 def person_colour(face_id: int) -> str:
@@ -89,6 +93,7 @@ def drawing(
         "xtick.color": INK,
         "ytick.color": INK,
         "svg.hashsalt": "report",  # the same run gives the same bytes
+        "svg.fonttype": "none",  # text stays text: it is small, and can be read aloud and searched
     }
     with mpl.rc_context(style):
         figure, drawn = Figure(figsize=(width, height), layout="constrained"), Drawn()
@@ -99,54 +104,67 @@ def drawing(
         drawn.content = buffer.getvalue()
 
 
-def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> str | None:
-    """Draw F1 per expression and action unit, with the reference as a mark on each bar; None without such scores."""
-    kinds = (("Expressions", "F1_EXPR_"), ("Action units", "F1_AU"))
-    panels = [(title, _starting(scores, prefix), prefix) for title, prefix in kinds]
-    panels = [panel for panel in panels if any(value is not None for value in panel[1].values())]
-    if not panels:
-        return None
-    rows = max(len(values) for _, values, _ in panels)
-    with drawing(4.6 * len(panels), 0.5 + 0.26 * rows, len(panels)) as (drawn, svg):
-        for axes, (title, values, prefix) in zip(drawn, panels, strict=True):
-            names = [name.removeprefix("F1_EXPR_").removeprefix("F1_") for name in values]
-            axes.barh(names, [value or 0.0 for value in values.values()], color=BLUE, height=0.7)
-            marks = _starting(reference or {}, prefix)
-            for position, name in enumerate(values):
-                value, mark = values[name], marks.get(name)
-                text = "no labels" if value is None else f"{value:.2f}"
-                axes.text(max(value or 0.0, mark or 0.0) + 0.02, position, text, va="center", fontsize=8)
-                if mark is not None:
-                    axes.plot([mark, mark], [position - 0.42, position + 0.42], color=ORANGE, linewidth=2)
-            if marks:
-                axes.plot([], [], color=ORANGE, linewidth=2, label=reference_name)
-                axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.06))
-            axes.set(title=title, xlim=(0, 1.1), ylim=(len(values) - 0.4, -0.6), xticks=np.linspace(0, 1, 6))
-            axes.tick_params(length=0)
-            axes.grid(axis="x", color=GREY, linewidth=0.4)
-            axes.set_axisbelow(True)
+def apart(panels: Sequence[Panel], width: float = 3.6, height: float = 3.1) -> list[str]:
+    """Draw each panel as an SVG of its own, of this size in inches."""
+    return [together([panel], width, height) for panel in panels]
+
+
+def together(panels: Sequence[Panel], width: float = 3.6, height: float = 3.1) -> str:
+    """Draw panels of this size side by side in one SVG."""
+    with drawing(width * len(panels), height, len(panels)) as (drawn, svg):
+        for panel, axes in zip(panels, drawn, strict=True):
+            panel(axes)
     return svg.text
 
 
-def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
-    """Draw losses, validation scores and learning rates against the step; None where nothing was logged."""
+def f1_bars(scores: Scores, reference: Scores | None, reference_name: str) -> list[str]:
+    """Draw F1 per expression and action unit, with the reference as a mark on each bar; nothing without such scores."""
+    drawn = []
+    for title, prefix in (("Expressions", "F1_EXPR_"), ("Action units", "F1_AU")):
+        values, marks = _starting(scores, prefix), _starting(reference or {}, prefix)
+        if any(value is not None for value in values.values()):
+
+            def draw(axes: Axes, title: str = title, values: Scores = values, marks: Scores = marks) -> None:
+                _draw_bars(axes, values, marks, reference_name)
+                axes.set(title=title)
+
+            drawn += apart([draw], 4.6, 0.8 + 0.24 * len(values))
+    return drawn
+
+
+def _draw_bars(axes: Axes, values: Scores, marks: Scores, reference_name: str) -> None:
+    names = [name.removeprefix("F1_EXPR_").removeprefix("F1_") for name in values]
+    axes.barh(names, [value or 0.0 for value in values.values()], color=BLUE, height=0.7)
+    for position, name in enumerate(values):
+        value, mark = values[name], marks.get(name)
+        text = "no labels" if value is None else f"{value:.2f}"
+        axes.text(max(value or 0.0, mark or 0.0) + 0.02, position, text, va="center", fontsize=8)
+        if mark is not None:
+            axes.plot([mark, mark], [position - 0.42, position + 0.42], color=ORANGE, linewidth=2)
+    if marks:
+        axes.plot([], [], color=ORANGE, linewidth=2, label=reference_name)
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axes.set(xlim=(0, 1.1), ylim=(len(values) - 0.4, -0.6), xticks=np.linspace(0, 1, 6))
+    axes.tick_params(length=0)
+    axes.grid(axis="x", color=GREY, linewidth=0.4)
+    axes.set_axisbelow(True)
+
+
+def training_curves(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Draw losses, validation scores and learning rates against the step; nothing where nothing was logged."""
     names = list(dict.fromkeys(name for record in records for name in record if name not in ("step", "epoch")))
     groups = {
         "Loss": [name for name in names if "loss" in name.lower()],
         "Validation scores": [name for name in names if name.startswith("val/") and name[4:] in CURVES],
         "Learning rate": [name for name in names if name.lower().startswith("lr")],
     }
-    series = {}
+    panels: list[Panel] = []
     for title, group in groups.items():
         lines = [line for name in group if (line := (name, *_series(records, name)))[1]]
         if any(name == "val/P_MTL" for name, *_ in lines):  # then val/score is the same curve
             lines = [line for line in lines if line[0] != "val/score"]
-        if lines:
-            series[title] = lines
-    if not series:
-        return None
-    with drawing(3.5 * len(series), 3.1, len(series)) as (drawn, svg):
-        for axes, (title, lines) in zip(drawn, series.items(), strict=True):
+
+        def draw(axes: Axes, title: str = title, lines: Sequence[Any] = lines) -> None:
             few = len(lines) <= len(COLOURS)
             for index, (name, steps, values) in enumerate(lines):
                 style = {"color": COLOURS[index], "label": name} if few else {"color": BLUE, "alpha": 0.5}
@@ -156,84 +174,105 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str | None:
                 axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
             axes.set(title=title if few else f"{title} ({len(lines)} groups)", xlabel="step")
             axes.grid(color=GREY, linewidth=0.4)
-    return svg.text
+
+        panels += [draw] if lines else []
+    return apart(panels)
 
 
-def smoothing_curve(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> str | None:
-    """Draw the scores of each task against the half-width of the smoothing; None where nothing has labels.
+def smoothing_curves(ks: Sequence[int], scores: Sequence[Scores], kind: str) -> list[Panel]:
+    """Return panels of the scores of each task against the half-width of the smoothing; none where nothing has labels.
 
     Args:
         ks: half-widths in frames.
         scores: the scores for each half-width.
         kind: kind of smoothing, for the axis.
     """
-    panels = {
-        title: [name for name in names if name in scores[0] and scores[0][name] is not None]
-        for title, names in (
-            ("Valence and arousal", ("P_VA", "CCC_V", "CCC_A")),
-            ("Expressions", ("P_EXPR", "P_LSD", "ACC_EXPR")),
-            ("Action units", ("P_AU",)),
-        )
-    }
-    shown = {title: names for title, names in panels.items() if names}
-    if not shown:
-        return None
-    order = np.argsort(ks)
-    with drawing(3.5 * len(shown), 3.1, len(shown)) as (drawn, svg):
-        for axes, (title, names) in zip(drawn, shown.items(), strict=True):
+    order, panels = np.argsort(ks), list[Panel]()
+    for title, candidates in (
+        ("Valence and arousal", ("P_VA", "CCC_V", "CCC_A")),
+        ("Expressions", ("P_EXPR", "P_LSD", "ACC_EXPR")),
+        ("Action units", ("P_AU",)),
+    ):
+        names = [name for name in candidates if scores[0].get(name) is not None]
+
+        def draw(axes: Axes, title: str = title, names: Sequence[str] = names) -> None:
             for name, colour in zip(names, COLOURS, strict=False):
                 values = [scores[index][name] for index in order]
                 axes.plot([ks[index] for index in order], values, label=name, color=colour, marker="o", markersize=3)
             axes.set_xscale("symlog", linthresh=1)  # so that k = 0 has a place beside 1, 10, 100
             axes.set_xlim(0)
+            if len(ks) <= 10:
+                axes.set_xticks(sorted(ks), minor=False)
+                axes.set_xticks([], minor=True)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set(title=title, xlabel=f"k of the {kind} window [i − k, i + k], frames")
             axes.legend(frameon=False, fontsize=7.5)
             axes.grid(color=GREY, linewidth=0.4)
-    return svg.text
+
+        panels += [draw] if names else []
+    return panels
 
 
-def confusion_matrix(confusion: NDArray[np.int64], names: Sequence[str]) -> str:
-    """Draw labels in rows and predictions in columns; colour is the share within the row, numbers are counts."""
-    with drawing(4.6, 4.2) as ((axes,), svg):
-        _draw_confusion(axes, confusion, names)
-    return svg.text
+def threshold_curves(
+    steps: NDArray[np.floating], f1: NDArray[np.floating], chosen: Sequence[float], known: NDArray[np.bool_]
+) -> list[str]:
+    """Draw F1 of each action unit against its threshold, with a mark at the one that is used; two units in each SVG.
+
+    Args:
+        steps: (S,) thresholds.
+        f1: (S, 12) of them.
+        chosen: twelve, those that the scores are of.
+        known: (12,) whether a unit has labels; others are left out.
+    """
+
+    def draw(axes: Axes, column: int) -> None:
+        axes.plot(steps, f1[:, column], color=BLUE, linewidth=1.4)
+        axes.axvline(chosen[column], color=ORANGE, linewidth=1.4)
+        best = int(f1[:, column].argmax())
+        axes.plot(steps[best], f1[best, column], "o", color=BLUE, markersize=4)
+        axes.set_title(f"AU{ACTION_UNITS[column]}: {f1[best, column]:.2f} at {steps[best]:.2f}", fontsize=9)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        axes.grid(color=GREY, linewidth=0.4)
+
+    panels = [lambda axes, column=column: draw(axes, column) for column in np.flatnonzero(known).tolist()]
+    return [together(panels[at : at + 2], 2.2, 1.7) for at in range(0, len(panels), 2)]  # half the time of one in each
 
 
 def confusion_picture(confusion: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Draw what ``confusion_matrix`` does, as PNG."""
+    """Draw labels in rows and predictions in columns, as PNG: colour is the share in the row, numbers are counts."""
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     with drawing(4.6, 4.2, kind="png") as ((axes,), png):
-        _draw_confusion(axes, confusion, names)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(confusion):
+            colour = "white" if shares[row, column] > 0.55 else INK
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="predicted", ylabel="label")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
     return png.content
 
 
-def _draw_confusion(axes: Axes, confusion: NDArray[np.int64], names: Sequence[str]) -> None:
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(confusion):
-        colour = "white" if shares[row, column] > 0.55 else INK
-        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted", ylabel="label")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> str:
+def valence_arousal(prediction: NDArray[np.floating], label: NDArray[np.floating], scores: Scores) -> list[str]:
     """Draw predicted against labelled valence and arousal, (N, 2) each without NaN, as hexagons coloured by count."""
-    with drawing(7.6, 3.7, 2) as (drawn, svg):
-        for column, (axes, name) in enumerate(zip(drawn, ("Valence", "Arousal"), strict=True)):
-            axes.hexbin(
-                label[:, column], prediction[:, column],
-                gridsize=36, extent=(-1, 1, -1, 1), bins="log", mincnt=1, cmap="Blues", vmin=0.5, linewidths=0.1,
-            )  # fmt: skip
-            axes.plot([-1, 1], [-1, 1], color=ORANGE, linewidth=1, linestyle="--")
-            ccc = scores.get(f"CCC_{name[0]}")
-            title = name if ccc is None else f"{name}, CCC {ccc:.3f}"
-            axes.set(title=title, xlabel="label", ylabel="predicted", xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
-            axes.set(xticks=np.linspace(-1, 1, 5), yticks=np.linspace(-1, 1, 5))
-    return svg.text
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+
+    # more or less of one colour, which is seen on light and on dark
+    shades = LinearSegmentedColormap.from_list("shades", [to_rgba(BLUE, 0.12), to_rgba(BLUE, 1)], N=24)
+
+    def draw(axes: Axes, column: int, name: str) -> None:
+        axes.hexbin(
+            label[:, column], prediction[:, column],
+            gridsize=30, extent=(-1, 1, -1, 1), bins="log", mincnt=1, cmap=shades, vmin=0.5, linewidths=0,
+        )  # fmt: skip
+        axes.plot([-1, 1], [-1, 1], color=ORANGE, linewidth=1, linestyle="--")
+        ccc = scores.get(f"CCC_{name[0]}")
+        title = name if ccc is None else f"{name}, CCC {ccc:.3f}"
+        axes.set(title=title, xlabel="label", ylabel="predicted", xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
+        axes.set(xticks=np.linspace(-1, 1, 5), yticks=np.linspace(-1, 1, 5))
+
+    return apart([lambda axes: draw(axes, 0, "Valence"), lambda axes: draw(axes, 1, "Arousal")], 3.7, 3.6)
 
 
 def _starting(scores: Scores, prefix: str) -> Scores:

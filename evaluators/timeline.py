@@ -7,9 +7,6 @@ itself, no network and no other file. timeline.html, beside this file, is the pa
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -23,6 +20,7 @@ from affect.frames import FloatArray
 from affect.labels import ACTION_UNITS, AFFECT, TASKS, UNIT_NAMES
 from evaluators.figures import BLUE, GREY, ORANGE, drawing, expression_colours, person_colour
 from evaluators.lanes import Lane, Lanes, to_lanes
+from evaluators.page.markup import as_base64, as_bytes, as_json, filled, script_hash
 from evaluators.table import Table
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ CELLS: Final = 150_000
 """Cells of all people that a page has at most; where there are more frames, some share one."""
 
 COLUMNS, ROWS = 1200, 6  # cells and people that the picture shows at most
-_STEPS: Final = 254  # of a value in the page, which is a byte
 _TEMPLATE: Final = Path(__file__).with_suffix(".html")
 
 
@@ -117,11 +114,10 @@ def title(lanes: Lanes, face_id: int) -> str:
 def _page(
     table: Table, lanes: Lanes, name: str, models: Sequence[str], thumbnails: Mapping[int, bytes], made: str
 ) -> str:
-    template = _TEMPLATE.read_text(encoding="utf-8")
-    script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
+    script = re.search(r"<script>(.*?)</script>", _TEMPLATE.read_text(encoding="utf-8"), re.DOTALL)
     assert script is not None
     small = [
-        [number, at, _base64(thumbnails[row])]
+        [number, at, as_base64(thumbnails[row])]
         for number, lane in enumerate(lanes.lanes)
         for row, at in _chosen(lane, thumbnails)
     ]
@@ -130,7 +126,7 @@ def _page(
         "unit": lanes.unit,
         "width": lanes.width,
         "first": lanes.first,
-        "edges": _base64(lanes.edges.astype("<f4")),
+        "edges": as_base64(lanes.edges.astype("<f4")),
         "names": [one[:80] for one in lanes.names],
         "affect": list(AFFECT) if "valence_arousal" in table.tasks else [],
         "expressions": list(colours.items()),
@@ -156,11 +152,10 @@ def _page(
         "made": escape(made),
         "facts": escape(" · ".join(facts)),
         "models": "".join(f"<li>{escape(model)}</li>" for model in models),
-        # no other script than this one may run, whatever a name holds
-        "hash": base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode(),
-        "data": _json(data),
+        "hash": script_hash(script[1]),
+        "data": as_json(data),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    return filled(_TEMPLATE, **parts)
 
 
 def _lane(lanes: Lanes, lane: Lane) -> dict[str, Any]:
@@ -168,12 +163,12 @@ def _lane(lanes: Lanes, lane: Lane) -> dict[str, Any]:
     values: dict[str, NDArray[Any]] = {"cell": lane.cell.astype("<u4")}
     for task, of_task in lane.values.items():
         of_columns = of_task.transpose(2, 0, 1)  # (columns, 3, C)
-        values[task] = _bytes((of_columns + 1) / 2 if task == "valence_arousal" else of_columns[:, 1])
+        values[task] = as_bytes((of_columns + 1) / 2 if task == "valence_arousal" else of_columns[:, 1])
     return {
         "title": title(lanes, lane.face_id),
         "colour": person_colour(lane.face_id),
         "faces": len(lane.rows),
-        **{name: _base64(array) for name, array in values.items()},
+        **{name: as_base64(array) for name, array in values.items()},
     }
 
 
@@ -181,20 +176,6 @@ def _chosen(lane: Lane, thumbnails: Mapping[int, bytes]) -> list[tuple[int, int]
     """Return the rows of a lane that have a small picture, each with its cell."""
     chosen = np.isin(lane.rows, list(thumbnails))
     return list(zip(lane.rows[chosen].tolist(), lane.cell_of_row[chosen].tolist(), strict=True))
-
-
-def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    made: NDArray[np.uint8] = np.round(np.clip(values, 0, 1) * _STEPS).astype(np.uint8)
-    return made
-
-
-def _base64(data: Any) -> str:
-    return base64.b64encode(data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()).decode()
-
-
-def _json(data: Any) -> str:
-    """Return JSON that can stand in a page: no text of it can end the element that it is in."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _grid(lanes: Lanes, lane: Lane, values: FloatArray) -> FloatArray:

@@ -120,6 +120,8 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
             callbacks=made,
             plugins=[WholeCheckpoints()],
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in made),  # without one of ours, none
+            enable_model_summary=False,
+            num_sanity_val_steps=0,  # lists and settings are checked before
             # the datamodules shard by themselves: Lightning's sampler would score the padding twice
             use_distributed_sampler=False,
         )

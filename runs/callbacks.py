@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from affect.batch import Batch
 from affect.files import write_whole
 from evaluators.predictions import PredictionWriter
+from evaluators.report import duration
 from training.module import AffectModule
 
 _CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -125,10 +126,12 @@ class SeedEpochs(Callback):
 
 
 class Throughput(Callback):
-    """Log, per epoch, images per second of training (loading included, validation not) and peak memory in GiB.
+    """Log, per epoch, images per second of training (loading included, validation not), its time, and peak memory.
 
-    Memory is the GPU's where there is one, else this process's resident set; where the system keeps no peak that can be
-    reset (not Linux), it is left out. Images are those of all processes, memory is that of rank 0.
+    The time is that of the whole epoch with its validation, in seconds. Of predictions, images and time are counted.
+
+    Memory, in GiB, is the GPU's where there is one, else this process's resident set; where the system keeps no peak
+    that can be reset (not Linux), it is left out. Images are those of all processes, memory is that of rank 0.
     """
 
     def __init__(self) -> None:
@@ -153,7 +156,10 @@ class Throughput(Callback):
         self.end = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {"train/images_per_s": self.images / max(self.end - self.start, 1e-9)}
+        values = {
+            "train/images_per_s": self.images / max(self.end - self.start, 1e-9),
+            "train/epoch_s": time.perf_counter() - self.start,
+        }
         if pl_module.device.type == "cuda":
             values["train/peak_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
         elif self.knows_peak:
@@ -161,3 +167,21 @@ class Throughput(Callback):
             values["train/peak_memory_gib"] = int(line.split()[1]) / 2**20
         # rank 0 has the numbers by itself: sync_dist only keeps Lightning from asking for it
         pl_module.log_dict(values, rank_zero_only=True, sync_dist=True)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.start, self.images = time.perf_counter(), 0
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any, **__: Any
+    ) -> None:
+        self.images += len(batch["row"]) * trainer.world_size
+        self.end = time.perf_counter()
+
+
+def predicting_speed(trainer: pl.Trainer) -> list[str]:
+    """Say how many images this process's trainer has predicted last, and how fast; nothing where it knows of none."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Throughput) and callback.images:
+            seconds = max(callback.end - callback.start, 1e-9)
+            return [f"predicted in {duration(seconds)}, {callback.images / seconds:,.0f} images/s"]
+    return []

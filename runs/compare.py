@@ -29,7 +29,7 @@ from evaluators.table import Table, check_same_list, read_table
 from runs.assembly import build_data
 from runs.folder import Run, opened_run
 from runs.plain import read_config
-from runs.stored_config import OF_RUN, data_of_run
+from runs.stored_config import take_data_of_run
 
 _WIDE: Final = 24  # characters of a value in the table of a sweep
 
@@ -67,10 +67,7 @@ def compare(config: DictConfig) -> None:
     if len(given) != 1 or not plain[given[0]]:
         raise ConfigError(["give one of runs=[…], tables=[…] and sweep=…"], "the command line")
     entries = list(_entries(plain))
-    if config.data._target_ == OF_RUN:
-        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
-        changes: Any = OmegaConf.to_container(config.data)
-        config.data, config.render = data_of_run(entries[0].table, changes, config.paths.cache_dir, render)
+    take_data_of_run(config, entries[0].table)
     with opened_run(config, lambda found: key_errors(found, _Settings)) as run:
         _compare(run, entries, best_first=plain["folder"] is not None)
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from affect.hints import key_errors
 from affect.labels import UniTask
@@ -16,17 +16,18 @@ from affect.settings import Positive, Whole
 from datamodules.base import Split
 from evaluators.postprocess.blending import check_tables
 from evaluators.postprocess.chain import EXPONENTIAL, PostProcess
-from evaluators.report import Shown
+from evaluators.report import ReportSettings, Shown
 from evaluators.submission import check_destination
 from evaluators.table import read_table
 from runs.assembly import build_data, build_trainer
+from runs.callbacks import predicting_speed
 from runs.checkpoints import load_module
 from runs.config import check_source
 from runs.folder import Run, checkpoint_of, opened_run
 from runs.limits import limit_errors
 from runs.next_steps import after_evaluation
 from runs.scoring import check_settings, predict_table, report, submit
-from runs.stored_config import OF_RUN, data_of_run
+from runs.stored_config import take_data_of_run
 
 
 def evaluate(config: DictConfig) -> None:
@@ -35,11 +36,7 @@ def evaluate(config: DictConfig) -> None:
     tables = [config.predictions] if isinstance(config.predictions, str) else list(config.predictions or [])
     if config.checkpoint is not None:
         config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
-    if config.data._target_ == OF_RUN:
-        changes: Any = OmegaConf.to_container(config.data)
-        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
-        source = Path(config.checkpoint or tables[0])
-        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir, render)
+    take_data_of_run(config, Path(config.checkpoint or tables[0]))
     with opened_run(config, partial(_problems, tables=max(len(tables), 1))) as run:
         _evaluate(run, tables)
 
@@ -55,6 +52,7 @@ class _Settings(TypedDict):
     submission_per_video: bool
     curve: Whole | Sequence[Whole] | None
     scores: Shown
+    report: ReportSettings
     overwrite: bool
 
 
@@ -85,6 +83,7 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         data.evaluate_only()
         settings.check_list(data.frames(split))
         run.started()
+        facts = []
     else:
         module = load_module(Path(plain["checkpoint"]))
         module.tta = plain["tta"]
@@ -99,15 +98,16 @@ def _evaluate(run: Run, tables: Sequence[str]) -> None:
         )
         if not trainer.is_global_zero:
             return
-        read = [read_table(path)]
+        read, facts = [read_table(path)], predicting_speed(trainer)
     curve = plain["curve"]
     if curve is not None:
         curve = sorted({curve} if isinstance(curve, int) else set(curve))
     shown: Shown = plain["scores"]
-    pictures = partial(data.pictures, split)
+    pictures = partial(data.pictures, split) if plain["report"]["faces"] else None
     done = report(
-        read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve, shown=shown
-    )
+        read, data.frames(split), folder, settings, split=split, pictures=pictures, curve_of=curve, shown=shown,
+        facts=facts,
+    )  # fmt: skip
     if plain["submission"] is not None:
         submit(done, plain["submission"], plain["submission_task"], per_video=per_video)
     if shown == "main":

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from affect.settings import buildable
 from evaluators.metrics import MAIN
+from evaluators.report import duration
 from runs.bar import WIDTH, Bar
 from runs.resuming import best_checkpoint
 from training.module import MONITOR
@@ -153,10 +154,3 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 def _number(value: Tensor | None, digits: int = 4) -> str:
     return "-" if value is None else f"{float(value):.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as hours, minutes and seconds: ``1:05:09``, ``5:09``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -14,23 +14,25 @@ import pytorch_lightning as pl
 from affect.checksums import file_sha256
 from affect.frames import Frames
 from affect.labels import UniTask
-from evaluators.calibration import calibration_scores
+from evaluators.calibration import calibration_scores, reliability, reliability_panels
 from evaluators.chance import chance, majority
-from evaluators.comparison import caveat, interval_lines
+from evaluators.comparison import interval_text
 from evaluators.curve import curve, write_curve
 from evaluators.faces import Pictures, write_faces
+from evaluators.figures import apart, smoothing_curves
 from evaluators.intervals import Estimate, estimate
 from evaluators.metrics import MAIN, Scores
+from evaluators.page.run import Scored, write_report
 from evaluators.postprocess.chain import PostProcess, Processed, process
 from evaluators.postprocess.settings import STORED
 from evaluators.postprocess.timeline import lists_pictures
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note
 from evaluators.predictions import merge_parts, score_table
-from evaluators.report import NO_LABELS, Shown, format_main, format_table, write_report, write_scores
+from evaluators.report import NO_LABELS, Shown, format_main, format_table, write_scores
 from evaluators.submission import write_submission, write_uni_submission
 from evaluators.sums import sums
 from evaluators.table import Table, read_table, write_table
-from runs.callbacks import PredictionParts, parts_folder
+from runs.callbacks import PredictionParts, parts_folder, predicting_speed
 from runs.origin import origin_of, renderer_of, strangeness
 from training.module import LEARNT, AffectModule, TrainedModule
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def result_of(
-    module: TrainedModule, data: FaceDataModule, settings: PostProcess, shown: Shown
+    module: TrainedModule, data: FaceDataModule, settings: PostProcess, shown: Shown, *, faces: bool = True
 ) -> Callable[[pl.Trainer, Path, str, Path], None]:
     """Prepare what a training ends with: the scores of its validation table, or the losses of what predicts nothing.
 
@@ -48,6 +50,7 @@ def result_of(
         data: set up for training.
         settings: of the post-processing; errors that the lists or labels tell come now, before hours are spent.
         shown: which scores are printed.
+        faces: whether pictures of the data may be shown.
 
     Returns:
         A function that makes, prints and writes the result, for every rank to call when the best weights are loaded.
@@ -75,8 +78,11 @@ def result_of(
         made = folder / "predictions"
         path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
         if trainer.is_global_zero:
-            pictures = partial(data.pictures, "val")
-            report([read_table(path)], data.frames("val"), folder, settings, pictures=pictures, shown=shown)
+            pictures = partial(data.pictures, "val") if faces else None
+            facts = predicting_speed(trainer)
+            report(
+                [read_table(path)], data.frames("val"), folder, settings, pictures=pictures, shown=shown, facts=facts
+            )
 
     return report_table
 
@@ -159,6 +165,7 @@ def report(
     pictures: Pictures | None = None,
     curve_of: Sequence[int] | None = None,
     shown: Shown = "all",
+    facts: Sequence[str] = (),
 ) -> Processed:
     """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
@@ -172,9 +179,10 @@ def report(
         folder: the run folder.
         settings: of the post-processing.
         split: which it is.
-        pictures: reads the split's images, where the data has any.
+        pictures: reads the split's images, where the data has any and they may be shown.
         curve_of: half-widths of a curve.
         shown: which scores are printed.
+        facts: what else the first lines of the report say.
 
     Returns:
         What was scored.
@@ -188,11 +196,7 @@ def report(
     if done.found:
         done.store(folder / STORED, split, frames)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
-    references = {guess.__name__: guess(frames, done.table.expressions) for guess in (chance, majority)}
-    image, null = ~done.blended.null, done.table.null
-    filled = int(np.sum(~image & ~null))
-    if filled:
-        references["with an image"] = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
+    references = _references(done, frames)
     own, calibrated = _intervals(done, frames), calibration_scores(done.table, frames)
     with_image = references.get("with an image")
     write_scores(scores, folder / "scores.json", _notes(done, settings, with_image, own, calibrated))
@@ -201,24 +205,33 @@ def report(
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
-    write_report(folder, scores, table=done.table, frames=frames, references=references, remark=remark)
-    told = _told(done, frames, own, calibrated)
-    print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
-    if filled:
-        print(f"{filled} of {len(image)} rows have no readable image: filled in time, and scored")
-    if null.any():
-        print(f"{int(null.sum())} of {len(image)} rows have no readable image: they are null and not scored")
-    if note := unseen_note(done.table):
-        print(note)
-    if remark:
-        print(remark)
+    further, best_k = {"Reliability": reliability_panels(reliability(done.table, frames))}, ""
     if curve_of:
-        by_k = curve(done, frames, curve_of, settings)
-        print(write_curve(folder, curve_of, by_k, settings.smoothing or "box"))
-    if faces is not None:
-        print(f"faces, their labels and predictions: {faces}")
+        by_k, kind = curve(done, frames, curve_of, settings), settings.smoothing or "box"
+        best_k = write_curve(folder, curve_of, by_k, kind)
+        further["Scores against the smoothing"] = apart(smoothing_curves(curve_of, by_k["all"], kind))
+    scored = Scored(done.table, frames, done.au_thresholds, pictures, further, facts, own)
+    write_report(folder, scores, scored, references=references, remark=remark)
+    told = [interval_text(own, _units(frames))] if own is not None else []
+    print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
+    for line in (
+        *_remarks(done, calibrated, remark),
+        best_k,
+        f"faces, their labels and predictions: {faces}" if faces else "",
+    ):
+        if line:
+            print(line)
     print(f"run folder: {folder}")
     return done
+
+
+def _references(done: Processed, frames: Frames) -> dict[str, Scores]:
+    """Return the scores that stand beside: of guesses, and of the rows with an image where others were filled."""
+    found = {guess.__name__: guess(frames, done.table.expressions) for guess in (chance, majority)}
+    image = ~done.blended.null
+    if np.any(~image & ~done.table.null):
+        found["with an image"] = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
+    return found
 
 
 def _intervals(done: Processed, frames: Frames) -> Estimate | None:
@@ -233,14 +246,26 @@ def _units(frames: Frames | Table) -> str:
     return "pictures" if lists_pictures(frames) else "videos"
 
 
-def _told(done: Processed, frames: Frames, own: Estimate | None, calibrated: Mapping[str, float]) -> list[str]:
-    """Return lines of the intervals, and of the calibration where something was done for it, not unit by unit."""
-    lines = [*interval_lines(own), caveat(own.units, _units(frames))] if own is not None else []
+def _remarks(done: Processed, calibrated: Mapping[str, float], remark: str) -> list[str]:
+    """Return what is said below the scores: calibration, rows without an image, what flatters; some may be empty."""
+    image, null = ~done.blended.null, done.table.null
+    filled, without = int(np.sum(~image & ~null)), int(null.sum())
+    return [
+        *_calibration(done, calibrated),
+        f"{filled} of {len(image)} rows have no readable image: filled in time, and scored" if filled else "",
+        f"{without} of {len(image)} rows have no readable image: they are null and not scored" if without else "",
+        unseen_note(done.table),
+        remark,
+    ]
+
+
+def _calibration(done: Processed, calibrated: Mapping[str, float]) -> list[str]:
+    """Return lines of the calibration where something was done for it, not unit by unit."""
     if not done.temperatures and done.table.bounds is None:
-        return lines
+        return []
     values = {f"temperature of {task}": value for task, value in done.temperatures.items()}
     values |= {name: value for name, value in calibrated.items() if not name.startswith("ECE_AU") or name == "ECE_AU"}
-    return lines + [f"calibration: {name} {value:.4f}" for name, value in values.items()]
+    return [f"calibration: {name} {value:.4f}" for name, value in values.items()]
 
 
 def _notes(

@@ -28,7 +28,7 @@ from runs.options import render_node
 from runs.plain import read_config
 from runs.slurm import is_first_process
 
-_COMMON: Final = ("trainer", "postprocess")
+_COMMON: Final = ("trainer", "postprocess", "report")
 """Nodes in which keys that are newer than the stored configuration take their defaults."""
 
 _OWN: Final = ("dirpath", "save_dir", "default_root_dir", "log_dir", "root_dir", "dir")
@@ -114,6 +114,14 @@ def data_of_run(
     return merged, None if drawn is None else OmegaConf.create(drawn)
 
 
+def take_data_of_run(config: DictConfig, source: Path) -> None:
+    """Give a configuration the data of the run that made a file, unless it names data of its own."""
+    if config.data._target_ == OF_RUN:
+        changes: Any = OmegaConf.to_container(config.data)
+        render: Any = OmegaConf.to_container(config.render) if config.render is not None else None
+        config.data, config.render = data_of_run(source, changes, config.paths.cache_dir, render)
+
+
 def _drawn_for(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The node render of faces in the files that a run has read.
 
@@ -156,6 +164,8 @@ def _config_of_run(folder: Path, arguments: Sequence[str], given: Mapping[str, s
             raise UserError(f"{path}: {key} is no mapping, so this is no training run; restore the file")
     content["paths"] = usual["paths"]
     for key in _COMMON:
+        if key in content and content[key] is None:
+            raise UserError(f"{path}: {key} is empty; restore the file")
         content[key] = {**usual[key], **(_node(content, key, path) or {})}
     content = {**{key: value for key, value in usual.items() if not isinstance(value, dict)}, **content}
     content["callbacks"] = {name: _of_folder(node, path) for name, node in content["callbacks"].items()}

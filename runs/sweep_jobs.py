@@ -22,7 +22,9 @@ from runs.ending import Stopped, clear_errors
 from runs.plain import read_config
 
 FREE_NODES: Final = (
-    *("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "scores", "timeout_s"),
+    *("paths", "logger", "callbacks.progress", "ckpt_path", "overwrite", "scores", "report", "timeout_s"),
+    # of earlier versions; both are fixed now
+    *("trainer.enable_model_summary", "trainer.num_sanity_val_steps"),
     # choices, and tables to choose from: what is chosen stands where it is used
     *("scale", "backbone", "layout", "warmup_epochs", "base_batch", "batch_cap", "batch_factor", "sizes"),
 )

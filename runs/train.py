@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from affect.hints import key_errors
 from affect.settings import Positive, Range
 from evaluators.postprocess.chain import PostProcess
-from evaluators.report import Shown
+from evaluators.report import ReportSettings, Shown
 from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
 from runs.dashboards import conclude
@@ -30,6 +30,7 @@ class _Settings(TypedDict):
     seed: Annotated[int, Range(least=0, below=2**32)]  # as NumPy's generators take it
     timeout_s: Positive
     scores: Shown
+    report: ReportSettings
     overwrite: bool
 
 
@@ -62,7 +63,8 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             restore_weights(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
         data = build_data(plain, module.preprocessing, module.expressions)
         data.setup("fit")
-        result = result_of(module, data, PostProcess.of(plain["postprocess"]), plain["scores"])
+        faces = plain["report"]["faces"]
+        result = result_of(module, data, PostProcess.of(plain["postprocess"]), plain["scores"], faces=faces)
         trainer = build_trainer(plain, folder, on_step=run.keep)
         run.started()
         with restoring(trainer, resume):

@@ -18,7 +18,7 @@ from runs.config import CONFIG_DIR
 from runs.evaluate import evaluate
 from runs.train import train
 from tests.conftest import SMALL, small
-from tests.test_train import command, scores_of
+from tests.test_train import command, evaluate_here, scores_of
 
 SCORES = {"va": "P_VA", "expr": "P_EXPR", "au": "P_AU"}
 
@@ -127,8 +127,7 @@ def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: P
     checkpoint = f"checkpoint={tmp_path}/run/checkpoints/best.ckpt"
     test = [f"data.root={root}", "split=test", f"data.test_list={tmp_path}/videos.txt"]
     test.append(f"data.expected_frames={tmp_path}/counts.txt")
-    done = command("evaluate.py", checkpoint, *test, f"submission={tmp_path}/p.txt", f"paths.run_dir={tmp_path}/one")
-    assert done.returncode == 0, done.stdout
+    evaluate_here(checkpoint, *test, f"submission={tmp_path}/p.txt", f"paths.run_dir={tmp_path}/one")
     header, *lines = (tmp_path / "p.txt").read_text().splitlines()
     assert header == "image_location,valence,arousal"
     assert [line.split(",")[0] for line in lines] == [
@@ -136,12 +135,11 @@ def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: P
         for video, count in zip(videos, counts, strict=True)
         for frame in range(1, count + 1)
     ]
-    done = command(
-        "evaluate.py", f"predictions={tmp_path}/one/predictions/test.parquet", *test,
-        f"submission={tmp_path}/sub", "submission_per_video=true", f"paths.run_dir={tmp_path}/two",
-        "data=affwild2_uni", "data.task=va", f"paths.cache_dir={tmp_path}/cache",
+    evaluate_here(
+        f"predictions={tmp_path}/one/predictions/test.parquet", *test, f"submission={tmp_path}/sub",
+        "submission_per_video=true", f"paths.run_dir={tmp_path}/two", "data=affwild2_uni", "data.task=va",
+        f"paths.cache_dir={tmp_path}/cache",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
     written = {path.stem: path.read_text().splitlines()[1:] for path in (tmp_path / "sub").iterdir()}
     assert {name: len(rows) for name, rows in written.items()} == {
         video.name: count for video, count in zip(videos, counts, strict=True)

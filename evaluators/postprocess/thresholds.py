@@ -101,13 +101,29 @@ def _best(values: FloatValues, positive: NDArray[np.bool_]) -> tuple[float, floa
     return chosen.view(f"f{chosen.itemsize}")[0], f1[best]
 
 
+def f1_at(steps: Sequence[float] | FloatValues, values: FloatValues, positive: NDArray[np.bool_]) -> Array:
+    """Compute the F1 of one unit at some thresholds, from which on a probability counts as positive.
+
+    Args:
+        steps: (S,) thresholds, increasing.
+        values: (N,) probabilities.
+        positive: (N,) which labels are positive.
+
+    Returns:
+        (S,) float64; 0 where neither a label nor a prediction is positive.
+    """
+    limits = np.asarray(steps, dtype=np.float32)  # the metrics compare in float32
+    passed = np.searchsorted(limits, values.astype(np.float32), side="right")  # how many thresholds it reaches
+    said, hit = (
+        np.bincount(ranks, minlength=len(limits) + 1)[::-1].cumsum()[::-1][1:] for ranks in (passed, passed[positive])
+    )
+    total = said + positive.sum()
+    f1: Array = np.divide(2 * hit, total, out=np.zeros(len(limits)), where=total > 0)
+    return f1
+
+
 def _best_of_grid(values: FloatValues, positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the best threshold of ``GRID`` and its F1, of one unit as ``_best`` takes it."""
-    steps = np.asarray(GRID, dtype=np.float32)  # the metrics compare in float32
-    passed = np.searchsorted(steps, values.astype(np.float32), side="right")  # how many thresholds it reaches
-    said, hit = (
-        np.bincount(ranks, minlength=len(steps) + 1)[::-1].cumsum()[::-1][1:] for ranks in (passed, passed[positive])
-    )
-    f1 = 2 * hit / (said + positive.sum())
+    f1 = f1_at(GRID, values, positive)
     best = int(f1.argmax())
     return GRID[best], f1[best]

@@ -79,6 +79,7 @@ def test_it_trains_with_the_optimiser_of_its_authors(faces: Path, tmp_path: Path
     assert decayed["lr"] == pytest.approx(5e-4 * (1 + math.cos(math.pi * steps / 10_000)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_two_processes_find_no_unused_parameter(faces: Path, tmp_path: Path) -> None:
     done = command(
         "train.py", *small("emotionnet"), "data=affwild2_mtl", f"data.root={faces}", "trainer=ddp",

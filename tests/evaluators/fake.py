@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
+from affect.frames import Frames
 from affect.labels import EXPRESSIONS
 
 
-@dataclass(frozen=True, eq=False)
-class FakeFrames:
-    """What the evaluators ask of a frame list, and nothing more."""
-
-    video: list[str]
-    frame: np.ndarray
-    image: list[str]
-    valence_arousal: np.ndarray
-    expression: np.ndarray
-    action_units: np.ndarray
-    files: dict[str, str]
-
-
-def make_frames(rows: int, *, videos: int = 3, seed: int = 0, missing: float = 0.2) -> FakeFrames:
+def make_frames(rows: int, *, videos: int = 3, seed: int = 0, missing: float = 0.2) -> Frames:
     """Frames with sparse numbers in a few videos, each task's labels missing in a share of the rows."""
     random = np.random.default_rng(seed)
     video = [f"video{i}" for i in sorted(random.integers(videos, size=rows).tolist())]
@@ -35,10 +21,10 @@ def make_frames(rows: int, *, videos: int = 3, seed: int = 0, missing: float = 0
     units = (random.random((rows, 12)) < np.linspace(0.05, 0.7, 12)).astype(np.float32)
     units[random.random((rows, 12)) < missing] = np.nan
     image = [f"{name}/{number:05d}.jpg" for name, number in zip(video, frame, strict=True)]
-    return FakeFrames(video, frame, image, affect, expression, units, {"validation.txt": f"{rows:032x}{seed:032x}"})
+    return Frames(video, frame, image, affect, expression, units, {"validation.txt": f"{rows:032x}{seed:032x}"})
 
 
-def make_predictions(frames: FakeFrames, *, seed: int = 1, skill: float = 0.5) -> dict[str, torch.Tensor]:
+def make_predictions(frames: Frames, *, seed: int = 1, skill: float = 0.5) -> dict[str, torch.Tensor]:
     """Predictions of all three tasks that agree with the labels to some degree."""
     random = np.random.default_rng(seed)
     rows = len(frames.frame)
@@ -52,5 +38,5 @@ def make_predictions(frames: FakeFrames, *, seed: int = 1, skill: float = 0.5) -
     }
 
 
-def labels_of(frames: FakeFrames) -> dict[str, torch.Tensor]:
+def labels_of(frames: Frames) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(getattr(frames, key)) for key in ("valence_arousal", "expression", "action_units")}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from affect.labels import AU_NAMES
 from evaluators.calibration import (
     calibration_scores,
+    pooled,
     reliability,
-    reliability_diagram,
     reliability_of,
-    together,
+    reliability_panels,
     video_mean,
 )
 from evaluators.postprocess.coverage import fit_coverage, with_bounds
@@ -84,7 +84,7 @@ def test_what_has_no_labels_is_left_out():
     assert list(calibration_scores(table, some)) == ["ECE_AU", "ECE_AU4"]
     none = dataclasses.replace(some, action_units=np.full((50, 12), np.nan, dtype=np.float32))
     assert calibration_scores(table, none) == {}
-    assert reliability_diagram(reliability(table, none)) is None
+    assert reliability_panels(reliability(table, none)) == []
 
 
 def test_bounds_are_scored_by_video():
@@ -118,13 +118,14 @@ def test_the_diagram():
     frames = make_frames(200)
     table = make_table(frames, 1)
     found = reliability(table, frames)
-    svg = reliability_diagram(found)
-    ET.fromstring(svg)
-    assert svg == reliability_diagram(found)  # the same run gives the same bytes
-    titles = re.findall(r"<!-- (.*, ECE .*) -->", svg)
+    panels = reliability_panels(found)
+    assert panels == reliability_panels(found)  # the same run gives the same bytes
+    for svg in panels:
+        ET.fromstring(svg)
+    titles = [title for svg in panels for title in re.findall(r">([^<]*, ECE [^<]*)<", svg)]
     scores = calibration_scores(table, frames)
     assert titles == [f"Expressions, ECE {scores['ECE_EXPR']:.3f}", f"Action units, ECE {scores['ECE_AU']:.3f}"]
-    only = reliability_diagram({name: one for name, one in found.items() if name != "expression"})
+    (only,) = reliability_panels({name: one for name, one in found.items() if name != "expression"})
     assert "Expressions" not in only
     assert "Action units" in only
 
@@ -132,7 +133,7 @@ def test_the_diagram():
 def test_units_together_are_their_frames_pooled():
     random = np.random.default_rng(0)
     values, true = random.random((2, 40)), random.random((2, 40)) < 0.4
-    pooled = together([reliability_of(*one) for one in zip(values, true, strict=True)])
+    both = pooled([reliability_of(*one) for one in zip(values, true, strict=True)])
     whole = reliability_of(values.ravel(), true.ravel())
     for name in ("count", "said", "true"):
-        np.testing.assert_allclose(getattr(pooled, name), getattr(whole, name), atol=1e-12)
+        np.testing.assert_allclose(getattr(both, name), getattr(whole, name), atol=1e-12)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from evaluators.report import duration
 from runs.bar import WIDTH, Bar
 from runs.config import CONFIG_DIR
-from runs.progress import duration
 from runs.train import train
 
 PROGRESS = "callbacks.progress={_target_: runs.progress.Progress}"

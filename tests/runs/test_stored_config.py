@@ -127,11 +127,12 @@ def test_a_run_may_be_called_anything(run: Callable[[], Path], tmp_path: Path, n
 def test_keys_newer_than_the_file_have_their_defaults_and_can_be_given(
     stored: Content, run: Callable[[], Path]
 ) -> None:
-    del stored["postprocess"]["missing"], stored["trainer"]["num_sanity_val_steps"], stored["data"]["pin_memory"]
-    del stored["seed"]
+    del stored["postprocess"]["missing"], stored["trainer"]["log_every_n_steps"], stored["data"]["pin_memory"]
+    del stored["seed"], stored["report"]
     folder = run()
     config, _ = taken(f"fork_from={folder}", "data.pin_memory=true", "postprocess.missing=linear")
-    assert (config.seed, config.trainer.num_sanity_val_steps) == (0, 0)
+    assert (config.seed, config.trainer.log_every_n_steps) == (0, 10)
+    assert config.report.faces is True
     assert (config.data.pin_memory, config.postprocess.missing) == (True, "linear")
     resolve(config)
 

@@ -19,6 +19,7 @@ def test_each_arm_has_its_priors(tmp_path: Path) -> None:
     assert {arm for arm in ARMS if "dan=null" in given[arm]} == {"scratch", "mae"}
 
 
+@pytest.mark.slow
 def test_a_small_chain_runs_and_is_not_run_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     common = ["debug=fast", "render.workers=1", f"paths.cache_dir={tmp_path}/cache"]
     faces = ["render.train_faces=20", "render.val_faces=8"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from affect.errors import DataError, UserError
+from affect.frames import Frames
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.bounds import Bounds
 from evaluators.calibration import calibration_scores
@@ -30,7 +31,7 @@ from evaluators.postprocess.coverage import (
 )
 from evaluators.postprocess.settings import write_stored
 from evaluators.table import Table, read_table, to_arrow, write_table
-from tests.evaluators.fake import FakeFrames, make_frames
+from tests.evaluators.fake import make_frames
 from tests.evaluators.postprocess.test_blending import make_table
 
 
@@ -109,7 +110,7 @@ def videos_of(random, count, *, spread=1.0):
     frame = np.arange(rows) + 1
     predictions = {"valence_arousal": (affect + error).clip(-1, 1), "expression": softmax(logits, axis=1)}
     predictions = {task: values.astype(np.float32) for task, values in predictions.items()}
-    frames = FakeFrames(
+    frames = Frames(
         names, frame, names, affect.astype(np.float32), expression, np.full((rows, 12), np.nan, np.float32), {}
     )
     return frames, Table(names, frame, names, predictions, EXPRESSIONS, {}, "drawn")

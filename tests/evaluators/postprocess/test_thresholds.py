@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from affect.errors import UserError
 from affect.labels import AU_NAMES
 from evaluators.postprocess.settings import read_stored, searched_on, write_stored
-from evaluators.postprocess.thresholds import GRID, PUBLISHED, resolve_thresholds, search_thresholds
+from evaluators.postprocess.thresholds import GRID, PUBLISHED, f1_at, resolve_thresholds, search_thresholds
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
@@ -54,6 +54,15 @@ def plain_f1(labels, probabilities, threshold):
         true += label == 1
         hit += positive and label == 1
     return 2 * hit / (said + true) if said + true else 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), max_size=30))
+def test_f1_at_thresholds_is_that_of_each_of_them(rows):
+    values, positive = np.array([row[0] for row in rows], np.float32), np.array([row[1] for row in rows], bool)
+    steps = np.linspace(0, 1, 21)
+    expected = [plain_f1(positive.astype(float), values, step) for step in steps]
+    np.testing.assert_allclose(f1_at(steps, values, positive), expected, atol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
