@@ -86,9 +86,10 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
 
     Of one run of each, the interval is that of a studentised bootstrap (Efron & Tibshirani 1993, chapter 12.5), which
     holds the truth more often than others on simulated predictions (``benchmarks.studies.coverage``); p inverts it. It
-    says nothing of other trainings. Of ``MANY`` units it is that of Student's t. Of several runs, the value is the mean
-    score of a run; its variance is that over videos and that of the runs' scores (``_of_runs``), added, with
-    Satterthwaite's degrees of freedom.
+    says nothing of other trainings. Of ``MANY`` units it is that of Student's t; likewise where a resample often has no
+    error of its own, because few units tell the score, as of a class that two videos have. Of several runs, the value
+    is the mean score of a run; its variance is that over videos and that of the runs' scores (``_of_runs``), added,
+    with Satterthwaite's degrees of freedom.
 
     Args:
         ours: sums of each run of the system.
@@ -106,6 +107,10 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
     elif max(runs) == 1 and units < MANY:
         sample = resample(contrast, draws=draws, seed=seed)
         value, (low, high), p = sample.value, _studentised(sample), _inverted(sample)
+        rare = np.isnan(sample.ratios()).mean(axis=0) > (1 - LEVEL) / 2
+        if rare.any():
+            students = _satterthwaite(value, [(sample.error**2, sample.error**2, units - 1)])
+            low, high, p = (np.where(rare, own, one) for own, one in zip(students, (low, high, p), strict=True))
     else:
         value, added = _summed(contrast, np.ones((1, units)))
         value, of_videos = value[0], _error(added, np.ones((1, units)))[0] ** 2
