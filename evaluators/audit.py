@@ -24,7 +24,7 @@ from evaluators.table import Table
 FEWEST: Final = 10
 """A group of fewer videos has no interval that is worth its name."""
 
-READING: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others"
+LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others"
 """What stands below the lines of an audit."""
 
 

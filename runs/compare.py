@@ -19,9 +19,8 @@ from affect.frames import Frames
 from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
-from evaluators import audit as auditing
 from evaluators import comparison
-from evaluators.audit import Gap, audit, gap_lines, read_attributes
+from evaluators.audit import LEGEND, Gap, audit, gap_lines, read_attributes
 from evaluators.comparison import READING, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
 from evaluators.metrics import MAIN
 from evaluators.page.comparison import Compared, write_comparison
@@ -140,8 +139,9 @@ def _facts(plain: Mapping[str, Any], entries: Sequence[Entry], table: Table, lab
     seeds = sorted({str(entry.seed) for entry in entries if entry.seed is not None})
     facts = [f"{len(entries)} {'tables' if entries[0].run is None else 'runs'}"]
     facts += [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"] if seeds else []
-    facts.append(f"{len(labels):,} rows of {len(set(labels.video)):,} videos, split {plain['split']}")
-    facts.append(next(iter(labels.files)) if len(labels.files) == 1 else f"{len(labels.files)} label files")
+    rows = "pictures" if lists_pictures(labels) else f"rows of {len(set(labels.video)):,} videos"
+    facts.append(f"{len(labels):,} {rows}, split {plain['split']}")
+    facts += list(labels.files) if len(labels.files) < 2 else [f"{len(labels.files)} label files"]
     facts += ["drawn faces"] if table.metadata.get("renderer") else []
     return facts + [f"{key} {Path(plain[key]).name}" for key in ("groups", "attributes") if plain[key]]
 
@@ -157,11 +157,11 @@ def _tell(compared: Compared) -> None:
         print(READING)
     for sentence in sentences(found):
         print(sentence)
-    for (name, gaps), runs in zip(compared.gaps.items(), compared.runs, strict=False):
-        print(f"\n{name}: gaps between groups{' (its first run)' if len(runs) > 1 else ''}")
+    for name, gaps in compared.gaps.items():
+        print(f"\n{name}: gaps between groups{' (its first run)' if found.scores[name].runs[0] > 1 else ''}")
         print(aligned(gap_lines(gaps)))
     if compared.gaps:
-        print(auditing.READING)
+        print(LEGEND)
 
 
 def _cut(value: str) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from affect.files import write_whole
-from evaluators import audit
-from evaluators.audit import Gap, gap_lines
+from evaluators.audit import LEGEND, Gap, gap_lines
 from evaluators.comparison import ALPHA, READING, Comparison, caveat, cell, lead_cell, sentences
 from evaluators.page.markup import Cell, Link, card, fact_line, note, page, table
 from evaluators.page.run import FILE, meaning_card
@@ -68,7 +67,7 @@ def write_comparison(folder: Path, compared: Compared) -> Path:
             *((summary, told) if sweep else (told,)),
             *_figure_cards(compared),
             *(() if sweep else (summary,)),
-            *_gap_cards(compared),
+            _gap_card(compared),
             *_whole_cards(found),
             meaning_card(found.names),
         ],
@@ -142,15 +141,15 @@ def _summary_card(compared: Compared) -> str:
     return card("Main scores", f'<div class="tables systems">{"".join(tables)}</div>')
 
 
-def _gap_cards(compared: Compared) -> Iterator[str]:
-    """Yield the card of the gaps between groups of people, where they were asked for."""
+def _gap_card(compared: Compared) -> str:
+    """Return the card of the gaps between groups of people; nothing where they were not asked for."""
     parts = []
     for name, gaps in compared.gaps.items():
-        several = len(compared.runs[compared.found.systems.index(name)]) > 1
+        several = compared.found.scores[name].runs[0] > 1
         title = f"<h3>{escape(name)}{' (its first run)' if several else ''}</h3>"
         head, *rows = gap_lines(gaps)
         parts.append(title + (table(head, rows, f"gaps of {name}") if rows else note("No attribute has two groups.")))
-    yield card("Gaps between groups", note(f"{audit.READING}.") + "".join(parts) if parts else "")
+    return card("Gaps between groups", note(f"{LEGEND}.") + "".join(parts) if parts else "")
 
 
 def _whole_cards(found: Comparison) -> Iterator[str]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluators import audit, comparison
-from evaluators.audit import Gap
-from evaluators.comparison import Comparison, System, cell, compare, lead_cell, sentences
+from evaluators.audit import LEGEND, Gap
+from evaluators.comparison import READING, Comparison, System, caveat, cell, compare, lead_cell, sentences
 from evaluators.intervals import Interval
 from evaluators.page.comparison import Compared, write_comparison
 from evaluators.page.markup import Link
@@ -58,8 +57,8 @@ def test_the_page_holds_the_comparison(tmp_path: Path) -> None:
     assert "<p class=facts>split val</p>" in page
     for sentence in sentences(of):
         assert f"<li>{escape(sentence)}</li>" in page
-    assert comparison.caveat(20, "videos") in page
-    assert escape(comparison.READING[1:]) in page
+    assert caveat(20, "videos") in page
+    assert escape(READING[1:]) in page
     assert "Orange: base, " in page
     for name in of.systems:
         assert f'<tr><th scope="row">{name}</th><td><a href="../{name}/report.html">seed 0</a>, seed 1</td>' in page
@@ -71,7 +70,7 @@ def test_the_page_holds_the_comparison(tmp_path: Path) -> None:
             assert f"<td>{escape(lead_cell(of, name, score))}</td>" in page
     assert page.count(f"<h3>base{' (its first run)'}</h3>") == 1
     assert page.count("<td>10 : 12</td><td>+0.100 [+0.050, +0.200] p 0.010 *</td>") == 3
-    assert audit.READING in page
+    assert LEGEND in page
     hollow, told = page.count('<g class="hollow">'), sum(p < 0.05 for one in of.holm.values() for p in one.values())
     assert page.count('<g class="reference">') == 2
     assert hollow == sum(one[score] >= 0.05 for one in of.holm.values() for score in of.main)
