@@ -24,6 +24,9 @@ from evaluators.table import Table
 FEWEST: Final = 10
 """A group of fewer videos has no interval that is worth its name."""
 
+LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others"
+"""What stands below the lines of an audit."""
+
 
 @dataclass(frozen=True)
 class Gap:

@@ -38,7 +38,7 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.value:+.3f}" + ("" if np.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]")
 
 
 class Estimate(NamedTuple):
@@ -117,9 +117,10 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
         parts = [(of_videos, of_videos, units - 1)]
         parts += [(*_of_runs(side), len(side) - 1) for side in (ours, others) if len(side) > 1]
         low, high, p = _satterthwaite(value, parts)
-    if not others:  # few videos allow for much, but for no F1 above 1
-        ranges = np.array([_range(name) for name in names])
-        low, high = (np.clip(end, ranges[:, 0], ranges[:, 1]) for end in (low, high))
+    least, most = np.array([_range(name) for name in names]).T  # few videos allow for much, but for no F1 above 1
+    if others:
+        least, most = least - most, most - least
+    low, high = (np.clip(end, least, most) for end in (low, high))
     ends = zip(names, value.tolist(), low.tolist(), high.tolist(), strict=True)
     return Estimate({name: Interval(*three) for name, *three in ends}, dict(zip(names, p.tolist(), strict=True)),
                     units, runs)  # fmt: skip

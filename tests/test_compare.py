@@ -96,6 +96,11 @@ def test_runs_are_compared_as_their_scores_say(
     assert f"95 % intervals over {len(set(labels.video))} videos (simulated: 91 to 93 % hold)" in told
     assert r"\toprule" in (folder / "comparison.tex").read_text()
     assert json.loads((folder / "comparison.json").read_text())["says"][0].startswith("good is ahead")
+    assert f"report: {folder / 'report.html'}" in told
+    page = (folder / "report.html").read_text()
+    assert "2 runs · seed 0 · 33 rows of 3 videos, split val · validation_set_annotations.txt" in page
+    assert "<td>seed 0</td>" in page
+    assert '<a href="../' not in page  # these runs have no page
 
 
 def test_runs_that_differ_in_the_seed_are_one_system(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -115,11 +120,17 @@ def test_a_sweep_is_sorted_and_named_by_what_differs(
 ) -> None:
     run("sweep/0", 0.3, "trainer.max_epochs=2")
     run("sweep/1", 0.9, "trainer.max_epochs=3")
-    compared(tmp_path, folder=str(tmp_path / "sweep"))
+    (tmp_path / "sweep" / "1" / "report.html").touch()
+    folder = compared(tmp_path, folder=str(tmp_path / "sweep"))
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     (header,) = [words for words in table if words[:1] == ["system"]]
     assert header[1:3] == ["max_epochs", "runs"]
     assert [words[:3] for words in table if words[1:2] in (["2"], ["3"])] == [["1", "3", "1"], ["0", "2", "1"]]
+    page = (folder / "report.html").read_text()
+    one, zero = (page.index(f'<th scope="row">{name}</th><td>{epochs}</td><td>') for name, epochs in ("13", "02"))
+    assert one < zero
+    assert page.count('<a href="../sweep/1/report.html">seed 0</a>') == 1
+    assert "../sweep/0/" not in page
 
 
 def test_groups_are_resampled_as_one(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:
@@ -153,6 +164,9 @@ def test_gaps_between_groups_are_told(
     assert "one: gaps between groups" in told
     assert "glasses: 0 - others" in told
     assert "cannot tell: 1 videos, fewer than 10" in told
+    page = (tmp_path / "compared" / "report.html").read_text()
+    assert "<h2>Gaps between groups</h2>" in page
+    assert '<th scope="row">glasses: 0 - others</th><td>2 : 1</td><td>cannot tell: 1 videos, fewer than 10</td>' in page
 
 
 def test_what_cannot_be_compared(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:

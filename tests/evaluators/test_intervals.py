@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,9 +126,15 @@ def test_of_several_runs_their_spread_counts() -> None:
     low, high = expected.confidence_interval()
     assert found.intervals["P"][1:] == pytest.approx((low, high))
     assert found.runs == (4, 3)
+    far = [
+        [replace(one, names=("F1_AU1",)) for one in shares([[value] * 30 for value in runs])]
+        for runs in ((0.1, 0.9), (0.2, 0.8))
+    ]
+    assert estimate(*far).intervals["F1_AU1"] == pytest.approx((0.0, -1.0, 1.0))  # Welch says ± 2, which no F1 can be
     one_video = estimate(shares([[one] for one in ours]))
     assert one_video.intervals["P"].value == pytest.approx(np.mean(ours))
     assert np.isnan([*one_video.intervals["P"][1:], one_video.p["P"]]).all()
+    assert str(one_video.intervals["P"]) == f"{np.mean(ours):+.3f}"
 
 
 def test_videos_of_each_seed_are_drawn_within_it() -> None:
