@@ -136,7 +136,7 @@ def sentences(found: Comparison) -> Iterator[str]:
         words = {"ahead": "is ahead of", "behind": "is behind"}
         parts = [f"{words[side]} {reference} in {', '.join(told[side])}" for side in words if told[side]]
         if told["cannot tell"]:
-            parts.append(f"of {', '.join(told['cannot tell'])} these {found.units} videos cannot tell")
+            parts.append(f"cannot be told from {'it' if parts else reference} in {', '.join(told['cannot tell'])}")
         yield f"{name} {'; '.join(parts)}{_one_run(lead)}"
 
 

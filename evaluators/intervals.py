@@ -258,6 +258,7 @@ def _satterthwaite(value: Array, parts: Sequence[tuple[Array, Array, int]]) -> t
     total = sum((variance for variance, _, _ in parts), np.zeros(1))
     shares = sum((squares**2 / freedom for _, squares, freedom in parts), np.zeros(1))
     freedom = np.divide(total**2, shares, out=np.full_like(total, 1e9), where=shares > 0)
+    freedom = np.maximum(freedom, min(least for *_, least in parts))  # no sum has fewer than the poorest of its parts
     half = stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(total)
     ratio = np.divide(value, np.sqrt(total), out=np.zeros_like(value), where=total > 0)
     return value - half, value + half, 2 * stdtr(freedom, -np.abs(ratio))

@@ -193,7 +193,7 @@ def test_of_one_video_there_is_no_interval(run: Callable[..., Path], tmp_path: P
     first = labels.select(np.flatnonzero(np.array(labels.video) == labels.video[0]))
     found = compare([System(str(skill), (sums(guessed(first, skill, 0), first),)) for skill in (0.3, 0.9)])
     assert np.isnan(found.leads["0.9"].p["P_AU"])
-    assert next(iter(sentences(found))).startswith("0.9 of P_MTL")
+    assert next(iter(sentences(found))).startswith("0.9 cannot be told from 0.3 in P_MTL")
 
 
 def test_holm_is_the_textbooks() -> None:
