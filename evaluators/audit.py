@@ -25,6 +25,8 @@ FEWEST: Final = 10
 
 MOST: Final = 20
 """An attribute of more groups holds numbers, or names of people: each of them would be a group of its own."""
+LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others"
+"""What stands below the lines of an audit."""
 
 
 @dataclass(frozen=True)

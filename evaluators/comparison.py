@@ -20,6 +20,11 @@ ALPHA: Final = 0.05
 HELD: Final = {45: "91 to 93 %", 100: "92 to 95 %"}
 """Of fewer videos than these, so many intervals hold the truth in ``benchmarks.studies.coverage`` (30, and 60)."""
 
+READING: Final = (
+    f"an interval is of its score alone; p is Holm's, for all systems, classes and units of a task; * below {ALPHA}"
+)
+"""What stands below scores, and differences of them with their p."""
+
 _TASKS: Final = (
     ("P_MTL",),
     ("P_VA", "CCC_"),
@@ -131,7 +136,7 @@ def sentences(found: Comparison) -> Iterator[str]:
         words = {"ahead": "is ahead of", "behind": "is behind"}
         parts = [f"{words[side]} {reference} in {', '.join(told[side])}" for side in words if told[side]]
         if told["cannot tell"]:
-            parts.append(f"of {', '.join(told['cannot tell'])} these {found.units} videos cannot tell")
+            parts.append(f"cannot be told from {'it' if parts else reference} in {', '.join(told['cannot tell'])}")
         yield f"{name} {'; '.join(parts)}{_one_run(lead)}"
 
 
@@ -156,10 +161,15 @@ def printed(found: Comparison) -> list[list[str]]:
     for name in found.systems:
         of_system = found.scores[name]
         rows.append([name, str(of_system.runs[0]), *(cell(of_system.intervals[score]) for score in found.main)])
-    for name, lead in found.leads.items():
-        cells = [f"{lead.intervals[one]} {_p(found.holm[name][one])}" for one in found.main]
-        rows.append([f"{name} - {found.systems[0]}", "", *cells])
+    for name in found.leads:
+        rows.append([f"{name} - {found.systems[0]}", "", *(lead_cell(found, name, score) for score in found.main)])
     return rows
+
+
+def lead_cell(found: Comparison, name: str, score: str) -> str:
+    """Write how far a system is ahead of the reference, with interval and Holm's p."""
+    p = found.holm[name][score]
+    return f"{found.leads[name].intervals[score]} {_p(p)}{' *' if p < ALPHA else ''}".rstrip()
 
 
 def _p(value: float) -> str:

@@ -13,6 +13,7 @@ from evaluators.metrics import MAIN, Scores
 from evaluators.postprocess.chain import PostProcess, Processed
 from evaluators.postprocess.gating import expression_of, take_confident
 from evaluators.postprocess.smoothing import smooth_many
+from evaluators.postprocess.temperature import with_temperatures
 from evaluators.predictions import score_table
 from evaluators.report import NO_LABELS
 
@@ -21,7 +22,8 @@ def curve(done: Processed, frames: Frames, ks: Sequence[int], settings: PostProc
     """Score a blend for each half-width, reading and laying it out only once.
 
     Args:
-        done: the blend, before missing frames are filled, its tables and the thresholds of the action units.
+        done: the blend, before missing frames are filled, its tables, the temperatures, and the thresholds of the
+            action units.
         frames: the list with labels.
         ks: half-widths in frames, the same for all tasks; 0 means no smoothing.
         settings: how missing frames are filled first, the kind of smoothing (``box`` where it has none), and the gate:
@@ -42,6 +44,7 @@ def curve(done: Processed, frames: Frames, ks: Sequence[int], settings: PostProc
     for smoothed, *both in zip(*smoothings, strict=True):
         if both:
             smoothed = take_confident(smoothed, both, settings.confidence)
+        smoothed = with_temperatures(smoothed, done.temperatures)
         for name, rows in over.items():
             scores[name].append(score_table(smoothed, frames, au_thresholds=done.au_thresholds, only=rows))
     return scores

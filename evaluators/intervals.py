@@ -38,7 +38,7 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.value:+.3f}" + ("" if np.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]")
 
 
 class Estimate(NamedTuple):
@@ -86,9 +86,10 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
 
     Of one run of each, the interval is that of a studentised bootstrap (Efron & Tibshirani 1993, chapter 12.5), which
     holds the truth more often than others on simulated predictions (``benchmarks.studies.coverage``); p inverts it. It
-    says nothing of other trainings. Of ``MANY`` units it is that of Student's t. Of several runs, the value is the mean
-    score of a run; its variance is that over videos and that of the runs' scores (``_of_runs``), added, with
-    Satterthwaite's degrees of freedom.
+    says nothing of other trainings. Of ``MANY`` units it is that of Student's t; likewise where a resample often has no
+    error of its own, because few units tell the score, as of a class that two videos have. Of several runs, the value
+    is the mean score of a run; its variance is that over videos and that of the runs' scores (``_of_runs``), added,
+    with Satterthwaite's degrees of freedom.
 
     Args:
         ours: sums of each run of the system.
@@ -106,15 +107,20 @@ def estimate(ours: Sequence[Sums], others: Sequence[Sums] = (), *, draws: int = 
     elif max(runs) == 1 and units < MANY:
         sample = resample(contrast, draws=draws, seed=seed)
         value, (low, high), p = sample.value, _studentised(sample), _inverted(sample)
+        rare = np.isnan(sample.ratios()).mean(axis=0) > (1 - LEVEL) / 2
+        if rare.any():
+            students = _satterthwaite(value, [(sample.error**2, sample.error**2, units - 1)])
+            low, high, p = (np.where(rare, own, one) for own, one in zip(students, (low, high, p), strict=True))
     else:
         value, added = _summed(contrast, np.ones((1, units)))
         value, of_videos = value[0], _error(added, np.ones((1, units)))[0] ** 2
         parts = [(of_videos, of_videos, units - 1)]
         parts += [(*_of_runs(side), len(side) - 1) for side in (ours, others) if len(side) > 1]
         low, high, p = _satterthwaite(value, parts)
-    if not others:  # few videos allow for much, but for no F1 above 1
-        ranges = np.array([_range(name) for name in names])
-        low, high = (np.clip(end, ranges[:, 0], ranges[:, 1]) for end in (low, high))
+    least, most = np.array([_range(name) for name in names]).T  # few videos allow for much, but for no F1 above 1
+    if others:
+        least, most = least - most, most - least
+    low, high = (np.clip(end, least, most) for end in (low, high))
     ends = zip(names, value.tolist(), low.tolist(), high.tolist(), strict=True)
     return Estimate({name: Interval(*three) for name, *three in ends}, dict(zip(names, p.tolist(), strict=True)),
                     units, runs)  # fmt: skip
@@ -277,6 +283,7 @@ def _satterthwaite(value: Array, parts: Sequence[tuple[Array, Array, int]]) -> t
     total = sum((variance for variance, _, _ in parts), np.zeros(1))
     shares = sum((squares**2 / freedom for _, squares, freedom in parts), np.zeros(1))
     freedom = np.divide(total**2, shares, out=np.full_like(total, 1e9), where=shares > 0)
+    freedom = np.maximum(freedom, min(least for *_, least in parts))  # no sum has fewer than the poorest of its parts
     half = stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(total)
     ratio = np.divide(value, np.sqrt(total), out=np.zeros_like(value), where=total > 0)
     return value - half, value + half, 2 * stdtr(freedom, -np.abs(ratio))

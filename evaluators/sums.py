@@ -175,6 +175,18 @@ def sums(
     return Sums(tuple(scores), tuple(names), moments, parts.stacked(parts.top), parts.stacked(parts.bottom), mix)
 
 
+def means(values: Mapping[str, NDArray[np.generic]], units: Sequence[str]) -> Sums:
+    """Return what is not a score of a table, but a mean over units, as sums: it gets its intervals in the same way.
+
+    Args:
+        values: by name, (U,) of the units.
+        units: U names.
+    """
+    columns = np.stack([np.asarray(one, np.float64) for one in values.values()], axis=1)
+    nothing = np.zeros((len(units), _MOMENTS, 0))
+    return Sums(tuple(values), tuple(units), nothing, columns, np.ones_like(columns), np.eye(len(values)))
+
+
 class _Parts:
     """Collects the ratios, and which score is made of which parts."""
 

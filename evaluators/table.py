@@ -2,10 +2,11 @@
 
 A table is a Parquet file with the columns ``row``, ``video``, ``frame``, ``image``, then float32 predictions of the
 tasks that the model has: ``valence``, ``arousal`` in [-1, 1], ``expr_<name>`` and ``au<k>`` probabilities, and optional
-``logit_expr_<name>``, ``logit_au<k>``. Tables of somebody's videos and pictures have the columns of
-``evaluators.found`` after the first four. A row whose image could not be read is there with nulls (in memory: NaN). The
-file's metadata holds one JSON object under ``prediction_table``: schema version, label-file hashes, what made it; and
-under ``sha256`` a checksum of all columns and the other metadata, however the file lays them out.
+``logit_expr_<name>``, ``logit_au<k>``; last, the columns of ``evaluators.bounds`` where they were asked for. Tables of
+somebody's videos and pictures have the columns of ``evaluators.found`` after the first four. A row whose image could
+not be read is there with nulls (in memory: NaN). The file's metadata holds one JSON object under ``prediction_table``:
+schema version, label-file hashes, what made it; and under ``sha256`` a checksum of all columns and the other metadata,
+however the file lays them out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSION_LISTS, EXPRESSIONS, TASKS, label_names
+from evaluators.bounds import Bounds
 from evaluators.found import Found
 from evaluators.parquet import open_parquet, write_parquet
 
@@ -45,6 +47,7 @@ class Table:
         source: name of the table in messages, usually its path.
         found: of somebody's videos or pictures: when, where and whose each face is. Such a table is sorted by video,
             frame and face.
+        bounds: intervals and sets around the predictions, where post-processing has made some.
     """
 
     video: Sequence[str]
@@ -55,6 +58,7 @@ class Table:
     metadata: Mapping[str, Any]
     source: str
     found: Found | None = None
+    bounds: Bounds | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -134,6 +138,8 @@ def to_arrow(table: Table) -> Any:
     for key in PREDICTION_KEYS:
         if key in table.predictions:
             columns |= to_columns(key, table.predictions[key], table.expressions)
+    if table.bounds is not None:
+        columns |= table.bounds.columns(table.expressions)
     metadata = {**table.metadata, "schema_version": SCHEMA_VERSION}
     return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
 
@@ -168,6 +174,7 @@ def read_table(path: str | Path) -> Table:
         metadata=metadata,
         source=str(path),
         found=Found.of(content, str(path)),
+        bounds=Bounds.of(content, expressions, str(path)),
     )
 
 

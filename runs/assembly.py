@@ -108,7 +108,9 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
     # last.ckpt must be written after the others, or what it knows of them would be an epoch old
     for name, node in sorted(nodes, key=lambda item: item[1].get("filename") == "last"):
         is_checkpoint = node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint"
-        place: dict[str, Any] = {"dirpath": folder / "checkpoints"} if is_checkpoint else {}
+        place: dict[str, Any] = {}
+        if is_checkpoint:  # a name is replaced, not counted up: the folder is of one run
+            place = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
         with _told(f"callbacks.{name}"):
             made.append(build(node, "callbacks", **place))
     with _told("trainer"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -13,14 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, DataError
 from affect.files import write_whole
+from affect.frames import Frames
 from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
 from evaluators import comparison
 from evaluators.attributes import read_attributes, read_groups
-from evaluators.audit import Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
-from evaluators.comparison import ALPHA, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
+from evaluators.audit import LEGEND, Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
+from evaluators.comparison import READING, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
 from evaluators.metrics import MAIN
+from evaluators.page.comparison import Compared, write_comparison
+from evaluators.page.markup import Link
+from evaluators.page.run import FILE
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.postprocess.timeline import lists_pictures
 from evaluators.report import aligned
@@ -36,11 +41,13 @@ _WIDE: Final = 24  # characters of a value in the table of a sweep
 
 
 class Entry(NamedTuple):
-    """One run or table: its file, its thresholds, and what its system is called."""
+    """One run or table: its file, its thresholds, what its system is called; of a run, its folder and its seed."""
 
     table: Path
     thresholds: Thresholds
     system: str
+    run: Path | None = None
+    seed: Any = None
 
 
 class _Settings(TypedDict):
@@ -95,20 +102,26 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
             raise DataError(f"to={plain['to']}: no such system; {suggest(plain['to'], list(of_system))}")
         systems.sort(key=lambda system: system.name != plain["to"])
     found = comparison.compare(systems)
-    beside = _differing(plain["folder"], found.systems) if plain["folder"] else []
-    _tell(found, "groups" if by else "pictures" if lists_pictures(labels) else "videos", beside)
+    gaps: dict[str, list[Gap]] = {}
+    for name in found.systems if attributes is not None else ():
+        number = [entry.system for entry in entries].index(name)
+        gaps[name] = audit(tables[number], labels, attributes or {}, entries[number].thresholds)
+    keys, values = _differing(plain["folder"], found.systems) if plain["folder"] else (None, [])
+    compared = Compared(
+        found,
+        "groups" if by else "pictures" if lists_pictures(labels) else "videos",
+        [[_link(entry, run.folder) for entry in entries if entry.system == name] for name in found.systems],
+        _facts(plain, entries, tables[0], labels),
+        keys,
+        values,
+        gaps,
+    )
+    _tell(compared)
     _write(found, run.folder)
-    if attributes is not None:
-        gaps: dict[str, list[Gap]] = {}
-        for name in found.systems:
-            number = [entry.system for entry in entries].index(name)
-            print(f"\n{name}: gaps between groups{' (its first run)' if len(of_system[name]) > 1 else ''}")
-            gaps[name] = audit(tables[number], labels, attributes, entries[number].thresholds)
-            print(aligned(gap_lines(gaps[name])))
-            print("\n".join(gap_sentences(gaps[name])))
+    if gaps:
         write_whole(run.folder / "audit.csv", gaps_csv(gaps))
-        print(f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others")
         print(f"every gap: {run.folder / 'audit.csv'}")
+    print(f"report: {write_comparison(run.folder, compared)}")
 
 
 def _file(plain: Mapping[str, Any], key: str, root: str | Sequence[str]) -> Path:
@@ -144,16 +157,48 @@ def _first(one: Sums) -> float:
     return next(value for name, value in one.named().items() if name in MAIN)
 
 
-def _tell(found: Comparison, units: str, beside: Sequence[Sequence[str]]) -> None:
-    rows = printed(found)
-    for row, cells in zip_longest(rows, beside, fillvalue=[""] * len(beside[0]) if beside else []):
-        row[1:1] = cells
+def _link(entry: Entry, folder: Path) -> Link:
+    """Return what a page in a folder calls a run, and where the run's own page is."""
+    if entry.run is None:
+        return Link("1", None)
+    page = entry.run.resolve() / FILE
+    text = entry.run.name if entry.seed is None else f"seed {entry.seed}"
+    return Link(text, os.path.relpath(page, folder.resolve()) if page.is_file() else None)
+
+
+def _facts(plain: Mapping[str, Any], entries: Sequence[Entry], table: Table, labels: Frames) -> list[str]:
+    """Return what is compared, in the first line of the page."""
+    seeds = sorted({str(entry.seed) for entry in entries if entry.seed is not None})
+    facts = [f"{len(entries)} {'tables' if entries[0].run is None else 'runs'}"]
+    facts += [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"] if seeds else []
+    rows = "pictures" if lists_pictures(labels) else f"rows of {len(set(labels.video)):,} videos"
+    facts.append(f"{len(labels):,} {rows}, split {plain['split']}")
+    facts += list(labels.files) if len(labels.files) < 2 else [f"{len(labels.files)} label files"]
+    facts += ["drawn faces"] if table.metadata.get("renderer") else []
+    return facts + [f"{key} {Path(plain[key]).name}" for key in ("groups", "attributes") if plain[key]]
+
+
+def _tell(compared: Compared) -> None:
+    found, rows = compared.found, printed(compared.found)
+    cells = [compared.keys or (), *(map(_cut, values) for values in compared.values)]
+    for row, beside in zip_longest(rows, cells, fillvalue=[""] * len(compared.keys or ())):
+        row[1:1] = beside
     print(aligned(rows))
-    print(caveat(found.units, units))
+    print(caveat(found.units, compared.units))
     if found.leads:
-        print("an interval is of its score alone; p is Holm's, for all systems, classes and units of a task")
+        print(READING)
     for sentence in sentences(found):
         print(sentence)
+    for name, gaps in compared.gaps.items():
+        print(f"\n{name}: gaps between groups{' (its first run)' if found.scores[name].runs[0] > 1 else ''}")
+        print(aligned(gap_lines(gaps)))
+        print("\n".join(gap_sentences(gaps)))
+    if compared.gaps:
+        print(LEGEND)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _WIDE else f"…{value[-_WIDE:]}"
 
 
 def _write(found: Comparison, folder: Path) -> None:
@@ -198,10 +243,10 @@ def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
     called = _short([of_one[0] for of_one in systems])
     for of_one, name in zip(systems, called, strict=True):
         for path in of_one:
-            yield _of_run(path, plain, name)
+            yield _of_run(path, plain, name, configs[path].get("seed"))
 
 
-def _of_run(path: Path, plain: Mapping[str, Any], name: str) -> Entry:
+def _of_run(path: Path, plain: Mapping[str, Any], name: str, seed: Any) -> Entry:
     split, thresholds = plain["split"], plain["au_thresholds"]
     made = [path / "predictions" / f"{split}{kind}.parquet" for kind in ("-postprocessed", "")]
     table = next((one for one in made if one.is_file()), None)
@@ -212,7 +257,7 @@ def _of_run(path: Path, plain: Mapping[str, Any], name: str) -> Entry:
             json.loads((path / "scores.json").read_text(encoding="utf-8")) if (path / "scores.json").is_file() else {}
         )
         thresholds = notes.get("postprocess", {}).get("au_thresholds", 0.5)
-    return Entry(table, thresholds, name)
+    return Entry(table, thresholds, name, path, seed)
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -231,15 +276,19 @@ def _without_seeds(flat: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differing(folder: str, systems: Sequence[str]) -> list[list[str]]:
-    """Return a row of keys, and a row for each run of a sweep with its values, of the keys in which the runs differ."""
+def _differing(folder: str, systems: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the keys in which the runs of a sweep differ, and of each run their values."""
     flat = [_without_seeds(_flat(read_config(Path(folder) / name / "config.yaml"))) for name in systems]
     keys = list(dict.fromkeys(key for config in flat for key in config))
     shown = [key for key in keys if len({json.dumps(config.get(key)) for config in flat}) > 1]
     last = [key.rpartition(".")[2] for key in shown]
     header = [name if last.count(name) == 1 else key for name, key in zip(last, shown, strict=True)]
-    cells = [["" if (value := config.get(key)) is None else str(value) for key in shown] for config in flat]
-    return [header, *([cell if len(cell) <= _WIDE else f"…{cell[-_WIDE:]}" for cell in row] for row in cells)]
+    return header, [[_text(config.get(key)) for key in shown] for config in flat]
+
+
+def _text(value: Any) -> str:
+    """Write a value as a command line has it; nothing where it is null."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _short(paths: Sequence[Path]) -> list[str]:

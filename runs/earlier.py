@@ -129,6 +129,8 @@ def renamed(key: str, known: Collection[str]) -> str | None:
         return f"it is augmentation.{option} now"
     if node == "scale":
         return _of_scale(key, known)
+    if key.startswith("postprocess.k."):
+        return f"it is one value now: 'postprocess.k={{{option.removeprefix('k.')}: …}}'"
     for gathered in GATHERED.values() if node == "model" else ():
         new = gathered.keys.get(option)
         if new in known:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, Final, Literal, TypedDict
@@ -144,8 +144,10 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain["faces"], CropSettings, "faces.")
     several = len(plain["checkpoint"]) if isinstance(plain["checkpoint"], list) else 1
     yield from PostProcess.problems(plain["postprocess"], several, people=True)
-    if plain["postprocess"]["weights"] == SEARCH or plain["postprocess"]["au_thresholds"] in SEARCHES:
-        yield "postprocess: nothing can be searched without labels: give weights and au_thresholds, or leave them out"
+    asked = plain["postprocess"]
+    searched = SEARCH in (asked["weights"], asked["temperature"]) or asked["au_thresholds"] in SEARCHES
+    if searched or not isinstance(asked["coverage"], str | None):
+        yield "postprocess: nothing can be searched without labels: give the postprocess.json of a run that searched"
     if plain["source"] == []:
         yield "source=[]: give a video, a picture, or a folder of either"
     for check in (lambda: CropSettings(**plain["faces"]), lambda: check_separator(plain["separator"])):
@@ -192,6 +194,8 @@ def _differs(path: Path, source: Source, options: Mapping[str, Any]) -> str:
         return f"it is of other files ({len(before)}, and now there are {len(now)})"
     if changed := [name for name, file in now.items() if not _same(file, before[name])]:
         return f"{changed[0]} has changed since"
+    if isinstance(made.get("postprocess"), dict):  # keys that came later
+        made = {**made, "postprocess": {**asdict(PostProcess()), **made["postprocess"]}}
     told = []
     for key, value in json.loads(json.dumps(options)).items():
         old = made.get(key)

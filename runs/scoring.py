@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from affect.checksums import file_sha256
 from affect.frames import Frames
 from affect.labels import UniTask
+from evaluators.calibration import calibration_scores, reliability, reliability_panels
 from evaluators.chance import chance, majority
 from evaluators.comparison import interval_text
 from evaluators.curve import curve, write_curve
@@ -195,19 +196,16 @@ def report(
     if done.found:
         done.store(folder / STORED, split, frames)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
-    references = {guess.__name__: guess(frames, done.table.expressions) for guess in (chance, majority)}
-    image = ~done.blended.null
-    if np.any(~image & ~done.table.null):
-        seen = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
-        references = {**references, "with an image": seen}
-    own = _intervals(done, frames)
-    write_scores(scores, folder / "scores.json", _notes(done, settings, references.get("with an image"), own))
+    references = _references(done, frames)
+    own, calibrated = _intervals(done, frames), calibration_scores(done.table, frames)
+    with_image = references.get("with an image")
+    write_scores(scores, folder / "scores.json", _notes(done, settings, with_image, own, calibrated))
     tuned = ", ".join(done.tuned)
     remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
-    further, best_k = {}, ""
+    further, best_k = {"Reliability": reliability_panels(reliability(done.table, frames))}, ""
     if curve_of:
         by_k, kind = curve(done, frames, curve_of, settings), settings.smoothing or "box"
         best_k = write_curve(folder, curve_of, by_k, kind)
@@ -216,11 +214,24 @@ def report(
     write_report(folder, scores, scored, references=references, remark=remark)
     told = [interval_text(own, _units(frames))] if own is not None else []
     print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
-    for line in (*_remarks(done, remark), best_k, f"faces, their labels and predictions: {faces}" if faces else ""):
+    for line in (
+        *_remarks(done, calibrated, remark),
+        best_k,
+        f"faces, their labels and predictions: {faces}" if faces else "",
+    ):
         if line:
             print(line)
     print(f"run folder: {folder}")
     return done
+
+
+def _references(done: Processed, frames: Frames) -> dict[str, Scores]:
+    """Return the scores that stand beside: of guesses, and of the rows with an image where others were filled."""
+    found = {guess.__name__: guess(frames, done.table.expressions) for guess in (chance, majority)}
+    image = ~done.blended.null
+    if np.any(~image & ~done.table.null):
+        found["with an image"] = score_table(done.table, frames, au_thresholds=done.au_thresholds, only=image)
+    return found
 
 
 def _intervals(done: Processed, frames: Frames) -> Estimate | None:
@@ -235,11 +246,12 @@ def _units(frames: Frames | Table) -> str:
     return "pictures" if lists_pictures(frames) else "videos"
 
 
-def _remarks(done: Processed, remark: str) -> list[str]:
-    """Return what is said below the scores: rows without an image, and what flatters; some may be empty."""
+def _remarks(done: Processed, calibrated: Mapping[str, float], remark: str) -> list[str]:
+    """Return what is said below the scores: calibration, rows without an image, what flatters; some may be empty."""
     image, null = ~done.blended.null, done.table.null
     filled, without = int(np.sum(~image & ~null)), int(null.sum())
     return [
+        *_calibration(done, calibrated),
         f"{filled} of {len(image)} rows have no readable image: filled in time, and scored" if filled else "",
         f"{without} of {len(image)} rows have no readable image: they are null and not scored" if without else "",
         unseen_note(done.table),
@@ -247,8 +259,23 @@ def _remarks(done: Processed, remark: str) -> list[str]:
     ]
 
 
-def _notes(done: Processed, settings: PostProcess, with_image: Scores | None, own: Estimate | None) -> dict[str, Any]:
-    """Return what scores.json says of its scores; nothing where nothing was done to the predictions."""
+def _calibration(done: Processed, calibrated: Mapping[str, float]) -> list[str]:
+    """Return lines of the calibration where something was done for it, not unit by unit."""
+    if not done.temperatures and done.table.bounds is None:
+        return []
+    values = {f"temperature of {task}": value for task, value in done.temperatures.items()}
+    values |= {name: value for name, value in calibrated.items() if not name.startswith("ECE_AU") or name == "ECE_AU"}
+    return [f"calibration: {name} {value:.4f}" for name, value in values.items()]
+
+
+def _notes(
+    done: Processed,
+    settings: PostProcess,
+    with_image: Scores | None,
+    own: Estimate | None,
+    calibrated: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return what scores.json says of its scores, beside them."""
     notes: dict[str, Any] = {}
     if settings != PostProcess(k=settings.k):
         notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}
@@ -261,6 +288,8 @@ def _notes(done: Processed, settings: PostProcess, with_image: Scores | None, ow
     if own is not None:
         ends = {name: [one.low, one.high] for name, one in own.intervals.items()} if own.units > 1 else {}
         notes["intervals"] = {"unit": _units(done.table), "units": own.units, **ends}
+    if calibrated:
+        notes["calibration"] = dict(calibrated)
     return notes
 
 

@@ -96,6 +96,11 @@ def test_runs_are_compared_as_their_scores_say(
     assert f"95 % intervals over {len(set(labels.video))} videos (simulated: 91 to 93 % hold)" in told
     assert r"\toprule" in (folder / "comparison.tex").read_text()
     assert json.loads((folder / "comparison.json").read_text())["says"][0].startswith("good is ahead")
+    assert f"report: {folder / 'report.html'}" in told
+    page = (folder / "report.html").read_text()
+    assert "2 runs · seed 0 · 33 rows of 3 videos, split val · validation_set_annotations.txt" in page
+    assert "<td>seed 0</td>" in page
+    assert '<a href="../' not in page  # these runs have no page
 
 
 def test_runs_that_differ_in_the_seed_are_one_system(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -115,11 +120,17 @@ def test_a_sweep_is_sorted_and_named_by_what_differs(
 ) -> None:
     run("sweep/0", 0.3, "trainer.max_epochs=2")
     run("sweep/1", 0.9, "trainer.max_epochs=3")
-    compared(tmp_path, folder=str(tmp_path / "sweep"))
+    (tmp_path / "sweep" / "1" / "report.html").touch()
+    folder = compared(tmp_path, folder=str(tmp_path / "sweep"))
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     (header,) = [words for words in table if words[:1] == ["system"]]
     assert header[1:3] == ["max_epochs", "runs"]
     assert [words[:3] for words in table if words[1:2] in (["2"], ["3"])] == [["1", "3", "1"], ["0", "2", "1"]]
+    page = (folder / "report.html").read_text()
+    one, zero = (page.index(f'<th scope="row">{name}</th><td>{epochs}</td><td>') for name, epochs in ("13", "02"))
+    assert one < zero
+    assert page.count('<a href="../sweep/1/report.html">seed 0</a>') == 1
+    assert "../sweep/0/" not in page
 
 
 def test_groups_are_resampled_as_one(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:
@@ -159,6 +170,9 @@ def test_gaps_between_groups_are_told(
     assert "cannot tell: 1 videos, fewer than 10" in told
     assert "no gap between groups can be told from chance" in told
     assert [line["group"] for line in csv.DictReader((folder / "audit.csv").open())] == ["0"] * 4
+    page = (tmp_path / "compared" / "report.html").read_text()
+    assert "<h2>Gaps between groups</h2>" in page
+    assert '<th scope="row">glasses: 0 - 1</th><td>2 : 1</td><td>cannot tell: 1 videos, fewer than 10</td>' in page
     for text, message in (
         ([header, *rows], r"people\.csv, line 2: 2 cells; give 4 cells"),
         (
@@ -209,7 +223,7 @@ def test_of_one_video_there_is_no_interval(run: Callable[..., Path], tmp_path: P
     first = labels.select(np.flatnonzero(np.array(labels.video) == labels.video[0]))
     found = compare([System(str(skill), (sums(guessed(first, skill, 0), first),)) for skill in (0.3, 0.9)])
     assert np.isnan(found.leads["0.9"].p["P_AU"])
-    assert next(iter(sentences(found))).startswith("0.9 of P_MTL")
+    assert next(iter(sentences(found))).startswith("0.9 cannot be told from 0.3 in P_MTL")
 
 
 def test_holm_is_the_textbooks() -> None:

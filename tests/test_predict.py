@@ -476,6 +476,8 @@ def test_a_full_disk_leaves_no_half_of_a_file(emma: Path, tmp_path: Path, capsys
         ("postprocess.smoothing=wide", "postprocess.smoothing"),
         ("postprocess.max_gap=7", "max_gap smooth nothing by themselves"),
         ("postprocess.au_thresholds=exact", "nothing can be searched without labels"),
+        ("postprocess.temperature=search", "nothing can be searched without labels"),
+        ("postprocess.coverage=0.9", "nothing can be searched without labels"),
         ("faces.size=0", "size"),
         ("separator=xx", "separator is"),
         ("device=tpu", "device is 'tpu'"),

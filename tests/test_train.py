@@ -235,20 +235,36 @@ def test_all_of_a_folder_without_labels_is_predicted(run: Path, faces: Path, tmp
     assert all(column.null_count == 0 for column in table.columns)
 
 
-def test_evaluate_applies_what_another_run_has_stored(run: Path, tmp_path: Path) -> None:
+def test_evaluate_applies_what_another_run_has_stored(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = run / "predictions" / "val.parquet"
     both = f"predictions=[{table},{table}]"
-    search = evaluated(tmp_path / "search", both, "postprocess.weights=search", "postprocess.au_thresholds=grid")
+    search = evaluated(
+        tmp_path / "search", both, "postprocess.weights=search", "postprocess.au_thresholds=grid",
+        "postprocess.temperature=search", "postprocess.coverage={share: 0.6, seed: 3}",
+    )  # fmt: skip
+    printed = capsys.readouterr().out
     stored = search / "postprocess.json"
-    assert json.loads(stored.read_text())["weights"]["expression"] == [0.5, 0.5]
+    found = json.loads(stored.read_text())
+    assert found["weights"]["expression"] == [0.5, 0.5]
+    assert f"calibration: temperature of expression {found['temperature']['expression']:.4f}" in printed
+    assert (found["coverage"]["share"], found["coverage"]["seed"]) == (0.6, 3)
     apply = evaluated(
         tmp_path / "apply", both, f"postprocess.weights={stored}", f"postprocess.au_thresholds={stored}",
-        "postprocess.k.action_units=0", "postprocess.smoothing=median",
+        f"postprocess.temperature={stored}", f"postprocess.coverage={stored}",
+        "postprocess.k={action_units: 0}", "postprocess.smoothing=median",
     )  # fmt: skip
     assert not (apply / "postprocess.json").exists()
     notes = json.loads((apply / "scores.json").read_text())
-    assert notes["tuned_on_these_labels"] == ["weights", "au_thresholds"]  # the same label file
-    assert notes["postprocess"]["k"] == {"valence_arousal": 50, "expression": 50, "action_units": 0}
+    assert notes["tuned_on_these_labels"] == ["weights", "temperature", "coverage", "au_thresholds"]  # the same labels
+    calibrated = notes["calibration"]
+    assert calibrated["COVERAGE_V"] >= 0.3  # smoothed after the fit, whose share was 0.6
+    assert 1 <= calibrated["SIZE_EXPR"] <= 8
+    assert f"calibration: ECE_EXPR {calibrated['ECE_EXPR']:.4f}\n" in capsys.readouterr().out
+    table_of = pq.read_table(apply / "predictions" / "val-postprocessed.parquet")
+    assert {"valence_low", "arousal_high", "set_neutral"} <= set(table_of.column_names)
+    assert notes["postprocess"]["k"] == {"action_units": 0}
     assert scores_of(apply)["P_AU"] == pytest.approx(scores_of(search)["P_AU"], abs=1e-6)
 
 

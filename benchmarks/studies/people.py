@@ -21,27 +21,25 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affect.errors import ConfigError, DataError
 from affect.files import write_whole
 from affect.labels import AU_NAMES, EXPRESSIONS
 from benchmarks.studies.running import run, study_parser
+from evaluators.intervals import estimate
 from evaluators.report import aligned, read_scores
+from evaluators.sums import Sums, means
 from evaluators.table import Table, read_table
 from runs.ending import clear_errors
 
-Array = NDArray[np.float64]
-
 RISES: Final = ("AU12", "AU6", "happiness", "valence")
 SHOWN: Final = (*RISES, "neutral or other")
-RESAMPLES: Final = 10_000
 HALVES: Final = {"2nd, 4th, …": slice(1, None, 2), "1st, 3rd, …": slice(0, None, 2), "all": slice(None)}
 """People of each half; recipes are chosen on the first."""
 
 
-def answers(table: Table) -> dict[str, NDArray[np.bool_]]:
-    """Return for each of ``SHOWN``, (P,), whether it holds for each person, in the order of their names.
+def answers(table: Table) -> Sums:
+    """Return for each of ``SHOWN`` the share of people for whom it holds, who stand in the order of their names.
 
     Args:
         table: of the rows ``<person>_neutral`` and ``<person>_smiling``, all three tasks.
@@ -63,23 +61,25 @@ def answers(table: Table) -> dict[str, NDArray[np.bool_]]:
     }
     called = expression[neutral].argmax(axis=1)
     calm = np.isin(called, [EXPRESSIONS.index("neutral"), EXPRESSIONS.index("other")])
-    return {**{name: value[smiling] > value[neutral] for name, value in values.items()}, "neutral or other": calm}
+    rises = {name: value[smiling] > value[neutral] for name, value in values.items()}
+    return means({**rises, "neutral or other": calm}, people)
 
 
-def counted(holds: Array) -> str:
-    """Count people: the mean over seeds, and its 95 % interval over people and seeds.
+def counted(holds: Sequence[Sums], half: slice) -> dict[str, str]:
+    """Count people: by the names of ``SHOWN``, the mean over seeds and its 95 % interval over people and seeds.
 
     Args:
-        holds: (S, P) 0 or 1.
+        holds: of each seed, whether it holds for each person.
+        half: which people count.
     """
-    rng = np.random.default_rng(0)
-    seeds, people = holds.shape
-    of_seeds, of_people = (
-        rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count for count in (seeds, people)
-    )
-    drawn = ((of_seeds @ holds) * of_people).sum(axis=1)
-    low, high = np.percentile(drawn * people, [2.5, 97.5])
-    return f"{holds.mean() * people:.1f} [{low:.0f}, {high:.0f}] of {people}"
+    people = np.arange(len(holds[0]))[half]
+    found = estimate([one.select(people) for one in holds])
+    several = len(people)
+    told = {}
+    for name, (value, low, high) in found.intervals.items():
+        low, high = (round(min(max(end, 0.0), 1.0) * several) for end in (low, high))
+        told[name] = f"{value * several:.1f} [{low}, {high}] of {several}"
+    return told
 
 
 def systems(patterns: Sequence[str]) -> dict[str, list[Path]]:
@@ -127,11 +127,11 @@ def study(
                          f"tta={str(tta).lower()}"]  # fmt: skip
                 scores = read_scores(run(target / "photographs", "evaluate", given) / "scores.json")
                 shown.append([f"{system} ({place})", *(f"{scores[name]:.3f}" for name in shown[0][1:])])
-        holds = {name: np.array([one[name] for one in of_seeds], np.float64) for name in SHOWN}
-        lines += [[system, half, *(counted(holds[name][:, HALVES[half]]) for name in SHOWN)] for half in halves]
-        results[system] = {
-            half: {name: float(holds[name][:, HALVES[half]].mean()) for name in SHOWN} for half in halves
-        }
+        for half in halves:
+            told = counted(of_seeds, HALVES[half])
+            lines.append([system, half, *(told[name] for name in SHOWN)])
+        shares = {half: np.mean([one.top[HALVES[half]] for one in of_seeds], axis=(0, 1)) for half in halves}
+        results[system] = {half: dict(zip(SHOWN, share.tolist(), strict=True)) for half, share in shares.items()}
     print(aligned(lines), end="\n\n")
     if photographs is not None:
         print(aligned(shown), end="\n\n")

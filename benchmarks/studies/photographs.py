@@ -10,8 +10,8 @@
    the validation split decides nothing.
 3. Baselines: a linear classifier on histograms of oriented gradients, and a logistic regression on frozen ImageNet
    features of EfficientNet-Lite0, whose regularisation is chosen on the same thirds.
-4. All are scored on the validation split, per source of the photographs too, and compared image by image with a paired
-   bootstrap. ``<folder>/results.json`` keeps everything.
+4. All are scored on the validation split, per source of the photographs too, and compared image by image
+   (``evaluators.intervals``). ``<folder>/results.json`` keeps everything.
 
 Needs the extras ``dev`` and ``pretrained``. Runs that are finished are not repeated.
 """
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from skimage.feature import hog
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -43,15 +44,18 @@ from benchmarks.studies.selftraining import listed, self_trained
 from datamodules.pictures import read_image
 from datamodules.readers.mtl import read_mtl
 from datamodules.transforms import EvalTransform
+from evaluators.intervals import estimate
 from evaluators.report import aligned, read_scores
-from evaluators.table import read_table
+from evaluators.sums import Sums, sums
+from evaluators.table import Table, read_table
 from runs.ending import clear_errors
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 FOLDS: Final = 3
-RESAMPLES: Final = 10_000
+SCORES: Final = ("ACC_EXPR", "P_EXPR")
+ALL: Final = range(len(EXPRESSIONS))
 STRENGTHS: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """C of the linear baselines, on standardised features."""
 
@@ -110,41 +114,17 @@ def write_thirds(root: Path, split: Split, folder: Path) -> list[list[str]]:
     return overrides
 
 
-def scores(predicted: Labels, labels: Labels, weights: Array | None = None) -> Array:
-    """Return (2,) or (R, 2) accuracy and macro F1 over the eight classes.
+def answers(predicted: Labels, split: Split) -> Sums:
+    """Return accuracy and macro F1 over the eight classes, and what each image adds to them.
 
     Args:
         predicted: (N,) classes.
-        labels: (N,) classes.
-        weights: (R, N) how often each row counts, one resample a row; None: once.
+        split: N photographs.
     """
-    counts = np.ones((1, len(labels))) if weights is None else weights
-    classes = np.arange(len(EXPRESSIONS))
-    said, true = predicted[:, None] == classes, labels[:, None] == classes
-    both = counts @ (said & true)
-    total = counts @ said + counts @ true
-    f1 = np.divide(2 * both, total, out=np.zeros_like(both), where=total > 0)
-    result: Array = np.stack([both.sum(axis=1) / counts.sum(axis=1), f1.mean(axis=1)], axis=1)
-    return result[0] if weights is None else result
-
-
-def bootstrap(ours: Sequence[Labels], other: Labels, labels: Labels) -> Array:
-    """Return (2, 3) difference of accuracy and of macro F1, and the ends of its 95 % interval over resampled images.
-
-    Args:
-        ours: predictions of each seed, whose scores are averaged.
-        other: predictions to compare with.
-        labels: the truth.
-    """
-    n = len(labels)
-    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
-
-    def difference(resamples: Array | None) -> Array:
-        mean: Array = np.mean([scores(one, labels, resamples) for one in ours], axis=0)
-        return mean - scores(other, labels, resamples)
-
-    ends = np.percentile(difference(weights), [2.5, 97.5], axis=0)
-    return np.vstack([difference(None), ends]).T
+    frames = split.frames
+    said = np.eye(len(EXPRESSIONS), dtype=np.float32)[predicted]
+    table = Table(frames.video, frames.frame, frames.image, {"expression": said}, EXPRESSIONS, {}, "predicted classes")
+    return sums(table, frames, by=frames.image).only(SCORES)
 
 
 def gradients(images: Sequence[Path]) -> Array:
@@ -181,11 +161,16 @@ def linear(features: Array, split: Split, wanted: Array) -> tuple[Labels, float]
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
         return model.fit(features[rows], split.labels[rows])
 
-    quality = {
-        strength: np.mean([scores(fitted(strength, a).predict(features[b]), split.labels[b]) for a, b in thirds(split)])
-        for strength in track(STRENGTHS, "choosing C", transient=True)
-    }
-    best = max(quality, key=lambda strength: float(quality[strength]))
+    def quality_of(strength: float) -> float:
+        """Return the mean of accuracy and macro F1 over the thirds."""
+        found = []
+        for learn, score in thirds(split):
+            true, said = split.labels[score], fitted(strength, learn).predict(features[score])
+            found += [accuracy_score(true, said), f1_score(true, said, average="macro", labels=ALL, zero_division=0)]
+        return float(np.mean(found))
+
+    quality = {strength: quality_of(strength) for strength in track(STRENGTHS, "choosing C", transient=True)}
+    best = max(quality, key=quality.__getitem__)
     return fitted(best, np.arange(len(features))).predict(wanted), best
 
 
@@ -202,7 +187,7 @@ def choose(folder: Path, root: Path, train: Split, faces: Path | None) -> tuple[
             place = folder / "thirds" / f"{name}-{number}"
             given = [*command(name, folder), *selected[1:]]
             result = read_scores(made(name, place, given, root, labelled, faces) / "scores.json")
-            found[name].append([result["ACC_EXPR"] or 0.0, result["P_EXPR"] or 0.0])
+            found[name].append([result[score] or 0.0 for score in SCORES])
     return max(found, key=lambda name: float(np.mean(found[name]))), found
 
 
@@ -231,15 +216,16 @@ def made(candidate: str, place: Path, given: Sequence[str], root: Path, labelled
     return run(place, "train", [*given, f"data.root={root}", f"data.train_annotations={labelled}"])
 
 
-def per_source(root: Path, split: Split, systems: dict[str, list[Labels]]) -> list[list[str]]:
-    """Return header and a row for each source: images, and accuracy of each system."""
+def per_source(root: Path, split: Split, systems: dict[str, list[Sums]]) -> list[list[str]]:
+    """Return header and a row for each source: images, accuracy and macro F1 of each system."""
     with (root / "sources.csv").open() as file:
         source_of = {row["image"]: row["source"] for row in csv.DictReader(file)}
-    sources = np.array([source_of[image] for image in split.frames.image])
     rows = [["source", "images", *systems]]
-    for source in sorted(set(sources)):
-        part = sources == source
-        means = [np.mean([scores(one[part], split.labels[part]) for one in runs], axis=0) for runs in systems.values()]
+    for source in sorted({source_of[image] for image in split.frames.image}):
+        means = []
+        for runs in systems.values():
+            part = np.array([source_of[image] == source for image in runs[0].units])
+            means.append(np.mean([one.select(part).scores()[0] for one in runs], axis=0))
         rows.append([source, str(part.sum()), *(f"{accuracy:.3f} / {f1:.3f}" for accuracy, f1 in means)])
     return rows
 
@@ -263,25 +249,25 @@ def main() -> None:
     print(aligned(rows), end="\n\n")
     print(f"chosen: {best}\n")
 
-    systems: dict[str, list[Labels]] = {"ours": []}
+    systems: dict[str, list[Sums]] = {"ours": []}
     for seed in options.seeds:
         given = [*command(best, folder), f"seed={seed}"]
         place = made(best, folder / f"seed{seed}", given, root, root / "training_set_annotations.txt", faces)
         table = read_table(place / "predictions" / "val.parquet")
-        systems["ours"].append(table.predictions["expression"].argmax(axis=1))
+        systems["ours"].append(answers(table.predictions["expression"].argmax(axis=1), val))
     for name, features in (("HOG + linear", gradients), ("frozen features + linear", frozen_features)):
         predicted, strength = linear(features(train.images), train, features(val.images))
-        systems[f"{name} (C={strength:g})"] = [predicted]
+        systems[f"{name} (C={strength:g})"] = [answers(predicted, val)]
 
     rows, intervals = [["system", "accuracy", "macro F1", "ours - it: accuracy", "ours - it: macro F1"]], {}
-    for name, predictions in systems.items():
-        measured = np.array([scores(one, val.labels) for one in predictions])
+    for name, runs in systems.items():
+        measured = np.concatenate([one.scores() for one in runs])
         cells = [f"{mean:.3f}" for mean in measured.mean(axis=0)]
         if len(measured) > 1:
             cells = [f"{cell} ± {sd:.3f}" for cell, sd in zip(cells, measured.std(axis=0, ddof=1), strict=True)]
         if name != "ours":
-            intervals[name] = bootstrap(systems["ours"], predictions[0], val.labels)
-            cells += [f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]" for mean, low, high in intervals[name]]
+            intervals[name] = estimate(systems["ours"], runs).intervals
+            cells += [str(intervals[name][score]) for score in SCORES]
         rows.append([name, *cells, *[""] * (5 - 1 - len(cells))])
     print(aligned(rows), end="\n\n")
     sources = per_source(root, val, systems)
@@ -289,8 +275,8 @@ def main() -> None:
     results = {
         "candidates": candidates,
         "chosen": best,
-        "systems": {name: [scores(one, val.labels).tolist() for one in runs] for name, runs in systems.items()},
-        "difference, low, high": {name: values.tolist() for name, values in intervals.items()},
+        "systems": {name: [one.scores()[0].tolist() for one in runs] for name, runs in systems.items()},
+        "difference, low, high": intervals,
         "accuracy / macro F1 by source": sources,
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,26 @@ _ROLES: Final = {
     ORANGE: ("orange", "#f0a04b"),
 }
 """Colours of the figures that are others on dark: what they are called there, and what they become."""
+
+
+class Link(NamedTuple):
+    """Text that leads to a file.
+
+    Attributes:
+        text: what is read.
+        file: a path from the folder that the page is in; None: there is no such file, and the text stays text.
+    """
+
+    text: str
+    file: str | None
+
+    def __str__(self) -> str:
+        text = escape(self.text)
+        return text if self.file is None else f'<a href="{escape(quote(self.file))}">{text}</a>'
+
+
+Cell: TypeAlias = str | Sequence[Link]
+"""What stands in a table: text, or links side by side."""
 
 
 def page(title: str, parts: Iterable[str], *, above: str = "", script: str = "", data: Any = None) -> str:
@@ -76,6 +97,12 @@ def card(title: str, content: str) -> str:
     return f'<section id="{name}"><h2>{escape(title)}</h2>\n{content}\n</section>' if content else ""
 
 
+def fact_line(parts: Iterable[str]) -> str:
+    """Return a line of what is known of a page's subject, for its top; nothing without any."""
+    line = " · ".join(parts)
+    return f"<p class=facts>{escape(line)}</p>" if line else ""
+
+
 def note(text: str) -> str:
     """Return a paragraph that explains what stands beside it."""
     return f"<p class=note>{escape(text)}</p>"
@@ -102,20 +129,24 @@ def figure(title: str, panels: Sequence[str], below: str = "") -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], name: str) -> str:
     """Return a table that scrolls by itself where it is wider than the page; the first cell of a row is its name.
 
     Args:
         head: titles of the columns.
-        rows: cells as text.
+        rows: of cells.
         name: of the table, for screen readers.
     """
     first = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     others = "\n".join(
-        f'<tr><th scope="row">{escape(cells[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])}</tr>'
+        f'<tr><th scope="row">{_cell(cells[0])}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in cells[1:])}</tr>'
         for cells in rows
     )
     return scrolled(f"<table>\n<tr>{first}</tr>\n{others}\n</table>", name)
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell) if isinstance(cell, str) else ", ".join(map(str, cell))
 
 
 def scrolled(content: str, name: str) -> str:

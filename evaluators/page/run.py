@@ -16,7 +16,7 @@ from evaluators.faces import Pictures
 from evaluators.intervals import Estimate
 from evaluators.metrics import MAIN, Scores
 from evaluators.page.faces import faces_card
-from evaluators.page.markup import card, figure, note, page, scrolled, table
+from evaluators.page.markup import card, fact_line, figure, note, page, scrolled, table
 from evaluators.page.published import published_for
 from evaluators.page.tasks import task_cards
 from evaluators.page.videos import SCRIPT, video_card, video_data
@@ -97,8 +97,8 @@ def write_report(
             *(figure(title, panels) for title, panels in scored.figures.items()),
             training,
         ]
-    parts += [_score_card(columns), _meaning_card(scores, named), _config_card(run / "config.yaml")]
-    above = [_facts(_of_table(scored) if scored is not None else []), _facts(_of_time(records, scored))]
+    parts += [_score_card(columns), meaning_card([*scores, *named]), _config_card(run / "config.yaml")]
+    above = [fact_line(_of_table(scored) if scored is not None else []), fact_line(_of_time(records, scored))]
     above += [f"<p class=remark>{escape(remark)}</p>"] if remark else []
     text = page(
         _name(run),
@@ -167,13 +167,12 @@ def _published_card(scores: Scores, scored: Scored) -> str:
     return card("Beside what was published", note(told) + table(["", *known.scores], rows, "published scores"))
 
 
-def _meaning_card(scores: Scores, references: Mapping[str, Scores]) -> str:
-    """Return what the scores of this run mean."""
-    known = [*scores, *references]
+def meaning_card(names: Sequence[str]) -> str:
+    """Return what scores and references of these names mean."""
     said = [
         f"<dt>{escape(title)}</dt><dd>{escape(meaning)}</dd>"
         for title, (of, meaning) in _MEANINGS.items()
-        if any(name.startswith(of) for name in known)
+        if any(name.startswith(of) for name in names)
     ]
     return card("What the scores mean", f"<dl>{''.join(said)}</dl>" if said else "")
 
@@ -205,10 +204,6 @@ def _of_time(records: Sequence[Mapping[str, Any]], scored: Scored | None) -> lis
     facts = [f"trained for {duration(sum(seconds))} in {len(seconds)} epochs, validation included"] if seconds else []
     facts += [f"{statistics.median(speeds):,.0f} images/s in training"] if speeds else []
     return [*facts, *(scored.facts if scored is not None else ())]
-
-
-def _facts(facts: Sequence[str]) -> str:
-    return f"<p class=facts>{escape(' · '.join(facts))}</p>" if facts else ""
 
 
 def _name(run: Path) -> str:

@@ -238,7 +238,8 @@ def from_logits(values: Array, task: str) -> Array:
         values = np.exp(values - values.max(axis=1, keepdims=True))
         values /= values.sum(axis=1, keepdims=True)
     elif task == "action_units":
-        values = 1 / (1 + np.exp(-values))
+        with np.errstate(over="ignore"):  # to infinity, whose inverse is 0
+            values = 1 / (1 + np.exp(-values))
     return values
 
 

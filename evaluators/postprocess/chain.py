@@ -1,9 +1,9 @@
-"""Process tables into the one that is scored, in one order: blend and gate, fill, smooth, thresholds."""
+"""Process tables into the one that is scored, in one order: blend and gate, fill, smooth, temperature, thresholds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +14,21 @@ from affect.errors import UserError
 from affect.frames import Frames
 from affect.labels import AU_NAMES, LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.blending import SPACES, Weights, blend, resolve_weights, search_weights
+from evaluators.postprocess.coverage import Coverage, check_coverage, check_fit, fit_coverage, rule_of, with_bounds
 from evaluators.postprocess.exponential import MAX_GAP, Alphas, alphas, smooth_exponentially
 from evaluators.postprocess.filling import FILLS, fill_nulls
 from evaluators.postprocess.gating import CONFIDENCE, check_gate_count, expression_of, take_confident
 from evaluators.postprocess.people import by_person
-from evaluators.postprocess.settings import one_of, searched_on, write_stored
-from evaluators.postprocess.smoothing import WINDOWS, HalfWidths, half_widths, smooth
+from evaluators.postprocess.settings import SEARCHED, one_of, searched_on, write_stored
+from evaluators.postprocess.smoothing import PUBLISHED_K, WINDOWS, HalfWidths, half_widths, smooth
+from evaluators.postprocess.temperature import (
+    Temperatures,
+    check_search,
+    resolve_temperatures,
+    search_temperatures,
+    temperatures_of,
+    with_temperatures,
+)
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds, search_thresholds
 from evaluators.postprocess.timeline import check_videos
 from evaluators.postprocess.unseen import (
@@ -37,9 +46,6 @@ SEARCH: Final = "search"
 EXPONENTIAL: Final = "exponential"
 """The kind of smoothing that has no window."""
 
-PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
-"""The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
-
 
 @dataclass(frozen=True)
 class PostProcess:
@@ -54,12 +60,15 @@ class PostProcess:
         fallback: values by task for a video without any prediction (``unseen.resolve_fallback``); None: the means of
             the training labels.
         smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``), or ``exponential`` (``exponential``).
-        k: half-width of the smoothing in frames, one number or one by task.
+        k: half-width of the smoothing in frames, one number or one by task; what is not given is the published one.
         sigma: standard deviation of the Gaussian in frames; None for k / 2.
         alpha: of exponential smoothing, how much what was seen before weighs: one number, one by task, or None for the
             published ones.
         max_gap: frames without a prediction after which exponential smoothing starts anew; and, in tables of people,
             frames without a person's face over which nothing reaches, whatever fills and smooths.
+        temperature: None, one number, one by task, ``search``, or a stored file (``temperature``).
+        coverage: None; the share of frames whose label the intervals and sets that are fitted on this list shall hold,
+            alone or with the seed of their draws; or the stored file of such a fit (``coverage``).
         au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
             on the labels.
     """
@@ -71,10 +80,12 @@ class PostProcess:
     missing: str | None = None
     fallback: Any = None
     smoothing: str | None = None
-    k: HalfWidths = field(default_factory=lambda: dict(PUBLISHED_K))
+    k: HalfWidths | None = None
     sigma: float | None = None
     alpha: Alphas | None = None
     max_gap: int = MAX_GAP
+    temperature: Temperatures | None = None
+    coverage: Coverage | None = None
     au_thresholds: Thresholds = 0.5
 
     @classmethod
@@ -104,11 +115,13 @@ class PostProcess:
             lambda: one_of("missing", settings.missing, (None, *FILLS)),
             lambda: check_fallback(settings.fallback),
             lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS, EXPONENTIAL)),
-            lambda: half_widths(settings.k, list(settings.k) if isinstance(settings.k, Mapping) else TASKS),
+            lambda: half_widths(settings.k, TASKS),
             lambda: alphas(settings.alpha, list(settings.alpha) if isinstance(settings.alpha, Mapping) else TASKS),
             lambda: _check_used(settings, people=people),
             lambda: _check_gate(settings, tables),
             lambda: _check_weights(settings.weights, tables),
+            lambda: settings.temperature == SEARCH or resolve_temperatures(settings.temperature),
+            lambda: check_coverage(settings.coverage),
             lambda: settings.au_thresholds in SEARCHES or resolve_thresholds(settings.au_thresholds),
         ]
         for check in checks:
@@ -157,10 +170,14 @@ class PostProcess:
 
         Raises:
             DataError: filling or smoothing of single pictures.
-            UserError: a search of thresholds without a label of action units.
+            UserError: a search, or a fit of the coverage, without a label of what it concerns.
         """
         if self.smoothing is not None or self.missing is not None:
             check_videos(frames, "the frame list")
+        if self.temperature == SEARCH:
+            check_search(frames)
+        if self.coverage is not None and not isinstance(self.coverage, str):
+            check_fit(frames, self.coverage)
         if self.au_thresholds in SEARCHES and np.isnan(frames.action_units).all():
             raise UserError(
                 f"postprocess.au_thresholds={self.au_thresholds}: this list has no action-unit label to search on; "
@@ -176,6 +193,7 @@ class Processed:
         tables: the tables that were blended.
         blended: their blend, after the gate; a single table itself.
         table: the final table; the same object as ``blended`` where nothing else was asked for.
+        temperatures: by task, what its logits were divided by.
         au_thresholds: the twelve thresholds.
         found: what was searched here, by the key of the settings.
         tuned: keys that were searched on the labels of the same list, here or by an earlier run.
@@ -184,26 +202,29 @@ class Processed:
     tables: Sequence[Table]
     blended: Table
     table: Table
+    temperatures: Mapping[str, float]
     au_thresholds: tuple[float, ...]
     found: Mapping[str, Any]
     tuned: tuple[str, ...]
 
     def store(self, path: Path, split: str, frames: Frames) -> None:
         """Write what was searched on this list, for another split."""
-        write_stored(path, self.found, split=split, rows=len(self.table), files=frames.files)
+        classes = self.table.expressions
+        write_stored(path, self.found, split=split, rows=len(frames.frame), files=frames.files, expressions=classes)
 
 
 def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:
-    """Blend, fill, smooth, and settle the thresholds; each step works on the result of the one before.
+    """Blend, fill, smooth, set the temperature, bound, and settle the thresholds, each on what the step before gives.
 
-    Weights are searched before filling and smoothing, thresholds on the final table. The gate is part of the blend;
-    ``confidence`` is applied once more, to the two tables after filling and smoothing.
+    Weights are searched before filling and smoothing, all else after it. The gate is part of the blend; ``confidence``
+    is applied once more, to the two tables after filling and smoothing. Bounds that a table came with are dropped.
 
     Raises:
         DataError: tables of different lists, or tables that a step cannot be applied to.
         UserError: a search without labels, or settings that do not fit the tables.
     """
     check_same_list([*tables, frames])
+    tables = [table if table.bounds is None else replace(table, bounds=None) for table in tables]
     if settings.fallback is not None:
         tables = [with_fallback(table, settings.fallback) for table in tables]
     settings.check_list(frames)
@@ -219,23 +240,34 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
     if settings.gate == "confidence" and (settings.smoothing or settings.missing):
         pair = [_in_time(expression_of(one), settings) for one in tables]
         table = take_confident(table, pair, settings.confidence)
+    if settings.temperature == SEARCH:
+        found["temperature"] = search_temperatures(table, frames)
+    temperatures = found.get("temperature") or temperatures_of(settings.temperature, table)
+    table = with_temperatures(table, temperatures)
+    if settings.coverage is not None and not isinstance(settings.coverage, str):
+        found["coverage"] = fit_coverage(table, frames, settings.coverage)
+    if settings.coverage is not None:
+        table = with_bounds(table, found.get("coverage") or rule_of(str(settings.coverage), table))
     thresholds = settings.au_thresholds
     if isinstance(thresholds, str) and thresholds in SEARCHES:
         if "action_units" not in table.predictions:
             raise UserError(f"postprocess.au_thresholds={thresholds}: {table.source} has no action units; leave it out")
         thresholds = search_thresholds(thresholds, table.predictions["action_units"], frames.action_units)[0].tolist()
         found["au_thresholds"] = dict(zip(AU_NAMES, thresholds, strict=True))
-    stored = {key: value for key in ("weights", "au_thresholds") if isinstance(value := getattr(settings, key), str)}
+    stored = {key: value for key in SEARCHED if isinstance(value := getattr(settings, key), str)}
     earlier = [
         key
         for key, value in stored.items()
         if key not in found and Path(value).is_file() and searched_on(value, frames.files)
     ]
-    return Processed(tables, blended, table, resolve_thresholds(thresholds), found, (*found, *earlier))
+    tuned = (*found, *earlier)
+    return Processed(tables, blended, table, temperatures, resolve_thresholds(thresholds), found, tuned)
 
 
 def process_people(tables: Sequence[Table], settings: PostProcess) -> Table:
-    """Blend tables of the same faces, fill and smooth each person's by itself; there are no labels to search on.
+    """Blend tables of the same faces, fill and smooth each person's by itself, set the temperature, and bound.
+
+    There are no labels to search on.
 
     Raises:
         DataError: tables of different tasks or expressions.
@@ -245,13 +277,13 @@ def process_people(tables: Sequence[Table], settings: PostProcess) -> Table:
     def in_time(table: Table) -> Table:
         return by_person(table, settings.max_gap, lambda people: _in_time(people, settings))
 
-    blended = blend(tables, settings.weights, space=settings.blend, gate=settings.gate, confidence=settings.confidence)
-    if settings.smoothing is None and settings.missing is None:
-        return blended
-    table = in_time(blended)
-    if settings.gate == "confidence":
-        table = take_confident(table, [in_time(expression_of(one)) for one in tables], settings.confidence)
-    return table
+    table = blend(tables, settings.weights, space=settings.blend, gate=settings.gate, confidence=settings.confidence)
+    if settings.smoothing is not None or settings.missing is not None:
+        table = in_time(table)
+        if settings.gate == "confidence":
+            table = take_confident(table, [in_time(expression_of(one)) for one in tables], settings.confidence)
+    table = with_temperatures(table, temperatures_of(settings.temperature, table))
+    return table if settings.coverage is None else with_bounds(table, rule_of(str(settings.coverage), table))
 
 
 def _in_time(table: Table, settings: PostProcess) -> Table:
@@ -271,7 +303,7 @@ def _check_used(settings: PostProcess, *, people: bool) -> None:
         )
     if settings.sigma is not None and not settings.sigma > 0:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
-    if settings.smoothing not in WINDOWS and settings.k != PUBLISHED_K:
+    if settings.smoothing not in WINDOWS and settings.k not in (None, PUBLISHED_K):
         raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
     exponential = settings.smoothing == EXPONENTIAL
     gaps = exponential or (people and (settings.smoothing is not None or settings.missing is not None))

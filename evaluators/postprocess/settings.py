@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from affect.errors import UserError
 from affect.files import write_whole
-from affect.labels import AU_NAMES
+from affect.labels import AFFECT, AU_NAMES
 
 STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
+
+SEARCHED: Final = ("weights", "temperature", "coverage", "au_thresholds")
+"""The keys of the post-processing that can be searched or fitted, in the order of the chain."""
+
+TEMPERED: Final = ("expression", "action_units")
+"""The tasks that have logits, and so a temperature."""
+
+LEAST, MOST = 0.01, 100.0
+"""The range of temperatures."""
+
+_LIMITS: Final = (*AFFECT, "expression")
+"""What a fit of the coverage has limits of."""
 
 
 def one_of(key: str, value: Any, options: Collection[str | None]) -> None:
@@ -28,18 +40,29 @@ def one_of(key: str, value: Any, options: Collection[str | None]) -> None:
         raise UserError(f"postprocess.{key} is {value!r}; there are {names}")
 
 
-def write_stored(path: Path, found: Mapping[str, Any], *, split: str, rows: int, files: Mapping[str, str]) -> None:
+def write_stored(
+    path: Path,
+    found: Mapping[str, Any],
+    *,
+    split: str,
+    rows: int,
+    files: Mapping[str, str],
+    expressions: Sequence[str] | None = None,
+) -> None:
     """Write what was searched, and on what; the file appears as a whole or not at all.
 
     Args:
         path: the file.
-        found: JSON values by the key of the post-processing, ``weights`` or ``au_thresholds``.
+        found: JSON values by the key of the post-processing, one of ``SEARCHED``.
         split: name of the split that was searched on.
         rows: how many rows the split has.
         files: names of its label files to sha256.
+        expressions: class names of the tables; temperature and coverage of expressions are for these only.
     """
-    content = {**found, "searched_on": {"split": split, "rows": rows, "label_files": dict(files)}}
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    searched: dict[str, Any] = {"split": split, "rows": rows, "label_files": dict(files)}
+    if expressions is not None:
+        searched["expressions"] = list(expressions)
+    write_whole(path, json.dumps({**found, "searched_on": searched}, indent=2) + "\n")
 
 
 def read_stored(path: str | Path, key: str) -> Any:
@@ -52,6 +75,25 @@ def read_stored(path: str | Path, key: str) -> Any:
     if key not in content:
         raise UserError(f"{path}: holds no {key}; it has {', '.join(content)}, so another key's search wrote it")
     return content[key]
+
+
+def check_classes(path: str | Path, expressions: Sequence[str], source: str) -> None:
+    """Refuse a stored file of the expressions of another model.
+
+    Args:
+        path: of the file.
+        expressions: class names of the table that it is to be applied to.
+        source: the table's name.
+
+    Raises:
+        UserError: the classes, or their order, differ; or as ``read_stored``.
+    """
+    known = read_stored(path, "searched_on")["expressions"]
+    if known != list(expressions):
+        raise UserError(
+            f"{path}: was searched on the expressions {', '.join(known)}, but {source} has {', '.join(expressions)}; "
+            "search again with tables of this model"
+        )
 
 
 def searched_on(path: str | Path, files: Mapping[str, str]) -> bool:
@@ -92,7 +134,7 @@ def _refused(word: str) -> Any:
 
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
     """Find what is wrong with a content; ``resolve_weights`` checks how many tables the weights are for."""
-    if unknown := [key for key in content if key not in ("weights", "au_thresholds", "searched_on")]:
+    if unknown := [key for key in content if key not in (*SEARCHED, "searched_on")]:
         yield f"there is no {unknown[0]} in such a file"
     weights, thresholds = content.get("weights", {}), content.get("au_thresholds", dict.fromkeys(AU_NAMES, 0.5))
     if not isinstance(weights, dict):
@@ -108,7 +150,32 @@ def _problems(content: Mapping[str, Any]) -> Iterator[str]:
     files = searched.get("label_files") if isinstance(searched, dict) else None
     if not isinstance(files, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in files.values()):
         yield "searched_on.label_files has no SHA256 for each label file"
+    yield from _calibration_problems(content)
 
 
-def _numbers(values: Any, most: float) -> bool:
-    return isinstance(values, list) and all(type(value) in (int, float) and 0 <= value <= most for value in values)
+def _calibration_problems(content: Mapping[str, Any]) -> Iterator[str]:
+    """Find what is wrong with temperature and coverage."""
+    temperature, coverage = content.get("temperature", {TEMPERED[1]: 1}), content.get("coverage", {AFFECT[0]: 0})
+    if not isinstance(temperature, dict) or not temperature or not set(temperature) <= set(TEMPERED):
+        yield f"temperature is {temperature!r:.80}, expected numbers for {' or '.join(TEMPERED)}"
+    elif not _numbers(list(temperature.values()), MOST, LEAST):
+        yield f"temperature is {temperature!r:.80}, expected numbers from {LEAST:g} to {MOST:g}"
+    limits = {key: value for key, value in coverage.items() if key in _LIMITS} if isinstance(coverage, dict) else {}
+    if not limits or not _numbers(list(limits.values()), sys.float_info.max):
+        yield f"coverage is {coverage!r:.80}, expected limits >= 0 for {', '.join(_LIMITS)}"
+    elif "coverage" in content:
+        others = {key: value for key, value in coverage.items() if key not in limits}
+        if set(others) != {"share", "seed"} or type(others["seed"]) is not int or others["seed"] < 0:
+            yield f"coverage has {', '.join(others)} beside its limits, expected share, and seed, a whole number"
+        elif not _numbers([others["share"]], 1) or not 0 < others["share"] < 1:
+            yield f"coverage.share is {others['share']!r:.80}, expected a number between 0 and 1"
+    of_expressions = isinstance(temperature, dict) and "expression" in temperature
+    if of_expressions or "expression" in limits:
+        searched = content.get("searched_on")
+        classes = searched.get("expressions") if isinstance(searched, dict) else None
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            yield "searched_on.expressions are not the class names of what was searched"
+
+
+def _numbers(values: Any, most: float, least: float = 0) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, float) and least <= value <= most for value in values)

@@ -38,6 +38,9 @@ from evaluators.table import Table
 HalfWidths: TypeAlias = int | Mapping[str, int]
 """Frames to either side: one number, or one by task."""
 
+PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
+"""The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
+
 Window: TypeAlias = Callable[[int, NDArray[np.floating]], None]
 """Writes the smoothed rows for a half-width into an array (N, columns)."""
 
@@ -62,32 +65,41 @@ class Series:
     sigma: float | None
 
 
-def half_widths(k: HalfWidths, tasks: Sequence[str]) -> dict[str, int]:
-    """Return the half-width of each of these tasks.
+def half_widths(k: HalfWidths | None, tasks: Sequence[str]) -> dict[str, int]:
+    """Return the half-width of each of these tasks; what is not given is that of ``PUBLISHED_K``.
 
     Raises:
-        UserError: not a whole number of frames, negative, of an unknown task, or none for one of the tasks.
+        UserError: not a whole number of frames, negative, or of an unknown task.
     """
-    given = dict(k) if isinstance(k, Mapping) else dict.fromkeys(tasks, k)
+    k = {} if k is None else k
+    given = {**PUBLISHED_K, **k} if isinstance(k, Mapping) else dict.fromkeys(tasks, k)
     for task, value in given.items():
         if task not in TASKS:
             raise UserError(f"postprocess.k: there is no task {task!r}; there are {', '.join(TASKS)}")
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise UserError(f"postprocess.k is {value!r}; give the frames to either side, 0 or more")
-    if missing := [task for task in tasks if task not in given]:
-        raise UserError(f"postprocess.k: no half-width of {', '.join(missing)}; give one number, or one by task")
     return {task: int(given[task]) for task in tasks}
 
 
 def smooth(
-    table: Table, k: HalfWidths, kind: str = "box", *, missing: str | None = None, sigma: float | None = None
+    table: Table,
+    k: HalfWidths | None = None,
+    kind: str = "box",
+    *,
+    missing: str | None = None,
+    sigma: float | None = None,
 ) -> Table:
     """Smooth a table with one half-width, or one for each task."""
     return next(smooth_many(table, [k], kind, missing=missing, sigma=sigma))
 
 
 def smooth_many(
-    table: Table, ks: Sequence[HalfWidths], kind: str = "box", *, missing: str | None = None, sigma: float | None = None
+    table: Table,
+    ks: Sequence[HalfWidths | None],
+    kind: str = "box",
+    *,
+    missing: str | None = None,
+    sigma: float | None = None,
 ) -> Iterator[Table]:
     """Smooth a table with each of many half-widths, computing once what they share.
 

@@ -89,3 +89,11 @@ def check_videos(frames: Frames | Table, name: str) -> None:
             f"{name}: lists single pictures, not videos (its frame numbers are the row numbers), so there is no "
             "time to smooth or fill in: leave postprocess.smoothing and postprocess.missing out"
         )
+
+
+def video_of_rows(frames: Frames | Table) -> IntArray:
+    """Return (N,) numbers of the videos of the rows; of single pictures, each is taken for a video.
+
+    What stands for the video of a picture may be its class folder, which says nothing of what belongs together.
+    """
+    return video_numbers(frames.image if lists_pictures(frames) else frames.video)

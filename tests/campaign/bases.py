@@ -133,12 +133,21 @@ def postprocess(folder: Path) -> None:
     found = {
         "weights": {"valence_arousal": [0.3, 0.7], "expression": [0.5, 0.5], "action_units": [1.0, 0.0]},
         "au_thresholds": {f"au{unit}": round(0.05 + 0.07 * place, 2) for place, unit in enumerate(UNITS)},
+        "temperature": {"expression": 1.5, "action_units": 0.8},
+        "coverage": {"share": 0.9, "seed": 0, "valence": 0.31, "arousal": 0.25, "expression": 0.93},
     }
     for variant, keys in (("both", list(found)), ("thresholds", ["au_thresholds"])):
         (folder / variant).mkdir(parents=True)
         kept = {key: found[key] for key in keys}
         files = {"validation_set_annotations.txt": "0123456789abcdef" * 4}
-        write_stored(folder / variant / "postprocess.json", kept, split="val", rows=100, files=files)
+        write_stored(
+            folder / variant / "postprocess.json",
+            kept,
+            split="val",
+            rows=100,
+            files=files,
+            expressions=["neutral", "anger"],
+        )
 
 
 def affectnet(folder: Path) -> None:

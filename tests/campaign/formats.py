@@ -127,25 +127,30 @@ def _videos_csv(path: Path) -> Any:
 
 
 def _postprocess(path: Path) -> Any:
-    """As evaluate.py follows it: weights of two tables, thresholds, and whether the labels are the same."""
+    """As evaluate.py follows it: what was searched for two tables, and whether the labels are the same."""
     from evaluators.postprocess.blending import resolve_weights
-    from evaluators.postprocess.settings import searched_on
+    from evaluators.postprocess.settings import read_stored, searched_on
     from evaluators.postprocess.thresholds import resolve_thresholds
 
-    weights = resolve_weights(str(path), 2) if path.parent.name == "both" else {}
+    both = path.parent.name == "both"
+    weights = resolve_weights(str(path), 2) if both else {}
+    others = [read_stored(path, key) for key in ("temperature", "coverage")] if both else []
     same = searched_on(path, {"validation_set_annotations.txt": "0123456789abcdef" * 4})
-    return {key: list(value) for key, value in weights.items()}, list(resolve_thresholds(str(path))), same
+    return {key: list(value) for key, value in weights.items()}, list(resolve_thresholds(str(path))), others, same
 
 
 def _strict_postprocess(path: Path) -> Any:
     content = strict_settings.postprocess(path)
     weights = {key: [value / sum(pair) for value in pair] for key, pair in content.get("weights", {}).items()}
-    if (not weights and path.parent.name == "both") or "au_thresholds" not in content:
+    both = path.parent.name == "both"
+    asked = ["weights", "temperature", "coverage", "au_thresholds"] if both else ["au_thresholds"]
+    if not {*asked} <= {*content}:
         raise strict_lists.RefusedError("what was asked for is not there")
     same = list(content["searched_on"]["label_files"].values()) == ["0123456789abcdef" * 4]
     return (
-        (weights if path.parent.name == "both" else {}),
+        (weights if both else {}),
         [content["au_thresholds"][unit] for unit in strict_settings.UNIT_NAMES],
+        [content[key] for key in ("temperature", "coverage")] if both else [],
         same,
     )
 

@@ -83,7 +83,7 @@ def _finite(content: Any) -> None:
 
 
 def postprocess(path: Path) -> dict[str, Any]:
-    """Reads postprocess.json: weights of the tables by task, twelve thresholds, and what they were searched on."""
+    """Reads postprocess.json: what was searched, by key, and what it was searched on."""
     content = plain_json(path)
     if not isinstance(content, dict):
         raise RefusedError("no object")
@@ -103,7 +103,30 @@ def postprocess(path: Path) -> dict[str, Any]:
             or not sum(weights)
         ):
             raise RefusedError(f"no weights of two tables: {task}")
+    _calibration(content)
     return content
+
+
+def _calibration(content: dict[str, Any]) -> None:
+    """Refuses temperatures and limits of the coverage that are out of range, or of classes that are not named."""
+    temperature = content.get("temperature", {"action_units": 1.0})
+    if not isinstance(temperature, dict) or not temperature or not {*temperature} <= {"expression", "action_units"}:
+        raise RefusedError("no temperature by task")
+    if not _numbers([*temperature.values()], len(temperature)) or not all(
+        0.01 <= t <= 100 for t in temperature.values()
+    ):
+        raise RefusedError("no temperature")
+    coverage = content.get("coverage", {"share": 0.5, "seed": 0, "valence": 0})
+    if not isinstance(coverage, dict) or {*coverage} - {"share", "seed", "valence", "arousal", "expression"}:
+        raise RefusedError("no coverage")
+    if not {"share", "seed"} < {*coverage} or not _numbers([*coverage.values()], len(coverage)):
+        raise RefusedError("no limits")
+    if type(coverage["seed"]) is not int or not 0 < coverage["share"] < 1:
+        raise RefusedError("no seed or no share")
+    classes = content["searched_on"].get("expressions")
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if ("expression" in temperature or "expression" in coverage) and not named:
+        raise RefusedError("no classes")
 
 
 def _weights(given: Any) -> dict[str, Any]:

@@ -153,11 +153,22 @@ def test_stored_postprocessing(tmp_path: Path) -> None:
     content: dict[str, Any] = {
         "au_thresholds": dict.fromkeys(strict_settings.UNIT_NAMES, 0.5),
         "weights": {"expression": [0.3, 0.7]},
-        "searched_on": {"split": "val", "rows": 3, "label_files": {"a.txt": "0" * 64}},
+        "temperature": {"expression": 1.5},
+        "coverage": {"share": 0.9, "seed": 0, "arousal": 0.3},
+        "searched_on": {"split": "val", "rows": 3, "label_files": {"a.txt": "0" * 64}, "expressions": ["neutral"]},
     }
     path.write_text(json.dumps(content))
     assert strict_settings.postprocess(path) == content
-    for key, value in (("au_thresholds", {"au1": 2}), ("weights", {"expression": [0, 0]})):
+    for key, value in (
+        ("au_thresholds", {"au1": 2}),
+        ("weights", {"expression": [0, 0]}),
+        ("temperature", {"valence_arousal": 1}),
+        ("temperature", {"expression": 200}),
+        ("coverage", {"share": 0.9, "seed": 0}),
+        ("coverage", {"share": 0.9, "seed": 0.5, "arousal": 0.3}),
+        ("coverage", {"share": 1, "seed": 0, "arousal": 0.3}),
+        ("searched_on", {"label_files": {}}),
+    ):
         path.write_text(json.dumps({**content, key: value}))
         with pytest.raises(RefusedError):
             strict_settings.postprocess(path)

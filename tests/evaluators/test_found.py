@@ -19,6 +19,8 @@ from evaluators.found import COLUMNS, Found
 from evaluators.parquet import write_parquet
 from evaluators.postprocess.chain import PostProcess, process_people
 from evaluators.postprocess.people import stretches
+from evaluators.postprocess.settings import write_stored
+from evaluators.postprocess.temperature import with_temperatures
 from evaluators.table import Table, read_table, write_table
 from evaluators.text import write_csv
 
@@ -178,3 +180,25 @@ def test_a_gap_ends_every_window_of_people_and_nothing_without_one() -> None:
         assert PostProcess.problems({**node, "max_gap": 7}, people=True) == []
     (error,) = PostProcess.problems({"max_gap": 7}, people=True)
     assert "smooth nothing by themselves" in error
+
+
+def test_a_stored_temperature_and_coverage_are_applied_to_people(tmp_path: Path) -> None:
+    table = people_table(3)
+    path = tmp_path / "postprocess.json"
+    rule = {"share": 0.9, "seed": 0, "valence": 0.25, "expression": 0.9}
+    found = {"temperature": {"action_units": 2.0}, "coverage": rule}
+    about = {"split": "val", "rows": 3, "files": {}, "expressions": table.expressions}
+    write_stored(path, found, **about)  # type: ignore[arg-type]
+    done = process_people([table], PostProcess.of({"temperature": str(path), "coverage": str(path)}, people=True))
+    np.testing.assert_array_equal(
+        done.predictions["action_units"], with_temperatures(table, {"action_units": 2.0}).predictions["action_units"]
+    )
+    write_table(done, tmp_path / "a.parquet")
+    write_csv(read_table(tmp_path / "a.parquet"), tmp_path / "a.csv")
+    have = pd.read_csv(tmp_path / "a.csv")
+    seen = table.found.success
+    assert have["valence_low"].notna().tolist() == have["set_neutral"].notna().tolist() == seen.tolist()
+    np.testing.assert_allclose(
+        have["valence_high"][seen], (table.predictions["valence_arousal"][seen, 0] + 0.25).clip(-1, 1), atol=1e-6
+    )
+    assert "arousal_low" not in have

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_ind
+from scipy.stats import t, ttest_ind
 
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.intervals import estimate, nested, resample
 from evaluators.predictions import score_table
-from evaluators.sums import Sums, sums
+from evaluators.sums import Sums, means, sums
 from evaluators.table import Table
 
 
@@ -124,9 +126,15 @@ def test_of_several_runs_their_spread_counts() -> None:
     low, high = expected.confidence_interval()
     assert found.intervals["P"][1:] == pytest.approx((low, high))
     assert found.runs == (4, 3)
+    far = [
+        [replace(one, names=("F1_AU1",)) for one in shares([[value] * 30 for value in runs])]
+        for runs in ((0.1, 0.9), (0.2, 0.8))
+    ]
+    assert estimate(*far).intervals["F1_AU1"] == pytest.approx((0.0, -1.0, 1.0))  # Welch says ± 2, which no F1 can be
     one_video = estimate(shares([[one] for one in ours]))
     assert one_video.intervals["P"].value == pytest.approx(np.mean(ours))
     assert np.isnan([*one_video.intervals["P"][1:], one_video.p["P"]]).all()
+    assert str(one_video.intervals["P"]) == f"{np.mean(ours):+.3f}"
 
 
 def test_videos_of_each_seed_are_drawn_within_it() -> None:
@@ -143,3 +151,18 @@ def test_videos_of_each_seed_are_drawn_within_it() -> None:
     own = nested(shares(a), [], "P")
     assert own.value == pytest.approx(50 + means.mean())
     assert own.low < own.value < own.high
+
+
+def test_means_are_what_textbooks_say_of_them() -> None:
+    values = np.random.default_rng(0).exponential(size=40)
+    sample = resample([(1.0, means({"size": values, "twice": 2 * values}, [f"p{one:02}" for one in range(40)]))])
+    assert sample.value == pytest.approx([values.mean(), 2 * values.mean()])
+    assert sample.error == pytest.approx([values.std(ddof=1) / 40**0.5, 2 * values.std(ddof=1) / 40**0.5])
+
+
+def test_what_one_unit_decides_has_an_interval_to_both_sides() -> None:
+    holds = np.ones(25)
+    holds[3] = 0  # in 36 % of the resamples it is nowhere
+    (found,) = estimate([means({"share": holds}, [f"p{one:02}" for one in range(25)])]).intervals.values()
+    half = t(24).ppf(0.975) * 0.04
+    assert found == pytest.approx((0.96, 0.96 - half, 0.96 + half))

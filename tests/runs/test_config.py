@@ -63,6 +63,11 @@ def test_keys_of_earlier_versions_are_told_with_their_new_names() -> None:
         assert f"it is augmentation.{key} now" in message
 
 
+def test_half_widths_by_task_are_one_value() -> None:
+    with pytest.raises(ConfigError, match=r"it is one value now: .postprocess\.k=\{expression: …\}"):
+        check_command_line("evaluate", ["postprocess.k.expression=3"])
+
+
 def test_the_augmentation_is_the_experiments_whatever_the_data() -> None:
     chosen = composed("experiment=cotex", "data=affwild2_mtl", "scale=tiny").augmentation
     assert (chosen["_target_"], chosen.resize_ratio) == ("datamodules.transforms.JitterAndCrop", 1.02)

@@ -10,10 +10,12 @@ from affect.errors import DataError, UserError
 from affect.labels import AU_NAMES
 from evaluators.curve import curve, write_curve
 from evaluators.postprocess.chain import PostProcess, process
+from evaluators.postprocess.coverage import fit_coverage, with_bounds
 from evaluators.postprocess.exponential import PUBLISHED_ALPHA, smooth_exponentially
 from evaluators.postprocess.filling import fill_nulls
 from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.smoothing import smooth
+from evaluators.postprocess.temperature import search_temperatures, with_temperatures
 from evaluators.postprocess.thresholds import search_thresholds
 from evaluators.predictions import score_table
 from tests.evaluators.fake import make_frames
@@ -81,7 +83,9 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
     )
     path = tmp_path / "postprocess.json"
     searched.store(path, "val", first)
-    assert json.loads(path.read_text())["searched_on"] == {"split": "val", "rows": 100, "label_files": first.files}
+    expressions = list(searched.table.expressions)
+    on = {"split": "val", "rows": 100, "label_files": first.files, "expressions": expressions}
+    assert json.loads(path.read_text())["searched_on"] == on
     stored = PostProcess.of({"weights": str(path), "au_thresholds": str(path)}, tables=2)
     applied = process(tables_of(second), second, stored)
     assert applied.au_thresholds == searched.au_thresholds
@@ -92,6 +96,40 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
     assert again.tuned == ("weights", "au_thresholds")
     with pytest.raises(UserError, match="2 weights of 3 tables"):
         PostProcess.of({"weights": str(path)}, tables=3)
+
+
+def test_temperature_and_coverage_have_their_places_in_the_chain(tmp_path):
+    first, second = make_frames(200, videos=12), make_frames(150, videos=12, seed=1)
+    (table,) = tables_of(first, 1)
+    node = {"smoothing": "box", "k": 1, "temperature": "search", "coverage": 0.8, "au_thresholds": "exact"}
+    done = process([table], first, PostProcess.of(node))
+    smoothed = smooth(table, 1)
+    temperatures = search_temperatures(smoothed, first)
+    tempered = with_temperatures(smoothed, temperatures)
+    rule = fit_coverage(tempered, first, 0.8)
+    assert done.temperatures == temperatures
+    assert done.found["coverage"] == rule
+    np.testing.assert_array_equal(done.table.predictions["expression"], tempered.predictions["expression"])
+    np.testing.assert_array_equal(done.table.bounds.classes, with_bounds(tempered, rule).bounds.classes)
+    thresholds = search_thresholds("exact", tempered.predictions["action_units"], first.action_units)[0]
+    assert done.au_thresholds == tuple(thresholds.tolist())
+    assert done.tuned == ("temperature", "coverage", "au_thresholds")
+    path = tmp_path / "postprocess.json"
+    done.store(path, "val", first)
+    stored = PostProcess.of({**node, **dict.fromkeys(("temperature", "coverage", "au_thresholds"), str(path))})
+    (other,) = tables_of(second, 1)
+    applied = process([other], second, stored)
+    assert (applied.temperatures, applied.au_thresholds) == (temperatures, done.au_thresholds)
+    assert applied.table.metadata["coverage"] == rule
+    assert (applied.found, applied.tuned) == ({}, ())
+    again = process([table], first, stored)
+    assert again.tuned == ("temperature", "coverage", "au_thresholds")
+    np.testing.assert_array_equal(again.table.bounds.classes, done.table.bounds.classes)
+    # bounds belong to what they were made of: what is processed anew has none
+    assert process([done.table], first, PostProcess.of({"smoothing": "box", "k": 1})).table.bounds is None
+    # the curve's thresholds are of probabilities with these temperatures, too
+    (at_1,) = curve(done, first, [1], PostProcess.of(node))["all"]
+    assert at_1 == pytest.approx(score_table(done.table, first, au_thresholds=done.au_thresholds), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -116,15 +154,30 @@ def test_what_is_searched_on_one_split_is_applied_to_another(tmp_path):
         ("searched_on", "searched", "there is no searched"),
         ('"label_files"', '"labels"', "label_files has no SHA256"),
         ("abab", "abag", "label_files has no SHA256"),
+        ("1.25", "0.001", "temperature is .*expected numbers from 0.01 to 100"),
+        ("1.25", "true", "temperature is .*expected numbers from 0.01 to 100"),
+        ('{"action_units": 1.25', '{"units": 1.25', "temperature is .*expected numbers for expression or action_units"),
+        ('"temperature": {', '"temperature": [], "temperatur": {', "there is no temperatur in such a file"),
+        ('"arousal": 0.375', '"arousal": -1', "coverage is .*expected limits >= 0 for valence, arousal, expression"),
+        ('"seed": 3', '"seed": 0.5', "coverage has share, seed beside its limits, expected share, and seed, a whole"),
+        ('"seed"', '"seeds"', "coverage has share, seeds beside its limits"),
+        ('"share": 0.875', '"share": 1.5', "coverage.share is 1.5, expected a number between 0 and 1"),
+        ('"expressions": [', '"expressions": [7, ', r"searched_on\.expressions are not the class names"),
     ],
 )
 def test_a_damaged_stored_file_is_refused_by_its_name(tmp_path, old, new, message):
     path = tmp_path / "postprocess.json"
-    found = {"weights": {"expression": [0.25, 0.75]}, "au_thresholds": dict.fromkeys(AU_NAMES, 0.5)}
-    write_stored(path, found, split="val", rows=7, files={"validation.txt": "ab" * 32})
-    node = {"weights": str(path), "au_thresholds": str(path)}
+    found = {
+        "weights": {"expression": [0.25, 0.75]}, "au_thresholds": dict.fromkeys(AU_NAMES, 0.5),
+        "temperature": {"action_units": 1.25, "expression": 2},
+        "coverage": {"share": 0.875, "seed": 3, "arousal": 0.375, "expression": 0.625},
+    }  # fmt: skip
+    write_stored(path, found, split="val", rows=7, files={"validation.txt": "ab" * 32}, expressions=["a", "b"])
+    node = dict.fromkeys(found, str(path))
     assert PostProcess.of(node, tables=2).weights == str(path)
-    path.write_bytes(path.read_text().replace(old, new, 1).encode("latin-1"))
+    compact = json.dumps(json.loads(path.read_text()))
+    assert old in compact
+    path.write_bytes(compact.replace(old, new, 1).encode("latin-1"))
     with pytest.raises(UserError, match=message) as caught:
         PostProcess.of(node, tables=2)
     assert str(path) in str(caught.value)
@@ -142,14 +195,15 @@ def test_a_stored_file_is_one_object(tmp_path):
 def test_all_errors_are_told_at_once():
     node = {
         "weights": [1, 2, 3], "blend": "odds", "missing": "cubic", "smoothing": "mean", "k": -1, "sigma": 3,
-        "au_thresholds": "best", "kk": 1,
+        "au_thresholds": "best", "temperature": 0, "coverage": 90, "kk": 1,
     }  # fmt: skip
     with pytest.raises(UserError) as caught:
         PostProcess.of(node, tables=2)
     for expected in (
         "postprocess.kk: unknown; there are weights, blend", "3 weights of 2 tables", "blend is 'odds'",
         "missing is 'cubic'; there are null, linear, reversed", "smoothing is 'mean'; there are null, box",
-        "k is -1", "sigma belongs to the Gaussian", "unknown name 'best'",
+        "temperature is 0; give a number", "coverage is 90; give a share", "k is -1",
+        "sigma belongs to the Gaussian", "unknown name 'best'",
     ):  # fmt: skip
         assert expected in str(caught.value)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affect.errors import DataError, UserError
-from evaluators.postprocess.smoothing import Series, _box, smooth, smooth_many
+from evaluators.postprocess.smoothing import Series, _box, half_widths, smooth, smooth_many
 from evaluators.postprocess.timeline import lay_out
 from evaluators.table import read_table, write_table
 from tests.evaluators.tables import filled_value, random_table, rows_of_frames
@@ -145,7 +145,6 @@ def test_a_video_without_any_prediction_stays_null():
         (2.5, {}, r"k is 2\.5"),
         (True, {}, "k is True"),
         ({"valence": 3}, {}, "no task 'valence'"),
-        ({"valence_arousal": 3}, {}, "no half-width of expression, action_units"),
         (3, {"kind": "mean"}, "smoothing is 'mean'; there are box, median, gaussian"),
         (3, {"kind": "gaussian", "sigma": 0}, "sigma is 0"),
     ],
@@ -153,6 +152,13 @@ def test_a_video_without_any_prediction_stays_null():
 def test_refused_settings(k, options, message):
     with pytest.raises(UserError, match=message):
         smooth(random_table(0), k, **options)
+
+
+def test_half_widths_that_are_not_given_are_the_published_ones():
+    tasks = ("expression", "action_units")
+    assert half_widths(None, tasks) == {"expression": 50, "action_units": 5}
+    assert half_widths({"action_units": 0}, tasks) == {"expression": 50, "action_units": 0}
+    assert half_widths(3, tasks) == {"expression": 3, "action_units": 3}
 
 
 def test_lists_that_have_no_time():
