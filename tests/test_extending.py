@@ -249,6 +249,7 @@ def train(clone: Path, *arguments: str) -> dict[str, list[float]]:
     return logged
 
 
+@pytest.mark.slow
 def test_a_data_set_a_loss_and_an_augmentation_are_new_files_only(clone: Path) -> None:
     add(clone, DATA_SET | LOSS | AUGMENTATION)
     logged = train(

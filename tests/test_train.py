@@ -329,6 +329,7 @@ def test_processes_give_the_table_of_one_to_the_bit(run: Path, tmp_path: Path, c
     assert not (tmp_path / "run" / ".ranks").exists()
 
 
+@pytest.mark.slow
 def test_training_with_two_processes(faces: Path, tmp_path: Path) -> None:
     done = command(
         "train.py", "experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *SMALL, "trainer=ddp",

@@ -107,6 +107,7 @@ def test_a_video_without_any_face_gets_what_the_training_labels_say(
         evaluated("four", tmp_path / "bad.ckpt")
 
 
+@pytest.mark.slow
 def test_a_baseline_of_one_task_on_rendered_faces_and_its_submission(tmp_path: Path) -> None:
     done = command(
         "train.py", *small("baseline"), "backbone.name=resnet10t", "model.network.tasks=[valence_arousal]",

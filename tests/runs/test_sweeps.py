@@ -272,6 +272,7 @@ def test_the_rows_of_table_5(row: str) -> None:
     assert network["expression_scores"] == ("vit+dan" if row.endswith("p1_p2") else "vit")
 
 
+@pytest.mark.slow
 def test_the_rows_of_table_1_are_of_two_experiments_in_one_table(tmp_path: Path) -> None:
     done = command(
         "train.py", "-m", "sweep=table1", "system=resnet50,emotionnet", "data=synthetic", "scale=tiny", "trainer=cpu",
