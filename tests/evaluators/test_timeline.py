@@ -7,7 +7,6 @@ import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import PIL.Image
@@ -22,6 +21,7 @@ from evaluators.found import Found
 from evaluators.lanes import PEOPLE, choose_faces, reduced, to_lanes
 from evaluators.table import Table
 from evaluators.timeline import CELLS, LARGEST, is_made, page, picture
+from tests.evaluators.page.markup import Elements
 
 COLUMNS = {"valence_arousal": 2, "expression": 8, "action_units": 12}
 
@@ -50,26 +50,6 @@ def data_of(text: str) -> dict[str, object]:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
-
-
-class Parsed(HTMLParser):
-    """Checks that elements are closed in order, and keeps their attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @settings(max_examples=60, deadline=None)
@@ -170,8 +150,8 @@ def test_the_page_is_small_and_needs_nothing_else(people: int, frames: int) -> N
     assert sum(len(base64.b64decode(lane["cell"])) // 4 for lane in data["lanes"]) <= CELLS
     assert len(data["lanes"]) == min(people, PEOPLE)
     assert (f"{people - PEOPLE} who were seen for shorter are left out" in text) == (people > PEOPLE)
-    parsed = Parsed(text)
-    for tag, attributes in parsed.elements:
+    parsed = Elements(text)
+    for tag, attributes in parsed.found:
         assert tag not in ("link", "img", "iframe", "object")
         assert not {"src", "href"} & set(attributes)
     without_data = re.sub(r'(id="data">).*?</script>', r"\1", text, flags=re.DOTALL)
@@ -185,12 +165,12 @@ def test_names_from_files_do_no_harm() -> None:
     found = replace(table.found, timestamp=np.full(3, np.nan))
     table = replace(table, video=names, image=names, found=found)
     text = page(table, bad, [bad], {}, bad)
-    parsed = Parsed(text)
-    assert [tag for tag, _ in parsed.elements].count("script") == 2
-    assert "img" not in [tag for tag, _ in parsed.elements]
+    parsed = Elements(text)
+    assert [tag for tag, _ in parsed.found].count("script") == 2
+    assert "img" not in [tag for tag, _ in parsed.found]
     assert data_of(text)["names"] == names
     assert "<title>&lt;/script&gt;&lt;script&gt;alert(1)" in text
-    policy = next(one["content"] for tag, one in parsed.elements if one.get("http-equiv") == "Content-Security-Policy")
+    policy = next(one["content"] for tag, one in parsed.found if one.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-")
     assert picture(table, "$x_{1 \\frac").startswith(b"\x89PNG")
