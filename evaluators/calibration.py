@@ -88,12 +88,15 @@ def reliability(table: Table, frames: Frames, bins: int = BINS) -> dict[str, Rel
     return found
 
 
-def calibration_scores(table: Table, frames: Frames) -> dict[str, float]:
+def calibration_scores(
+    table: Table, frames: Frames, found: Mapping[str, Reliability] | None = None
+) -> dict[str, float]:
     """Return how well a table's probabilities, intervals and sets are calibrated; what has no labels is left out.
 
     Args:
         table: the predictions.
         frames: the labels of its rows.
+        found: their reliability, where it is known already.
 
     Returns:
         ``ECE_EXPR``, ``ECE_AU`` (the mean over the units that have labels) and ``ECE_AU<k>``, over all frames alike, as
@@ -101,7 +104,8 @@ def calibration_scores(table: Table, frames: Frames) -> dict[str, float]:
         ``COVERAGE_A``, ``COVERAGE_EXPR``, the share of labels inside; ``WIDTH_V``, ``WIDTH_A``, the mean width of the
         intervals; ``SIZE_EXPR``, the mean number of expressions in a set.
     """
-    errors = {name: one.ece for name, one in reliability(table, frames).items()}
+    found = reliability(table, frames) if found is None else found
+    errors = {name: one.ece for name, one in found.items()}
     scores = {"ECE_EXPR": errors["expression"]} if "expression" in errors else {}
     units = {f"ECE_AU{unit}": errors[name] for unit, name in zip(ACTION_UNITS, AU_NAMES, strict=True) if name in errors}
     if units:

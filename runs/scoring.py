@@ -197,7 +197,8 @@ def report(
         done.store(folder / STORED, split, frames)
     scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
     references = _references(done, frames)
-    own, calibrated = _intervals(done, frames), calibration_scores(done.table, frames)
+    own, reliable = _intervals(done, frames), reliability(done.table, frames)
+    calibrated = calibration_scores(done.table, frames, reliable)
     with_image = references.get("with an image")
     write_scores(scores, folder / "scores.json", _notes(done, settings, with_image, own, calibrated))
     tuned = ", ".join(done.tuned)
@@ -205,7 +206,7 @@ def report(
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
-    further, best_k = {"Reliability": reliability_panels(reliability(done.table, frames))}, ""
+    further, best_k = {"Reliability": reliability_panels(reliable)}, ""
     if curve_of:
         by_k, kind = curve(done, frames, curve_of, settings), settings.smoothing or "box"
         best_k = write_curve(folder, curve_of, by_k, kind)
