@@ -103,9 +103,10 @@ def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:
         systems.sort(key=lambda system: system.name != plain["to"])
     found = comparison.compare(systems)
     gaps: dict[str, list[Gap]] = {}
-    for name in found.systems if attributes is not None else ():
-        number = [entry.system for entry in entries].index(name)
-        gaps[name] = audit(tables[number], labels, attributes or {}, entries[number].thresholds)
+    if attributes is not None:
+        for name in found.systems:
+            number = [entry.system for entry in entries].index(name)
+            gaps[name] = audit(tables[number], labels, attributes, entries[number].thresholds)
     keys, values = _differing(plain["folder"], found.systems) if plain["folder"] else (None, [])
     compared = Compared(
         found,
@@ -190,7 +191,7 @@ def _tell(compared: Compared) -> None:
     for sentence in sentences(found):
         print(sentence)
     for name, gaps in compared.gaps.items():
-        print(f"\n{name}: gaps between groups{' (its first run)' if found.scores[name].runs[0] > 1 else ''}")
+        print(f"\n{name}: gaps between groups{compared.audited(name)}")
         print(aligned(gap_lines(gaps)))
         print("\n".join(gap_sentences(gaps)))
     if compared.gaps:

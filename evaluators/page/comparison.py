@@ -47,6 +47,10 @@ class Compared:
     values: Sequence[Sequence[str]] = ()
     gaps: Mapping[str, Sequence[Gap]] = field(default_factory=dict)
 
+    def audited(self, name: str) -> str:
+        """Return which of a system's runs its gaps are of; nothing where it has one."""
+        return " (its first run)" if self.found.scores[name].runs[0] > 1 else ""
+
 
 def write_comparison(folder: Path, compared: Compared) -> Path:
     """Write ``report.html`` of a comparison: one file that asks nobody for anything.
@@ -145,8 +149,7 @@ def _gap_card(compared: Compared) -> str:
     """Return the card of the gaps between groups of people; nothing where they were not asked for."""
     parts = []
     for name, gaps in compared.gaps.items():
-        several = compared.found.scores[name].runs[0] > 1
-        title = f"<h3>{escape(name)}{' (its first run)' if several else ''}</h3>"
+        title = f"<h3>{escape(name)}{compared.audited(name)}</h3>"
         head, *rows = gap_lines(gaps)
         told = note("; ".join(gap_sentences(gaps)))
         parts.append(title + table(head, rows, f"gaps of {name}") + told)
