@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 _CALLBACKS: Final = {"progress": {"_target_": "runs.progress.Progress"}}
+# of every training: logged as often as the schedule changes it
+_RATES: Final = {"learning_rate": {"_target_": "pytorch_lightning.callbacks.LearningRateMonitor"}}
 
 
 def build_module(model: dict[str, Any], *, initialise: bool = True) -> TrainedModule:
@@ -104,7 +106,8 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
         Resuming(),
         Describing(dict(plain)),
     ]
-    nodes = [(name, node) for name, node in plain.get("callbacks", _CALLBACKS).items() if node]
+    given = {**_RATES, **plain["callbacks"]} if "callbacks" in plain else _CALLBACKS
+    nodes = [(name, node) for name, node in given.items() if node]
     # last.ckpt must be written after the others, or what it knows of them would be an epoch old
     for name, node in sorted(nodes, key=lambda item: item[1].get("filename") == "last"):
         is_checkpoint = node["_target_"] == "pytorch_lightning.callbacks.ModelCheckpoint"

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from affect.errors import DataError
+from affect.folds import base_video
 from affect.frames import Frames
 from affect.labels import (
     ABAW2_ACTION_UNITS,
@@ -37,7 +38,6 @@ MOST_FRAMES: Final = 10_000_000
 """Most frames that a video may have (four days); a larger number is a mistake, and would fill the memory."""
 
 _SUFFIXES: Final = (".mp4", ".avi", ".txt")
-_PEOPLE: Final = ("_left", "_right")
 
 
 def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
@@ -138,10 +138,7 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
 
 def frame_count(video: str, counts: dict[str, int]) -> int | None:
     """Return a video's number of frames; ``_left`` and ``_right`` are two people in a video that is counted once."""
-    for name in (video, *(video.removesuffix(side) for side in _PEOPLE)):
-        if name in counts:
-            return counts[name]
-    return None
+    return counts.get(video, counts.get(base_video(video)))
 
 
 def _add_video(path: Path, line_of: dict[str, int], name: str, line: int) -> None:
