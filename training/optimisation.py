@@ -18,7 +18,6 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import muon as timm_muon
-from timm.optim.muon import Muon
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
@@ -184,10 +183,10 @@ def muon(groups: Groups, lr: float, beta2: float = 0.999) -> torch.optim.Optimiz
         lr: learning rate of a group that has none.
         beta2: of AdamW.
     """
-    return _Muon(groups, lr=lr, betas=(0.9, beta2), nesterov=True)
+    return Muon(groups, lr=lr, betas=(0.9, beta2), nesterov=True)
 
 
-class _Muon(Muon):
+class Muon(timm_muon.Muon):
     """timm's Muon; it multiplies bf16 matrices, and float32 ones on CPUs that would take 70 times longer for bf16."""
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
