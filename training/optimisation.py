@@ -187,9 +187,10 @@ def muon(groups: Groups, lr: float, beta2: float = 0.999) -> torch.optim.Optimiz
 
 
 class Muon(timm_muon.Muon):
-    """timm's Muon; it multiplies bf16 matrices, and float32 ones on CPUs that would take 70 times longer for bf16."""
+    """timm's Muon, which multiplies bf16 matrices, also where that takes 70 times longer than float32 ones."""
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take a step; on a CPU without bf16, by float32 products."""
         on_cpu = all(one.device.type == "cpu" for group in self.param_groups for one in group["params"])
         dtype = torch.float32 if on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.bfloat16
         product = partial(_orthogonalised, dtype=dtype)
