@@ -25,7 +25,7 @@ FEWEST: Final = 10
 
 MOST: Final = 20
 """An attribute of more groups holds numbers, or names of people: each of them would be a group of its own."""
-LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others, at least {FEWEST} of each"
+LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others, {FEWEST} at least"
 """What stands below the lines of an audit."""
 
 
