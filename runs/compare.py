@@ -18,8 +18,8 @@ from affect.frames import Frames
 from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
+from datamodules.readers.attributes import read_attributes, read_groups
 from evaluators import comparison
-from evaluators.attributes import read_attributes, read_groups
 from evaluators.audit import LEGEND, Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
 from evaluators.comparison import READING, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
 from evaluators.metrics import MAIN
