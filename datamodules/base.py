@@ -107,7 +107,7 @@ class FaceDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if errors := fold_errors(folds, fold, groups, fold_splits):
-            raise ValueError("; ".join(errors))
+            raise DataError("; ".join(errors))
         if on_unreadable not in ("error", "skip"):
             raise ValueError(f"data.on_unreadable is {on_unreadable!r}, expected error or skip")
         self.image_size = image_size

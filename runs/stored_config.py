@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, UserError
 from affect.hints import suggest
+from datamodules.readers.folds import FILE
 from rendering.layouts import LAYOUTS
 from runs.building import check_targets, role_of, signature
 from runs.config import CONFIG_DIR, keys
@@ -107,6 +108,8 @@ def data_of_run(
         content["render"] = None
     _tell_places(content, given, stored)
     data, drawn = _here(content, stored, cache_dir)
+    if data.get("folds") is not None and (folds := stored.with_name(FILE)).is_file():
+        data |= {"folds": str(folds), "groups": None}  # those that the run had, wherever its folder is now
     check_targets(data, "data", str(stored))
     check_targets(drawn, "render", str(stored))
     merged = OmegaConf.merge(data, given)
@@ -288,7 +291,12 @@ def _tell_places(content: Mapping[str, Any], given: Iterable[str], source: Path)
     places = [
         f"data.{key}={value}"
         for key, value in (_node(content, "data", source) or {}).items()
-        if value and key not in given and (key in ("root", "store") or key.endswith(("_root", "_list", "_annotations")))
+        if (
+            value
+            and key not in given
+            and (key in ("root", "store") or key.endswith(("_root", "_list", "_annotations")))
+        )
+        or (key in ("folds", "groups") and isinstance(value, str) and key not in given)
     ]
     if places and is_first_process():
         print(f"reads {', '.join(places)}\n  as {source} says; give the keys to change them")
