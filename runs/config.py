@@ -68,8 +68,7 @@ def described_features(store: str) -> dict[str, Any]:
 
 def fold_numbers(folds: int | str) -> str:
     """The folds that a sweep takes, ``0,1,2``: of so many, or of a file of folds."""
-    count = folds if isinstance(folds, int) else Dealt.read(Path(folds).expanduser()).count
-    return ",".join(map(str, range(count)))
+    return ",".join(map(str, range(folds if isinstance(folds, int) else Dealt.read(Path(folds).expanduser()).count)))
 
 
 register()

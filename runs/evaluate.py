@@ -119,7 +119,8 @@ def _evaluate(run: Run, tables: Sequence[str], of_folds: Sequence[FoldRun]) -> N
 def _read(run: Run, settings: PostProcess, tables: Sequence[str], of_folds: Sequence[FoldRun]) -> _Taken:
     """Read the tables, or put those of all folds together; and the lists that they are of."""
     plain, split = run.config, run.config["split"]
-    read = [read_table(file) for file in (tables or [one.table for one in of_folds])]
+    files = [*tables, *(str(one.table) for one in of_folds)]
+    read = [read_table(file) for file in files]
     if tables:
         check_tables(read, settings.blend, settings.gate)
     data = build_data(plain, IMAGENET, read[0].expressions)

@@ -177,7 +177,7 @@ def fold_scores(done: Processed, frames: Frames, dealt: Dealt) -> list[Scores]:
 
 def spread(scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
     """Return the main scores of each fold, their mean, and their standard deviation (n − 1), by name."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in [name for name in MAIN if name in scores[0]]:
         values = [value for one in scores if (value := one[name]) is not None]
         if len(values) == len(scores):
