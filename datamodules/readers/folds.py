@@ -56,7 +56,8 @@ class Dealt:
 
     def write(self, path: Path) -> None:
         """Write the file that ``data.folds=<file>`` reads."""
-        lines = [f"# list sha256 {self.list_sha256}", f"{self.key},fold"]
+        lines = [f"# list sha256 {self.list_sha256}"] if self.list_sha256 else []
+        lines.append(f"{self.key},fold")
         lines += [f"{name},{fold}" for name, fold in sorted(self.fold_of.items())]
         write_whole(path, "\n".join(lines) + "\n")
 
