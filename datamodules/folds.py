@@ -148,7 +148,7 @@ class Folding:
     def _grouped(path: Path, frames: Frames, names: Sequence[str], number: IntArray, key: str) -> list[str]:
         """Return the group of each unit: units that share one, directly or by others, are together."""
         found = read_attributes(path, frames)
-        groups = group_column(path, found, ("video",) if key == "video" else ("image", "video"))
+        groups = group_column(path, found, frames, ("video",) if key == "video" else ("image", "video"))
         parent: dict[tuple[str, str], tuple[str, str]] = {}
 
         def root(of: tuple[str, str]) -> tuple[str, str]:

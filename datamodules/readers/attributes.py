@@ -33,13 +33,11 @@ class Attributes(NamedTuple):
     Attributes:
         key: ``video`` or ``image``: what each of its lines is of.
         columns: by name, the values of the N rows; an empty one is not known.
-        named: (N,) the video or image of each row.
         others: the videos or images that it has a line for, and the table does not: those of another split, say.
     """
 
     key: str
     columns: dict[str, list[str]]
-    named: Sequence[str]
     others: list[str]
 
 
@@ -80,7 +78,7 @@ def read_attributes(path: Path, table: Rows) -> Attributes:
     if missing := sorted(set(keys) - known.keys()):
         raise DataError(f"{path}: no line for {len(missing)} {key}s of the table, {missing[0]!r} first; add them")
     columns = {name: [known[one][column] for one in keys] for column, name in enumerate(names)}
-    return Attributes(key, columns, keys, sorted(known.keys() - set(keys)))
+    return Attributes(key, columns, sorted(known.keys() - set(keys)))
 
 
 def read_groups(path: Path, table: Rows) -> list[str]:
@@ -94,7 +92,7 @@ def read_groups(path: Path, table: Rows) -> list[str]:
         DataError: as ``read_attributes``; other columns, a video without a group, or videos that the table lacks.
     """
     found = read_attributes(path, table)
-    group = group_column(path, found, ("video",))
+    group = group_column(path, found, table, ("video",))
     if found.others:
         raise DataError(
             f"{path}: {len(found.others)} videos that the table does not have, {found.others[0]!r} first; take them out"
@@ -102,12 +100,13 @@ def read_groups(path: Path, table: Rows) -> list[str]:
     return group
 
 
-def group_column(path: Path, found: Attributes, keys: Sequence[str]) -> list[str]:
+def group_column(path: Path, found: Attributes, table: Rows, keys: Sequence[str]) -> list[str]:
     """Return the group of each row, the one column that a file of groups has.
 
     Args:
         path: the file, for the message.
         found: what was read of it.
+        table: whose rows these are.
         keys: what its lines may be of: ``video``, ``image``.
 
     Raises:
@@ -117,5 +116,7 @@ def group_column(path: Path, found: Attributes, keys: Sequence[str]) -> list[str
         raise DataError(f"{path}, line 1: it must be {' or '.join(f'{key},group' for key in keys)}")
     group = found.columns["group"]
     if "" in group:
-        raise DataError(f"{path}: {found.named[group.index('')]} has no group; give it one, its own name for example")
+        raise DataError(
+            f"{path}: {getattr(table, found.key)[group.index('')]} has no group; give it one, its own name for example"
+        )
     return group
