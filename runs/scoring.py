@@ -224,15 +224,9 @@ def report(
     write_report(folder, scores, scored, references=references, remark=remark)
     told = [interval_text(own, _units(frames))] if own is not None else []
     print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
-    for line in (
-        *_remarks(done, calibrated, remark),
-        spread_lines(by_fold),
-        best_k,
-        f"faces, their labels and predictions: {faces}" if faces else "",
-    ):
-        if line:
-            print(line)
-    print(f"run folder: {folder}")
+    shown_faces = f"faces, their labels and predictions: {faces}" if faces else ""
+    lines = [*_remarks(done, calibrated, remark), spread_lines(by_fold), best_k, shown_faces]
+    print(*filter(None, lines), f"run folder: {folder}", sep="\n")
     return done
 
 
