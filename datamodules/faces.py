@@ -66,7 +66,7 @@ class FacesDataModule(FaceDataModule):
 
     def evaluate_only(self) -> None:
         """Take every image into every split, unless a partition file tells the splits apart."""
-        self._whole = True
+        self._whole = self.folding is None  # else both lists would have all of them
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """List the images of a split, in the order of the roots and of their paths.

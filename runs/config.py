@@ -21,6 +21,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError
 from affect.hints import suggest
+from datamodules.readers.folds import Dealt
 from features.store_files import StoreInfo
 from runs.building import REPOSITORY, target_errors
 from runs.earlier import check_words, renamed
@@ -65,8 +66,14 @@ def described_features(store: str) -> dict[str, Any]:
     return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
 
 
+def fold_numbers(folds: int | str) -> str:
+    """The folds that a sweep takes, ``0,1,2``: of so many, or of a file of folds."""
+    return ",".join(map(str, range(folds if isinstance(folds, int) else Dealt.read(Path(folds).expanduser()).count)))
+
+
 register()
 OmegaConf.register_new_resolver("called", called, replace=True)
+OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
@@ -220,10 +227,12 @@ def check_source(config: DictConfig) -> None:
     """Check that evaluate.py is told what to evaluate.
 
     Raises:
-        ConfigError: neither a checkpoint nor tables, or both.
+        ConfigError: nothing, or several things.
     """
-    if (config.checkpoint is None) == (not config.predictions):
-        raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
+    if sum((config.checkpoint is not None, bool(config.predictions), config.folds is not None)) != 1:
+        raise ConfigError(
+            ["give one of checkpoint=<file>, predictions=[<file>, …] and folds=<folder of a sweep>"], "the command line"
+        )
 
 
 def composed(config_name: str, arguments: Sequence[str]) -> DictConfig:
@@ -308,9 +317,10 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
 
 
 def _absolute(node: Any) -> Any:
-    """Return a path or a list of paths as absolute ones; of the node ``data``, what ``root`` and ``store`` name."""
+    """Return a path or a list of paths as absolute ones; of the node ``data``, those that name files of the data."""
     if isinstance(node, dict):
-        places = {key for key, value in node.items() if key in ("root", "store") or isinstance(value, dict)}
+        files = {"root", "store"} | ({"folds"} if isinstance(node.get("folds"), str) else set())
+        places = {key for key, value in node.items() if key in files or isinstance(value, dict)}
         return {key: _absolute(value) if key in places else value for key, value in node.items()}
     return [_absolute(one) for one in node] if isinstance(node, list) else str(Path(node).expanduser().absolute())
 
