@@ -102,7 +102,7 @@ def scan(folder: Path) -> Scan:
                 found.links.append(entry.name)
     if (packed := pack_of(folder)) is not None:
         names = [name for name in packed[0].names(packed[1]) if not name.startswith(".")]
-        if twice := set(names).intersection(found.files, found.folders):
+        if twice := set(names).intersection([*found.files, *found.folders]):
             raise DataError(f"{folder / min(twice)} is in the pack {packed[0].root}, too: remove the one that is loose")
         found.files.extend(names)
     return found

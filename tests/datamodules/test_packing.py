@@ -20,8 +20,8 @@ from datamodules.unpacking import check_pack, unpack
 from tests.kills import killed
 
 FILES = {
-    "list.txt": b"image\n", "a/00001.jpg": b"one" * 300, "a/00002.JPG": b"", "a/._00001.jpg": b"mac", "a/notes": b"\0\xff",
-    "b/c/0_exp.npy": b"number", "b/c/0.png": b"x" * 512, "b" * 120 + "/" + "n" * 90 + ".jpg": b"long", "1.jpg": b"root",
+    "list.txt": b"image\n", "a/00001.jpg": b"one" * 300, "a/00002.JPG": b"", "a/._00001.jpg": b"mac",
+    "a/notes": b"\0\xff",    "b/c/0_exp.npy": b"number", "b/c/0.png": b"x" * 512, "b" * 120 + "/" + "n" * 90 + ".jpg": b"long", "1.jpg": b"root",
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def facts(root: Path) -> dict[str, object]:
 def test_unpacking_restores_every_file_and_folder_and_tar_reads_the_archives(tmp_path: Path) -> None:
     root = make(tmp_path / "root")
     (root / "a/00001.jpg").chmod(0o600)
-    assert write_pack(root, tmp_path / "pack", shard_size=600) == (7, 3, 2)
+    assert write_pack(root, tmp_path / "pack", shard_size=500) == (7, 3, 2)
     assert unpack(tmp_path / "pack", tmp_path / "back") == (9, [])
     assert facts(tmp_path / "back") == facts(root)
     for number in range(3):
@@ -88,7 +88,7 @@ def test_names_that_are_not_utf8_come_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", ["file.written@pack-00001.tar", "pack.shard@pack-00001.tar", "file.written@pack.npz"])
-def test_a_killed_packing_is_gone_on_with(tmp_path: Path, point: str, monkeypatch, capsys) -> None:
+def test_a_killed_packing_is_gone_on_with(tmp_path: Path, point: str, capsys) -> None:
     files = {f"v/{number}.jpg": bytes([number]) * 700_000 for number in range(4)}
     root, pack = make(tmp_path / "root", files), tmp_path / "pack"
     arguments = ["pack", str(root), "--out", str(pack), "--megabytes", "1"]
@@ -144,12 +144,10 @@ def test_every_changed_file_is_found_and_none_is_restored(tmp_path: Path) -> Non
         (pack / name).write_bytes(content)
     (pack / "a/notes").unlink()
     _, wrong = check_pack(pack)
-    assert [line.split(": ")[0].rpartition("/")[2] for line in wrong] == [shard_name(1), "notes", "list.txt"] or sorted(
-        line.split(": ")[0].rpartition("/")[2] for line in wrong
-    ) == ["list.txt", "notes", shard_name(1)]
+    assert [line.split(": ")[0].rpartition("/")[2] for line in wrong] == [shard_name(1), "list.txt", "notes"]
     with pytest.raises(DataError, match="3 files of the pack are damaged"):
         prepare.main(["pack", str(pack)])
-    with pytest.raises(DataError, match="list.txt: not as it was packed|notes: cannot be read"):
+    with pytest.raises(DataError, match="not as it was packed|cannot be read"):
         unpack(pack, tmp_path / "back")
     assert not (tmp_path / "back").exists()
     (tmp_path / "secret").write_bytes(FILES["list.txt"])
@@ -204,8 +202,11 @@ def test_places_that_cannot_be_used_are_told_before_anything_is_written(tmp_path
     ):
         with pytest.raises(DataError, match=message):
             write_pack(source, target)
-    for source, target, message in ((root, tmp_path / "back", "is no pack"), (pack, tmp_path / "full", "is there already"),
-                                    (pack, pack / "back", "in the pack")):  # fmt: skip
+    for source, target, message in (
+        (root, tmp_path / "back", "is no pack"),
+        (pack, tmp_path / "full", "is there already"),
+        (pack, pack / "back", "in the pack"),
+    ):
         with pytest.raises(DataError, match=message):
             unpack(source, target)
     with pytest.raises(SystemExit):

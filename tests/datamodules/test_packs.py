@@ -177,14 +177,14 @@ def _flip(path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "version": (lambda pack: _header(pack, version=2), r"pack\.json: a pack of version 2, this is for 1\. Pack the data"),
-    "unfinished": (lambda pack: _header(pack, finished=False), r"not finished\. Give prepare\.py pack the same arguments"),
+    "version": (lambda pack: _header(pack, version=2), r"pack\.json: a pack of version 2, this is for 1\. Pack"),
+    "unfinished": (lambda pack: _header(pack, finished=False), r"not finished\. Give prepare\.py pack the same"),
     "header": (lambda pack: _flip(pack / HEADER), r"pack\.json: no header of a pack \(.*\)\. Copy the pack again"),
     "no JSON": (lambda pack: (pack / HEADER).write_text("[" * 100_000), r"pack\.json: no header of a pack"),
     "index": (lambda pack: _flip(pack / INDEX), r"pack\.npz: damaged, or of another pack"),
     "no index": (lambda pack: (pack / INDEX).unlink(), r"pack\.npz: no index of a pack \(.*No such file"),
     "no archive": (lambda pack: (pack / shard_name(1)).unlink(), r"pack-00001\.tar: no such file, but pack\.json"),
-    "short": (lambda pack: _shorten(pack / shard_name(2)), r"pack-00002\.tar: \d+ bytes, but pack\.json .* says \d+\. Copy"),
+    "short": (lambda pack: _shorten(pack / shard_name(2)), r"pack-00002\.tar: \d+ bytes, but pack\.json .* says \d+\."),
     "no folder": (lambda pack: (pack / "a/b").rmdir(), r"a/b: no such folder, but the pack has it"),
     "link": (
         lambda pack: ((pack / shard_name(0)).rename(pack.parent / "x"), (pack / shard_name(0)).symlink_to("../x")),
