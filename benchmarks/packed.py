@@ -3,8 +3,8 @@
     python -m benchmarks.packed [--images FOLDER] [--count 20000] [--rounds 5] [--json FILE]
 
 Reading alone (``bytes``), and the data module's batches at 112 px in the order of the list and shuffled, all in one
-process. Cold: ``posix_fadvise(DONTNEED)`` on every file first, which drops what the system keeps of contents, but not of
-names and places on the disk; a network disk asks for those, too. Packed and loose take turns; medians.
+process. Cold: ``posix_fadvise(DONTNEED)`` on every file first, which drops what the system keeps of contents, but not
+of names and places on the disk; a network disk asks for those, too. Packed and loose take turns; medians.
 """
 
 from __future__ import annotations

@@ -20,9 +20,16 @@ from datamodules.unpacking import check_pack, unpack
 from tests.kills import killed
 
 FILES = {
-    "list.txt": b"image\n", "a/00001.jpg": b"one" * 300, "a/00002.JPG": b"", "a/._00001.jpg": b"mac",
-    "a/notes": b"\0\xff",    "b/c/0_exp.npy": b"number", "b/c/0.png": b"x" * 512, "b" * 120 + "/" + "n" * 90 + ".jpg": b"long", "1.jpg": b"root",
-}  # fmt: skip
+    "list.txt": b"image\n",
+    "a/00001.jpg": b"one" * 300,
+    "a/00002.JPG": b"",
+    "a/._00001.jpg": b"mac",
+    "a/notes": b"\0\xff",
+    "b/c/0_exp.npy": b"number",
+    "b/c/0.png": b"x" * 512,
+    "b" * 120 + "/" + "n" * 90 + ".jpg": b"long",
+    "1.jpg": b"root",
+}
 
 
 def make(root: Path, files: dict[str, bytes] = FILES) -> Path:
@@ -68,7 +75,7 @@ TREES = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREES, size=st.integers(1, 3000))
 def test_any_tree_comes_back(tmp_path_factory: pytest.TempPathFactory, tree, size: int) -> None:
     folder = tmp_path_factory.mktemp("tree")
@@ -147,7 +154,7 @@ def test_every_changed_file_is_found_and_none_is_restored(tmp_path: Path) -> Non
     assert [line.split(": ")[0].rpartition("/")[2] for line in wrong] == [shard_name(1), "list.txt", "notes"]
     with pytest.raises(DataError, match="3 files of the pack are damaged"):
         prepare.main(["pack", str(pack)])
-    with pytest.raises(DataError, match="not as it was packed|cannot be read"):
+    with pytest.raises(DataError, match=r"not as it was packed|cannot be read"):
         unpack(pack, tmp_path / "back")
     assert not (tmp_path / "back").exists()
     (tmp_path / "secret").write_bytes(FILES["list.txt"])
@@ -169,6 +176,7 @@ def test_links_are_packed_as_what_they_lead_to_if_they_stay_inside(tmp_path: Pat
     unpack(tmp_path / "pack", tmp_path / "back")
     assert (tmp_path / "back/a/5.jpg").read_bytes() == FILES["a/00001.jpg"]
     assert (tmp_path / "back/far/1.jpg").read_bytes() == b"far"
+    (root / "far").unlink()
     (root / "again").symlink_to("a")
     with pytest.raises(DataError, match=r"leads to the same folder as .*: a pack has each folder once"):
         write_pack(root, tmp_path / "other")
