@@ -253,6 +253,7 @@ def _index(
 def _copy(source: Path, target: Path, item: Item) -> dict[str, Any]:
     """Copy a loose file; return what the header says of it."""
     with whole_file(target) as beside:
+        beside.unlink(missing_ok=True)  # what a killed process left may be read-only
         shutil.copyfile(source, beside)
         shutil.copystat(source, beside)
         _check_size(source, beside.stat().st_size, item)

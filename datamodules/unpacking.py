@@ -78,6 +78,7 @@ def unpack(folder: Path, target: Path) -> tuple[int, list[str]]:
             (beside / name).mkdir(exist_ok=True)
         for path, facts in loose.items():
             _check_loose(pack, path, facts, links)
+            (beside / path).unlink(missing_ok=True)  # what a killed call left may be read-only
             shutil.copyfile(pack.root / path, beside / path)
             _finish(beside / path, int(facts["mtime"]), int(facts["mode"]))
         for row in track(pack.rows(), "unpacking", total=total, console=Console(stderr=True)):
@@ -122,6 +123,7 @@ def _loose_files(root: Path) -> Iterator[str]:
 def _write(path: Path, data: bytes) -> None:
     """Write a file unless it is there with these bytes."""
     if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+        path.unlink(missing_ok=True)
         path.write_bytes(data)
 
 
