@@ -1,6 +1,6 @@
 """Images per second of an epoch from a pack (``prepare.py pack``) and from the folder that was packed, warm and cold.
 
-    python -m benchmarks.packed [--images FOLDER] [--count 20000] [--rounds 5] [--json FILE]
+    python -m benchmarks.packed [--images FOLDER] [--count 20000] [--rounds 5] [--only bytes] [--json FILE]
 
 Reading alone (``bytes``), and the data module's batches at 112 px in the order of the list and shuffled, all in one
 process. Cold: ``posix_fadvise(DONTNEED)`` on every file first, which drops what the system keeps of contents, but not
@@ -69,13 +69,16 @@ def read_batches(data: FacesDataModule, turn: int, shuffled: bool) -> None:
         pass
 
 
-def measure(roots: dict[str, Path], rounds: int, count: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    roots: dict[str, Path], rounds: int, count: int, only: str | None = None
+) -> dict[str, dict[str, list[float]]]:
     """Return images per second of each way to read, in each round, from each of the roots.
 
     Args:
         roots: the same pictures, loose and packed.
         rounds: how often each is read.
         count: how many pictures there are.
+        only: ``bytes`` or ``batches``; None: both.
     """
     options: dict[str, Any] = {"image_size": 112, "batch_size": 64, "val_share": 1e-9, "drop_last": False}
     modules = {name: FacesDataModule(str(root), **options) for name, root in roots.items()}
@@ -85,6 +88,8 @@ def measure(roots: dict[str, Path], rounds: int, count: int) -> dict[str, dict[s
     rates = {}
     what: dict[str, Callable[[FacesDataModule, int, bool], None]] = {"bytes": read_bytes, "batches": read_batches}
     for name, read in what.items():
+        if only not in (None, name):
+            continue
         for shuffled in (False, True):
             for cold in (False, True):
                 ways = {one: partial(_read, read, modules[one], shuffled) for one in roots}
@@ -105,6 +110,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of JPEG face crops; generated ones where left out")
     parser.add_argument("--count", type=int, default=20_000, help="pictures")
     parser.add_argument("--folder", type=Path, help="where to write them: on the disk that is measured")
+    parser.add_argument("--only", choices=("bytes", "batches"), help="measure one of the two")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -114,7 +120,7 @@ def main() -> None:
         write_folder(roots["loose"], options.images, options.count)
         write_pack(roots["loose"], roots["packed"])
         os.sync()
-        rates = measure(roots, options.rounds, options.count)
+        rates = measure(roots, options.rounds, options.count, options.only)
     print_machine(facts)
     print(f"{options.count} pictures, {options.rounds} rounds, images/s\n{'':<28}{'loose':>9}{'packed':>9}{'ratio':>7}")
     for key, of_key in rates.items():
