@@ -22,11 +22,11 @@ import numpy.typing as npt
 from rich.progress import track
 
 from affect.errors import DataError
-from affect.files import read_file
 from affect.frames import FloatArray, Frames, IntArray, unlabelled
 from affect.labels import AFFECTNET_EXPRESSIONS, AFFECTNET_NO_EXPRESSION, MISSING_AFFECTNET
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
+from datamodules.packs import PackError, read_file
 
 Kind = Literal["exp", "val", "aro"]
 
@@ -173,6 +173,8 @@ def _read_number(path: Path, kind: Kind) -> float | str:
         array = np.load(io.BytesIO(read_file(path, _LARGEST)), allow_pickle=False)
         text = array.item()
         value = float(text)
+    except PackError:
+        raise
     except Exception as error:  # damaged files fail in the ways of numpy, zipfile and tokenize
         return f"cannot be read ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
     if _is_allowed(value, kind):
