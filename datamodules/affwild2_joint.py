@@ -94,8 +94,8 @@ class AffWild2JointDataModule(AffWild2DataModule):
         if split == "test":
             if self.task is None:
                 raise DataError("a test list is of one task, and data.task is not set. Set data.task=va, expr or au.")
-            return self._list(self.task).read_split("test")
-        parts = [self._list(task).read_split(split) for task in self.tasks]
+            return self.list_of(self.task).read_split("test")
+        parts = [self.list_of(task).read_split(split) for task in self.tasks]
         self._compare_lengths(parts)
         if split == "val":
             return _union(_joined(parts))
@@ -131,7 +131,8 @@ class AffWild2JointDataModule(AffWild2DataModule):
         rank, world_size = self._process
         return JointSampler(self.list_rows, slices=self.slices, seed=self.seed, rank=rank, world_size=world_size)
 
-    def _list(self, task: UniTask) -> AffWild2UniDataModule:
+    def list_of(self, task: UniTask) -> AffWild2UniDataModule:
+        """Return the data module of one of the lists."""
         options = {**self._options, "follow_outside": self.follow_outside}
         folders = {key: by_task.get(task) for key, by_task in self.given.items()}
         return _OneOfSeveral(self.root, others=self.tasks, task=task, **folders, **options)
