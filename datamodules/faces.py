@@ -112,6 +112,7 @@ class FacesDataModule(FaceDataModule):
         return found
 
     def partition_file(self, roots: Sequence[Path]) -> Path | None:
+        """Return CelebA's partition file, None where there is none, or raise FileNotFoundError where one is given."""
         if self.partition is not None:
             return first_existing(roots, [self.partition], "no partition file", "Set data.partition to its path.")
         return next((path for root in roots for name in PARTITIONS if (path := root / name).is_file()), None)

@@ -114,7 +114,7 @@ class LSDDataModule(FaceDataModule):
             )
             refuse(error, self.faults)
         frames = unlabelled(image, [""] * len(image), np.arange(len(image), dtype=np.int64), {path.name: digest})
-        return frames, [file and folder / file for file in files]
+        return frames, [None if file is None else folder / file for file in files]
 
 
 def class_folders(folder: Path, faults: list[DataError] | None = None) -> dict[int, Path]:
