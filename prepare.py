@@ -1,4 +1,4 @@
-"""``python prepare.py weights|faces|london|store|attributes|check …``: what comes before a training, and after it.
+"""``python prepare.py weights|faces|london|store|attributes|check|doctor …``: what comes before a training, and after.
 
 Each command imports what it needs by itself, so that ``--help`` comes at once.
 """
@@ -148,6 +148,21 @@ def check(given: Sequence[str]) -> None:
         raise SystemExit(1)
 
 
+def doctor(given: Sequence[str]) -> None:
+    """Print everything that is wrong with a data folder; the exit code is 1 where it would change a score.
+
+    Args:
+        given: keys of conf/doctor.yaml: ``data=…``, ``data.root=…`` and others.
+
+    Raises:
+        UserError: other keys, or data that cannot be read at all.
+    """
+    from runs.doctor import doctor as examine
+
+    if examine(given):
+        raise SystemExit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line.
 
@@ -157,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="prepare.py", description="Get weights, photographs and faces of videos that the repository does not hold."
     )
-    names = "weights|faces|london|store|attributes|check"
+    names = "weights|faces|london|store|attributes|check|doctor"
     command = parser.add_subparsers(required=True, dest="command", metavar=names)
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
@@ -184,6 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_check = command.add_parser("check", help="find all faults of a submission, before the organisers do")
     keys = "submission=… (of ABAW1 to 3 a folder), list=… (the organisers'), json=… (to write all faults to)"
     of_check.add_argument("given", nargs="+", metavar="KEY=FILE", help=keys)
+    of_doctor = command.add_parser("doctor", help="find all faults of a data folder, before a training does")
+    keys = "data=… data.root=… and other keys of conf/doctor.yaml: official=abaw4, pictures=true, json=FILE"
+    of_doctor.add_argument("given", nargs="+", metavar="KEY=VALUE", help=keys)
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)
@@ -193,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         attributes(options.folder)
     elif options.command == "check":
         check(options.given)
+    elif options.command == "doctor":
+        doctor(options.given)
     elif options.command == "london":
         london(options.out)
     else:

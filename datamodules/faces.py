@@ -100,6 +100,10 @@ class FacesDataModule(FaceDataModule):
         # Photographs have no frame number; their position in the list stands in for it.
         return unlabelled(image, video, np.arange(len(image), dtype=np.int64), files), [r / n for r, n in chosen]
 
+    def names(self) -> list[str]:
+        """Return the path of every image below its root; none before a split is read."""
+        return [name for _, name in self._files or ()]
+
     def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
         """List every image as its root and the path below it."""
         links = self.links()
