@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from affect.errors import DataError
 from affect.folds import base_video
 from affect.frames import FloatArray, Frames, rows_by_video
 from affect.labels import AFFECT, AU_NAMES
@@ -98,7 +99,8 @@ def _without_image(part: Part) -> Iterator[Finding]:
         gaps = ""
         if part.lines == "frame":
             runs = np.split(missing, np.flatnonzero(np.diff(frames.frame[missing]) > 1) + 1)
-            gaps = f", in {len(runs)} holes of up to {max(map(len, runs))} frames"
+            holes = f"{len(runs)} hole{'s' * (len(runs) > 1)}"
+            gaps = f", in {holes}, the longest of {max(map(len, runs))} in a row"
         first = frames.image[int(missing[0])]
         told = f"{len(missing)} of {len(rows)} rows of video {video} have no crop{gaps}; the first is {first}"
         yield Finding("no crop", told, file, line, fault=False)
@@ -200,8 +202,12 @@ def _not_listed(module: AffWild2DataModule, parts: Sequence[Part]) -> Iterator[F
     for folder in _image_folders(module, parts):
         unknown = []
         for video in sorted(scan(folder).folders) if folder.is_dir() else ():
-            crops = [name for name in scan_if_there(folder / video, links, module.cache).files
-                     if name.lower().endswith(IMAGE_SUFFIXES)]  # fmt: skip
+            try:
+                found = scan_if_there(folder / video, links, module.cache).files
+            except DataError as error:  # a link that leads out
+                yield Finding("file", str(error))
+                continue
+            crops = [name for name in found if name.lower().endswith(IMAGE_SUFFIXES)]
             if video not in listed:
                 unknown += [video] if crops else []
             elif extra := sorted(name for name in crops if name.lower() not in listed[video]):

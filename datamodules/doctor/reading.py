@@ -174,11 +174,11 @@ def _source(module: FaceDataModule, split: Split) -> tuple[Path | None, Literal[
 
 def _findings(faults: Sequence[DataError]) -> Iterator[Finding]:
     """Return what readers refused; of what is wrong with a line, the first."""
-    told = set()
+    of_line: dict[tuple[str, int], str] = {}
     for text in map(str, faults):
-        place = _PLACE.fullmatch(text)
-        if place is None:
+        if place := _PLACE.fullmatch(text):
+            of_line.setdefault((place["file"], int(place["line"])), place["what"])
+        else:
             yield Finding("file", text)
-        elif (where := (place["file"], int(place["line"]))) not in told:
-            told.add(where)
-            yield Finding("row" if where[1] > 1 else "file", place["what"], Path(where[0]), where[1])
+    for (file, line), what in sorted(of_line.items()):
+        yield Finding("row" if line > 1 else "file", what, Path(file), line)
