@@ -41,6 +41,9 @@ def doctor(arguments: Sequence[str]) -> bool:
     """
     words = literal_paths(arguments)
     config = composed("doctor", words)
+    target = str(config.data.get("_target_"))
+    if not target.startswith("datamodules."):
+        raise ConfigError([f"data: {target} is no data with pictures; give data=affwild2_mtl or another"])
     check_set("doctor", words)
     plain = resolve(config, lambda node: key_errors(node, _Settings))
     if plain["json"] is not None:
@@ -53,8 +56,6 @@ def doctor(arguments: Sequence[str]) -> bool:
     from datamodules.doctor.reading import read_parts
     from runs.assembly import build_data
 
-    if (target := plain["data"]["_target_"]).partition(".")[0] != "datamodules":
-        raise ConfigError([f"data: {target} reads no pictures; give data=affwild2_mtl or another"], "the command line")
     module = build_data(plain, IMAGENET)
     official = None if plain["official"] is None else official_counts(plain["official"], module)
     parts, findings = read_parts(module)

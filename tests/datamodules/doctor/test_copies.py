@@ -29,7 +29,7 @@ def copies_of(originals: list[Path], folder: Path) -> list[Path]:
 
 
 def found_among(asked: list[Path], among: list[Path]) -> dict[Path, Path]:
-    hashes = np.stack([thumbnail(small(read_image(path))) for path in among])
+    hashes = np.array([thumbnail(small(read_image(path))) for path in among], dtype=np.uint8)
     return {one.path: one.original for one in find_copies(asked, among, hashes, lambda: None)}
 
 
