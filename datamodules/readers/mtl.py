@@ -119,5 +119,7 @@ def _split_names(path: Path, image: list[str], faults: list[DataError] | None) -
             line_of.setdefault(folder, line)
     if leading_out := check_names(path, line_of, faults):
         for row in [row for row, name in enumerate(video) if name in leading_out]:
+            if line_of[video[row]] != row + 2:  # the first is noted
+                check_names(path, {video[row]: row + 2}, faults)
             image[row] = video[row] = ""
     return video, frame
