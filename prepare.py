@@ -152,7 +152,7 @@ def doctor(given: Sequence[str]) -> None:
     """Print everything that is wrong with a data folder; the exit code is 1 where it would change a score.
 
     Args:
-        given: keys of conf/doctor.yaml: ``data=…``, ``data.root=…`` and others.
+        given: ``data=…``, ``data.root=…`` and others: see ``runs.doctor``.
 
     Raises:
         UserError: other keys, or data that cannot be read at all.
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keys = "submission=… (of ABAW1 to 3 a folder), list=… (the organisers'), json=… (to write all faults to)"
     of_check.add_argument("given", nargs="+", metavar="KEY=FILE", help=keys)
     of_doctor = command.add_parser("doctor", help="find all faults of a data folder, before a training does")
-    keys = "data=… data.root=… and other keys of conf/doctor.yaml: official=abaw4, pictures=true, json=FILE"
+    keys = "data=… data.root=… and other keys of data; official=abaw4, pictures=true, json=FILE"
     of_doctor.add_argument("given", nargs="+", metavar="KEY=VALUE", help=keys)
     options = parser.parse_args(arguments)
     if options.command == "weights":

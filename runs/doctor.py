@@ -19,18 +19,18 @@ _SHOWN: Final = 5  # findings of a kind that are printed
 
 
 class _Settings(TypedDict):
-    """Keys of conf/doctor.yaml that no node below it has."""
+    """Keys of the command line besides ``data``, ``render`` and ``paths``."""
 
-    official: str | None
-    pictures: bool
-    json: str | None
+    official: str | None  # abaw3, abaw4, abaw5, abaw7: compare with the counts of that challenge's files
+    pictures: bool  # open every picture, too, and look for copies between the splits
+    json: str | None  # a file for all counts and findings
 
 
 def doctor(arguments: Sequence[str]) -> bool:
     """Print what is in a data folder and everything that is wrong with it.
 
     Args:
-        arguments: ``data=…``, ``data.root=…`` and other keys of conf/doctor.yaml.
+        arguments: ``data=…``, ``data.root=…`` and the keys of _Settings.
 
     Returns:
         Whether something would change a score.
