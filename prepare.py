@@ -1,4 +1,4 @@
-"""``python prepare.py weights|faces|london|store|attributes|check|pack|unpack …``: what comes around a training.
+"""``python prepare.py weights|faces|london|store|attributes|doctor|pack|unpack|check …``: around a training.
 
 Each command imports what it needs by itself, so that ``--help`` comes at once.
 """
@@ -208,6 +208,21 @@ def _add_packs(command: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     of_unpack.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write, or to go on")
 
 
+def doctor(given: Sequence[str]) -> None:
+    """Print everything that is wrong with a data folder; the exit code is 1 where it would change a score.
+
+    Args:
+        given: ``data=…``, ``data.root=…`` and others: see ``runs.doctor``.
+
+    Raises:
+        UserError: other keys, or data that cannot be read at all.
+    """
+    from runs.doctor import doctor as examine
+
+    if examine(given):
+        raise SystemExit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line.
 
@@ -217,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="prepare.py", description="Get weights, photographs and faces of videos that the repository does not hold."
     )
-    names = "weights|faces|london|store|attributes|check|pack|unpack"
+    names = "weights|faces|london|store|attributes|doctor|pack|unpack|check"
     command = parser.add_subparsers(required=True, dest="command", metavar=names)
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
@@ -245,6 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keys = "submission=… (of ABAW1 to 3 a folder), list=… (the organisers'), json=… (to write all faults to)"
     of_check.add_argument("given", nargs="+", metavar="KEY=FILE", help=keys)
     _add_packs(command)
+    of_doctor = command.add_parser("doctor", help="find all faults of a data folder, before a training does")
+    keys = "data=… data.root=… and other keys of data; official=abaw4, pictures=true, json=FILE"
+    of_doctor.add_argument("given", nargs="+", metavar="KEY=VALUE", help=keys)
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)
@@ -260,6 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pack(options.folder, options.out, options.megabytes, follow_outside=options.follow_outside)
     elif options.command == "unpack":
         unpack(options.folder, options.out)
+    elif options.command == "doctor":
+        doctor(options.given)
     elif options.command == "london":
         london(options.out)
     else:

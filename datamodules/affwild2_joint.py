@@ -95,7 +95,7 @@ class AffWild2JointDataModule(AffWild2DataModule):
         if split == "test":
             if self.task is None:
                 raise DataError("a test list is of one task, and data.task is not set. Set data.task=va, expr or au.")
-            return self._list(self.task).read_split("test")
+            return self.list_of(self.task).read_split("test")
         parts = self._parts([split])
         if split == "val":
             return _union(_joined(parts))
@@ -110,7 +110,7 @@ class AffWild2JointDataModule(AffWild2DataModule):
         return _joined(self._parts(splits))
 
     def _parts(self, splits: Sequence[str]) -> list[tuple[Frames, CropPaths]]:
-        parts = [self._list(task).read_split(split) for split in splits for task in self.tasks]
+        parts = [self.list_of(task).read_split(split) for split in splits for task in self.tasks]
         self._compare_lengths(parts)
         return parts
 
@@ -144,7 +144,8 @@ class AffWild2JointDataModule(AffWild2DataModule):
         rank, world_size = self._process
         return JointSampler(self.list_rows, slices=self.slices, seed=self.seed, rank=rank, world_size=world_size)
 
-    def _list(self, task: UniTask) -> AffWild2UniDataModule:
+    def list_of(self, task: UniTask) -> AffWild2UniDataModule:
+        """Return the data module of one of the lists."""
         options = {**self._options, "follow_outside": self.follow_outside}
         folders = {key: by_task.get(task) for key, by_task in self.given.items()}
         return _OneOfSeveral(self.root, others=self.tasks, task=task, **folders, **options)

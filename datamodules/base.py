@@ -73,6 +73,7 @@ class FaceDataModule(pl.LightningDataModule):
         crops: name of the folder of the frames' crops; None where the images are no frames.
         min_size: images with a shorter side, px, are treated as unreadable.
         square: whether images are first cropped to the square in their middle.
+        faults: None: the first fault in the data's files is raised; a list collects those that reading can go on after.
         skipped_rows: rows that training skipped so far because their image is unreadable.
     """
 
@@ -83,6 +84,7 @@ class FaceDataModule(pl.LightningDataModule):
     crops: str | None = None
     min_size = 1
     square = False
+    faults: list[DataError] | None = None
 
     def __init__(
         self,

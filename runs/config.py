@@ -26,7 +26,7 @@ from features.store_files import StoreInfo
 from runs.building import REPOSITORY, target_errors
 from runs.earlier import check_words, renamed
 from runs.names import called
-from runs.options import register
+from runs.options import DOCTOR, register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
@@ -145,7 +145,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         OldCommandError: words of an earlier version.
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
-    primary = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml")
+    primary = (
+        OmegaConf.create(DOCTOR) if config_name == "doctor" else OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml")
+    )
     groups = {name.split()[-1] for choice in primary.defaults if choice != "_self_" for name in choice}
     check_words(f"{config_name}.py", arguments, groups)
     given, others = get_args_parser().parse_known_args(arguments)

@@ -1,4 +1,4 @@
-"""Options that are rows of a table in Python instead of files in conf/: ``backbone=``, ``system=`` and ``draws=``."""
+"""What is in Python instead of files in conf/: ``backbone=``, ``system=``, ``draws=``, and prepare.py doctor's keys."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from hydra.core.config_store import ConfigStore
 from backbones.choices import BACKBONES
 from rendering.layouts import LAYOUTS, LayoutName
 
+DOCTOR: Final[dict[str, Any]] = {
+    "defaults": [
+        "_self_", {"paths": "default"}, {"data": "affwild2_mtl"}, {"draws": "mtl"},
+        {"optional drawn": "${data}_${draws}"},
+    ],
+    "name": "doctor",
+    "render": None,
+    "official": None,
+    "pictures": False,
+    "json": None,
+}  # fmt: skip
+"""The configuration of prepare.py doctor, whose keys ``runs.doctor`` explains; ``draws`` is for data=synthetic."""
+
 _ROOT: Final = {"root": "${paths.cache_dir}/faces"}  # below it, a folder per renderer version and set of parameters
 
 
@@ -19,6 +32,7 @@ def register() -> None:
     A ``system=`` is what a row of Table 1 is: a baseline with its backbone, or a whole experiment.
     """
     store = ConfigStore.instance()
+    store.store(name="doctor", node=DOCTOR)
     systems = {"emotionnet": {"experiment": "emotionnet"}}
     for name, backbone in BACKBONES.items():
         store.store(group="backbone", name=name, node=asdict(backbone))
