@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from pathlib import Path
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -152,25 +152,34 @@ class WindowsDataModule(FeaturesDataModule):
         dataset = cast("Dataset[Sample]", WindowDataset(self.frames(split), self.plans(split), self.stores))
         return DataLoader(dataset, batch_size=None, sampler=cuts, **self._loading())
 
-    def cuts(self, split: Split, rank: int = 0, world_size: int = 1) -> list[Cut]:
-        """Deal whole videos to the processes, and cut those of one of them into batches.
-
-        Every process gets as many batches: whatever the processes do together in one, none waits for another.
-        """
+    def cuts(self, split: Split, rank: int = 0, world_size: int = 1) -> Cuts:
+        """Deal whole videos to the processes; return what cuts those of one of them into batches."""
         plans = self.plans(split)
-        dealt = [
-            [cut for number in numbers for cut in self._cuts_of(number, plans[number])]
-            for numbers in share([len(plan) for plan in plans], world_size)
-        ]
-        mine = dealt[rank]
-        return mine + [Cut(_NONE, _NONE, 1)] * (max(map(len, dealt)) - len(mine))
+        dealt = share([len(plan) for plan in plans], world_size)
+        counts = [sum(self._count(plans[number]) for number in numbers) for numbers in dealt]
+        return Cuts(self, plans, dealt[rank], max(counts))
 
-    def _cuts_of(self, number: int, plan: VideoPlan) -> Iterator[Cut]:
+    def _count(self, plan: VideoPlan) -> int:
+        """Count what ``cuts_of`` yields."""
+        return -(-len(self.spans(len(plan)).start) // self._windows_at_once) if plan.seen.any() else 1
+
+    @property
+    def _windows_at_once(self) -> int:
+        """Windows per batch of validation and prediction; pieces come one by one, as a state goes from each to the next."""
+        return self.eval_batch_size if self.max_frames is None else 1
+
+    def cuts_of(self, number: int, plan: VideoPlan) -> Iterator[Cut]:
+        """Cut a video into batches of windows; one without features into one of no window.
+
+        Args:
+            number: of the video.
+            plan: its plan.
+        """
         if not plan.seen.any():
             yield Cut(_NONE, _NONE, 1, unreadable=plan.rows)
             return
         spans, given = self.spans(len(plan)), 0
-        size = self.eval_batch_size if self.max_frames is None else 1  # a state goes from piece to piece
+        size = self._windows_at_once
         for first in range(0, len(spans.start), size):
             start, stop, done = (column[first : first + size] for column in spans)
             frames = self.window if self.max_frames is None else int(stop[0] - start[0])
@@ -207,6 +216,32 @@ class Cut(NamedTuple):
 
 
 @dataclass(eq=False, repr=False)
+class Cuts:
+    """A sampler of batches of validation or prediction, made one at a time: hours of video are many windows.
+
+    Every process gets as many, the last ones without a window: whatever the processes do together in one, none waits.
+
+    Attributes:
+        data: what the windows are of.
+        plans: the plans of all videos of the split.
+        mine: the numbers of this process's videos.
+        length: how many batches each process gets.
+    """
+
+    data: WindowsDataModule
+    plans: Sequence[VideoPlan]
+    mine: Sequence[int]
+    length: int
+
+    def __iter__(self) -> Iterator[Cut]:
+        own = (cut for number in self.mine for cut in self.data.cuts_of(number, self.plans[number]))
+        return islice(chain(own, repeat(Cut(_NONE, _NONE, 1))), self.length)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+@dataclass(eq=False, repr=False)
 class WindowBatches(FeatureBatches):
     """A sampler of training batches, shuffled by (seed, epoch).
 
@@ -218,9 +253,9 @@ class WindowBatches(FeatureBatches):
     """
 
     _: KW_ONLY
-    video: IntArray = field(default_factory=lambda: _NONE)
-    start: IntArray = field(default_factory=lambda: _NONE)
-    data: WindowsDataModule = field(default=cast("WindowsDataModule", None))
+    video: IntArray
+    start: IntArray
+    data: WindowsDataModule
 
     def _order(self) -> IntArray:
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
