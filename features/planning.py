@@ -55,6 +55,11 @@ class VideoPlan:
     def __len__(self) -> int:
         return len(self.seen)
 
+    @property
+    def without_features(self) -> bool:
+        """Whether nothing is known at any position."""
+        return not self.places[0].found.any()
+
     def listed(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
         """Return the rows of the positions from ``start`` to before ``stop``, and the position of each."""
         counts = np.diff(self.first[start : stop + 1])

@@ -161,7 +161,8 @@ class WindowsDataModule(FeaturesDataModule):
 
     def _count(self, plan: VideoPlan) -> int:
         """Count what ``cuts_of`` yields."""
-        return -(-len(self.spans(len(plan)).start) // self._windows_at_once) if plan.seen.any() else 1
+        spans = 0 if plan.without_features else len(self.spans(len(plan)).start)
+        return -(-spans // self._windows_at_once) or 1
 
     @property
     def _windows_at_once(self) -> int:
@@ -175,7 +176,7 @@ class WindowsDataModule(FeaturesDataModule):
             number: of the video.
             plan: its plan.
         """
-        if not plan.seen.any():
+        if plan.without_features:
             yield Cut(_NONE, _NONE, 1, unreadable=plan.rows)
             return
         spans, given = self.spans(len(plan)), 0
