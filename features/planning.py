@@ -189,5 +189,4 @@ def _known(video: str, stores: Sequence[FeatureStore], first: int, last: int) ->
 def _places(store: FeatureStore, video: str, known: IntArray, source: IntArray) -> Places:
     """Return where a store keeps the features that each position takes."""
     of_known = store.find([video] * len(known), known)
-    part, position = (np.append(column, -1)[source].astype(np.int32) for column in of_known)
-    return Places(part, position)
+    return Places(*(np.append(column, -1)[source] for column in of_known))

@@ -166,7 +166,7 @@ class WindowsDataModule(FeaturesDataModule):
 
     @property
     def _windows_at_once(self) -> int:
-        """Windows per batch of validation and prediction; pieces come one by one, as a state goes from each to the next."""
+        """Windows per batch of validation and prediction; pieces come one by one, as a state goes on between them."""
         return self.eval_batch_size if self.max_frames is None else 1
 
     def cuts_of(self, number: int, plan: VideoPlan) -> Iterator[Cut]:
@@ -327,7 +327,7 @@ class WindowDataset(Dataset[Batch]):
 
     def _no_labels(self, shape: tuple[int, int]) -> dict[str, np.ndarray[Any, Any]]:
         """Return labels of windows, all of them missing."""
-        missing = {}
+        missing: dict[str, np.ndarray[Any, Any]] = {}
         for task in TASKS:
             like = getattr(self.frames, task)
             value = -1 if like.ndim == 1 else np.nan

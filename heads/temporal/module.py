@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,32 +15,12 @@ from affect.settings import buildable
 from features.store_files import StoreInfo
 from features.windows import WindowsDataModule
 from heads.network import FeatureDescription
+from heads.temporal.causal import CausalNetwork, State
+from heads.temporal.network import TemporalNetwork
 from heads.temporal.stitching import Stitcher
-from training.module import AffectNetwork
 from training.multitask import MultiTaskModule
 
 _log = logging.getLogger(__name__)
-
-
-class TemporalNetwork(AffectNetwork, Protocol):
-    """A network that looks at windows of features: ``network(features, present)`` gives ``AffectLogits`` of (B, T, …).
-
-    A causal one has ``initial(batch)``, its state before the first frame, and ``advance(features, state)``, which
-    returns the scores of further frames and the state behind them.
-
-    Attributes:
-        features: what made its features, a description for each store.
-        causal: whether a frame's scores depend on no later frame.
-    """
-
-    features: list[FeatureDescription]
-    causal: bool
-
-    def initial(self, batch: int) -> Any:
-        """Return the state before the first frame."""
-
-    def advance(self, features: Tensor, state: Any) -> tuple[AffectLogits, Any]:
-        """Return the scores of (B, T, D) frames that follow a state, and the state behind them."""
 
 
 @buildable("model")
@@ -59,7 +39,8 @@ class TemporalModule(MultiTaskModule):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._stitcher, self._state = Stitcher(), None
+        self._stitcher = Stitcher()
+        self._state: State = ()
 
     def setup(self, stage: str) -> None:
         """Check that the data fit the network.
@@ -72,9 +53,13 @@ class TemporalModule(MultiTaskModule):
         if not isinstance(data, WindowsDataModule):
             raise ConfigError(["model: a temporal head looks at windows of stored features: give data=windows"])
         check_stores(data, self.network.features)
-        if self.network.causal:
-            wrong = [] if data.fill == "previous" else ["data.fill=nearest takes features of later frames: give previous"]
-            wrong += [] if data.max_frames else ["data.max_frames=null would forget what was before each window: give 4096"]
+        if isinstance(self.network, CausalNetwork):
+            wrong = (
+                [] if data.fill == "previous" else ["data.fill=nearest takes features of later frames: give previous"]
+            )
+            wrong += (
+                [] if data.max_frames else ["data.max_frames=null would forget what was before each window: give 4096"]
+            )
             if wrong:
                 raise ConfigError([f"{problem}, as this head is causal" for problem in wrong])
         elif data.max_frames and stage != "fit":
@@ -131,8 +116,8 @@ class TemporalModule(MultiTaskModule):
 
     def _scores(self, batch: Batch) -> Tensor:
         """Return the raw scores of all tasks side by side, (B, T, C)."""
-        if self.network.causal:
-            state = self.network.initial(1) if not batch["start"][0] else self._state
+        if isinstance(self.network, CausalNetwork):
+            state = self._state if batch["start"][0] else self.network.initial(1)
             output, self._state = self.network.advance(batch["features"], state)
         else:
             output = self.logits(batch)
@@ -141,7 +126,7 @@ class TemporalModule(MultiTaskModule):
     def _split(self, columns: Tensor) -> AffectLogits:
         """Take the raw scores of the tasks apart again."""
         names = label_names(self.expressions)
-        parts = columns.split([len(names[task]) for task in self.network.tasks], dim=-1)
+        parts = torch.split(columns, [len(names[task]) for task in self.network.tasks], dim=-1)
         return AffectLogits(**dict(zip(self.network.tasks, parts, strict=True)))
 
 

@@ -137,7 +137,7 @@ def test_stores_of_other_frames_are_refused(tmp_path: Path) -> None:
     one = write_store(tmp_path / "one", {"a": A})
     two = write_store(tmp_path / "two", {"a": A._replace(known=[2, 3, 7, 8])})
     data = WindowsDataModule([str(one), str(two)], Listed({"a": A}), image_size=1, window=4, hop=2, batch_size=1)
-    with pytest.raises(DataError, match="one and .*two are stores of other frames: 2 of video a .* frame 6 for one"):
+    with pytest.raises(DataError, match=r"one and .*two are stores of other frames: 2 of video a .* frame 6 for one"):
         data.setup("fit")
 
 
