@@ -189,7 +189,7 @@ class EncoderLayer(nn.Module):
 
     def forward(self, frames: Tensor, left_out: Tensor) -> Tensor:
         """Return (B, T, H) from (B, T, H) frames; (B, T) bool says which of them nobody may look at."""
-        placed = frames + positions(*frames.shape[1:], frames)
+        placed = frames + positions(frames.shape[1], frames.shape[2], frames)
         query, key, value = (self.position_dropout(placed) for _ in range(3))
         seen = self.attention(query, key, value, key_padding_mask=left_out, need_weights=False)[0]
         middle = self.norms[0](seen + self.dropout(query))

@@ -271,7 +271,7 @@ def test_what_a_head_cannot_do_is_one_line(name: str) -> None:
     with pytest.raises(ConfigError, match=asked) as caught:
         make(described(3), VA, **sizes, causal=not causal)
     assert len(str(caught.value).splitlines()) == 2  # "1 error in …" and the error
-    with pytest.raises(ConfigError, match=r"model\.network\.tasks has smile; give some of expression"):
+    with pytest.raises(ConfigError, match=r"model\.network\.tasks has smile; give some of valence_arousal, expression"):
         make(described(3), ["smile"], **sizes)
     with pytest.raises(ConfigError, match=r"model\.network\.tasks has none"):
         make(described(3), [], **sizes)
