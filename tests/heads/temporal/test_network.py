@@ -14,8 +14,9 @@ from affect.batch import AffectLogits
 from affect.errors import ConfigError
 from affect.labels import TASKS
 from heads.network import SIZES
+from heads.temporal.bidirectional import BiGru, TcnTransformer, Transformer, positions
 from heads.temporal.causal import CausalNetwork, Gru, Tcn
-from heads.temporal.network import BiGru, TcnTransformer, TemporalNetwork, Transformer, positions
+from heads.temporal.network import TemporalNetwork
 from tests.heads.temporal import plain
 
 VA = ["valence_arousal"]
