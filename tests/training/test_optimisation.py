@@ -13,7 +13,7 @@ import torch
 from affect.errors import ConfigError
 from backbones.vit import build_vit
 from tests.golden.rebuild import FOLDER
-from training.optimisation import SGD, Adam, AdamW, Groups, plain_groups, vit_groups, warmup_cosine
+from training.optimisation import SGD, Adam, AdamW, Groups, muon, plain_groups, vit_groups, warmup_cosine
 
 
 def test_golden_layer_decay_of_every_tensor() -> None:
@@ -154,6 +154,19 @@ def test_muon_turns_matrices_and_leaves_the_rest_to_adam() -> None:
         torch.testing.assert_close(u_moved @ v_moved, u @ v, atol=0.03, rtol=0)
     decayed = steps(AdamW(base_lr=0.1, warmup_epochs=0, muon=True, weight_decay=0.0))
     torch.testing.assert_close(decayed["matrix"], ours["matrix"])
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_muon_multiplies_float32_on_a_cpu_without_bf16(monkeypatch: pytest.MonkeyPatch, has_bf16: bool) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bf16)
+    parameter = torch.nn.Parameter(torch.zeros(24, 8))
+    gradient = torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
+    optimizer = muon([{"params": [parameter], "lr": 1.0}], lr=1.0)
+    parameter.grad = gradient.clone()
+    optimizer.step()
+    direction = parameter.detach() / (0.2 * 24**0.5)  # the step is as long as that
+    rounding = float((direction - direction.to(torch.bfloat16)).abs().max())
+    assert (rounding < 1e-6) == has_bf16
 
 
 def test_plain_groups_do_not_decay_vectors() -> None:
