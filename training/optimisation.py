@@ -22,7 +22,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 
 from affect.errors import ConfigError
-from affect.settings import Dropped, NotNegative, Positive, buildable
+from affect.settings import Dropped, NotNegative, Positive, Whole, buildable
 from training.sam import with_sam
 
 BASE_BATCH = 256
@@ -57,8 +57,8 @@ class AdamW:
         warmup_epochs: length of the warm-up.
         beta2: decay of the mean of squared gradients.
         muon: move matrices by ``muon``.
-        plateau: instead of a cosine, the rate is constant until so many epochs have gone by without a better
-            ``val/score``, and is a tenth from the next one on; None: a cosine.
+        plateau: the rate is constant, and a tenth from where more than so many epochs in a row were no better in
+            ``val/score``; None: a cosine.
     """
 
     base_lr: Positive = 5e-4
@@ -108,6 +108,12 @@ class AdamW:
         made = groups(lr)
         constant = [group.pop("constant", False) for group in made]
         optimizer = muon(made, lr, self.beta2) if self.muon else torch.optim.AdamW(made, lr=lr, betas=(0.9, self.beta2))
+        if self.plateau is not None:
+            least = [group["lr"] if fixed else self.min_lr for group, fixed in zip(made, constant, strict=True)]
+            falling = ReduceLROnPlateau(
+                optimizer, "max", factor=PLATEAU_FACTOR, patience=self.plateau, threshold=0.0, min_lr=least
+            )
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": falling, "monitor": MONITOR}}
 
         def shape(step: int) -> float:
             rates = {"min_lr": self.min_lr, "warmup_epochs": self.warmup_epochs}
