@@ -21,6 +21,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError
 from affect.hints import suggest
+from affect.labels import TASKS, UNI_TASKS
 from features.store_files import StoreInfo
 from runs.building import REPOSITORY, target_errors
 from runs.earlier import check_words, renamed
@@ -65,9 +66,22 @@ def described_features(store: str) -> dict[str, Any]:
     return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
 
 
+def described_stores(stores: str | Sequence[str]) -> list[dict[str, Any]]:
+    """What a temporal head must know of one feature store or several, in their order."""
+    return [described_features(store) for store in ([stores] if isinstance(stores, str) else stores)]
+
+
+def labelled_tasks(labels: Mapping[str, Any]) -> list[str]:
+    """The tasks that a data module has labels of: those of the uni-task challenges that it names, or all three."""
+    named = labels.get("tasks") or [labels.get("task")]
+    return [UNI_TASKS[name] for name in named if name in UNI_TASKS] or list(TASKS)
+
+
 register()
 OmegaConf.register_new_resolver("called", called, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
+OmegaConf.register_new_resolver("stores", described_stores, replace=True)
+OmegaConf.register_new_resolver("tasks", labelled_tasks, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
