@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits, Batch
-from affect.labels import TASKS
+from affect.labels import TASKS, Task
 from affect.settings import buildable
 from losses.ccc import ccc_loss
 from losses.multitask import MultiTaskLoss
@@ -54,12 +54,12 @@ class WindowLoss(MultiTaskLoss):
             losses["valence_arousal"] = self.va_weight * loss
         if self.log_variance is None:
             return losses
-        return {task: self._weighed(task, loss, flat[task]) for task, loss in losses.items()}
+        return {task: self._weighed(task, losses[task], flat[task]) for task in TASKS if task in losses}
 
-    def _weighed(self, task: str, loss: Tensor, labels: Tensor) -> Tensor:
+    def _weighed(self, task: Task, loss: Tensor, labels: Tensor) -> Tensor:
         """Weigh the loss of a task by its noise, where it has a label."""
         assert self.log_variance is not None
-        noise = self.log_variance[[*TASKS].index(task)]
+        noise = self.log_variance[TASKS.index(task)]
         known = (~labels.isnan() if labels.is_floating_point() else labels >= 0).any()
         return torch.where(known, (loss * (-noise).exp() + noise) / 2, 0 * noise + loss)
 

@@ -1,4 +1,4 @@
-"""Options that are rows of a table in Python instead of files in conf/: ``backbone=``, ``head=``, ``system=`` and ``draws=``."""
+"""Options that are rows of a table in Python, not files in conf/: ``backbone=``, ``head=``, ``system=``, ``draws=``."""
 
 from __future__ import annotations
 

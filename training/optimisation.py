@@ -32,7 +32,7 @@ PUBLISHED_PERIOD: Final = 10_000
 """Steps in which the rate of EmotionNet's published code falls to 0, before it rises again for as many."""
 
 MONITOR: Final = "val/score"
-"""The sum of the parts of P_MTL that have labels. Checkpoints, early stopping and plateaus watch it (higher is better)."""
+"""The sum of the parts of P_MTL that have labels. Checkpoints and schedules watch it (higher is better)."""
 
 PLATEAU_FACTOR: Final = 0.1
 """What a plateau multiplies the learning rate by."""
@@ -100,7 +100,7 @@ class AdamW:
         if self.plateau is not None and self.warmup_epochs:
             raise ConfigError(
                 [
-                    f"model.optimiser.warmup_epochs={self.warmup_epochs}: there is no warm-up before a plateau; give 0, "
+                    f"model.optimiser.warmup_epochs={self.warmup_epochs}: there is no warm-up before a plateau; give 0 "
                     "or model.optimiser.plateau=null for a cosine"
                 ]
             )

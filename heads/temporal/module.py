@@ -18,6 +18,7 @@ from heads.network import FeatureDescription
 from heads.temporal.stitching import Stitcher
 from training.module import AffectNetwork
 from training.multitask import MultiTaskModule
+from training.optimisation import Groups
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +74,12 @@ class TemporalModule(MultiTaskModule):
             raise ConfigError(["model: a temporal head looks at windows of stored features: give data=windows"])
         check_stores(data, self.network.features)
         if self.network.causal:
-            wrong = [] if data.fill == "previous" else ["data.fill=nearest takes features of later frames: give previous"]
-            wrong += [] if data.max_frames else ["data.max_frames=null would forget what was before each window: give 4096"]
+            wrong = (
+                [] if data.fill == "previous" else ["data.fill=nearest takes features of later frames: give previous"]
+            )
+            wrong += (
+                [] if data.max_frames else ["data.max_frames=null would forget what was before each window: give 4096"]
+            )
             if wrong:
                 raise ConfigError([f"{problem}, as this head is causal" for problem in wrong])
         elif data.max_frames and stage != "fit":
@@ -95,11 +100,20 @@ class TemporalModule(MultiTaskModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of each task over all frames of a batch that have features of their own and a label."""
-        seen = batch["seen"]
-        output = AffectLogits(*(None if one is None else one[seen] for one in self.logits(batch)))
-        labels = {task: batch[task][seen] for task in TASKS}
-        losses: dict[str, Tensor] = self.loss(output, labels)
+        unseen = ~batch["seen"]
+        labels = {
+            "valence_arousal": batch["valence_arousal"].masked_fill(unseen[..., None], torch.nan),
+            "expression": batch["expression"].masked_fill(unseen, -1),
+            "action_units": batch["action_units"].masked_fill(unseen[..., None], torch.nan),
+        }
+        losses: dict[str, Tensor] = self.loss(self.logits(batch), labels)  # of windows: their CCC may be wanted
         return losses
+
+    def parameter_groups(self, lr: float) -> Groups:
+        """Return one group: the sources let everything decay alike, the loss's own parameters, too."""
+        return [
+            {"params": list(self.parameters()), "lr": lr, "weight_decay": getattr(self.optimiser, "weight_decay", 0)}
+        ]
 
     def predict(self, batch: Batch) -> Predictions:
         """Return the predictions of the rows that this batch is the last to cover, and which these are (``row``).
