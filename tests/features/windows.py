@@ -49,7 +49,9 @@ def frames_of(videos: Mapping[str, Video]) -> Frames:
     """The list, in the order of the videos, with a label of every task in each row."""
     names = [name for name, video in videos.items() for _ in video.listed]
     numbers = np.array([frame for video in videos.values() for frame in video.listed], dtype=np.int64)
-    empty = unlabelled([f"{name}/{frame:05d}.jpg" for name, frame in zip(names, numbers, strict=True)], names, numbers, {})
+    empty = unlabelled(
+        [f"{name}/{frame:05d}.jpg" for name, frame in zip(names, numbers, strict=True)], names, numbers, {}
+    )
     random = np.random.default_rng(len(names))
     return replace(
         empty,
