@@ -44,6 +44,7 @@ SMALL_WINDOW: Final = 64
 SMALL_HOP: Final = 32
 SMALL_BATCH: Final = 16
 SMALL_EPOCHS: Final = 12
+SMALL_WARMUP: Final = 0.5  # at most
 SMALL_RATE: Final = 1e-3  # nothing is large, and epochs have few steps
 
 LONGEST: Final = 4096
@@ -155,6 +156,8 @@ def settings(head: Head, scale: str) -> dict[str, Any]:
     if small:
         optimiser |= {"base_lr": SMALL_RATE}
     warmup = optimiser.pop("warmup_epochs")
+    if small:
+        warmup = min(warmup, SMALL_WARMUP)
     stop = {
         "_target_": "pytorch_lightning.callbacks.EarlyStopping",
         "monitor": "val/score",
