@@ -219,6 +219,7 @@ def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
         ConfigError: something is not there.
     """
     if plain["tables"] is not None:
+        _refuse_twice([Path(one) for one in plain["tables"]])
         names = _short([Path(one).with_suffix("") for one in plain["tables"]])
         for one, name in zip(plain["tables"], names, strict=True):
             yield Entry(Path(one), 0.5 if plain["au_thresholds"] is None else plain["au_thresholds"], name)
@@ -233,8 +234,7 @@ def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
     paths = [path for group in groups for path in group]
     if missing := [path for path in paths if not (path / "config.yaml").is_file()]:
         raise ConfigError([f"{path}: no run folder, it has no config.yaml" for path in missing], "the command line")
-    if twice := sorted({str(path) for path in paths if [one.resolve() for one in paths].count(path.resolve()) > 1}):
-        raise ConfigError([f"{path} is given twice" for path in twice], "the command line")
+    _refuse_twice(paths)
     configs = {path: _flat(read_config(path / "config.yaml")) for path in paths}
     alike: dict[str, list[Path]] = {}
     for number, group in enumerate(groups):
@@ -245,6 +245,12 @@ def _entries(plain: Mapping[str, Any]) -> Iterator[Entry]:
     for of_one, name in zip(systems, called, strict=True):
         for path in of_one:
             yield _of_run(path, plain, name, configs[path].get("seed"))
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    real = [path.resolve() for path in paths]
+    if twice := sorted({str(path) for path, one in zip(paths, real, strict=True) if real.count(one) > 1}):
+        raise ConfigError([f"{path} is given twice" for path in twice], "the command line")
 
 
 def _of_run(path: Path, plain: Mapping[str, Any], name: str, seed: Any) -> Entry:

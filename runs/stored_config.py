@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, UserError
 from affect.hints import suggest
+from evaluators.table import read_table
 from rendering.layouts import LAYOUTS
 from runs.building import check_targets, role_of, signature
 from runs.config import CONFIG_DIR, keys
@@ -96,6 +97,8 @@ def data_of_run(
         raise ConfigError([f"no such file: {source}"], "the command line")
     stored = source.parent.parent / "config.yaml"
     if not stored.is_file():
+        if source.suffix == ".parquet" and read_table(source).found is not None:
+            raise ConfigError([f"{source} is of videos or pictures without labels; there is nothing to score it by"])
         raise ConfigError(
             [f"{stored} does not exist, so the data is unknown: give data=… data.root=…"], "the command line"
         )

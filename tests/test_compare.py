@@ -24,6 +24,7 @@ from evaluators.sums import sums
 from evaluators.table import Table, write_table
 from runs.compare import compare as command
 from runs.config import CONFIG_DIR
+from tests.evaluators.tables import people_table
 
 
 @pytest.fixture
@@ -204,6 +205,9 @@ def test_what_cannot_be_compared(run: Callable[..., Path], tmp_path: Path, label
     affect = run("affect", 0.6, tasks=("valence_arousal",))
     with pytest.raises(ConfigError, match="is given twice"):
         compared(tmp_path, runs=[str(one), f"{one}/"])
+    table = one / "predictions" / "val.parquet"
+    with pytest.raises(ConfigError, match=r"val\.parquet is given twice"):
+        compared(tmp_path, tables=[str(table), f"{one}/../one/predictions/val.parquet"])
     with pytest.raises(DataError, match="no task that all of them predict has labels"):
         compared(tmp_path, runs=[str(units), str(affect)])
     with pytest.raises(ConfigError, match=r"give one of runs=\[…\], tables=\[…\] and sweep=…"):
@@ -217,6 +221,12 @@ def test_what_cannot_be_compared(run: Callable[..., Path], tmp_path: Path, label
     tables = [str(path / "predictions" / "val.parquet") for path in (one, tmp_path / "short")]
     with pytest.raises(DataError, match="are of different lists"):
         compared(tmp_path, tables=tables)
+
+
+def test_a_table_of_somebodys_video_has_no_labels(tmp_path: Path) -> None:
+    write_table(people_table(0), tmp_path / "clip" / "clip.parquet")
+    with pytest.raises(ConfigError, match=r"clip\.parquet is of videos or pictures without labels"):
+        compared(tmp_path, tables=[str(tmp_path / "clip" / "clip.parquet")])
 
 
 def test_of_one_video_there_is_no_interval(run: Callable[..., Path], tmp_path: Path, labels: Frames) -> None:

@@ -19,6 +19,7 @@ from heads.temporal.causal import CausalNetwork, State
 from heads.temporal.network import TemporalNetwork
 from heads.temporal.stitching import Stitcher
 from training.multitask import MultiTaskModule
+from training.optimisation import Groups
 
 _log = logging.getLogger(__name__)
 
@@ -53,13 +54,12 @@ class TemporalModule(MultiTaskModule):
         if not isinstance(data, WindowsDataModule):
             raise ConfigError(["model: a temporal head looks at windows of stored features: give data=windows"])
         check_stores(data, self.network.features)
-        if isinstance(self.network, CausalNetwork):
-            wrong = (
-                [] if data.fill == "previous" else ["data.fill=nearest takes features of later frames: give previous"]
-            )
-            wrong += (
-                [] if data.max_frames else ["data.max_frames=null would forget what was before each window: give 4096"]
-            )
+        if self.network.causal:
+            wrong = []
+            if data.fill != "previous":
+                wrong.append("data.fill=nearest takes features of later frames: give previous")
+            if data.max_frames is None:
+                wrong.append("data.max_frames=null forgets what was before each window: give 4096")
             if wrong:
                 raise ConfigError([f"{problem}, as this head is causal" for problem in wrong])
         elif data.max_frames and stage != "fit":
@@ -80,11 +80,20 @@ class TemporalModule(MultiTaskModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of each task over all frames of a batch that have features of their own and a label."""
-        seen = batch["seen"]
-        output = AffectLogits(*(None if one is None else one[seen] for one in self.logits(batch)))
-        labels = {task: batch[task][seen] for task in TASKS}
-        losses: dict[str, Tensor] = self.loss(output, labels)
+        unseen = ~batch["seen"]
+        labels = {
+            "valence_arousal": batch["valence_arousal"].masked_fill(unseen[..., None], torch.nan),
+            "expression": batch["expression"].masked_fill(unseen, -1),
+            "action_units": batch["action_units"].masked_fill(unseen[..., None], torch.nan),
+        }
+        losses: dict[str, Tensor] = self.loss(self.logits(batch), labels)  # of windows: their CCC may be wanted
         return losses
+
+    def parameter_groups(self, lr: float) -> Groups:
+        """Return one group: the sources let everything decay alike, the loss's own parameters, too."""
+        return [
+            {"params": list(self.parameters()), "lr": lr, "weight_decay": getattr(self.optimiser, "weight_decay", 0)}
+        ]
 
     def predict(self, batch: Batch) -> Predictions:
         """Return the predictions of the rows that this batch is the last to cover, and which these are (``row``).
@@ -116,9 +125,10 @@ class TemporalModule(MultiTaskModule):
 
     def _scores(self, batch: Batch) -> Tensor:
         """Return the raw scores of all tasks side by side, (B, T, C)."""
-        if isinstance(self.network, CausalNetwork):
-            state = self._state if batch["start"][0] else self.network.initial(1)
-            output, self._state = self.network.advance(batch["features"], state)
+        if self.network.causal:
+            network = cast(CausalNetwork, self.network)
+            state = self._state if batch["start"][0] else network.initial(1)
+            output, self._state = network.advance(batch["features"], state)
         else:
             output = self.logits(batch)
         return torch.cat([getattr(output, task).float() for task in self.network.tasks], dim=2)

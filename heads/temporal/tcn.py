@@ -39,7 +39,6 @@ class Block(nn.Module):
         self.bends = nn.ModuleList([nn.PReLU() for _ in range(3)])
         self.residual = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.widths = (inputs, outputs)
 
     def forward(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """Return (B, outputs, T) of (B, inputs, T) frames, and the state after them."""
@@ -72,22 +71,19 @@ class TemporalConvolutions(nn.Module):
         super().__init__()
         widths = [inputs, *(CHANNELS if channels is None else channels)]
         self.blocks = nn.ModuleList(
-            [
-                Block(one, next_, kernel=kernel, dilation=2**number, dropout=dropout)
-                for number, (one, next_) in enumerate(pairwise(widths))
-            ]
+            Block(*both, kernel=kernel, dilation=2**number, dropout=dropout)
+            for number, both in enumerate(pairwise(widths))
         )
         self.width = widths[-1]
-        self.reach = sum(2 * (kernel - 1) * 2**number for number in range(len(self.blocks)))
+        # of each convolution: the second of a block has as many channels as the block gives
+        pasts = [(kernel - 1) * 2**number for number in range(len(self.blocks))]
+        self.memory = [(width, past) for past, both in zip(pasts, pairwise(widths), strict=True) for width in both]
+        self.reach = 2 * sum(pasts)
 
     def initial(self, batch: int) -> State:
         """Return the state before the first of B = ``batch`` sequences' frames."""
         like = next(self.parameters())
-        return tuple(
-            like.new_zeros(batch, width, block.past)  # type: ignore[arg-type]
-            for block in self.blocks
-            for width in block.widths  # type: ignore[union-attr]
-        )
+        return tuple(like.new_zeros(batch, width, past) for width, past in self.memory)
 
     def forward(self, features: Tensor, state: State) -> tuple[Tensor, State]:
         """Return (B, T, width) of (B, T, D) features, and the state after them."""

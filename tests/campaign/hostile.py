@@ -271,7 +271,7 @@ def _unmarked() -> list[Case]:
         "a trainer in a model": "pytorch_lightning.Trainer",
         "a class of a test": "tests.runs.test_building.Tested",
         "an entry point": "runs.train.train",
-        "a study": "benchmarks.studies.chain.main",
+        "a study": "benchmarks.studies.priors.main",
         "a folder above": "affect/../evil.X",
     }
     cases = []

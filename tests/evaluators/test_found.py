@@ -23,31 +23,7 @@ from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.temperature import with_temperatures
 from evaluators.table import Table, read_table, write_table
 from evaluators.text import write_csv
-
-TASKS = {"valence_arousal": 2, "expression": 8, "action_units": 12}
-
-
-def people_table(seed: int, frames: int = 30, videos: int = 2) -> Table:
-    """Up to three people in each frame, or nobody."""
-    random = np.random.default_rng(seed)
-    video, frame, person = [], [], []
-    for name in range(videos):
-        for number in range(1, frames + 1):
-            there = [one for one in (1, 2, 3) if random.random() < 0.6] or [0]
-            video += [f"clip, {name}"] * len(there)
-            frame += [number] * len(there)
-            person += there
-    rows, face_id = len(frame), np.array(person)
-    none = face_id == 0
-    values = {"valence_arousal": random.uniform(-1, 1, (rows, 2)), "expression": random.dirichlet(np.ones(8), rows),
-              "action_units": random.random((rows, 12)) ** 3}  # fmt: skip
-    predictions = {task: np.where(none[:, None], np.nan, one).astype(np.float32) for task, one in values.items()}
-    box = np.where(none[:, None], np.nan, random.uniform(-5, 500, (rows, 4))).astype(np.float32)
-    score = np.where(none, np.nan, random.random(rows)).astype(np.float32)
-    time = (np.array(frame) - 1) / 29.97
-    time[:2] = np.nan
-    found = Found(time, face_id, score, box)
-    return Table(video, np.array(frame), ["a;b.mp4"] * rows, predictions, EXPRESSIONS, {"made": 1}, "people", found)
+from tests.evaluators.tables import TASKS, people_table
 
 
 def test_found_columns_come_back_and_stand_where_they_should(tmp_path: Path) -> None:

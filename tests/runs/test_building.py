@@ -169,7 +169,7 @@ UNASKED = [
     "..affect.X", "~.X", "affect.\0.X", "ａffect.labels.X", "affect.\ud800.X", f"affect.{'x' * 5000}.X", "__main__.X",
     "runs.ranks.Ranks", "runs.sweeps.Sweep", "runs.building.build", "heads.automl.fit", "videos.decoding.decode",
     "rendering.contact_sheet.main", "emma.EMMA", "tests.runs.test_building.Tested", "tests.kills.main", "train.train",
-    "prepare.main", "benchmarks.studies.chain.main", "benchmarks.machine.machine", "logs.evil.X", "os.system",
+    "prepare.main", "benchmarks.studies.priors.main", "benchmarks.machine.machine", "logs.evil.X", "os.system",
     "pytorch_lightning.callbacks.Callback", "pytorch_lightning.loggers.MLFlowLogger", "torch.nn.Linear",
     "antigravity.X",
         "setuptools.setup", "pyproject.toml", "conf.train", "emma.network.torch.nn.Linear", "emma.network.EMMA.forward",

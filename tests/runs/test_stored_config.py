@@ -200,7 +200,7 @@ def test_code_beside_a_checkpoint_is_never_imported(
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "evil.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')\nclass X: pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for target in ("logs.evil.X", "tests.kills.main", "train.train", "benchmarks.studies.chain.main"):
+    for target in ("logs.evil.X", "tests.kills.main", "train.train", "benchmarks.studies.priors.main"):
         stored["model"]["_target_"] = target
         before = set(sys.modules)
         torch.save({"model_config": stored["model"], "state_dict": {}, "preprocessing": IMAGES}, tmp_path / "a.ckpt")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["abaw5", "chain", "controls", "photographs"])
+@pytest.mark.parametrize("name", ["abaw5", "controls", "photographs"])
 def test_a_study_is_found_by_its_earlier_name(name: str) -> None:
     found = importlib.util.find_spec(f"benchmarks.{name}")
     assert found is not None

@@ -14,8 +14,9 @@ from affect.batch import AffectLogits
 from affect.errors import ConfigError
 from affect.labels import TASKS
 from heads.network import SIZES
+from heads.temporal.bidirectional import BiGru, TcnTransformer, Transformer, positions
 from heads.temporal.causal import CausalNetwork, Gru, Tcn
-from heads.temporal.network import BiGru, TcnTransformer, TemporalNetwork, Transformer, positions
+from heads.temporal.network import TemporalNetwork
 from tests.heads.temporal import plain
 
 VA = ["valence_arousal"]
@@ -271,7 +272,7 @@ def test_what_a_head_cannot_do_is_one_line(name: str) -> None:
     with pytest.raises(ConfigError, match=asked) as caught:
         make(described(3), VA, **sizes, causal=not causal)
     assert len(str(caught.value).splitlines()) == 2  # "1 error in …" and the error
-    with pytest.raises(ConfigError, match=r"model\.network\.tasks has smile; give some of expression"):
+    with pytest.raises(ConfigError, match=r"model\.network\.tasks has smile; give some of valence_arousal, expression"):
         make(described(3), ["smile"], **sizes)
     with pytest.raises(ConfigError, match=r"model\.network\.tasks has none"):
         make(described(3), [], **sizes)
