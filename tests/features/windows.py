@@ -70,7 +70,8 @@ class Listed(FaceDataModule):
         self.list = frames_of(videos) if frames is None else frames
 
     def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
-        found = (frame in self.videos[name].known for name, frame in zip(self.list.video, self.list.frame, strict=True))
+        rows = zip(self.list.video, self.list.frame.tolist(), strict=True)
+        found = (frame in self.videos[name].known for name, frame in rows)
         return self.list, [Path("x") if here else None for here in found]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,3 +191,16 @@ def test_windows_that_come_too_late_or_leave_gaps_are_refused(start: int, done: 
     stitcher.add(0, torch.zeros(4, 2), 2)
     with pytest.raises(ValueError, match="after 2 were given"):
         stitcher.add(start, torch.zeros(3, 2), done)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("causal", [False, True])
+def test_memory_does_not_grow_with_the_video(tmp_path: Path, causal: bool) -> None:
+    def peak(frames: int) -> int:
+        words = [sys.executable, "-m", "tests.heads.temporal.long_video", f"{tmp_path}/{frames}", str(frames)]
+        done = subprocess.run([*words, str(causal)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert peak(100_000) <= 1.1 * peak(10_000)

@@ -129,7 +129,9 @@ def test_heads_and_data_that_do_not_fit_are_refused(stores: list[Path], videos: 
     common = [f"data.store={stores[0]}", f"data.labels.root={videos}", "data.labels.task=va", "trainer=cpu",
               f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
     with pytest.raises(ConfigError, match="data=windows: these heads look at one frame at a time: give data=features"):
-        train(composed("experiment=heads_va", "data=windows", *common))
+        train(
+            composed("experiment=heads_va", "data=windows", "model.network.heads.valence_arousal.input=logits", *common)
+        )
     config = composed(*arguments(stores[0], videos, tmp_path, "head=bigru"))
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config.data = compose("train", overrides=["experiment=heads_va", *common]).data
