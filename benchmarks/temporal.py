@@ -4,8 +4,8 @@
 
 Features are random, 768 a frame, and every window is whole. A batch is that of the preset unless ``--windows`` says
 otherwise. The plain way (benchmarks/reference/) takes windows one after the other, and causal heads frame by frame.
-Both ways take turns, on one thread, and medians over the rounds are reported. The latency of a causal head is the median
-time from a frame's features to its scores.
+Both ways take turns, on one thread, and medians over the rounds are reported. The latency of a causal head is the
+median time from the features of a frame to its scores.
 """
 
 from __future__ import annotations
