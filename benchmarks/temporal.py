@@ -83,7 +83,7 @@ def train(case: Case, loss: WindowLoss, optimiser: torch.optim.Optimizer) -> Non
     """Take a step on a batch at once."""
     optimiser.zero_grad()
     losses: dict[str, Tensor] = loss(case.network(case.batch["features"], case.batch["present"]), case.batch)
-    torch.stack(list(losses.values())).sum().backward()
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     optimiser.step()
 
 
