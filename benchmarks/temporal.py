@@ -3,9 +3,9 @@
     python -m benchmarks.temporal [--rounds 5] [--scale paper] [--head NAME …] [--windows N] [--json FILE]
 
 Features are random, 768 a frame, and every window is whole. A batch is that of the preset unless ``--windows`` says
-otherwise. The plain way (benchmarks/reference/) takes windows one after the other, and causal heads frame by frame; both
-ways take turns, on one thread, and medians over the rounds are reported. A causal head's latency is the median time from
-a frame's features to its scores.
+otherwise. The plain way (benchmarks/reference/) takes windows one after the other, and causal heads frame by frame.
+Both ways take turns, on one thread, and medians over the rounds are reported. The latency of a causal head is the
+median time from the features of a frame to its scores.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def train(case: Case, loss: WindowLoss, optimiser: torch.optim.Optimizer) -> Non
     """Take a step on a batch at once."""
     optimiser.zero_grad()
     losses: dict[str, Tensor] = loss(case.network(case.batch["features"], case.batch["present"]), case.batch)
-    torch.stack(list(losses.values())).sum().backward()
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     optimiser.step()
 
 

@@ -15,7 +15,7 @@ def train(network: nn.Module, loss: nn.Module, optimiser: torch.optim.Optimizer,
     for window in range(windows):
         one: dict[str, Any] = {name: values[window : window + 1] for name, values in batch.items()}
         losses = loss(network(one["features"], one["present"]), one)
-        (torch.stack(list(losses.values())).sum() / windows).backward()
+        (torch.stack(list(losses.values())).sum() / windows).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
 
 
