@@ -1,4 +1,4 @@
-"""Predict one long video and print the peak of memory: ``python -m tests.heads.temporal.long_video FOLDER FRAMES causal``.
+"""Predict one long video, print the peak of memory: ``python -m tests.heads.temporal.long_video FOLDER FRAMES causal``.
 
 The scores are dropped: only what the way to them needs is measured.
 """
