@@ -21,9 +21,8 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError
 from affect.hints import suggest
-from affect.labels import TASKS, UNI_TASKS
-from features.store_files import StoreInfo
 from runs.building import REPOSITORY, target_errors
+from runs.described import described_features, described_stores, labelled_tasks
 from runs.earlier import check_words, renamed
 from runs.names import called
 from runs.options import register
@@ -58,23 +57,6 @@ def masked_batch(base: int, mask_ratio: float, cap: int) -> int:
 def scaled_batch(batch: int, factor: float) -> int:
     """A published batch at another scale, at least 1."""
     return max(int(batch * factor), 1)
-
-
-def described_features(store: str) -> dict[str, Any]:
-    """What heads must know of a feature store: ``heads.network.FeatureDescription``."""
-    info = StoreInfo.read(Path(store).expanduser())
-    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
-
-
-def described_stores(stores: str | Sequence[str]) -> list[dict[str, Any]]:
-    """What a temporal head must know of one feature store or several, in their order."""
-    return [described_features(store) for store in ([stores] if isinstance(stores, str) else stores)]
-
-
-def labelled_tasks(labels: Mapping[str, Any]) -> list[str]:
-    """The tasks that a data module has labels of: those of the uni-task challenges that it names, or all three."""
-    named = labels.get("tasks") or [labels.get("task")]
-    return [UNI_TASKS[name] for name in named if name in UNI_TASKS] or list(TASKS)
 
 
 register()

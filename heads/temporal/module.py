@@ -12,7 +12,6 @@ from affect.batch import AffectLogits, Batch, Predictions
 from affect.errors import ConfigError, DataError
 from affect.labels import TASKS, label_names
 from affect.settings import buildable
-from features.store_files import StoreInfo
 from features.windows import WindowsDataModule
 from heads.network import FeatureDescription
 from heads.temporal.causal import CausalNetwork, State
@@ -138,11 +137,6 @@ class TemporalModule(MultiTaskModule):
         names = label_names(self.expressions)
         parts = torch.split(columns, [len(names[task]) for task in self.network.tasks], dim=-1)
         return AffectLogits(**dict(zip(self.network.tasks, parts, strict=True)))
-
-
-def described(info: StoreInfo) -> FeatureDescription:
-    """Return what a head must know of a store."""
-    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
 
 
 def check_stores(data: WindowsDataModule, wanted: list[FeatureDescription]) -> None:
