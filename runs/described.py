@@ -1,4 +1,4 @@
-"""What a configuration looks up in the data that it names: the features of a store, and the tasks that labels are of."""
+"""What a configuration looks up in the data that it names: the features of stores, and the tasks of labels."""
 
 from __future__ import annotations
 
