@@ -26,7 +26,7 @@ from heads.automl import AutoML, AutoMLSettings, require
 from heads.network import Inputs
 from heads.stored import check_fits, inputs_of, train
 from runs.assembly import build_data
-from runs.config import described_features
+from runs.described import described_features
 from runs.folder import opened_run
 from runs.next_steps import after_evaluation
 from runs.scoring import report, submit

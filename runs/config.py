@@ -21,9 +21,8 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError
 from affect.hints import suggest
-from datamodules.readers.folds import Dealt
-from features.store_files import StoreInfo
 from runs.building import REPOSITORY, target_errors
+from runs.described import described_features, described_stores, fold_numbers, labelled_tasks
 from runs.earlier import check_words, renamed
 from runs.names import called
 from runs.options import DOCTOR, register
@@ -60,21 +59,12 @@ def scaled_batch(batch: int, factor: float) -> int:
     return max(int(batch * factor), 1)
 
 
-def described_features(store: str) -> dict[str, Any]:
-    """What heads must know of a feature store: ``heads.network.FeatureDescription``."""
-    info = StoreInfo.read(Path(store).expanduser())
-    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
-
-
-def fold_numbers(folds: int | str) -> str:
-    """The folds that a sweep takes, ``0,1,2``: of so many, or of a file of folds."""
-    return ",".join(map(str, range(folds if isinstance(folds, int) else Dealt.read(Path(folds).expanduser()).count)))
-
-
 register()
 OmegaConf.register_new_resolver("called", called, replace=True)
 OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
+OmegaConf.register_new_resolver("stores", described_stores, replace=True)
+OmegaConf.register_new_resolver("tasks", labelled_tasks, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)

@@ -15,7 +15,7 @@ from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.folds import POOLED
 from datamodules.readers.folds import FILE
 from evaluators.table import read_table, table_of_rows, write_table
-from runs.config import fold_numbers
+from runs.described import fold_numbers
 from runs.folds import default_split, fold_runs, pooled, spread, spread_lines, training_errors
 from tests.datamodules.test_folds import SIZES, write_mtl
 
