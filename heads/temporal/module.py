@@ -118,7 +118,7 @@ class TemporalModule(MultiTaskModule):
         predictions = self.predict_float32(batch)[""]
         rows = predictions.pop("row").cpu().numpy()
         if len(rows):
-            labels = self._data.frames("val")
+            labels = self._data.frames(self._data.held)
             of_rows = {task: torch.from_numpy(getattr(labels, task)[rows]).to(self.device) for task in TASKS}
             self.scores.update(predictions, cast("Batch", of_rows))
 

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from affect.errors import ConfigError, DataError
+from affect.folds import base_video
 from features.store import open_store
 from features.store_files import FeatureWriter
 from rendering.cache import draw as draw_faces
@@ -166,6 +167,18 @@ def test_three_tasks_on_listed_rows(faces: Path, tmp_path: Path) -> None:
     store = store_of(tmp_path / "store", faces, "a", 5)
     train(composed(*arguments(store, faces, tmp_path, "data@data.labels=affwild2_mtl", "data.grid=rows", "head=bigru")))
     assert "P_MTL" in scores_of(tmp_path / "run")
+
+
+def test_a_fold_is_held_back_scored_and_predicted(stores: list[Path], videos: Path, tmp_path: Path) -> None:
+    train(composed(*arguments(stores, videos, tmp_path, "head=gru", "data.folds=3", "data.fold=1")))
+    held = pq.read_table(tmp_path / "run" / "predictions" / "fold1.parquet")
+    dealt = dict(line.split(",") for line in (tmp_path / "run" / "folds.csv").read_text().splitlines()[2:])
+    assert {dealt[base_video(video)] for video in held["video"].to_pylist()} == {"1"}
+    assert held["valence"].null_count == 0
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [one["val/P_VA"] for one in logged if "val/P_VA" in one][-1] == pytest.approx(
+        scores_of(tmp_path / "run")["P_VA"], abs=1e-6
+    )
 
 
 @pytest.mark.slow
