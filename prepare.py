@@ -1,4 +1,4 @@
-"""``python prepare.py weights|faces|london|store|attributes|check …``: what comes before a training, and after it.
+"""``python prepare.py weights|faces|london|store|attributes|doctor|pack|unpack|check …``: around a training.
 
 Each command imports what it needs by itself, so that ``--help`` comes at once.
 """
@@ -148,6 +148,81 @@ def check(given: Sequence[str]) -> None:
         raise SystemExit(1)
 
 
+def pack(source: Path, target: Path | None, megabytes: int, *, follow_outside: bool = False) -> None:
+    """Pack a data folder into a few files that ``data.root`` may name, or check a pack, and print what it holds.
+
+    Args:
+        source: folder of the data; of the pack where there is no ``target``.
+        target: where the pack goes, or a killed packing is gone on with; None: check ``source``.
+        megabytes: size of an archive, in 2^20 bytes.
+        follow_outside: whether links that lead out of the folder are followed.
+
+    Raises:
+        UserError: a folder cannot be used, or the pack is damaged; a line for each file.
+    """
+    from datamodules.packing import write_pack
+    from datamodules.unpacking import check_pack
+
+    if target is not None:
+        packed, shards, loose = write_pack(source, target, shard_size=megabytes * 2**20, follow_outside=follow_outside)
+        print(f"{target}: {packed} files in {shards} archives, {loose} files as they were; data.root={target} reads it")
+        return
+    checked, wrong = check_pack(source)
+    if wrong:
+        raise DataError("\n".join([f"{source}: {len(wrong)} files of the pack are damaged; copy it again", *wrong]))
+    print(
+        f"{source}: {len(checked.index['ends'])} packed files and {len(checked.header['files'])} others, all as packed"
+    )
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Restore the data of a pack to the byte, and print how many files there are.
+
+    Args:
+        source: folder of the pack.
+        target: where the data go; missing or empty.
+
+    Raises:
+        UserError: the pack is damaged, or the folder cannot be used.
+    """
+    from datamodules.unpacking import unpack as restore
+
+    files, later = restore(source, target)
+    print(f"{target}: {files} files")
+    if later:
+        print(f"left out: {len(later)} files that came into the pack later, the first of them {later[0]}")
+
+
+def _add_packs(command: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    of_pack = command.add_parser(
+        "pack", help="put the pictures of a data folder into a few files; or check such a pack"
+    )
+    of_pack.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="data.root; a pack to check, where --out is left out"
+    )
+    of_pack.add_argument("--out", type=Path, metavar="PACK", help="where to write, or to go on")
+    of_pack.add_argument("--megabytes", type=int, default=1024, metavar="N", help="size of an archive (%(default)s)")
+    of_pack.add_argument("--follow-outside", action="store_true", help="follow links that lead out of the folder, too")
+    of_unpack = command.add_parser("unpack", help="restore the data of a pack, to the byte")
+    of_unpack.add_argument("folder", type=Path, metavar="PACK", help="--out of pack")
+    of_unpack.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write, or to go on")
+
+
+def doctor(given: Sequence[str]) -> None:
+    """Print everything that is wrong with a data folder; the exit code is 1 where it would change a score.
+
+    Args:
+        given: ``data=…``, ``data.root=…`` and others: see ``runs.doctor``.
+
+    Raises:
+        UserError: other keys, or data that cannot be read at all.
+    """
+    from runs.doctor import doctor as examine
+
+    if examine(given):
+        raise SystemExit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line.
 
@@ -157,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="prepare.py", description="Get weights, photographs and faces of videos that the repository does not hold."
     )
-    names = "weights|faces|london|store|attributes|check"
+    names = "weights|faces|london|store|attributes|doctor|pack|unpack|check"
     command = parser.add_subparsers(required=True, dest="command", metavar=names)
     of_weights = command.add_parser("weights", help="list the published weights that are known by name, or fetch some")
     of_weights.add_argument("names", nargs="*", metavar="NAME", help="entries to fetch; none: list all")
@@ -184,6 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_check = command.add_parser("check", help="find all faults of a submission, before the organisers do")
     keys = "submission=… (of ABAW1 to 3 a folder), list=… (the organisers'), json=… (to write all faults to)"
     of_check.add_argument("given", nargs="+", metavar="KEY=FILE", help=keys)
+    _add_packs(command)
+    of_doctor = command.add_parser("doctor", help="find all faults of a data folder, before a training does")
+    keys = "data=… data.root=… and other keys of data; official=abaw4, pictures=true, json=FILE"
+    of_doctor.add_argument("given", nargs="+", metavar="KEY=VALUE", help=keys)
     options = parser.parse_args(arguments)
     if options.command == "weights":
         weights(options.names, verbose=options.verbose)
@@ -193,6 +272,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         attributes(options.folder)
     elif options.command == "check":
         check(options.given)
+    elif options.command == "pack":
+        if options.megabytes < 1:
+            parser.error("--megabytes is at least 1")
+        pack(options.folder, options.out, options.megabytes, follow_outside=options.follow_outside)
+    elif options.command == "unpack":
+        unpack(options.folder, options.out)
+    elif options.command == "doctor":
+        doctor(options.given)
     elif options.command == "london":
         london(options.out)
     else:

@@ -40,6 +40,10 @@ class Batch(Labels):
     ``one_colour`` holds the rows whose picture is black or of another single colour; data modules take it out.
     With ``augmentation``, images are as they are stored, and the method does to the pixels that it looks at what
     the row of it says. Batches of stored features have ``embedding`` and ``outputs`` in the place of ``image``.
+
+    Batches of windows have ``features``, ``present`` and ``seen``; ``row`` and the labels then have an axis of T frames
+    behind that of the windows, with −1 as the row of what no row lists. Those of validation and prediction are windows
+    of one video, one after another, and say in ``start``, ``done``, ``known`` and ``at`` how their scores become rows.
     """
 
     image: NotRequired[Tensor]  # (B, 3, H, W) uint8, RGB
@@ -49,6 +53,13 @@ class Batch(Labels):
     augmentation: NotRequired[Tensor]  # (B, 8) float32, columns as in Augmentation
     embedding: NotRequired[Tensor]  # (B, E) float32
     outputs: NotRequired[Tensor]  # (B, O) float32, scores of the network that made the embeddings
+    features: NotRequired[Tensor]  # (B, T, D) float32
+    present: NotRequired[Tensor]  # (B, T) bool, false where the frame is padding
+    seen: NotRequired[Tensor]  # (B, T) bool, false where the frame has no features of its own
+    start: NotRequired[Tensor]  # (B,) int64, position of each window in its video
+    done: NotRequired[Tensor]  # (B,) int64, positions from the beginning of the video that no later window covers
+    known: NotRequired[Tensor]  # (R,) int64, rows of the positions that the batch is the last to cover
+    at: NotRequired[Tensor]  # (R,) int64, their positions in the video
 
 
 class AffectLogits(NamedTuple):
@@ -62,6 +73,7 @@ class AffectLogits(NamedTuple):
 class Predictions(TypedDict, total=False):
     """What a network says of B faces; only the tasks it has."""
 
+    row: Tensor  # (B,) int64, where they are of other rows than the batch's
     valence_arousal: Tensor  # (B, 2), clamped to [-1, 1]
     expression: Tensor  # (B, C) probabilities
     action_units: Tensor  # (B, 12) probabilities

@@ -34,5 +34,17 @@ class DataError(UserError):
     """Files with data or predictions that cannot be used; the message names the file, the line and the fix."""
 
 
+def refuse(error: DataError, faults: list[DataError] | None) -> None:
+    """Raise an error; or note it where all faults are asked for, so that the reading goes on.
+
+    Args:
+        error: what a reader has found.
+        faults: of the data so far; None: the first ends the reading.
+    """
+    if faults is None:
+        raise error
+    faults.append(error)
+
+
 class CheckpointError(UserError):
     """A checkpoint that cannot be read or does not fit."""

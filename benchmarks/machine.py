@@ -32,7 +32,11 @@ def benchmark_parser(doc: str | None, *, rounds: int = 5) -> argparse.ArgumentPa
 
 
 def take_turns(
-    ways: Mapping[str, Callable[[int], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+    ways: Mapping[str, Callable[[int], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    before: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, list[float]]:
     """Return the seconds that each way takes in each of ``rounds``, one way after the other, after one that warms up.
 
@@ -40,10 +44,13 @@ def take_turns(
         ways: what is measured; called with the number of the round, from 0, which warms up.
         rounds: that count.
         clock: tells the seconds.
+        before: what is done before each turn of a way, and not measured.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
+            if before and name in before:
+                before[name]()
             start = clock()
             way(turn)
             if turn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.frames import Frames
 from affect.labels import AFFECTNET_FOLDERS
 from affect.settings import buildable
@@ -70,6 +70,7 @@ class AffectNetDataModule(ExpressionDataModule):
                 valence_arousal=self.valence_arousal,
                 cache=self.cache,
                 links=self.links(),
+                faults=self.faults,
             )
         if found == ["folders"]:
             return self._read_class_folders(layouts["folders"])
@@ -88,15 +89,18 @@ class AffectNetDataModule(ExpressionDataModule):
                 f"{folder} holds class folders, which say nothing of valence and arousal. Set "
                 "data.valence_arousal=false, or read AffectNet as it is given out."
             )
-        found, others = find_classes(folder, AFFECTNET_FOLDERS[: len(self.expressions)])
+        found, others = find_classes(folder, AFFECTNET_FOLDERS[: len(self.expressions)], self.faults)
         for number, name in enumerate(self.expressions):
             if number not in found:
                 there = ", ".join(path.name for path in [*found.values(), *others]) or "no folder"
-                raise FileNotFoundError(
+                missing = (
                     f"{folder} has no folder {number} or {name}, there is {there}. Set data.root to the folder that "
                     f"holds {self._class_folder_names(folder.name)}."
                 )
-        frames, images = read_classes(folder, [path for _, path in sorted(found.items())], self.cache, self.links())
+                if self.faults is None:
+                    raise FileNotFoundError(missing)
+                refuse(DataError(missing), self.faults)
+        frames, images = read_classes(folder, dict(sorted(found.items())), self.cache, self.links())
         if not images:
             raise DataError(
                 f"no image below {folder}/0 to {len(self.expressions) - 1}, so the {folder.name} split is empty. "

@@ -9,14 +9,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from affect.computed import CropPaths, frame_names
+from affect.computed import CropPaths
 from affect.errors import DataError
-from affect.frames import Frames, IntArray, unlabelled
+from affect.frames import Frames, IntArray
 from affect.labels import TASKS, UNI_TASKS, UniTask
 from affect.settings import Count, buildable
 from datamodules.affwild2 import AffWild2DataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from datamodules.base import Split
+from datamodules.folds import Part, joined, named
 from datamodules.loading import JointSampler
 
 _log = logging.getLogger(__name__)
@@ -94,12 +95,24 @@ class AffWild2JointDataModule(AffWild2DataModule):
         if split == "test":
             if self.task is None:
                 raise DataError("a test list is of one task, and data.task is not set. Set data.task=va, expr or au.")
-            return self._list(self.task).read_split("test")
-        parts = [self._list(task).read_split(split) for task in self.tasks]
-        self._compare_lengths(parts)
+            return self.list_of(self.task).read_split("test")
+        parts = self._parts([split])
         if split == "val":
             return _union(_joined(parts))
         return _joined(parts if self.shared_videos == "keep" else self._unshared(parts))
+
+    def read_pool(self, splits: Sequence[str]) -> tuple[Frames, CropPaths]:
+        """Return the union of all lists of these splits by (video, frame), sorted."""
+        return _union(_joined(self._parts(splits)))
+
+    def training_pool(self, splits: Sequence[str], pool: Part) -> tuple[Frames, CropPaths]:
+        """Return all lists of these splits, joined: a video is in one fold, whichever lists have it."""
+        return _joined(self._parts(splits))
+
+    def _parts(self, splits: Sequence[str]) -> list[tuple[Frames, CropPaths]]:
+        parts = [self.list_of(task).read_split(split) for split in splits for task in self.tasks]
+        self._compare_lengths(parts)
+        return parts
 
     @property
     def list_rows(self) -> list[IntArray]:
@@ -131,7 +144,8 @@ class AffWild2JointDataModule(AffWild2DataModule):
         rank, world_size = self._process
         return JointSampler(self.list_rows, slices=self.slices, seed=self.seed, rank=rank, world_size=world_size)
 
-    def _list(self, task: UniTask) -> AffWild2UniDataModule:
+    def list_of(self, task: UniTask) -> AffWild2UniDataModule:
+        """Return the data module of one of the lists."""
         options = {**self._options, "follow_outside": self.follow_outside}
         folders = {key: by_task.get(task) for key, by_task in self.given.items()}
         return _OneOfSeveral(self.root, others=self.tasks, task=task, **folders, **options)
@@ -195,16 +209,9 @@ def _fix(task: UniTask, tasks: Sequence[UniTask]) -> str:
 
 def _joined(parts: Sequence[tuple[Frames, CropPaths]]) -> tuple[Frames, CropPaths]:
     """Return lists as one, one after another."""
-    images = CropPaths.join([crops for _, crops in parts])
-    columns: dict[str, Any] = {task: np.concatenate([getattr(frames, task) for frames, _ in parts]) for task in TASKS}
-    files = {name: digest for frames, _ in parts for name, digest in frames.files.items()}
-    return replace(_named(images, files), **columns), images
-
-
-def _named(images: CropPaths, files: dict[str, str]) -> Frames:
-    _, video, frame = images.numbers
-    names, files_of_rows = frame_names(images.videos, video, frame)
-    return unlabelled(files_of_rows, names, frame.astype(np.int64), files)
+    frames, images = joined(parts)
+    assert isinstance(images, CropPaths)
+    return frames, images
 
 
 def _union(joined: tuple[Frames, CropPaths]) -> tuple[Frames, CropPaths]:
@@ -220,4 +227,4 @@ def _union(joined: tuple[Frames, CropPaths]) -> tuple[Frames, CropPaths]:
         known = np.flatnonzero(frames.labelled(task))
         columns[task][number[known]] = labels[known]
     crops = images.take(first)
-    return replace(_named(crops, frames.files), **columns), crops
+    return replace(named(crops, frames.files), **columns), crops

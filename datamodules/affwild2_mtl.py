@@ -42,17 +42,21 @@ class MTLDataModule(AffWild2DataModule):
         """
         links = self.links(self.test_root)
         roots, key = self.image_roots(split)
-        path = self._label_file(split, roots)
+        path = self.label_file(split, roots)
         links.check(path)
-        frames = read_frame_list(path) if split == "test" else read_mtl(path)
+        frames = read_frame_list(path, faults=self.faults) if split == "test" else read_mtl(path, self.faults)
         folders = [links.enter(folder / self.crops) for folder in roots]
         paths = find_images(folders, frames, links, self.cache)
         if not any(paths):
             raise self.no_image(path, folders, frames.image, key, links)
         return frames, paths
 
-    def _label_file(self, split: Split, roots: list[Path]) -> Path:
-        """Return the first label file that exists of those that may be meant."""
+    def label_file(self, split: Split, roots: list[Path]) -> Path:
+        """Return the first label file or list of a split that exists in the roots, of those that may be meant.
+
+        Raises:
+            FileNotFoundError: none exists, or the test split has no list.
+        """
         key = "data.test_list" if split == "test" else f"data.{split}_annotations"
         given = self.annotations[split]
         names = (given,) if given else ANNOTATIONS.get(split, ())

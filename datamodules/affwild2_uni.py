@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rich.progress import track
 
 from affect.computed import CropPaths, frame_names, image_file
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.frames import Frames, IntArray, unlabelled, video_numbers
 from affect.labels import MISSING_CLASS, UNI_TASKS, UniTask
 from affect.settings import buildable
@@ -89,49 +89,61 @@ class AffWild2UniDataModule(AffWild2DataModule):
         roots = existing_roots(self.root, "data.root")
         if split != "test":
             return self._read_labelled(split, roots, links)
-        path = _listed_file(self.annotations["test"], "data.test_list", roots)
+        path = self.test_file(roots)
         links.check(path)
         image_roots, key = self.image_roots(split)
-        folders = self._image_folders(image_roots, key, links)
-        listed, digest = read_test_frames(path, self.task)
+        folders = self.image_folders(image_roots, key, links)
+        listed, digest = read_test_frames(path, self.task, self.faults)
         files = {path.name: digest}
         if listed is not None:
             videos, frame = list(dict.fromkeys(listed.video)), listed.frame
             codes = video_numbers(listed.video).astype(np.int32)
             frames = unlabelled(listed.image, frame_names(videos, codes, frame)[0], frame, files)
         else:
-            videos = read_test_videos(path)
+            videos = read_test_videos(path, self.faults)
             codes, frame = _rows(self._test_lengths(path, videos, folders, roots, files, links))
             video, image = frame_names(videos, codes, frame)
             frames = unlabelled(image, video, frame, files)
         return frames, self._find(folders, key, path, videos, codes, frame, links)
 
     def _read_labelled(self, split: Split, roots: list[Path], links: Links) -> tuple[Frames, CropPaths]:
-        folder = links.enter(self._label_folder(split, roots))
+        folder = links.enter(self.label_folder(split, roots))
         found = scan(folder)
         names = sorted(name for name in found.files if name.endswith(".txt"))
         if not names:
             raise FileNotFoundError(f"{folder} has no label file, <video>.txt. Copy it again from the archive.")
-        check_names(folder, dict.fromkeys(names))
+        leading_out = check_names(folder, dict.fromkeys(names), self.faults)
+        names = [name for name in names if name not in leading_out]
         links.check_files(folder, set(found.links).intersection(names))
         whole = hashlib.sha256()
-        values = []
+        videos, values, refused = [], [], []
         for name in _track(names, f"reading {folder.parent.name}/{folder.name}"):
-            of_video, digest = read_labels(folder / name, self.task)
+            try:
+                of_video, digest = read_labels(folder / name, self.task, self.faults)
+            except DataError as error:
+                refuse(error, self.faults)
+                refused.append(error)
+                continue
+            videos.append(name.removesuffix(".txt"))
             values.append(of_video.astype(np.float32))
             whole.update(f"{name} {digest}\n".encode())
-        videos = [name.removesuffix(".txt") for name in names]
+        if not values:
+            raise refused[0]
         codes, frame = _rows([len(of_video) for of_video in values])
         name_of_row, image = frame_names(videos, codes, frame)
         # one entry for the folder: every table that is made from it keeps this
         files = {f"{folder.parent.name}/{folder.name}": whole.hexdigest()}
         frames = _labelled(unlabelled(image, name_of_row, frame, files), np.concatenate(values), self.task)
         _log.info("%s: %d rows of %d label files in %s", split, len(frames), len(names), folder)
-        folders = self._image_folders(roots, "data.root", links)
+        folders = self.image_folders(roots, "data.root", links)
         return frames, self._find(folders, "data.root", folder, videos, codes, frame, links)
 
-    def _label_folder(self, split: Split, roots: list[Path]) -> Path:
-        """Return the first label folder that exists of those that may be meant."""
+    def test_file(self, roots: list[Path]) -> Path:
+        """Return the test list, or raise FileNotFoundError where none is given or it is not there."""
+        return _listed_file(self.annotations["test"], "data.test_list", roots)
+
+    def label_folder(self, split: Split, roots: list[Path]) -> Path:
+        """Return the first label folder that exists of those that may be meant, or raise FileNotFoundError."""
         given = self.annotations[split]
         usual = [f"{task}/{part}" for task in LABEL_FOLDERS[self.task] for part in SPLIT_FOLDERS[split]]
         names = [given] if given else usual
@@ -143,8 +155,13 @@ class AffWild2UniDataModule(AffWild2DataModule):
         """Return what to do where a split's label folder is missing."""
         return f"Add the folder above it to data.root, or set data.{split}_annotations to its path."
 
-    def _image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
-        """Return the image folders that exist below the roots, in the order in which a crop is looked for."""
+    def image_folders(self, roots: list[Path], key: str, links: Links) -> list[Path]:
+        """Return the image folders that exist below the roots, in the order in which a crop is looked for.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DataError: a link leads out of the roots.
+        """
         parts = [Path(parent) / name for parent in ("", *BATCHES) for name in (self.crops, self.crops + NEW_VIDEOS)]
         if self.crops == "cropped":
             parts += map(Path, BATCHES)
@@ -198,7 +215,7 @@ class AffWild2UniDataModule(AffWild2DataModule):
         if self.expected_frames is not None:
             path = _listed_file(self.expected_frames, "data.expected_frames", roots)
             links.check(path)
-            counts, files[path.name] = read_frame_counts(path)
+            counts, files[path.name] = read_frame_counts(path, self.faults)
             where = f"{path} has no"
         else:
             _log.warning(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 import cv2
 import numpy as np
@@ -22,16 +22,21 @@ from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
 from affect.preprocessing import Interpolation
-from affect.settings import Count, Whole
+from affect.settings import Count, Range, Whole
+from datamodules.folds import Folding, Part, fold_errors, joined
 from datamodules.links import Links
 from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
 from datamodules.pictures import MAX_PIXELS
+from datamodules.readers.folds import Dealt
 from datamodules.transforms import EvalTransform, Image, Transform
 
-Split = Literal["train", "val", "test"]
+Listed = Literal["train", "val", "test"]
+"""The splits that a data set has a list of."""
+
+Split: TypeAlias = str
+"""One of these or, of data that is dealt into folds, ``fold0``, ``fold1`` … and ``oof`` (``datamodules.folds``)."""
 
 _log = logging.getLogger(__name__)
-_STAGES: Final[dict[str, tuple[Split, ...]]] = {"fit": ("train", "val"), "validate": ("val",)}
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -54,6 +59,10 @@ class FaceDataModule(pl.LightningDataModule):
         pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster.
         eval_batch_size: rows per batch of validation and prediction; ``batch_size`` where None.
         cache_dir: folder for what a data module remembers of the data's folders, such as listings; None: no cache.
+        folds: how many folds of whole videos the lists are dealt into, or a file that says it; None: no folds.
+        fold: the fold that is held back, from 0: its rows are validated on, the others are trained on.
+        groups: CSV of what stays together besides a video; needed where rows are no frames of videos.
+        fold_splits: the lists that are dealt.
 
     Attributes:
         root: folder or folders of the data.
@@ -64,6 +73,7 @@ class FaceDataModule(pl.LightningDataModule):
         crops: name of the folder of the frames' crops; None where the images are no frames.
         min_size: images with a shorter side, px, are treated as unreadable.
         square: whether images are first cropped to the square in their middle.
+        faults: None: the first fault in the data's files is raised; a list collects those that reading can go on after.
         skipped_rows: rows that training skipped so far because their image is unreadable.
     """
 
@@ -74,6 +84,7 @@ class FaceDataModule(pl.LightningDataModule):
     crops: str | None = None
     min_size = 1
     square = False
+    faults: list[DataError] | None = None
 
     def __init__(
         self,
@@ -91,8 +102,14 @@ class FaceDataModule(pl.LightningDataModule):
         pin_memory: bool = False,
         eval_batch_size: Count | None = None,
         cache_dir: str | None = None,
+        folds: Annotated[int, Range(least=2)] | str | None = None,
+        fold: Whole | None = None,
+        groups: str | None = None,
+        fold_splits: Sequence[Literal["train", "val"]] = ("train", "val"),
     ) -> None:
         super().__init__()
+        if errors := fold_errors(folds, fold, groups, fold_splits):
+            raise DataError("; ".join(errors))
         if on_unreadable not in ("error", "skip"):
             raise ValueError(f"data.on_unreadable is {on_unreadable!r}, expected error or skip")
         self.image_size = image_size
@@ -108,6 +125,8 @@ class FaceDataModule(pl.LightningDataModule):
         self.pin_memory = pin_memory
         self.eval_batch_size = eval_batch_size or batch_size
         self.cache = None if cache_dir is None else Path(cache_dir).expanduser()
+        lists = tuple(split for split in ("train", "val") if split in fold_splits)
+        self.folding = None if folds is None else Folding(folds, fold, groups, lists)
         self.predict_split: Split = "val"
         self.skipped_rows: set[int] = set()
         self._splits: dict[Split, tuple[Frames, Sequence[Path | None]]] = {}
@@ -117,6 +136,24 @@ class FaceDataModule(pl.LightningDataModule):
     def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         """Read a split's list from disk; return it with the image file of each row, None where there is none."""
         raise NotImplementedError
+
+    def read_pool(self, splits: Sequence[str]) -> Part:
+        """Read several lists as one, one after another: what is dealt into folds."""
+        return joined([self.read_split(split) for split in splits])
+
+    def training_pool(self, splits: Sequence[str], pool: Part) -> Part:
+        """Return the rows of all folds as training takes them; ``pool`` is ``read_pool(splits)``."""
+        return pool
+
+    @property
+    def held(self) -> Split:
+        """The split that training is validated on: ``val``, or the fold that is held back."""
+        return "val" if self.folding is None else self.folding.held
+
+    @property
+    def dealt(self) -> Dealt | None:
+        """The folds, and None where there are none."""
+        return None if self.folding is None else self.folding.dealt(self)
 
     def sampling_weights(self, frames: Frames) -> npt.NDArray[np.float64] | None:
         """Return the probability with which each training row is drawn, or None to use each once per epoch."""
@@ -179,7 +216,8 @@ class FaceDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the lists that a stage needs, so that their errors come before anything is built."""
-        for split in _STAGES.get(stage, (self.predict_split,)):
+        stages = {"fit": ("train", self.held), "validate": (self.held,)}
+        for split in stages.get(stage, (self.predict_split,)):
             self._split(split)
             if split == "train":
                 self._check_batches()
@@ -211,7 +249,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Return this process's share of the validation list."""
-        return self._evaluation_loader("val")
+        return self._evaluation_loader(self.held)
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """Return this process's share of the list of ``predict_split``."""
@@ -229,7 +267,7 @@ class FaceDataModule(pl.LightningDataModule):
         return batch
 
     def _warn_of_overlap(self) -> None:
-        train, val = self.kept_apart("train"), self.kept_apart("val")
+        train, val = self.kept_apart("train"), self.kept_apart(self.held)
         learnt = set(take(train, self.train_rows)) if train else set()
         shared = [unit for unit in val if unit in learnt]
         if shared and not self._overlap_told:
@@ -241,7 +279,9 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         if split not in self._splits:
-            self._splits[split] = self.read_split(split)
+            if self.dealt is None and split not in get_args(Listed):
+                raise DataError(f"split={split}: the data has no folds; give data.folds=<the folds.csv of a run>")
+            self._splits[split] = self.read_split(split) if self.folding is None else self.folding.read(self, split)
             absent = int(np.sum(~self.has_image(split)))
             if absent:
                 _log.info("%s: %d of %d listed frames have no image", split, absent, len(self.frames(split)))

@@ -66,7 +66,7 @@ class FacesDataModule(FaceDataModule):
 
     def evaluate_only(self) -> None:
         """Take every image into every split, unless a partition file tells the splits apart."""
-        self._whole = True
+        self._whole = self.folding is None  # else both lists would have all of them
 
     def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
         """List the images of a split, in the order of the roots and of their paths.
@@ -78,14 +78,14 @@ class FacesDataModule(FaceDataModule):
         roots = existing_roots(self.root, "data.root", "above the images")
         if self._files is None:
             self._files = self._list(roots)
-        partition = self._partition_file(roots)
+        partition = self.partition_file(roots)
         files: dict[str, str] = {}
         if partition is None:
             chosen = [file for file in self._files if self._whole or split == self._split_of(file[1])]
             empty = "There are too few images for data.val_share, or too few folders for data.val_by=folder."
         else:
             self.links().check(partition)
-            split_of, digest = read_partition(partition)
+            split_of, digest = read_partition(partition, self.faults)
             files = {partition.name: digest}
             number = NUMBERS[split]
             listed = match_case(split_of, [name.rpartition("/")[2] for _, name in self._files])
@@ -100,6 +100,10 @@ class FacesDataModule(FaceDataModule):
         # Photographs have no frame number; their position in the list stands in for it.
         return unlabelled(image, video, np.arange(len(image), dtype=np.int64), files), [r / n for r, n in chosen]
 
+    def names(self) -> list[str]:
+        """Return the path of every image below its root; none before a split is read."""
+        return [name for _, name in self._files or ()]
+
     def _list(self, roots: Sequence[Path]) -> list[tuple[Path, str]]:
         """List every image as its root and the path below it."""
         links = self.links()
@@ -111,7 +115,8 @@ class FacesDataModule(FaceDataModule):
             )
         return found
 
-    def _partition_file(self, roots: Sequence[Path]) -> Path | None:
+    def partition_file(self, roots: Sequence[Path]) -> Path | None:
+        """Return CelebA's partition file, None where there is none, or raise FileNotFoundError where one is given."""
         if self.partition is not None:
             return first_existing(roots, [self.partition], "no partition file", "Set data.partition to its path.")
         return next((path for root in roots for name in PARTITIONS if (path := root / name).is_file()), None)

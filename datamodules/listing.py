@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from affect.cache import read_kept, write_kept
+from affect.errors import DataError
 from datamodules.links import Links
+from datamodules.packs import pack_of
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 """What names of images end in, in any case; what a file holds is told by its content."""
@@ -84,7 +86,10 @@ def scan(folder: Path) -> Scan:
     """List a folder without asking the disk about each file; what begins with a dot is left out.
 
     An archive that was packed on a Mac has a ``._0.jpg``, which is no image, beside each ``0.jpg``. A link with the
-    name of an image counts as an image.
+    name of an image counts as an image. In a pack, the packed files of the folder count as files in it.
+
+    Raises:
+        DataError: the folder's pack cannot be used, or a file is in it and beside it.
     """
     found = Scan([], [], [])
     with os.scandir(folder) as entries:
@@ -95,6 +100,11 @@ def scan(folder: Path) -> Scan:
             (found.folders if _is_folder(entry, link) else found.files).append(entry.name)
             if link:
                 found.links.append(entry.name)
+    if (packed := pack_of(folder)) is not None:
+        names = [name for name in packed[0].names(packed[1]) if not name.startswith(".")]
+        if twice := set(names).intersection([*found.files, *found.folders]):
+            raise DataError(f"{folder / min(twice)} is in the pack {packed[0].root}, too: remove the one that is loose")
+        found.files.extend(names)
     return found
 
 
@@ -165,13 +175,13 @@ def list_images(root: Path, cache: Path | None, links: Links, *, recursive: bool
                 if (status.st_dev, status.st_ino) in entered:
                     continue
                 entered.add((status.st_dev, status.st_ino))
-                found = Scan(*names) if stamp == status.st_mtime_ns else scan(folder)
+                found = Scan(*names) if stamp == (now := _stamp(folder, status)) else scan(folder)
             except PermissionError:
                 if not relative:
                     raise
                 refused.append(folder)
                 continue
-            listings[relative] = [status.st_mtime_ns, *found]
+            listings[relative] = [now, *found]
             followed = {name for name in found.folders if recursive} | set(filter(_is_image, found.files))
             links.check_files(folder, followed.intersection(found.links))
             prefix = f"{relative}/" if relative else ""
@@ -250,13 +260,19 @@ def keep(folder: Path, cache: Path | None, what: str, read: Callable[[], Content
     if cache is None:
         return read()
     where = f"{folder.absolute()}: {what}"
-    stamp = folder.stat().st_mtime_ns  # before reading, as above
+    stamp = _stamp(folder, folder.stat())  # before reading, as above
     found = read_kept(cache, where)
     if found is not None and found["stamp"] == stamp:
         return cast(Content, found["content"])
     content = read()
     write_kept(cache, where, {"stamp": stamp, "content": content})
     return content
+
+
+def _stamp(folder: Path, status: os.stat_result) -> int | str:
+    """Return what changes when the files of a folder do: when it was changed and, in a pack, what the pack holds."""
+    packed = pack_of(folder)
+    return status.st_mtime_ns if packed is None else f"{status.st_mtime_ns} {packed[0].stamp}"
 
 
 def _is_image(name: str) -> bool:

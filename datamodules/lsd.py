@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.frames import Frames, unlabelled
 from affect.labels import LSD_EXPRESSIONS, LSD_FOLDERS, LSD_HEADER
 from affect.settings import buildable
@@ -73,14 +73,15 @@ class LSDDataModule(FaceDataModule):
         if split == "test":
             return self._read_test(links)
         folder = links.enter(self._split_folder(split))
-        folders = class_folders(folder)
+        folders = class_folders(folder, self.faults)
         frames, images = read_classes(folder, folders, self.cache, links)
-        for number, path in enumerate(folders):
+        for number, path in folders.items():
             if number not in frames.expression:
-                raise DataError(
+                error = DataError(
                     f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}), so {LSD_EXPRESSIONS[number]} could neither "
                     f"be learnt nor scored. Copy the class again from the challenge's archive."
                 )
+                refuse(error, self.faults)
         return frames, images
 
     def _split_folder(self, split: Split) -> Path:
@@ -98,34 +99,42 @@ class LSDDataModule(FaceDataModule):
         path = Path(self.root).expanduser() / Path(self.test_list).expanduser()
         folder = Path(self.test_root or self.root).expanduser()
         links.check(path)
-        _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=LIST_HEADERS)
+        _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=LIST_HEADERS, faults=self.faults)
         image = [row.partition(",")[0].strip() for row in rows]
-        check_names(path, {name: line for line, name in reversed(list(enumerate(image, start=2)))})
+        line_of = {name: line for line, name in reversed(list(enumerate(image, start=2)))}
+        if leading_out := check_names(path, line_of, self.faults):
+            image = [name for name in image if name not in leading_out]
         files = match_case(scan_if_there(folder, links).files, image)
         absent = [row for row, file in enumerate(files) if file is None]
         if absent:
             other = with_other_suffix([folder], [image[row] for row in absent], links)
-            raise DataError(
-                f"{path}:{absent[0] + 2}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} more of "
-                f"{len(image)} listed images. {other}Set data.test_root to the flat folder of the test images."
+            error = DataError(
+                f"{path}:{line_of[image[absent[0]]]}: {image[absent[0]]} is not in {folder}, nor are {len(absent) - 1} "
+                f"more of {len(image)} listed images. {other}Set data.test_root to the flat folder of the test images."
             )
+            refuse(error, self.faults)
         frames = unlabelled(image, [""] * len(image), np.arange(len(image), dtype=np.int64), {path.name: digest})
-        return frames, [folder / file for file in files if file is not None]
+        return frames, [None if file is None else folder / file for file in files]
 
 
-def class_folders(folder: Path) -> list[Path]:
-    """Return the six class folders in the order of ``LSD_EXPRESSIONS``.
+def class_folders(folder: Path, faults: list[DataError] | None = None) -> dict[int, Path]:
+    """Return the folder of each of the six classes, in the order of ``LSD_EXPRESSIONS``.
+
+    Args:
+        folder: of the split.
+        faults: of the data so far; classes that cannot be read are left out then. None: the first is raised.
 
     Raises:
         DataError: a folder that is no class, a class without a folder, or with several.
     """
-    found, others = find_classes(folder, LSD_FOLDERS)
-    if others:
-        raise DataError(
-            f"{others[0]} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
+    found, others = find_classes(folder, LSD_FOLDERS, faults)
+    for other in others:
+        error = DataError(
+            f"{other} is none of the six classes: {', '.join(names[0] for names in LSD_FOLDERS)} (any case; "
             f"{LSD_EXPRESSIONS[0]} also as {', '.join(LSD_FOLDERS[0][1:])}). Rename or move it."
         )
+        refuse(error, faults)
     missing = [names[0] for number, names in enumerate(LSD_FOLDERS) if number not in found]
     if missing:
-        raise DataError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive.")
-    return [found[number] for number in range(len(LSD_FOLDERS))]
+        refuse(DataError(f"{folder} has no class folder {', '.join(missing)}. Copy it from the archive."), faults)
+    return dict(sorted(found.items()))

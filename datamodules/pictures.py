@@ -13,7 +13,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from affect.errors import DataError
-from affect.files import read_file
+from datamodules.packs import read_file
 
 if TYPE_CHECKING:  # what is imported there takes a second
     from datamodules.transforms import Image
@@ -72,10 +72,11 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read an image file and decode it as ``decode_image`` does.
+    """Read an image file, from its pack if it is in one, and decode it as ``decode_image`` does.
 
     Raises:
         UnreadableImageError: the file is missing, not a regular one, or cannot be decoded; the message names it.
+        PackError: its pack cannot be used.
     """
     try:
         # no format needs more than 8 bytes a pixel; the rest is for what cameras add

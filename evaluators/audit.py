@@ -25,7 +25,7 @@ FEWEST: Final = 10
 
 MOST: Final = 20
 """An attribute of more groups holds numbers, or names of people: each of them would be a group of its own."""
-LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others"
+LEGEND: Final = f"p by Holm over all groups; * below {ALPHA}; videos of a group and of the others, {FEWEST} at least"
 """What stands below the lines of an audit."""
 
 
@@ -53,7 +53,7 @@ class Gap:
 
     def __str__(self) -> str:
         if self.gap is None:
-            return f"cannot tell: {min(self.videos)} videos, fewer than {FEWEST}"
+            return "cannot tell"
         return f"{self.gap} p {self.p:.3f}{' *' if self.p < ALPHA else ''}"
 
 

@@ -60,7 +60,7 @@ class PredictionWriter:
         """Add a batch.
 
         Args:
-            rows: (B,) row numbers in the split's list.
+            rows: row numbers in the split's list, (B,) where the predictions do not say by ``row`` of which they are.
             predictions: predictions of these rows, of at least one task.
             unreadable: (U,) numbers of further rows, whose image could not be read.
 
@@ -69,10 +69,14 @@ class PredictionWriter:
         """
         if unreadable is not None:
             self._unreadable.append(_array(unreadable, np.int64))
-        numbers = _array(rows, np.int64)
+        numbers = _array(predictions.get("row", rows), np.int64)
         if not len(numbers):
             return
-        values = {key: _array(value, np.float32) for key, value in predictions.items() if isinstance(value, Tensor)}
+        values = {
+            key: _array(value, np.float32)
+            for key, value in predictions.items()
+            if isinstance(value, Tensor) and key != "row"
+        }
         if self._values and set(values) != set(self._values):
             raise DataError(f"predictions change from {sorted(self._values)} to {sorted(values)} between batches")
         for key, value in values.items():

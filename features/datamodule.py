@@ -18,6 +18,7 @@ from affect.frames import BoolArray, Frames, IntArray, concatenate, rows_by_vide
 from affect.settings import buildable
 from datamodules.base import FaceDataModule, Split
 from datamodules.loading import Sample, labelled_batch
+from datamodules.readers.folds import Dealt
 from features.store import FeatureStore, Places
 
 BLOCK: Final = 256
@@ -64,8 +65,22 @@ class FeaturesDataModule(FaceDataModule):
         self.labels.follow_outside |= self.follow_outside
         self.root = labels.root
         self.expressions = labels.expressions
+        if self.folding is not None:
+            if "val" in train_splits:
+                raise ValueError("data.train_splits is not for data.folds, which deal all lists: leave it out")
+            labels.folding, self.folding = self.folding, None  # the lists are those of the labels
         self.train_splits: tuple[Split, ...] = tuple(train_splits)
         self._places: dict[Split, Places] = {}
+
+    @property
+    def held(self) -> Split:
+        """The split that training is validated on, as ``labels`` has it."""
+        return self.labels.held
+
+    @property
+    def dealt(self) -> Dealt | None:
+        """The folds of ``labels``."""
+        return self.labels.dealt
 
     def read_split(self, split: Split) -> tuple[Frames, Sequence[Path | None]]:
         """Read the lists of ``labels`` and look up each row's features; there are no images."""
@@ -98,9 +113,10 @@ class FeaturesDataModule(FaceDataModule):
             if image[rows].any() and not places.found[rows].any()
         ]
         if lacking:
+            lists = [split] if self.labels.folding is None else self.labels.folding.lists_of(split)
             raise DataError(
                 f"{self.store.root} has no features of {len(lacking)} videos of the {split} split that have images, of "
-                f"{lacking[0]} for one. extract.py store={self.store.root} splits=[{split}] adds them"
+                f"{lacking[0]} for one. extract.py store={self.store.root} splits=[{','.join(lists)}] adds them"
             )
         absent = int((image & ~places.found).sum())
         if absent:

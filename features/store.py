@@ -151,7 +151,11 @@ class FeatureStore:
 
         Rows of the same part are read together, in the order of the disk.
         """
-        return Features(self._read(places, "embedding", self.info.embedding), self.read_outputs(places))
+        return Features(self.read_embeddings(places), self.read_outputs(places))
+
+    def read_embeddings(self, places: Places) -> FloatArray:
+        """Read the embeddings of N rows (N, E) without touching the network's own scores."""
+        return self._read(places, "embedding", self.info.embedding)
 
     def read_outputs(self, places: Places) -> FloatArray:
         """Read the network's own scores of N rows (N, O) without touching embeddings."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from affect.batch import AffectLogits, Batch
-from affect.errors import DataError
+from affect.errors import ConfigError, DataError
 from affect.settings import NotNegative, buildable
+from features.windows import WindowsDataModule
 from heads.network import Heads
 from training.multitask import MultiTaskModule
 
@@ -32,6 +33,8 @@ class HeadModule(MultiTaskModule):
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, WindowsDataModule):
+            raise ConfigError(["data=windows: these heads look at one frame at a time: give data=features"])
         made, wanted = data.store.info, self.network.features
         if made.sha256 != wanted["sha256"]:
             raise DataError(

@@ -45,7 +45,7 @@ def train(
     labels: Any = batch[task].numpy()
     held = None
     if settings.validation == "split":
-        val, _ = usable(data, "val")
+        val, _ = usable(data, data.held)
         held = inputs_of(val, inputs), val[task].numpy()
     model = fit(inputs_of(batch, inputs)[::step], labels[::step], videos[found][::step], task, settings, held)
     model.description |= {"input": inputs.kind, "features": data.store.info.sha256}

@@ -48,6 +48,7 @@ class MultiTaskLoss(nn.Module):
         expression_reduction: ``mean_weight`` divides by the sum of the rows' weights; ``mean_valid`` divides by the
             number of rows, and the weights of ``train`` by the smallest one, so that they are n_max / n_c.
         label_smoothing: label smoothing of the expression loss.
+        focal_gamma: gamma of the focal expression loss; 0 for the plain cross entropy.
         reference_ccc: use the CCC of EMMA's code (n - 1 standard deviations and an epsilon).
         va_weight: factor of the loss of valence and arousal.
     """
@@ -64,6 +65,7 @@ class MultiTaskLoss(nn.Module):
         expression_weight: Literal["none", "published", "train", "relative"] = "none",
         expression_reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
         label_smoothing: Probability = 0.0,
+        focal_gamma: NotNegative = 0.0,
         reference_ccc: bool = False,
         va_weight: NotNegative = 1.0,
     ) -> None:
@@ -72,6 +74,7 @@ class MultiTaskLoss(nn.Module):
         self.au_reduction: Literal["mean_valid", "sum_batch"] = au_reduction
         self.expression_reduction: Literal["mean_weight", "mean_valid"] = expression_reduction
         self.label_smoothing, self.reference_ccc, self.va_weight = label_smoothing, reference_ccc, va_weight
+        self.focal_gamma = focal_gamma
         published = torch.tensor(PUBLISHED_POS_WEIGHT) if au_pos_weight == "published" else None
         self.register_buffer("au_pos_weight", published, persistent=False)
         self.register_buffer("au_neg_weight", None, persistent=False)
@@ -127,6 +130,7 @@ class MultiTaskLoss(nn.Module):
                 weight=self.expression_weight,
                 label_smoothing=self.label_smoothing,
                 reduction=self.expression_reduction,
+                gamma=self.focal_gamma,
             )
         if output.valence_arousal is not None:
             va_loss = ccc_loss(output.valence_arousal, batch["valence_arousal"], reference=self.reference_ccc)

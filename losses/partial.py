@@ -57,6 +57,7 @@ def expression_loss(
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     reduction: Literal["mean_weight", "mean_valid"] = "mean_weight",
+    gamma: float = 0.0,
 ) -> Tensor:
     """Return the cross entropy over the labelled rows (EMMA paper, equation 3).
 
@@ -67,16 +68,24 @@ def expression_loss(
         label_smoothing: probability mass in [0, 1) spread evenly over the classes, each with its factor.
         reduction: ``mean_weight`` divides by the sum of the rows' factors, as ``torch.nn.CrossEntropyLoss`` does;
             ``mean_valid`` by the number of labelled rows, as Keras' class weights do.
+        gamma: each row's entropy is multiplied by ``(1 - p) ** gamma``, where p is the probability of its true class
+            (focal loss, Lin et al. 2017, arXiv:1708.02002); 0 for the plain one.
 
     Returns:
         Scalar, float32 or better; exactly 0 without a label.
     """
     logits = full_precision(logits)
     weight = None if weight is None else weight.to(logits)
-    total = F.cross_entropy(
-        logits, target, weight=weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing
+    apart = "none" if gamma else "sum"
+    entropy = F.cross_entropy(
+        logits, target, weight=weight, ignore_index=-1, reduction=apart, label_smoothing=label_smoothing
     )
     valid = target >= 0
+    if gamma:
+        truth = logits.softmax(dim=1).gather(1, target.clamp(min=0)[:, None])[:, 0]
+        # where the class is certain, (1 - p) ** gamma has no gradient for gamma < 1
+        entropy = entropy * (1 - truth).clamp(min=torch.finfo(truth.dtype).tiny) ** gamma
+    total = entropy.sum()
     if weight is None or reduction == "mean_valid":
         return divide(total, valid.sum())
     count = torch.where(valid, weight[target.clamp(min=0)], 0).sum()

@@ -15,6 +15,7 @@ from affect.labels import UNI_TASKS, UniTask
 from affect.preprocessing import IMAGENET
 from affect.settings import Count
 from datamodules.base import Split
+from datamodules.folds import split_errors
 from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.unseen import KNOWN
 from evaluators.report import Shown
@@ -25,7 +26,7 @@ from heads.automl import AutoML, AutoMLSettings, require
 from heads.network import Inputs
 from heads.stored import check_fits, inputs_of, train
 from runs.assembly import build_data
-from runs.config import described_features
+from runs.described import described_features
 from runs.folder import opened_run
 from runs.next_steps import after_evaluation
 from runs.scoring import report, submit
@@ -84,6 +85,7 @@ class _Settings(TypedDict):
 
 def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
+    yield from split_errors(plain["split"])
     known = [field.name for field in fields(AutoMLSettings)]
     if unknown := [key for key in plain["settings"] if key not in known]:
         yield from (f"unknown key settings.{key}; {suggest(key, known)}" for key in unknown)

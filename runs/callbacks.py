@@ -152,7 +152,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        self.images += len(batch["row"]) * trainer.world_size
+        self.images += batch["row"].numel() * trainer.world_size  # of windows, each frame is one
         self.end = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -174,7 +174,7 @@ class Throughput(Callback):
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any, **__: Any
     ) -> None:
-        self.images += len(batch["row"]) * trainer.world_size
+        self.images += batch["row"].numel() * trainer.world_size  # of windows, each frame is one
         self.end = time.perf_counter()
 
 

@@ -18,8 +18,9 @@ from affect.frames import Frames
 from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
+from datamodules.folds import split_errors
+from datamodules.readers.attributes import read_attributes, read_groups
 from evaluators import comparison
-from evaluators.attributes import read_attributes, read_groups
 from evaluators.audit import LEGEND, Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
 from evaluators.comparison import READING, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
 from evaluators.metrics import MAIN
@@ -33,6 +34,7 @@ from evaluators.sums import Sums, sums
 from evaluators.table import Table, check_same_list, read_table
 from runs.assembly import build_data
 from runs.folder import Run, opened_run
+from runs.folds import default_split
 from runs.origin import renderer_of
 from runs.plain import read_config
 from runs.stored_config import take_data_of_run
@@ -57,7 +59,7 @@ class _Settings(TypedDict):
     tables: str | Sequence[str] | None
     folder: str | None
     to: str | None
-    split: Split
+    split: Split | None
     groups: str | None
     attributes: str | None
     au_thresholds: float | Sequence[float] | str | None
@@ -74,10 +76,23 @@ def compare(config: DictConfig) -> None:
     given = [key for key in ("runs", "tables", "folder") if plain[key] is not None]
     if len(given) != 1 or not plain[given[0]]:
         raise ConfigError(["give one of runs=[…], tables=[…] and sweep=…"], "the command line")
+    if plain["split"] is None and plain["tables"] is None:
+        plain["split"] = _split_of(plain)
     entries = list(_entries(plain))
     take_data_of_run(config, entries[0].table)
+    config.split = plain["split"] or default_split(config.data)
+    if errors := split_errors(config.split):
+        raise ConfigError(errors, "the command line")
     with opened_run(config, lambda found: key_errors(found, _Settings)) as run:
         _compare(run, entries, best_first=plain["folder"] is not None)
+
+
+def _split_of(plain: Mapping[str, Any]) -> str:
+    """Return the split that the first run is of, where it is there."""
+    given = np.ravel(plain["runs"][0])[:1] if plain["runs"] else sorted(Path(plain["folder"]).glob("*"))
+    stored = next((path for one in given if (path := Path(one) / "config.yaml").is_file()), None)
+    data = None if stored is None else read_config(stored).get("data")
+    return default_split(data if isinstance(data, dict) else {})
 
 
 def _compare(run: Run, entries: Sequence[Entry], *, best_first: bool) -> None:

@@ -21,11 +21,11 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from affect.errors import ConfigError
 from affect.hints import suggest
-from features.store_files import StoreInfo
 from runs.building import REPOSITORY, target_errors
+from runs.described import described_features, described_stores, fold_numbers, labelled_tasks
 from runs.earlier import check_words, renamed
 from runs.names import called
-from runs.options import register
+from runs.options import DOCTOR, register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
@@ -59,15 +59,12 @@ def scaled_batch(batch: int, factor: float) -> int:
     return max(int(batch * factor), 1)
 
 
-def described_features(store: str) -> dict[str, Any]:
-    """What heads must know of a feature store: ``heads.network.FeatureDescription``."""
-    info = StoreInfo.read(Path(store).expanduser())
-    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
-
-
 register()
 OmegaConf.register_new_resolver("called", called, replace=True)
+OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
+OmegaConf.register_new_resolver("stores", described_stores, replace=True)
+OmegaConf.register_new_resolver("tasks", labelled_tasks, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
@@ -138,7 +135,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         OldCommandError: words of an earlier version.
         ConfigError: a key that does not exist, an unknown group or option, or a malformed argument.
     """
-    primary = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml")
+    primary = (
+        OmegaConf.create(DOCTOR) if config_name == "doctor" else OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml")
+    )
     groups = {name.split()[-1] for choice in primary.defaults if choice != "_self_" for name in choice}
     check_words(f"{config_name}.py", arguments, groups)
     given, others = get_args_parser().parse_known_args(arguments)
@@ -220,10 +219,12 @@ def check_source(config: DictConfig) -> None:
     """Check that evaluate.py is told what to evaluate.
 
     Raises:
-        ConfigError: neither a checkpoint nor tables, or both.
+        ConfigError: nothing, or several things.
     """
-    if (config.checkpoint is None) == (not config.predictions):
-        raise ConfigError(["give either checkpoint=<file> or predictions=[<file>, …]"], "the command line")
+    if sum((config.checkpoint is not None, bool(config.predictions), config.folds is not None)) != 1:
+        raise ConfigError(
+            ["give one of checkpoint=<file>, predictions=[<file>, …] and folds=<folder of a sweep>"], "the command line"
+        )
 
 
 def composed(config_name: str, arguments: Sequence[str]) -> DictConfig:
@@ -308,9 +309,10 @@ def resolve(config: DictConfig, problems: Problems | None = None, where: str = "
 
 
 def _absolute(node: Any) -> Any:
-    """Return a path or a list of paths as absolute ones; of the node ``data``, what ``root`` and ``store`` name."""
+    """Return a path or a list of paths as absolute ones; of the node ``data``, those that name files of the data."""
     if isinstance(node, dict):
-        places = {key for key, value in node.items() if key in ("root", "store") or isinstance(value, dict)}
+        files = {"root", "store"} | ({"folds"} if isinstance(node.get("folds"), str) else set())
+        places = {key for key, value in node.items() if key in files or isinstance(value, dict)}
         return {key: _absolute(value) if key in places else value for key, value in node.items()}
     return [_absolute(one) for one in node] if isinstance(node, list) else str(Path(node).expanduser().absolute())
 

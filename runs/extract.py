@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from affect.errors import ConfigError
 from affect.hints import key_errors
 from affect.settings import Positive
-from datamodules.base import FaceDataModule, Split
+from datamodules.base import FaceDataModule, Listed, Split
 from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from features.extraction import extract_split, weights_sha256
@@ -68,7 +68,7 @@ class _Settings(TypedDict):
     """Keys of conf/extract.yaml that no node below it has."""
 
     timeout_s: Positive
-    splits: Sequence[Split]
+    splits: Sequence[Listed]
     dtype: Dtype
     overwrite: bool
 
@@ -77,7 +77,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
     yield from limit_errors(plain["trainer"])
     if plain["splits"] == []:
-        yield f"splits=[]: give some of {', '.join(get_args(Split))}"
+        yield f"splits=[]: give some of {', '.join(get_args(Listed))}"
 
 
 def _describe(network: Any, crops: str, plain: dict[str, Any]) -> StoreInfo:

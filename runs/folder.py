@@ -35,6 +35,7 @@ RUN_FOLDER_VARIABLE = "EMMA_COTEX_RUN_DIR"
 _WRITTEN = (
     "config.yaml",
     "environment.json",
+    "folds.csv",
     "metrics.jsonl",
     ".ranks",
     "checkpoints",

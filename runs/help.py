@@ -16,14 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from affect.errors import ConfigError
 from affect.hints import suggest
 from backbones.choices import BACKBONES
+from heads.temporal.choices import HEADS
 from rendering.layouts import LAYOUTS
 from runs.config import CONFIG_DIR, check_command_line, options
 
 _WIDTH: Final = 80
-_HIDDEN: Final = ("drawn", "values", "system", "hydra")
+_HIDDEN: Final = ("drawn", "preset", "values", "system", "hydra")
 """Groups that nobody chooses from: what they hold follows from other choices."""
 
-_FIRST: Final = ("experiment", "data", "scale", "trainer", "backbone", "postprocess", "logger", "augmentation")
+_FIRST: Final = ("experiment", "data", "scale", "trainer", "backbone", "head", "postprocess", "logger", "augmentation")
 
 _LINE: Final = re.compile(r"(?P<indent> *)(?P<key>[\w.]+):(?:\s.*?)?(?:\s*# (?P<comment>.*))?$")
 
@@ -111,6 +112,8 @@ def described(group: str, option: str) -> str:
     if name == "backbone":
         network = BACKBONES[option]
         return f"timm's {network.name}, weights {network.weights}".replace("???", "of your choice")
+    if name == "head":
+        return HEADS[option].what
     told = " ".join(line for line in _header(_file(group, option)) if not line.startswith("python "))
     return told.partition(". ")[0]
 

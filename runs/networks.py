@@ -20,6 +20,7 @@ from backbones.registry import REGISTRY
 from emotieffnet.network import EmotiEffNet
 from emotieffnet.rules import pretrained
 from heads.module import HeadModule
+from heads.temporal.module import TemporalModule
 from runs.checkpoints import load_module
 from runs.folder import checkpoint_of
 from training.module import LEARNT
@@ -155,7 +156,7 @@ def _load(given: str | Path) -> Network:
         return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, REGISTRY[name])))
     path = checkpoint_of("checkpoint", given, "best")
     module = load_module(path)
-    if isinstance(module, HeadModule):
+    if isinstance(module, HeadModule | TemporalModule):
         raise CheckpointError(
             f"{path} holds heads on stored features, which see no picture: give the checkpoint of a network that does, "
             "or follow emotieffnet/README.md (extract.py, then evaluate.py)"

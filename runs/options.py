@@ -1,4 +1,4 @@
-"""Options that are rows of a table in Python instead of files in conf/: ``backbone=``, ``system=`` and ``draws=``."""
+"""What is in Python instead of files in conf/: ``backbone=``, ``head=``, ``system=``, ``draws=``, and doctor's keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from typing import Any, Final
 from hydra.core.config_store import ConfigStore
 
 from backbones.choices import BACKBONES
+from heads.temporal.choices import HEADS, settings
 from rendering.layouts import LAYOUTS, LayoutName
+
+DOCTOR: Final[dict[str, Any]] = {
+    "defaults": [
+        "_self_", {"paths": "default"}, {"data": "affwild2_mtl"}, {"draws": "mtl"},
+        {"optional drawn": "${data}_${draws}"},
+    ],
+    "name": "doctor",
+    "render": None,
+    "official": None,
+    "pictures": False,
+    "json": None,
+}  # fmt: skip
+"""The configuration of prepare.py doctor, whose keys ``runs.doctor`` explains; ``draws`` is for data=synthetic."""
 
 _ROOT: Final = {"root": "${paths.cache_dir}/faces"}  # below it, a folder per renderer version and set of parameters
 
@@ -16,13 +30,19 @@ _ROOT: Final = {"root": "${paths.cache_dir}/faces"}  # below it, a folder per re
 def register() -> None:
     """Give Hydra the networks that ``backbone=`` names, and the layouts that ``data=synthetic draws=`` names.
 
+    A ``head=`` is looked up by ``preset=<head>_<scale>``, which conf/train.yaml chooses.
     A ``system=`` is what a row of Table 1 is: a baseline with its backbone, or a whole experiment.
     """
     store = ConfigStore.instance()
+    store.store(name="doctor", node=DOCTOR)
     systems = {"emotionnet": {"experiment": "emotionnet"}}
     for name, backbone in BACKBONES.items():
         store.store(group="backbone", name=name, node=asdict(backbone))
         systems[name] = {"experiment": "baseline", "backbone": name}
+    for name, head in HEADS.items():
+        store.store(group="head", name=name, node={}, package="_global_")
+        for scale in ("paper", "tiny"):
+            store.store(group="preset", name=f"{name}_{scale}", node=settings(head, scale), package="_global_")
     for name, choices in systems.items():
         chosen = [{f"override /{group}": choice} for group, choice in choices.items()]
         store.store(group="system", name=name, node={"defaults": chosen}, package="_global_")

@@ -15,7 +15,7 @@ from evaluators.metrics import MAIN
 from evaluators.report import duration
 from runs.bar import WIDTH, Bar
 from runs.resuming import best_checkpoint
-from training.module import MONITOR
+from training.optimisation import MONITOR
 
 _CELL: Final = 7  # columns of a score
 

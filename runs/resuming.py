@@ -22,7 +22,7 @@ from runs.checkpoints import other_checkpoint, reason
 from runs.folder import is_own
 from runs.slurm import is_first_process, this_start
 from runs.stored_config import stored_config
-from training.module import MONITOR
+from training.optimisation import MONITOR
 
 _PATHS: Final = ("best_model_path", "kth_best_model_path", "last_model_path")
 

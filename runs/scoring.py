@@ -33,11 +33,13 @@ from evaluators.submission import write_submission, write_uni_submission
 from evaluators.sums import sums
 from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder, predicting_speed
+from runs.folds import fold_scores, spread, spread_lines
 from runs.origin import origin_of, renderer_of, strangeness
 from training.module import LEARNT, AffectModule, TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
+    from datamodules.readers.folds import Dealt
 
 
 def result_of(
@@ -71,18 +73,20 @@ def result_of(
         return report_losses
     module.learnt_from = origin_of(data)
     module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
-    check_settings(settings, module, data, "val")
+    held = data.held
+    check_settings(settings, module, data, held)
 
     def report_table(trainer: pl.Trainer, folder: Path, experiment: str, best: Path) -> None:
-        """Predict and score the validation split."""
+        """Predict and score what was held back."""
         made = folder / "predictions"
-        path = predict_table(trainer, module, data, split="val", folder=made, checkpoint=best, experiment=experiment)
+        path = predict_table(trainer, module, data, split=held, folder=made, checkpoint=best, experiment=experiment)
         if trainer.is_global_zero:
-            pictures = partial(data.pictures, "val") if faces else None
+            pictures = partial(data.pictures, held) if faces else None
             facts = predicting_speed(trainer)
             report(
-                [read_table(path)], data.frames("val"), folder, settings, pictures=pictures, shown=shown, facts=facts
-            )
+                [read_table(path)], data.frames(held), folder, settings, split=held, pictures=pictures, shown=shown,
+                facts=facts,
+            )  # fmt: skip
 
     return report_table
 
@@ -125,7 +129,7 @@ def predict_table(
         trainer: with ``Ranks`` among its callbacks, which waits until all processes have written their parts.
         module: with the weights to use.
         data: whose ``frames(split)`` lists the rows.
-        split: ``val`` or ``test``.
+        split: which.
         folder: of the table.
         checkpoint: that the weights are of.
         made_by: what else the table says of its making, beside the split, the hashes of checkpoint and label files,
@@ -136,7 +140,8 @@ def predict_table(
         beside it as ``<split>-<name>.parquet``.
     """
     data.predict_split = split
-    trainer.callbacks.append(PredictionParts(folder))  # type: ignore[attr-defined]
+    others = [one for one in trainer.callbacks if not isinstance(one, PredictionParts)]  # type: ignore[attr-defined]
+    trainer.callbacks = [*others, PredictionParts(folder)]  # type: ignore[attr-defined]
     trainer.predict(module, datamodule=data, return_predictions=False)
     path = folder / f"{split}.parquet"
     if trainer.is_global_zero:
@@ -166,6 +171,7 @@ def report(
     curve_of: Sequence[int] | None = None,
     shown: Shown = "all",
     facts: Sequence[str] = (),
+    dealt: Dealt | None = None,
 ) -> Processed:
     """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
@@ -183,6 +189,7 @@ def report(
         curve_of: half-widths of a curve.
         shown: which scores are printed.
         facts: what else the first lines of the report say.
+        dealt: of a pool of folds: the scores of each, their mean and their spread are told, too.
 
     Returns:
         What was scored.
@@ -200,7 +207,9 @@ def report(
     own, reliable = _intervals(done, frames), reliability(done.table, frames)
     calibrated = calibration_scores(done.table, frames, reliable)
     with_image = references.get("with an image")
-    write_scores(scores, folder / "scores.json", _notes(done, settings, with_image, own, calibrated))
+    by_fold = {} if dealt is None else spread(fold_scores(done, frames, dealt))
+    notes = _notes(done, settings, with_image, own, calibrated) | ({"folds": by_fold} if by_fold else {})
+    write_scores(scores, folder / "scores.json", notes)
     tuned = ", ".join(done.tuned)
     remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
     faces = None
@@ -215,14 +224,9 @@ def report(
     write_report(folder, scores, scored, references=references, remark=remark)
     told = [interval_text(own, _units(frames))] if own is not None else []
     print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
-    for line in (
-        *_remarks(done, calibrated, remark),
-        best_k,
-        f"faces, their labels and predictions: {faces}" if faces else "",
-    ):
-        if line:
-            print(line)
-    print(f"run folder: {folder}")
+    shown_faces = f"faces, their labels and predictions: {faces}" if faces else ""
+    lines = [*_remarks(done, calibrated, remark), spread_lines(by_fold), best_k, shown_faces]
+    print(*filter(None, lines), f"run folder: {folder}", sep="\n")
     return done
 
 

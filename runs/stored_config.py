@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.errors import ConfigError, UserError
 from affect.hints import suggest
+from datamodules.readers.folds import FILE
 from evaluators.table import read_table
 from rendering.layouts import LAYOUTS
 from runs.building import check_targets, role_of, signature
@@ -108,8 +109,12 @@ def data_of_run(
         content["render"] = _drawn_for(content, stored) | _without_nulls(render)
     elif "root" in given:
         content["render"] = None
-    _tell_places(content, given, stored)
+    own: dict[str, Any] = {}
+    if (_node(content, "data", stored) or {}).get("folds") is not None and stored.with_name(FILE).is_file():
+        own = {"folds": str(stored.with_name(FILE)), "groups": None}  # as the run had them, wherever its folder is now
+    _tell_places(content, {**own, **given}, stored)
     data, drawn = _here(content, stored, cache_dir)
+    data |= own
     check_targets(data, "data", str(stored))
     check_targets(drawn, "render", str(stored))
     merged = OmegaConf.merge(data, given)
@@ -291,7 +296,10 @@ def _tell_places(content: Mapping[str, Any], given: Iterable[str], source: Path)
     places = [
         f"data.{key}={value}"
         for key, value in (_node(content, "data", source) or {}).items()
-        if value and key not in given and (key in ("root", "store") or key.endswith(("_root", "_list", "_annotations")))
+        if value and key not in given
+        if key in ("root", "store", "groups")
+        or key.endswith(("_root", "_list", "_annotations"))
+        or (key == "folds" and isinstance(value, str))
     ]
     if places and is_first_process():
         print(f"reads {', '.join(places)}\n  as {source} says; give the keys to change them")

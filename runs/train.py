@@ -17,6 +17,7 @@ from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically
 from runs.dashboards import conclude
 from runs.folder import opened_run, run_folder
+from runs.folds import show_folds, training_errors, write_folds
 from runs.limits import limit_errors
 from runs.next_steps import after_training
 from runs.resuming import best_epoch, earlier_start, restoring
@@ -36,6 +37,7 @@ class _Settings(TypedDict):
 
 def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
+    yield from training_errors(plain["data"])
     yield from limit_errors(plain["trainer"], plain["callbacks"])
     yield from PostProcess.problems(plain["postprocess"])
 
@@ -63,10 +65,12 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             restore_weights(module, read_checkpoint(checkpoint, resume=checkpoint is resume), checkpoint)
         data = build_data(plain, module.preprocessing, module.expressions)
         data.setup("fit")
+        show_folds(data)
         faces = plain["report"]["faces"]
         result = result_of(module, data, PostProcess.of(plain["postprocess"]), plain["scores"], faces=faces)
         trainer = build_trainer(plain, folder, on_step=run.keep)
         run.started()
+        write_folds(data, folder)
         with restoring(trainer, resume):
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         best, score = best_epoch(trainer, folder)
@@ -77,7 +81,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
             if data.skipped_rows:
                 print(f"training left out {len(data.skipped_rows)} unreadable images (data.on_unreadable=skip)")
         result(trainer, folder, plain["name"], best)
-        conclude(trainer, plain, folder, data.frames("val"))
+        conclude(trainer, plain, folder, data.frames(data.held))
         if trainer.is_global_zero and plain["scores"] == "main":
             print(after_training(plain, folder))
         return score

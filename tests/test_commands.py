@@ -11,7 +11,8 @@ from runs.config import CONFIG_DIR
 from runs.train import train
 from tests.test_train import HEADS, command
 
-EXPERIMENTS = sorted({path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")} - set(HEADS))
+EXPERIMENTS = sorted({path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")} - {*HEADS, "temporal"})
+"""All but those on a feature store (tests/test_extract.py, tests/heads/temporal/)."""
 
 
 def tried(experiment: str, folder: Path, faces: int, *overrides: str) -> Path:

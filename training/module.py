@@ -17,7 +17,7 @@ from affect.batch import Batch, Predictions
 from affect.errors import ConfigError
 from evaluators.metrics import AffectScores
 from evaluators.postprocess.unseen import KNOWN, LabelMeans
-from training.optimisation import SGD, Adam, AdamW, Groups
+from training.optimisation import MONITOR, SGD, Adam, AdamW, Groups
 from training.sam import has_climbed
 from training.tta import averaged
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
     from affect.preprocessing import Preprocessing
-
-MONITOR = "val/score"
-"""The sum of the parts of P_MTL that have labels. Checkpoints and early stopping watch it (higher is better)."""
 
 LEARNT = "learnt_from"
 """Key in checkpoints, and in the metadata of tables, of what a model learnt from (``runs.origin``)."""

@@ -75,7 +75,10 @@ class MultiTaskModule(AffectModule):
         return total
 
     def predict(self, batch: Batch) -> Predictions:
-        output = self.logits(batch)
+        return self.predictions_of(self.logits(batch))
+
+    def predictions_of(self, output: AffectLogits) -> Predictions:
+        """Return what a table says of raw scores: valence and arousal clamped, probabilities of the others."""
         predictions = Predictions()
         if output.valence_arousal is not None:
             predictions["valence_arousal"] = output.valence_arousal.clamp(-1, 1)

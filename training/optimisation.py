@@ -19,10 +19,10 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import muon as timm_muon
 from torch import nn
-from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 
 from affect.errors import ConfigError
-from affect.settings import Dropped, NotNegative, Positive, buildable
+from affect.settings import Dropped, NotNegative, Positive, Whole, buildable
 from training.sam import with_sam
 
 BASE_BATCH = 256
@@ -30,6 +30,12 @@ BASE_BATCH = 256
 
 PUBLISHED_PERIOD: Final = 10_000
 """Steps in which the rate of EmotionNet's published code falls to 0, before it rises again for as many."""
+
+MONITOR: Final = "val/score"
+"""The sum of the parts of P_MTL that have labels. Checkpoints and schedules watch it (higher is better)."""
+
+PLATEAU_FACTOR: Final = 0.1
+"""What a plateau multiplies the learning rate by."""
 
 Groups: TypeAlias = list[dict[str, Any]]
 """The parameter groups of an optimiser. The schedule does not change the rate of a group with ``constant``."""
@@ -51,6 +57,8 @@ class AdamW:
         warmup_epochs: length of the warm-up.
         beta2: decay of the mean of squared gradients.
         muon: move matrices by ``muon``.
+        plateau: the rate is constant, and a tenth from where more than so many epochs in a row were no better in
+            ``val/score``; None: a cosine.
     """
 
     base_lr: Positive = 5e-4
@@ -61,6 +69,7 @@ class AdamW:
     warmup_epochs: NotNegative = 5
     beta2: Dropped = 0.999
     muon: bool = False
+    plateau: Whole | None = None
 
     def lr(self, trainer: pl.Trainer) -> float:
         """Return the rate of the topmost layer: ``base_lr * batch * accumulation * devices / 256``."""
@@ -70,7 +79,7 @@ class AdamW:
         return self.base_lr * batch_size * trainer.accumulate_grad_batches * trainer.world_size / BASE_BATCH
 
     def configured(self, groups: Callable[[float], Groups], trainer: pl.Trainer) -> OptimizerLRScheduler:
-        """Build the optimiser and its schedule, which advances at every optimiser step.
+        """Build the optimiser and its schedule, which advances at every optimiser step, or with the score.
 
         Args:
             groups: returns the parameter groups for a learning rate of the topmost layer; the schedule multiplies the
@@ -78,7 +87,7 @@ class AdamW:
             trainer: the run's trainer.
 
         Raises:
-            ConfigError: the warm-up is not shorter than the training.
+            ConfigError: the warm-up is not shorter than the training, or there is a plateau after it.
         """
         epochs = trainer.max_epochs or 0
         if not 0 <= self.warmup_epochs < epochs:
@@ -88,10 +97,23 @@ class AdamW:
                     f"trainer.max_epochs={epochs}: the warm-up must be shorter"
                 ]
             )
+        if self.plateau is not None and self.warmup_epochs:
+            raise ConfigError(
+                [
+                    f"model.optimiser.warmup_epochs={self.warmup_epochs}: there is no warm-up before a plateau; give 0 "
+                    "or model.optimiser.plateau=null for a cosine"
+                ]
+            )
         lr, steps = self.lr(trainer), int(trainer.estimated_stepping_batches)
         made = groups(lr)
         constant = [group.pop("constant", False) for group in made]
         optimizer = muon(made, lr, self.beta2) if self.muon else torch.optim.AdamW(made, lr=lr, betas=(0.9, self.beta2))
+        if self.plateau is not None:
+            least = [group["lr"] if fixed else self.min_lr for group, fixed in zip(made, constant, strict=True)]
+            falling = ReduceLROnPlateau(
+                optimizer, "max", factor=PLATEAU_FACTOR, patience=self.plateau, threshold=0.0, min_lr=least
+            )
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": falling, "monitor": MONITOR}}
 
         def shape(step: int) -> float:
             rates = {"min_lr": self.min_lr, "warmup_epochs": self.warmup_epochs}

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from affect.errors import DataError
-from affect.files import read_file
+from affect.errors import DataError, refuse
 from affect.frames import FloatArray, Frames, IntArray, unlabelled
 from affect.labels import AFFECTNET_EXPRESSIONS, AFFECTNET_NO_EXPRESSION, MISSING_AFFECTNET
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES, keep, list_images, scan
+from datamodules.packs import PackError, read_file
 
 Kind = Literal["exp", "val", "aro"]
 
@@ -39,6 +39,7 @@ _EXPECTED: Final[dict[Kind, str]] = {
     "val": _VALENCE_AROUSAL,
     "aro": _VALENCE_AROUSAL,
 }
+_AFFECT: Final[tuple[Kind, Kind]] = ("val", "aro")
 _LARGEST: Final = 100_000  # most bytes of an annotation
 _THREADS: Final = 16  # they wait for the disk most of the time
 _CHUNK: Final = 256  # files per task: handing each over by itself would take longer than reading it
@@ -47,7 +48,13 @@ _log = logging.getLogger(__name__)
 
 
 def read_release(
-    folder: Path, *, classes: int, valence_arousal: bool, cache: Path | None, links: Links
+    folder: Path,
+    *,
+    classes: int,
+    valence_arousal: bool,
+    cache: Path | None,
+    links: Links,
+    faults: list[DataError] | None = None,
 ) -> tuple[Frames, list[Path | None]]:
     """Read a split: the images that show one of the first ``classes`` expressions, in order of file name.
 
@@ -61,6 +68,8 @@ def read_release(
         valence_arousal: whether to read valence and arousal, too.
         cache: folder in which listings and annotations are cached; None: no cache.
         links: decides which links are followed.
+        faults: of the data so far, to which those of all files are added, the rows of which are left out. None: the
+            first is raised.
 
     Returns:
         The rows and their images; a row's ``files`` entry is a hash of all expression annotations of the split.
@@ -77,15 +86,17 @@ def read_release(
                 f"no such folder: {path}. Unpack AffectNet's archive, so that images and annotations lie in {folder}."
             )
     names = list_images(images, cache, links)
-    labels = read_annotations(annotations, "exp", cache, links)
-    expression = _of_images(annotations, "exp", names, labels).astype(np.int64)
+    labels = read_annotations(annotations, "exp", cache, links, faults)
+    names, values = _of_images(annotations, "exp", names, labels, faults)
+    expression = values.astype(np.int64)
     orphans = sorted(labels.keys() - {_stem(name) for name in names})
     if orphans:
-        raise DataError(
+        error = DataError(
             f"{annotations / orphans[0]}_exp.npy has no image in {images} ({', '.join(IMAGE_SUFFIXES)}), nor have "
             f"{len(orphans) - 1} more of {len(labels)}. Unpack the archive again, or take these annotations out of the "
             "folder."
         )
+        refuse(error, faults)
     rows = _rows_of(folder, expression, classes)
     names = [names[row] for row in rows]
     frames = unlabelled(
@@ -96,7 +107,7 @@ def read_release(
     )
     frames = replace(frames, expression=expression[rows])
     if valence_arousal:
-        frames = replace(frames, valence_arousal=_valence_arousal(annotations, names, cache, links))
+        frames = replace(frames, valence_arousal=_valence_arousal(annotations, names, cache, links, faults))
     return frames, [images / name for name in names]
 
 
@@ -115,7 +126,9 @@ def _rows_of(folder: Path, expression: IntArray, classes: int) -> IntArray:
     return rows
 
 
-def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links) -> dict[str, float]:
+def read_annotations(
+    folder: Path, kind: Kind, cache: Path | None, links: Links, faults: list[DataError] | None = None
+) -> dict[str, float]:
     """Read all annotations of a kind.
 
     Args:
@@ -123,6 +136,7 @@ def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links)
         kind: kind of annotation to read.
         cache: folder in which annotations are cached; None: no cache.
         links: decides which links are followed.
+        faults: of the data so far, to which every file that cannot be used is added. None: the first is raised.
 
     Returns:
         ID to value, in order of file name.
@@ -137,15 +151,17 @@ def read_annotations(folder: Path, kind: Kind, cache: Path | None, links: Links)
         names = sorted(name for name in found.files if name.endswith(f"_{kind}.npy"))
         linked = list(set(found.links).intersection(names))
         links.check_files(folder, linked)  # before they are read; kept ones are checked below
-        return _read_annotations(folder, kind, names), linked
+        return _read_annotations(folder, kind, names, faults), linked
 
     links.check(folder)
-    values, linked = keep(folder, cache, kind, read)
+    values, linked = keep(folder, cache if faults is None else None, kind, read)  # what is kept has no faults
     links.check_files(folder, linked)
     return values
 
 
-def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[str, float]:
+def _read_annotations(
+    folder: Path, kind: Kind, names: Sequence[str], collected: list[DataError] | None
+) -> dict[str, float]:
     ending = f"_{kind}.npy"
     chunks = [names[first : first + _CHUNK] for first in range(0, len(names), _CHUNK)]
 
@@ -159,7 +175,9 @@ def _read_annotations(folder: Path, kind: Kind, names: Sequence[str]) -> dict[st
         found = list(zip(names, chain.from_iterable(parts), strict=True))
     values = {name.removesuffix(ending): value for name, value in found if not isinstance(value, str)}
     faults = [f"{folder / name} {fault}" for name, fault in found if isinstance(fault, str)]
-    if faults:
+    if collected is not None:
+        collected += map(DataError, faults)
+    elif faults:
         raise DataError(
             f"{faults[0]}. {len(faults)} of {len(names)} such files cannot be used. Copy them again from AffectNet's "
             "archive, or take these annotations and their images out of the folders."
@@ -173,6 +191,8 @@ def _read_number(path: Path, kind: Kind) -> float | str:
         array = np.load(io.BytesIO(read_file(path, _LARGEST)), allow_pickle=False)
         text = array.item()
         value = float(text)
+    except PackError:
+        raise
     except Exception as error:  # damaged files fail in the ways of numpy, zipfile and tokenize
         return f"cannot be read ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
     if _is_allowed(value, kind):
@@ -187,31 +207,34 @@ def _is_allowed(value: float, kind: Kind) -> bool:
     return -1 <= value <= 1 or value == MISSING_AFFECTNET
 
 
-def _valence_arousal(annotations: Path, names: Sequence[str], cache: Path | None, links: Links) -> FloatArray:
+def _valence_arousal(
+    annotations: Path, names: Sequence[str], cache: Path | None, links: Links, faults: list[DataError] | None
+) -> FloatArray:
     """Return (N, 2) values of these images, both NaN where either is missing."""
-    values = np.stack(
-        [
-            _of_images(annotations, kind, names, read_annotations(annotations, kind, cache, links))
-            for kind in ("val", "aro")
-        ],
-        axis=1,
-    ).astype(np.float32)
+    values = np.full((len(names), 2), MISSING_AFFECTNET, dtype=np.float32)
+    row_of = {name: row for row, name in enumerate(names)}
+    for column, kind in enumerate(_AFFECT):
+        labels = read_annotations(annotations, kind, cache, links, faults)
+        known, of_known = _of_images(annotations, kind, names, labels, faults)
+        values[[row_of[name] for name in known], column] = of_known
     values[(values == MISSING_AFFECTNET).any(axis=1)] = np.nan
     return values
 
 
 def _of_images(
-    annotations: Path, kind: Kind, names: Sequence[str], labels: dict[str, float]
-) -> npt.NDArray[np.float64]:
-    """Return (N,) annotations of these images, or raise DataError where any lacks its own."""
+    annotations: Path, kind: Kind, names: Sequence[str], labels: dict[str, float], faults: list[DataError] | None
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Return these images and their (N,) annotations; refuse those that lack their own, and leave them out."""
     lacking = [stem for stem in map(_stem, names) if stem not in labels]
     if lacking:
         otherwise = "take these images out of the folder" if kind == "exp" else "set data.valence_arousal=false"
-        raise DataError(
+        error = DataError(
             f"no such file: {annotations / lacking[0]}_{kind}.npy, the annotation of an image; {len(lacking) - 1} more "
             f"of {len(names)} images lack theirs. Unpack the archive again, or {otherwise}."
         )
-    return np.array([labels[_stem(name)] for name in names])
+        refuse(error, faults)
+    known = [name for name in names if _stem(name) in labels]
+    return known, np.array([labels[_stem(name)] for name in known])
 
 
 def _stem(name: str) -> str:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.frames import Frames, unlabelled
 from datamodules.links import Links
 from datamodules.listing import list_images
 
 
-def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[int, Path], list[Path]]:
+def find_classes(
+    folder: Path, classes: Sequence[Sequence[str]], faults: list[DataError] | None = None
+) -> tuple[dict[int, Path], list[Path]]:
     """Find the folder of each class by its name, in any case.
 
     Args:
         folder: folder that holds them.
         classes: the names that the folder of each class may have.
+        faults: of the data so far; a second folder of a class is left out then. None: it is raised.
 
     Returns:
         Number of the class to its folder, for the classes that have one; and the other folders, sorted.
@@ -35,27 +38,27 @@ def find_classes(folder: Path, classes: Sequence[Sequence[str]]) -> tuple[dict[i
         if number is None:
             others.append(path)
         elif number in found:
-            raise DataError(f"{found[number]} and {path} are of the same class. Merge them.")
+            refuse(DataError(f"{found[number]} and {path} are of the same class. Merge them."), faults)
         else:
             found[number] = path
     return found, others
 
 
 def read_classes(
-    folder: Path, classes: Sequence[Path], cache: Path | None, links: Links
+    folder: Path, classes: Mapping[int, Path], cache: Path | None, links: Links
 ) -> tuple[Frames, list[Path | None]]:
     """List the images of class folders in order of class and file name.
 
     Args:
         folder: folder above them.
-        classes: the folder of each class.
+        classes: number of each class to its folder.
         cache: folder in which listings are cached; None: no cache.
         links: decides which links are followed.
 
     Returns:
         The rows, whose expression is the number of the class, and their images.
     """
-    found = [(number, f"{path.name}/{name}") for number, path in enumerate(classes)
+    found = [(number, f"{path.name}/{name}") for number, path in classes.items()
              for name in list_images(path, cache, links)]  # fmt: skip
     image = [name for _, name in found]
     # Photographs have no frame number; their position in the list stands in for it.

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.files import read_file
 from affect.frames import BoolArray
 from affect.labels import EXPRESSIONS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, Task
@@ -26,19 +26,28 @@ LAST_FRAME: Final = 2**31 - 1
 _IMAGE_FIELDS: Final = ("image", "image_path", "image_location")  # the organisers' names, and those in edited files
 
 
-def read_text(path: Path) -> tuple[list[str], str]:
+def read_text(path: Path, faults: list[DataError] | None = None) -> tuple[list[str], str]:
     """Read a text file: its lines without line ends and one trailing comma, none blank at the end, and its sha256.
+
+    Args:
+        path: the file.
+        faults: of the data so far; None: the first line with a character that cannot be seen ends the reading.
 
     Raises:
         DataError: the file is no text, is empty, or holds a character that cannot be seen.
         OSError: the file cannot be read.
     """
     text, digest = _read(path)
-    return _lines(path, text), digest
+    return _lines(path, text, faults), digest
 
 
 def read_rows(
-    path: Path, fix: str, *, by_name: Sequence[Sequence[str]] = (), by_position: Sequence[Sequence[str]] = ()
+    path: Path,
+    fix: str,
+    *,
+    by_name: Sequence[Sequence[str]] = (),
+    by_position: Sequence[Sequence[str]] = (),
+    faults: list[DataError] | None = None,
 ) -> tuple[tuple[str, ...], list[str], str]:
     """Read a file with one header line: the header's names, its rows and the file's sha256.
 
@@ -50,6 +59,7 @@ def read_rows(
         fix: what to do if the file has another header, for the message.
         by_name: official headers with one name per field, so that a file may have the fields in another order.
         by_position: official headers that stand in this order only.
+        faults: of the data so far; None: the first fault of a row ends the reading.
 
     Returns:
         The names in the file's order and the official spelling, the rows, and the sha256.
@@ -59,12 +69,12 @@ def read_rows(
         OSError: the file cannot be read.
     """
     text, digest = _read(path)
-    header, *rows = _lines(path, text)
+    header, *rows = _lines(path, text, faults)
     names = _header_names(path, header, fix, by_name, by_position)
     if not rows:
         raise DataError(f"{path}: no row after the header. Copy the file again, or remove it.")
     if not text.endswith("\n"):
-        _check_end(path, rows)
+        _check_end(path, rows, faults)
     return names, rows, digest
 
 
@@ -76,18 +86,17 @@ def _read(path: Path) -> tuple[str, str]:
         raise DataError(f"{path}: not a text file ({error}). Is this the right file?") from error
 
 
-def _lines(path: Path, text: str) -> list[str]:
+def _lines(path: Path, text: str, faults: list[DataError] | None) -> list[str]:
     lines = [line.removesuffix("\r").strip(" \t") for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
         raise DataError(f"{path}: the file is empty. Copy it again from the archive.")
     if not "".join(lines).replace("\t", " ").isprintable():
-        number = next(i for i, line in enumerate(lines, 1) if not line.replace("\t", " ").isprintable())
-        raise DataError(
-            f"{path}:{number}: a character that cannot be seen: {lines[number - 1][:200]!r}. Correct the line, or copy "
-            "the file again."
-        )
+        for number, line in enumerate(lines, 1):
+            if not line.replace("\t", " ").isprintable():
+                text = f"{path}:{number}: a character that cannot be seen: {line[:200]!r}"
+                refuse(DataError(f"{text}. Correct the line, or copy the file again."), faults)
     return [line.removesuffix(",") for line in lines]
 
 
@@ -113,7 +122,7 @@ def _header_names(
     raise DataError(f"{path}:1: the header is {header[:200]!r}, expected '{expected}'. {fix}")
 
 
-def _check_end(path: Path, rows: Sequence[str]) -> None:
+def _check_end(path: Path, rows: Sequence[str], faults: list[DataError] | None) -> None:
     """Check a file whose last line has no line end, which may be cut off inside its last number.
 
     Numbers may have any decimals, so only one with fewer than every other row is told from a whole one.
@@ -122,10 +131,11 @@ def _check_end(path: Path, rows: Sequence[str]) -> None:
     decimals = _decimals(last)
     known = [count for text in set(others) if (count := _decimals(text)) is not None]
     if decimals is not None and decimals < min(known, default=0):
-        raise DataError(
+        error = DataError(
             f"{path}:{len(rows) + 1}: the file ends in {last!r}, without a line end and with fewer decimals than every "
             "other row, so it is cut off. Copy it again; if it is whole, end its last line."
         )
+        refuse(error, faults)
 
 
 def _decimals(text: str) -> int | None:
@@ -179,10 +189,18 @@ def parse_rows(rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EX
     return np.where(missing, np.nan, values)
 
 
-def fault(
-    path: Path, rows: Sequence[str], names: Sequence[str], tasks: Sequence[Task], classes: int, fixes: tuple[str, str]
-) -> DataError:
-    """Return the error that names the first faulty row of a file whose labels ``parse_rows`` refuses.
+def without_faulty(
+    path: Path,
+    rows: Sequence[str],
+    names: Sequence[str],
+    tasks: Sequence[Task],
+    classes: int,
+    fixes: tuple[str, str],
+    faults: list[DataError] | None,
+) -> list[str]:
+    """Raise the error that names the first faulty row of a file whose labels ``parse_rows`` refuses.
+
+    Where faults are collected, those of all rows are noted instead, and what such a row would label is missing.
 
     Args:
         path: the file.
@@ -191,20 +209,35 @@ def fault(
         tasks: the task of each field of labels.
         classes: how many expressions there are.
         fixes: what to do about a row with more or fewer fields, and about one with a faulty field.
+        faults: of the data so far; None: the first is raised.
+
+    Returns:
+        The rows, each with as many fields as there are names.
     """
     before = len(names) - len(tasks)
-    labels = [row.split(",", before)[-1] for row in rows]
-    first, end = 0, len(rows)
-    while end - first > 1:
-        middle = (first + end) // 2
-        if parse_rows(labels[first:middle], tasks, classes) is None:
-            end = middle
-        else:
-            first = middle
-    where, fields = f"{path}:{first + 2}", rows[first].split(",")
+    mended, labels = list(rows), [row.split(",", before)[-1] for row in rows]
+    missing = [f"{MISSING_VALENCE_AROUSAL if task == 'valence_arousal' else MISSING_CLASS:g}" for task in tasks]
+    waiting = [(0, len(rows))]
+    while waiting:
+        first, end = waiting.pop()
+        if parse_rows(labels[first:end], tasks, classes) is None:
+            if end - first == 1:
+                refuse(_fault(f"{path}:{first + 2}", rows[first], names, tasks, classes, fixes), faults)
+                mended[first] = ",".join([*rows[first].split(",")[:before], *missing])
+            else:
+                middle = (first + end) // 2
+                waiting += [(middle, end), (first, middle)]
+    return mended
+
+
+def _fault(
+    where: str, row: str, names: Sequence[str], tasks: Sequence[Task], classes: int, fixes: tuple[str, str]
+) -> DataError:
+    """Return the error that says what is wrong with a row; the arguments are as for ``without_faulty``."""
+    before, fields = len(names) - len(tasks), row.split(",")
     if len(fields) != len(names):
         return DataError(
-            f"{where}: {len(fields)} fields where {len(names)} ({','.join(names)}) are expected: {rows[first][:60]!r}. "
+            f"{where}: {len(fields)} fields where {len(names)} ({','.join(names)}) are expected: {row[:60]!r}. "
             f"{fixes[0]}"
         )
     expected = {
@@ -229,17 +262,23 @@ def _allowed(values: Values, task: Task, classes: int) -> BoolArray:
     return found
 
 
-def check_names(path: Path, line_of: Mapping[str, int | None]) -> None:
+def check_names(path: Path, line_of: Mapping[str, int | None], faults: list[DataError] | None = None) -> set[str]:
     """Check that the names in a list stay below the folder that they are relative to.
 
     Args:
         path: the list, or a folder of files whose names are meant.
         line_of: each distinct name, and the line where it stands first; None in a folder.
+        faults: of the data so far; None: the first is raised.
+
+    Returns:
+        The names that do not; they must not become paths.
 
     Raises:
         DataError: naming file, line and name.
     """
+    leading_out = {name for name in line_of if not is_relative(name)}
     for name, line in line_of.items():
-        if not is_relative(name):
+        if name in leading_out:
             where, what = (path, "file") if line is None else (f"{path}:{line}", "line")
-            raise DataError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}.")
+            refuse(DataError(f"{where}: the name is {name[:200]!r}, {RULE}. Correct or remove the {what}."), faults)
+    return leading_out

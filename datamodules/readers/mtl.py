@@ -14,11 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.frames import Frames, IntArray, unlabelled
 from affect.labels import AFFECT, AU_NAMES, EXPRESSIONS, MISSING_CLASS, MTL_HEADER, TASKS
 from datamodules.listing import IMAGE_SUFFIXES
-from datamodules.readers.lists import LAST_FRAME, check_names, fault, frame_number, parse_rows, read_rows
+from datamodules.readers.lists import LAST_FRAME, check_names, frame_number, parse_rows, read_rows, without_faulty
 
 FIELDS: Final = ("image", *AFFECT, "expression", *AU_NAMES)
 HEADERS: Final = (tuple(MTL_HEADER.split(",")), FIELDS)
@@ -28,13 +28,15 @@ _TASKS: Final = tuple(task for task, fields in zip(TASKS, (2, 1, len(AU_NAMES)),
 """The task of each field after the image."""
 
 
-def read_mtl(path: Path) -> Frames:
+def read_mtl(path: Path, faults: list[DataError] | None = None) -> Frames:
     """Read a label file of the multi-task challenge.
 
     CRLF, one trailing comma and blank lines at the end are accepted; anything else but 16 fields is an error.
 
     Args:
         path: the label file.
+        faults: of the data so far, to which those of all rows are added: what a faulty row would label is missing, and
+            an image with a faulty name is "", in no video. None: the first is raised.
 
     Returns:
         Its rows, duplicates and rows without any label included.
@@ -44,16 +46,18 @@ def read_mtl(path: Path) -> Frames:
         OSError: the file cannot be read.
     """
     fix = "Is this a label file of the multi-task challenge?"
-    names, rows, digest = read_rows(path, fix, by_position=HEADERS[:1], by_name=HEADERS[1:])
+    names, rows, digest = read_rows(path, fix, by_position=HEADERS[:1], by_name=HEADERS[1:], faults=faults)
     if len(names) == len(FIELDS) and names != FIELDS:
         places = [names.index(name) for name in FIELDS]
         rows = [_in_order(row, places) for row in rows]
     values = parse_rows([row.partition(",")[2] for row in rows], _TASKS)
     if values is None:
         correct = "Correct or remove the line."
-        raise fault(path, rows, FIELDS, _TASKS, len(EXPRESSIONS), (correct, correct))
+        rows = without_faulty(path, rows, FIELDS, _TASKS, len(EXPRESSIONS), (correct, correct), faults)
+        values = parse_rows([row.partition(",")[2] for row in rows], _TASKS)
+        assert values is not None
     image = [row.partition(",")[0].strip() for row in rows]
-    video, frame = _split_names(path, image)
+    video, frame = _split_names(path, image, faults)
     return Frames(
         video=video,
         frame=frame,
@@ -65,12 +69,15 @@ def read_mtl(path: Path) -> Frames:
     )
 
 
-def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> Frames:
+def read_frame_list(
+    path: Path, headers: Sequence[Sequence[str]] = HEADERS, faults: list[DataError] | None = None
+) -> Frames:
     """Read a list of frames: the first field of each row is the image, whatever follows is ignored.
 
     Args:
         path: the list, with one header line.
         headers: header lines that are accepted.
+        faults: as for ``read_mtl``.
 
     Returns:
         Its rows in order, duplicates included, all labels missing.
@@ -79,9 +86,9 @@ def read_frame_list(path: Path, headers: Sequence[Sequence[str]] = HEADERS) -> F
         DataError: naming file and line, what was found there and how to fix it.
         OSError: the file cannot be read.
     """
-    _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=headers)
+    _, rows, digest = read_rows(path, "Is this the challenge's list?", by_position=headers, faults=faults)
     image = [row.partition(",")[0].strip() for row in rows]
-    video, frame = _split_names(path, image)
+    video, frame = _split_names(path, image, faults)
     return unlabelled(image, video, frame, {path.name: digest})
 
 
@@ -91,8 +98,8 @@ def _in_order(row: str, places: Sequence[int]) -> str:
     return ",".join([fields[place] for place in places]) if len(fields) == len(places) else row
 
 
-def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
-    """Return video names and (N,) frame numbers of ``<video>/<frame>.jpg``."""
+def _split_names(path: Path, image: list[str], faults: list[DataError] | None) -> tuple[list[str], IntArray]:
+    """Return video names and (N,) frame numbers of ``<video>/<frame>.jpg``; what is refused is blank."""
     video, frame = [], np.empty(len(image), dtype=np.int64)
     line_of: dict[str, int] = {}
     for line, name in enumerate(image, start=2):
@@ -100,12 +107,19 @@ def _split_names(path: Path, image: list[str]) -> tuple[list[str], IntArray]:
         stem, point, suffix = file.rpartition(".")
         number = frame_number(stem)
         if not folder or number is None or (point + suffix).lower() not in IMAGE_SUFFIXES:
-            raise DataError(
+            error = DataError(
                 f"{path}:{line}: the image is {name[:200]!r}, expected <video>/<frame number>.jpg, e.g. "
                 f"video1/00001.jpg, up to {LAST_FRAME}. Correct the line."
             )
+            refuse(error, faults)
+            image[line - 2], folder, number = "", "", 0
         video.append(folder)
         frame[line - 2] = number
-        line_of.setdefault(folder, line)
-    check_names(path, line_of)
+        if folder:
+            line_of.setdefault(folder, line)
+    if leading_out := check_names(path, line_of, faults):
+        for row in [row for row, name in enumerate(video) if name in leading_out]:
+            if line_of[video[row]] != row + 2:  # the first is noted
+                check_names(path, {video[row]: row + 2}, faults)
+            image[row] = video[row] = ""
     return video, frame

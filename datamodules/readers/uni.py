@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from affect.errors import DataError
+from affect.errors import DataError, refuse
 from affect.folds import base_video
 from affect.frames import Frames
 from affect.labels import (
@@ -22,9 +22,18 @@ from affect.labels import (
     LIST_FIELD,
     UNI_HEADERS,
     UNI_TASKS,
+    Task,
     UniTask,
 )
-from datamodules.readers.lists import Values, check_names, fault, frame_number, parse_rows, read_rows, read_text
+from datamodules.readers.lists import (
+    Values,
+    check_names,
+    frame_number,
+    parse_rows,
+    read_rows,
+    read_text,
+    without_faulty,
+)
 from datamodules.readers.mtl import read_frame_list
 
 HEADERS: Final[dict[UniTask, tuple[tuple[str, ...], ...]]] = {
@@ -40,7 +49,7 @@ MOST_FRAMES: Final = 10_000_000
 _SUFFIXES: Final = (".mp4", ".avi", ".txt")
 
 
-def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
+def read_labels(path: Path, task: UniTask, faults: list[DataError] | None = None) -> tuple[Values, str]:
     """Read the label file of one video.
 
     CRLF, a byte order mark, one trailing comma and blank lines at the end are accepted.
@@ -48,6 +57,8 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
     Args:
         path: the label file.
         task: task of the challenge.
+        faults: of the data so far, to which those of all rows are added: what such a row would label is missing. None:
+            the first is raised.
 
     Returns:
         Values of its N rows, NaN where missing, and the file's sha256. (N, 2) valence and arousal, both missing where
@@ -59,25 +70,33 @@ def read_labels(path: Path, task: UniTask) -> tuple[Values, str]:
     """
     fix, known = f"Is this a label file of data.task={task}?", HEADERS[task]
     by_name, by_position = ((), known) if task == "expr" else (known, ())
-    names, rows, digest = read_rows(path, fix, by_name=by_name, by_position=by_position)
-    # most rows repeat the one before them: each distinct one is read once
-    code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
+    names, rows, digest = read_rows(path, fix, by_name=by_name, by_position=by_position, faults=faults)
     columns = ("expression",) if task == "expr" else names
     tasks = [UNI_TASKS[task]] * len(columns)
-    values = parse_rows(list(code_of), tasks, len(names))
+    values = _parse_distinct(rows, tasks, len(names))
     if values is None:
         leave = "Correct the line, but leave it: the rows are the frames 1, 2, 3, ..."
-        raise fault(path, rows, columns, tasks, len(names), (leave, "Correct the line."))
-    return _placed(values, names, task)[[code_of[row] for row in rows]], digest
+        rows = without_faulty(path, rows, columns, tasks, len(names), (leave, "Correct the line."), faults)
+        values = _parse_distinct(rows, tasks, len(names))
+        assert values is not None
+    return _placed(values, names, task), digest
 
 
-def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
+def _parse_distinct(rows: Sequence[str], tasks: Sequence[Task], classes: int) -> Values | None:
+    """Parse rows as ``parse_rows`` does, each distinct one once: most repeat the one before them."""
+    code_of = {row: code for code, row in enumerate(dict.fromkeys(rows))}
+    values = parse_rows(list(code_of), tasks, classes)
+    return None if values is None else values[[code_of[row] for row in rows]]
+
+
+def read_test_frames(path: Path, task: UniTask, faults: list[DataError] | None = None) -> tuple[Frames | None, str]:
     """Read a test list, if it lists frames.
 
     Args:
         path: a list of frames (``image_location,…`` and rows ``<video>/<frame>.jpg,…``, of which only the first field
             is read) or of videos.
         task: task of the challenge.
+        faults: as for ``datamodules.readers.mtl.read_mtl``.
 
     Returns:
         Its rows in order, or None where the file lists videos; and its sha256.
@@ -85,32 +104,40 @@ def read_test_frames(path: Path, task: UniTask) -> tuple[Frames | None, str]:
     Raises:
         DataError: the file is no text or empty, its header is missing, or an image's name is of another form.
     """
-    lines, digest = read_text(path)
+    lines, digest = read_text(path, faults)
     fields = [line.partition(",")[0] for line in lines[:2]]
     if fields[0].strip().lower() != LIST_FIELD and not any("/" in field for field in fields):
         return None, digest
-    return read_frame_list(path, [(LIST_FIELD, *names) for names in (*HEADERS[task], ())]), digest
+    return read_frame_list(path, [(LIST_FIELD, *names) for names in (*HEADERS[task], ())], faults), digest
 
 
-def read_test_videos(path: Path) -> list[str]:
+def read_test_videos(path: Path, faults: list[DataError] | None = None) -> list[str]:
     """Read a list of videos: one name per line, no header; a suffix .mp4, .avi or .txt is left out.
+
+    Args:
+        path: the list.
+        faults: of the data so far; faulty lines are left out then. None: the first is raised.
 
     Raises:
         DataError: the file is no text or empty, a line is blank or there twice, or a name leads elsewhere.
     """
-    lines, _ = read_text(path)
+    lines, _ = read_text(path, faults)
     line_of: dict[str, int] = {}
     for line, text in enumerate(lines, start=1):
-        _add_video(path, line_of, _video(text), line)
-    check_names(path, line_of)
-    return list(line_of)
+        _add_video(path, line_of, _video(text), line, faults)
+    leading_out = check_names(path, line_of, faults)
+    return [name for name in line_of if name not in leading_out]
 
 
-def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
+def read_frame_counts(path: Path, faults: list[DataError] | None = None) -> tuple[dict[str, int], str]:
     """Read how many frames videos have: ``<video>,<n>`` a line (ABAW2 and 3), or a sentence of ABAW1.
 
     The sentences have the video's name as their third word and the number as their tenth
     (github.com/zerosansan/fg2020_abaw, src/fix_missing_predictions.py).
+
+    Args:
+        path: the file.
+        faults: of the data so far; faulty lines are left out then. None: the first is raised.
 
     Returns:
         Number of frames by video, and the file's sha256.
@@ -119,20 +146,22 @@ def read_frame_counts(path: Path) -> tuple[dict[str, int], str]:
         DataError: the file is no text or empty, a line is neither, a video is there twice, or a name leads
             elsewhere.
     """
-    lines, digest = read_text(path)
+    lines, digest = read_text(path, faults)
     counts: dict[str, int] = {}
     line_of: dict[str, int] = {}
     for line, text in enumerate(lines, start=1):
         words = text.split(",") if "," in text else text.split()[2:10:7]
         name, count = (_video(words[0]), frame_number(words[1].strip())) if len(words) == 2 else ("", None)
         if not name or count is None or not 0 < count <= MOST_FRAMES:
-            raise DataError(
+            error = DataError(
                 f"{path}:{line}: {text[:60]!r} is not <video>,<number of frames>, from 1 to {MOST_FRAMES}. Correct or "
                 "remove the line."
             )
-        _add_video(path, line_of, name, line)
-        counts[name] = count
-    check_names(path, line_of)
+            refuse(error, faults)
+            continue
+        if _add_video(path, line_of, name, line, faults):
+            counts[name] = count
+    check_names(path, line_of, faults)
     return counts, digest
 
 
@@ -141,16 +170,18 @@ def frame_count(video: str, counts: dict[str, int]) -> int | None:
     return counts.get(video, counts.get(base_video(video)))
 
 
-def _add_video(path: Path, line_of: dict[str, int], name: str, line: int) -> None:
-    """Note the line of a video; raise DataError where there is none, or several, or another line has named it."""
+def _add_video(path: Path, line_of: dict[str, int], name: str, line: int, faults: list[DataError] | None) -> bool:
+    """Note the line of a video; return false where it is refused: it is none, or several, or named already."""
     if not name or "," in name or "/" in name or name in line_of:
         found = (
             f"video {name!r} is listed in line {line_of[name]} already"
             if name in line_of
             else (f"{name[:200]!r} is not the name of one video")
         )
-        raise DataError(f"{path}:{line}: {found}. Correct or remove the line.")
+        refuse(DataError(f"{path}:{line}: {found}. Correct or remove the line."), faults)
+        return False
     line_of[name] = line
+    return True
 
 
 def _video(text: str) -> str:

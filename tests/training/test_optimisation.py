@@ -172,3 +172,24 @@ def test_muon_multiplies_float32_on_a_cpu_without_bf16(monkeypatch: pytest.Monke
 def test_plain_groups_do_not_decay_vectors() -> None:
     groups = plain_groups(torch.nn.Linear(3, 2), "head", lr=0.1, weight_decay=0.05)
     assert {group["name"]: group["weight_decay"] for group in groups} == {"head": 0.05, "head_no_decay": 0.0}
+
+
+def test_a_plateau_takes_the_rate_to_a_tenth_and_leaves_constant_groups() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": [parameters[0]], "lr": 1.0}, {"params": [parameters[1]], "lr": 0.5, "constant": True}]
+    settings = AdamW(base_lr=1.0, scale_lr=False, min_lr=0.0, warmup_epochs=0, plateau=2)
+    configured: Any = settings.configured(lambda lr: groups, trainer())
+    assert configured["lr_scheduler"]["monitor"] == "val/score"
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for score in [-0.2, -0.1, -0.1, -0.15, float("nan"), -0.09, -0.2, -0.2, -0.2]:
+        optimizer.step()
+        scheduler.step(score)
+        rates.append([group["lr"] for group in optimizer.param_groups])
+    falls = [1.0] * 4 + [0.1] * 4 + [0.01]
+    assert rates == [pytest.approx([rate, 0.5]) for rate in falls]
+
+
+def test_a_plateau_has_no_warm_up() -> None:
+    with pytest.raises(ConfigError, match=r"model\.optimiser\.warmup_epochs=1: there is no warm-up before a plateau"):
+        AdamW(warmup_epochs=1, plateau=5).configured(lambda lr: [], trainer())

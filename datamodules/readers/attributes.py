@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from affect.errors import DataError
 from affect.files import read_file
-from evaluators.table import Table
 
 _KEYS: Final = ("video", "image")
 _LARGEST: Final = 2**30  # bytes; two million pictures with ten attributes have a tenth of it
+
+
+class Rows(Protocol):
+    """What has a video and an image in each row: a table, or a list of frames."""
+
+    @property
+    def video(self) -> Sequence[str]:
+        """Name of each row's video."""
+
+    @property
+    def image(self) -> Sequence[str]:
+        """Path of each row's image, as the list has it."""
 
 
 class Attributes(NamedTuple):
@@ -29,7 +41,7 @@ class Attributes(NamedTuple):
     others: list[str]
 
 
-def read_attributes(path: Path, table: Table) -> Attributes:
+def read_attributes(path: Path, table: Rows) -> Attributes:
     """Read the attributes of each row of a table.
 
     Args:
@@ -69,7 +81,7 @@ def read_attributes(path: Path, table: Table) -> Attributes:
     return Attributes(key, columns, sorted(known.keys() - set(keys)))
 
 
-def read_groups(path: Path, table: Table) -> list[str]:
+def read_groups(path: Path, table: Rows) -> list[str]:
     """Read the group of each row's video, which is resampled as one: people, say.
 
     Args:
@@ -80,13 +92,31 @@ def read_groups(path: Path, table: Table) -> list[str]:
         DataError: as ``read_attributes``; other columns, a video without a group, or videos that the table lacks.
     """
     found = read_attributes(path, table)
-    if found.key != "video" or list(found.columns) != ["group"]:
-        raise DataError(f"{path}, line 1: it must be video,group")
-    group = found.columns["group"]
-    if "" in group:
-        raise DataError(f"{path}: {table.video[group.index('')]} has no group; give it one, its own name for example")
+    group = group_column(path, found, table, ("video",))
     if found.others:
         raise DataError(
             f"{path}: {len(found.others)} videos that the table does not have, {found.others[0]!r} first; take them out"
+        )
+    return group
+
+
+def group_column(path: Path, found: Attributes, table: Rows, keys: Sequence[str]) -> list[str]:
+    """Return the group of each row, the one column that a file of groups has.
+
+    Args:
+        path: the file, for the message.
+        found: what was read of it.
+        table: whose rows these are.
+        keys: what its lines may be of: ``video``, ``image``.
+
+    Raises:
+        DataError: it is of something else, has other columns, or a row has no group.
+    """
+    if found.key not in keys or list(found.columns) != ["group"]:
+        raise DataError(f"{path}, line 1: it must be {' or '.join(f'{key},group' for key in keys)}")
+    group = found.columns["group"]
+    if "" in group:
+        raise DataError(
+            f"{path}: {getattr(table, found.key)[group.index('')]} has no group; give it one, its own name for example"
         )
     return group

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from affect.errors import DataError
 from affect.labels import EXPRESSIONS
-from evaluators.attributes import read_attributes, read_groups
+from datamodules.readers.attributes import read_attributes, read_groups
 from evaluators.table import Table
 
 VIDEO = ["a", "a", "b", "c"]
