@@ -10,8 +10,10 @@ from affect.files import whole_file, write_whole
 from affect.frames import Frames
 from evaluators import figures
 from evaluators.metrics import MAIN, Scores
-from evaluators.postprocess.chain import PostProcess, Processed
+from evaluators.postprocess.biases import with_biases
+from evaluators.postprocess.chain import Processed
 from evaluators.postprocess.gating import expression_of, take_confident
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.temperature import with_temperatures
 from evaluators.predictions import score_table
@@ -22,8 +24,8 @@ def curve(done: Processed, frames: Frames, ks: Sequence[int], settings: PostProc
     """Score a blend for each half-width, reading and laying it out only once.
 
     Args:
-        done: the blend, before missing frames are filled, its tables, the temperatures, and the thresholds of the
-            action units.
+        done: the blend, before missing frames are filled, its tables, the temperatures, the biases, and the
+            thresholds of the action units.
         frames: the list with labels.
         ks: half-widths in frames, the same for all tasks; 0 means no smoothing.
         settings: how missing frames are filled first, the kind of smoothing (``box`` where it has none), and the gate:
@@ -44,7 +46,7 @@ def curve(done: Processed, frames: Frames, ks: Sequence[int], settings: PostProc
     for smoothed, *both in zip(*smoothings, strict=True):
         if both:
             smoothed = take_confident(smoothed, both, settings.confidence)
-        smoothed = with_temperatures(smoothed, done.temperatures)
+        smoothed = with_biases(with_temperatures(smoothed, done.temperatures), done.biases)
         for name, rows in over.items():
             scores[name].append(score_table(smoothed, frames, au_thresholds=done.au_thresholds, only=rows))
     return scores

@@ -16,7 +16,7 @@ from affect.preprocessing import IMAGENET
 from affect.settings import Count
 from datamodules.base import Split
 from datamodules.folds import split_errors
-from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.unseen import KNOWN
 from evaluators.report import Shown
 from evaluators.submission import check_destination

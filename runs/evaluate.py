@@ -17,7 +17,7 @@ from datamodules.base import FaceDataModule, Split
 from datamodules.folds import POOLED, split_errors
 from datamodules.readers.folds import FILE
 from evaluators.postprocess.blending import check_tables
-from evaluators.postprocess.chain import EXPONENTIAL, PostProcess
+from evaluators.postprocess.options import EXPONENTIAL, PostProcess
 from evaluators.report import ReportSettings, Shown
 from evaluators.submission import check_destination
 from evaluators.table import Table, read_table

@@ -25,7 +25,8 @@ from affect.names import below
 from affect.settings import Count, Range
 from evaluators.exports import check_exports, export_files
 from evaluators.lanes import THUMBNAILS
-from evaluators.postprocess.chain import SEARCH, PostProcess
+from evaluators.postprocess.biases import is_search
+from evaluators.postprocess.options import SEARCH, PostProcess
 from evaluators.postprocess.thresholds import SEARCHES
 from evaluators.table import Table, read_table, write_table
 from evaluators.text import check_separator, write_csv
@@ -146,6 +147,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from PostProcess.problems(plain["postprocess"], several, people=True)
     asked = plain["postprocess"]
     searched = SEARCH in (asked["weights"], asked["temperature"]) or asked["au_thresholds"] in SEARCHES
+    searched = searched or is_search(asked["expression_biases"])
     if searched or not isinstance(asked["coverage"], str | None):
         yield "postprocess: nothing can be searched without labels: give the postprocess.json of a run that searched"
     if plain["source"] == []:

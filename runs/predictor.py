@@ -19,7 +19,8 @@ from affect.labels import Task
 from datamodules.pictures import UnreadableImageError, read_image
 from datamodules.transforms import EvalTransform
 from evaluators.found import Found
-from evaluators.postprocess.chain import PostProcess, process_people
+from evaluators.postprocess.chain import process_people
+from evaluators.postprocess.options import PostProcess
 from evaluators.table import Table, column_names
 from runs.detectors import make_detector
 from runs.networks import common_tasks, device_of, load_networks

@@ -23,7 +23,8 @@ from evaluators.figures import apart, smoothing_curves
 from evaluators.intervals import Estimate, estimate
 from evaluators.metrics import MAIN, Scores
 from evaluators.page.run import Scored, write_report
-from evaluators.postprocess.chain import PostProcess, Processed, process
+from evaluators.postprocess.chain import Processed, process
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.settings import STORED
 from evaluators.postprocess.timeline import lists_pictures
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from affect.hints import key_errors
 from affect.settings import Positive, Range
-from evaluators.postprocess.chain import PostProcess
+from evaluators.postprocess.options import PostProcess
 from evaluators.report import ReportSettings, Shown
 from runs.assembly import build_data, build_module, build_trainer
 from runs.checkpoints import read_checkpoint, restore_weights, save_atomically

@@ -33,7 +33,8 @@ from benchmarks.studies.running import run, study_parser
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.curve import curve
 from evaluators.metrics import Scores
-from evaluators.postprocess.chain import PostProcess, Processed, process
+from evaluators.postprocess.chain import Processed, process
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.predictions import score_table
 from evaluators.submission import write_uni_submission

@@ -4,9 +4,9 @@ They are added to the logarithms of the probabilities, which are the logits up t
 logits. A table with biases shows softmax(log p + bias): its largest probability is the class that the row is given.
 Adding one number to all biases changes nothing, so the first class keeps 0.
 
-``search`` is exact along each coordinate: macro F1 is a step function of one bias, and all its steps are tried, class by
-class, until a pass gains nothing. ``grid`` tries 41 values from -2 to 2 in three passes (the published one). Both climb
-by one coordinate at a time and may stop at a local optimum; neither ends below where it starts, at no biases.
+``search`` is exact along each coordinate: macro F1 is a step function of one bias, and all its steps are tried, class
+by class, until a pass gains nothing. ``grid`` tries 41 values from -2 to 2 in three passes (the published one). Both
+climb by one coordinate at a time and may stop at a local optimum; neither ends below where it starts, at no biases.
 """
 
 from __future__ import annotations
@@ -58,9 +58,14 @@ def check_biases(given: Biases | None) -> None:
     if isinstance(given, str):
         read_stored(given, "expression_biases")
         return
-    values = list(given.values()) if isinstance(given, Mapping) else list(given)
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-        raise UserError(f"postprocess.expression_biases is {given!r}; give numbers, search, grid, or a postprocess.json")
+    values = list(given.values()) if isinstance(given, Mapping) else given
+    if not isinstance(values, Sequence) or not all(
+        type(value) in (int, float) and math.isfinite(value) for value in values
+    ):
+        raise UserError(
+            f"postprocess.expression_biases is {given!r}; give a finite number for each expression, or by name, "
+            "search, grid, or a postprocess.json"
+        )
 
 
 def biases_of(given: Biases | None, table: Table) -> dict[str, float]:
@@ -79,10 +84,14 @@ def biases_of(given: Biases | None, table: Table) -> dict[str, float]:
     names = table.expressions
     if isinstance(given, Mapping):
         if unknown := [name for name in given if name not in names]:
-            raise UserError(f"postprocess.expression_biases: no expression {unknown[0]!r}; there are {', '.join(names)}")
+            raise UserError(
+                f"postprocess.expression_biases: no expression {unknown[0]!r}; there are {', '.join(names)}"
+            )
         return {name: float(given.get(name, 0)) for name in names}
     if len(given) != len(names):
-        raise UserError(f"postprocess.expression_biases: {len(given)} numbers; give {len(names)}: {', '.join(names)}")
+        raise UserError(
+            f"postprocess.expression_biases: {len(given)} numbers; give {len(names)}, for {', '.join(names)}"
+        )
     return dict(zip(names, map(float, given), strict=True))
 
 
@@ -150,26 +159,26 @@ def search_biases(search: str, probabilities: NDArray[np.floating], labels: NDAr
     while True:
         before, done = highest, done + 1
         for index in range(1, len(biases)):
-            values, scores = steps(logs + biases * (np.arange(len(biases)) != index), labels, index)
+            others = biases.copy()
+            others[index] = 0
+            change, scores = _changes(logs + others, labels, index)
             if search == "grid":
-                # the step that each value of the grid stands on
-                tried = GRID
-                scores = np.array([_score_at(logs, labels, biases, index, value) for value in GRID])
+                tried, scores = GRID, scores[np.searchsorted(change, GRID)]
             else:
-                tried = values
+                tried, scores = _wide(change, scores)
             best = float(scores.max(initial=-1.0))
             if best > highest + _GAIN:
                 equal = tried[scores >= best - _GAIN]
-                biases[index], highest = equal[np.argmin(np.abs(equal))], best
+                others[index] = equal[np.argmin(np.abs(equal))]
+                # as the rows are decided: a value of the grid may hit a change itself
+                if (reached := macro_f1(logs + others, labels)) > highest + _GAIN:
+                    biases, highest = others, reached
         if highest <= before + _GAIN or (search == "grid" and done == PASSES):
             return biases
 
 
 def steps(logs: Array, labels: NDArray[np.int64], index: int) -> tuple[Array, Array]:
     """Return every step of macro F1 as a function of one bias: a value on it, and the score.
-
-    A row changes to the class where its bias passes the distance to the largest of the others. Sorted, counts of
-    predictions and of hits follow by cumulative sums.
 
     Args:
         logs: (N, C) with the other biases added.
@@ -179,28 +188,47 @@ def steps(logs: Array, labels: NDArray[np.int64], index: int) -> tuple[Array, Ar
     Returns:
         (S,) values: 0 where the step holds it, else its middle, or 1 beyond the last change; and (S,) macro F1.
     """
+    return _wide(*_changes(logs, labels, index))
+
+
+def _changes(logs: Array, labels: NDArray[np.int64], index: int) -> tuple[Array, Array]:
+    """Return the biases at which a row changes to the class, sorted (N,), and macro F1 between them (N + 1,).
+
+    A row changes where its bias passes the distance to the largest of the others. Sorted, counts of predictions and of
+    hits follow by cumulative sums. Of another class, only the rows that leave it are counted.
+    """
     rows, classes = logs.shape
-    others = logs.copy()
-    others[:, index] = -np.inf
-    rival = others.argmax(axis=1)
-    change = others[np.arange(rows), rival] - logs[:, index]
-    order = np.argsort(change, kind="stable")
+    rest = logs.copy()
+    rest[:, index] = -np.inf
+    rival = rest.argmax(axis=1).astype(np.int32)
+    change = rest[np.arange(rows), rival] - logs[:, index]
+    order = np.argsort(change)
     change, rival, label = change[order], rival[order], labels[order]
-    total = np.zeros(rows + 1)
+    hit = label == rival
+    positives = np.bincount(labels, minlength=classes)
+    said = np.arange(rows + 1, dtype=np.int32)
+    total = _f1(np.append(0, np.cumsum(label == index, dtype=np.int32)), said, int(positives[index]))
     for one in range(classes):
         if one == index:
-            said = np.arange(rows + 1)
-            hits = np.append(0, np.cumsum(label == one))
-        else:
-            left = rival == one
-            said = left.sum() - np.append(0, np.cumsum(left))
-            right = left & (label == one)
-            hits = right.sum() - np.append(0, np.cumsum(right))
-        under = said + np.count_nonzero(label == one)
-        total += np.divide(2 * hits, under, out=np.zeros(rows + 1), where=under > 0)
+            continue
+        at = np.flatnonzero(rival == one)
+        hits = np.append(0, np.cumsum(hit[at], dtype=np.int32))
+        of_class = _f1(hits[-1] - hits, len(at) - said[: len(at) + 1], int(positives[one]))
+        total += np.repeat(of_class, np.diff(np.concatenate([[-1], at, [rows]])))
+    return change, total / classes
+
+
+def _f1(hits: NDArray[np.int32], said: NDArray[np.int32], positives: int) -> Array:
+    under = said + positives
+    scores: Array = np.divide(2 * hits, under, out=np.zeros(len(hits)), where=under > 0)
+    return scores
+
+
+def _wide(change: Array, scores: Array) -> tuple[Array, Array]:
+    """Return the steps that are wide enough: a value on each, and its score."""
     low, high = np.append(-np.inf, change), np.append(change, np.inf)
     wide = high - low > MARGIN
-    low, high, scores = low[wide], high[wide], total[wide] / classes
+    low, high, scores = low[wide], high[wide], scores[wide]
     with np.errstate(invalid="ignore"):
         values = (low + high) / 2
     values = np.where(np.isinf(low), high - 1, np.where(np.isinf(high), low + 1, values))
@@ -214,12 +242,6 @@ def macro_f1(logs: Array, labels: NDArray[np.int64]) -> float:
     hits = np.bincount(labels[said == labels], minlength=classes)
     under = np.bincount(said, minlength=classes) + np.bincount(labels, minlength=classes)
     return float(np.divide(2 * hits, under, out=np.zeros(classes), where=under > 0).mean())
-
-
-def _score_at(logs: Array, labels: NDArray[np.int64], biases: Array, index: int, value: float) -> float:
-    tried = biases.copy()
-    tried[index] = value
-    return macro_f1(logs + tried, labels)
 
 
 def _logs(probabilities: NDArray[np.floating]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from affect.labels import AFFECT, AU_NAMES
 STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
 
-SEARCHED: Final = ("weights", "temperature", "coverage", "au_thresholds")
+SEARCHED: Final = ("weights", "temperature", "coverage", "expression_biases", "au_thresholds")
 """The keys of the post-processing that can be searched or fitted, in the order of the chain."""
 
 TEMPERED: Final = ("expression", "action_units")
@@ -57,7 +58,7 @@ def write_stored(
         split: name of the split that was searched on.
         rows: how many rows the split has.
         files: names of its label files to sha256.
-        expressions: class names of the tables; temperature and coverage of expressions are for these only.
+        expressions: class names of the tables; what concerns expressions is for these only.
     """
     searched: dict[str, Any] = {"split": split, "rows": rows, "label_files": dict(files)}
     if expressions is not None:
@@ -169,12 +170,24 @@ def _calibration_problems(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"coverage has {', '.join(others)} beside its limits, expected share, and seed, a whole number"
         elif not _numbers([others["share"]], 1) or not 0 < others["share"] < 1:
             yield f"coverage.share is {others['share']!r:.80}, expected a number between 0 and 1"
-    of_expressions = isinstance(temperature, dict) and "expression" in temperature
+    biases = content.get("expression_biases")
+    if "expression_biases" in content and not _finite(biases):
+        yield f"expression_biases are {biases!r:.80}, expected a finite number for each expression"
+    of_expressions = "expression_biases" in content or (isinstance(temperature, dict) and "expression" in temperature)
     if of_expressions or "expression" in limits:
         searched = content.get("searched_on")
         classes = searched.get("expressions") if isinstance(searched, dict) else None
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             yield "searched_on.expressions are not the class names of what was searched"
+        elif isinstance(biases, dict) and list(biases) != classes:
+            yield f"expression_biases are of {', '.join(biases)}; needed are {', '.join(classes)}"
+
+
+def _finite(values: Any) -> bool:
+    """Return whether it is an object of finite numbers."""
+    return isinstance(values, dict) and all(
+        type(value) is int or (type(value) is float and math.isfinite(value)) for value in values.values()
+    )
 
 
 def _numbers(values: Any, most: float, least: float = 0) -> bool:

@@ -231,7 +231,7 @@ def _checkpoint(path: Path) -> Any:
 
 def _config(path: Path) -> Any:
     """As train.py follows ``fork_from``, before it builds anything."""
-    from evaluators.postprocess.chain import PostProcess
+    from evaluators.postprocess.options import PostProcess
     from runs.config import resolve
 
     try:

@@ -17,7 +17,8 @@ from affect.errors import DataError, UserError
 from affect.labels import EXPRESSIONS
 from evaluators.found import COLUMNS, Found
 from evaluators.parquet import write_parquet
-from evaluators.postprocess.chain import PostProcess, process_people
+from evaluators.postprocess.chain import process_people
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.people import stretches
 from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.temperature import with_temperatures

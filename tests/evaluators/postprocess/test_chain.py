@@ -9,10 +9,11 @@ import pytest
 from affect.errors import DataError, UserError
 from affect.labels import AU_NAMES
 from evaluators.curve import curve, write_curve
-from evaluators.postprocess.chain import PostProcess, process
+from evaluators.postprocess.chain import process
 from evaluators.postprocess.coverage import fit_coverage, with_bounds
 from evaluators.postprocess.exponential import PUBLISHED_ALPHA, smooth_exponentially
 from evaluators.postprocess.filling import fill_nulls
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.smoothing import smooth
 from evaluators.postprocess.temperature import search_temperatures, with_temperatures

@@ -16,7 +16,6 @@ from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.bounds import Bounds
 from evaluators.calibration import calibration_scores
 from evaluators.parquet import write_parquet
-from evaluators.postprocess.chain import PostProcess
 from evaluators.postprocess.coverage import (
     FITTING,
     SAYING,
@@ -29,6 +28,7 @@ from evaluators.postprocess.coverage import (
     video_quantile,
     with_bounds,
 )
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.settings import write_stored
 from evaluators.table import Table, read_table, to_arrow, write_table
 from tests.evaluators.fake import make_frames

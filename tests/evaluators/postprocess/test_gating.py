@@ -12,8 +12,9 @@ from affect.errors import UserError
 from affect.labels import EXPRESSIONS, LSD_EXPRESSIONS
 from evaluators.curve import curve
 from evaluators.postprocess.blending import blend, search_weights
-from evaluators.postprocess.chain import PostProcess, process
+from evaluators.postprocess.chain import process
 from evaluators.postprocess.filling import fill_nulls
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.smoothing import smooth
 from evaluators.predictions import score_table
 from evaluators.table import read_table, write_table

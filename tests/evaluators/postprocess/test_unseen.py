@@ -12,8 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from affect.errors import DataError, UserError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS, LSD_EXPRESSIONS
-from evaluators.postprocess.chain import PostProcess, process
+from evaluators.postprocess.chain import process
 from evaluators.postprocess.filling import fill_nulls
+from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.smoothing import smooth
 from evaluators.postprocess.unseen import checked_means, fill_unseen, label_means, unseen_note
 from evaluators.submission import write_submission
