@@ -24,6 +24,7 @@ from evaluators.intervals import Estimate, estimate
 from evaluators.metrics import MAIN, Scores
 from evaluators.page.run import Scored, write_report
 from evaluators.postprocess.chain import Processed, process
+from evaluators.postprocess.crossing import cross_fitted
 from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.settings import STORED
 from evaluators.postprocess.timeline import lists_pictures
@@ -193,7 +194,7 @@ def report(
         dealt: of a pool of folds: the scores of each, their mean and their spread are told, too.
 
     Returns:
-        What was scored.
+        What all rows together gave: with cross-fitting, not what was scored.
     """
     done = process(tables, frames, settings)
     path = folder / "predictions" / f"{split}.parquet"
@@ -201,17 +202,26 @@ def report(
         write_table(done.blended, path)
     if done.table is not done.blended:
         write_table(done.table, path.with_name(f"{split}-postprocessed.parquet"))
+    scored = cross_fitted(done, tables, frames, settings)
+    scores = score_table(scored.table, frames, au_thresholds=scored.au_thresholds)
+    if scored is not done:
+        of_all = score_table(done.table, frames, au_thresholds=done.au_thresholds)
+        scores |= {f"self_fitted/{name}": value for name, value in of_all.items() if name in MAIN}
     if done.found:
-        done.store(folder / STORED, split, frames)
-    scores = score_table(done.table, frames, au_thresholds=done.au_thresholds)
-    references = _references(done, frames)
-    own, reliable = _intervals(done, frames), reliability(done.table, frames)
+        done.store(
+            folder / STORED,
+            split,
+            frames,
+            {} if scored is done else {name: scores[name] for name in scores if name.split("/")[-1] in MAIN},
+        )
+    references = _references(scored, frames)
+    own, reliable = _intervals(scored, frames), reliability(done.table, frames)
     calibrated = calibration_scores(done.table, frames, reliable)
     with_image = references.get("with an image")
-    by_fold = {} if dealt is None else spread(fold_scores(done, frames, dealt))
-    notes = _notes(done, settings, with_image, own, calibrated) | ({"folds": by_fold} if by_fold else {})
+    by_fold = {} if dealt is None else spread(fold_scores(scored, frames, dealt))
+    notes = _notes(done, scored.tuned, settings, with_image, own, calibrated) | ({"folds": by_fold} if by_fold else {})
     write_scores(scores, folder / "scores.json", notes)
-    tuned = ", ".join(done.tuned)
+    tuned = ", ".join(scored.tuned)
     remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
     faces = None
     if pictures is not None:
@@ -221,10 +231,11 @@ def report(
         by_k, kind = curve(done, frames, curve_of, settings), settings.smoothing or "box"
         best_k = write_curve(folder, curve_of, by_k, kind)
         further["Scores against the smoothing"] = apart(smoothing_curves(curve_of, by_k["all"], kind))
-    scored = Scored(done.table, frames, done.au_thresholds, pictures, further, facts, own)
-    write_report(folder, scores, scored, references=references, remark=remark)
+    pages = Scored(scored.table, frames, scored.au_thresholds, pictures, further, facts, own)
+    write_report(folder, scores, pages, references=references, remark=remark)
+    beside = [f"{name} {value:.4f}" for name, value in scores.items() if "/" in name and value is not None]
     told = [interval_text(own, _units(frames))] if own is not None else []
-    print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
+    print((format_main if shown == "main" else format_table)(scores, references), *told, *beside, sep="\n")
     shown_faces = f"faces, their labels and predictions: {faces}" if faces else ""
     lines = [*_remarks(done, calibrated, remark), spread_lines(by_fold), best_k, shown_faces]
     print(*filter(None, lines), f"run folder: {folder}", sep="\n")
@@ -276,6 +287,7 @@ def _calibration(done: Processed, calibrated: Mapping[str, float]) -> list[str]:
 
 def _notes(
     done: Processed,
+    tuned: Sequence[str],
     settings: PostProcess,
     with_image: Scores | None,
     own: Estimate | None,
@@ -285,8 +297,8 @@ def _notes(
     notes: dict[str, Any] = {}
     if settings != PostProcess(k=settings.k):
         notes["postprocess"] = {**asdict(settings), **done.found, "au_thresholds": list(done.au_thresholds)}
-    if done.tuned:
-        notes["tuned_on_these_labels"] = list(done.tuned)
+    if tuned:
+        notes["tuned_on_these_labels"] = list(tuned)
     if UNSEEN in done.table.metadata:
         notes[UNSEEN] = done.table.metadata[UNSEEN]
     if with_image is not None:

@@ -50,10 +50,13 @@ class Processed:
     found: Mapping[str, Any]
     tuned: tuple[str, ...]
 
-    def store(self, path: Path, split: str, frames: Frames) -> None:
-        """Write what was searched on this list, for another split."""
+    def store(self, path: Path, split: str, frames: Frames, scores: Mapping[str, float | None] | None = None) -> None:
+        """Write what was searched on this list, for another split; with the scores of its cross-fitting, if any."""
         classes = self.table.expressions
-        write_stored(path, self.found, split=split, rows=len(frames.frame), files=frames.files, expressions=classes)
+        write_stored(
+            path, self.found, split=split, rows=len(frames.frame), files=frames.files, expressions=classes,
+            scores=scores,
+        )  # fmt: skip
 
 
 def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:

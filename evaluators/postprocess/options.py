@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import UserError
+from affect.folds import base_video, deal
 from affect.frames import Frames
 from affect.labels import LSD_EXPRESSIONS, TASKS
 from evaluators.postprocess.biases import Biases, check_biases, check_labels, is_search
@@ -58,6 +59,7 @@ class PostProcess:
             ``grid`` to search them on the labels (``biases``).
         au_thresholds: one number, twelve, ``published``, the file of a search, or ``exact`` or ``grid`` to search them
             on the labels.
+        cross_fit: None, or in how many folds of whole videos what is searched is fitted on the others (``crossing``).
     """
 
     weights: Weights = None
@@ -75,6 +77,7 @@ class PostProcess:
     coverage: Coverage | None = None
     expression_biases: Biases | None = None
     au_thresholds: Thresholds = 0.5
+    cross_fit: int | None = None
 
     @classmethod
     def of(cls, node: Mapping[str, Any], tables: int = 1, *, people: bool = False) -> PostProcess:
@@ -108,6 +111,7 @@ class PostProcess:
             lambda: _check_used(settings, people=people),
             lambda: _check_gate(settings, tables),
             lambda: _check_weights(settings.weights, tables),
+            lambda: _check_cross_fit(settings),
             lambda: settings.temperature == SEARCH or resolve_temperatures(settings.temperature),
             lambda: check_coverage(settings.coverage),
             lambda: check_biases(settings.expression_biases),
@@ -154,15 +158,32 @@ class PostProcess:
             if name is not None:
                 raise unknown_means(f"the frame list: video {name!r} has no image at all", missing, expressions)
 
+    def folds_of(self, frames: Frames) -> NDArray[np.int64]:
+        """Deal whole videos into the folds of ``cross_fit``, alike in rows, expressions and action units; (N,) from 0.
+
+        Raises:
+            DataError: fewer videos than folds.
+        """
+        assert self.cross_fit is not None
+        classes = np.arange(max(int(frames.expression.max(initial=0)) + 1, 1))
+        counts = [
+            np.ones((len(frames), 1)),
+            frames.expression[:, None] == classes,
+            np.nan_to_num(frames.action_units),
+        ]
+        return deal([base_video(name) for name in frames.video], np.concatenate(counts, axis=1), self.cross_fit)
+
     def check_list(self, frames: Frames) -> None:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.
 
         Raises:
-            DataError: filling or smoothing of single pictures.
+            DataError: filling or smoothing of single pictures, or fewer videos than folds.
             UserError: a search, or a fit of the coverage, without a label of what it concerns.
         """
         if self.smoothing is not None or self.missing is not None:
             check_videos(frames, "the frame list")
+        if self.cross_fit is not None:
+            self.folds_of(frames)
         if self.temperature == SEARCH:
             check_search(frames)
         if self.coverage is not None and not isinstance(self.coverage, str):
@@ -220,3 +241,22 @@ def _check_weights(weights: Weights, tables: int) -> None:
         raise UserError("postprocess.weights is for several tables: evaluate.py 'predictions=[a.parquet,b.parquet]'")
     if weights != SEARCH:
         resolve_weights(weights, tables)
+
+
+def _check_cross_fit(settings: PostProcess) -> None:
+    """Refuse folds that nothing would use, or that would not be apart."""
+    folds = settings.cross_fit
+    if folds is None:
+        return
+    if type(folds) is not int or folds < 2:
+        raise UserError(f"postprocess.cross_fit is {folds!r}; give how many folds, 2 or more, or null")
+    searched = SEARCH in (settings.weights, settings.temperature) or settings.au_thresholds in SEARCHES
+    if not searched and not is_search(settings.expression_biases):
+        raise UserError(
+            "postprocess.cross_fit fits what is searched, and nothing is: give postprocess.expression_biases=search or "
+            "au_thresholds=exact, say, or leave it out"
+        )
+    if settings.blend == "raw":
+        raise UserError(
+            "postprocess.blend=raw scales by all rows, so no fold is apart: leave postprocess.cross_fit out"
+        )

@@ -49,6 +49,7 @@ def write_stored(
     rows: int,
     files: Mapping[str, str],
     expressions: Sequence[str] | None = None,
+    scores: Mapping[str, float | None] | None = None,
 ) -> None:
     """Write what was searched, and on what; the file appears as a whole or not at all.
 
@@ -59,10 +60,13 @@ def write_stored(
         rows: how many rows the split has.
         files: names of its label files to sha256.
         expressions: class names of the tables; what concerns expressions is for these only.
+        scores: of the cross-fitting, for a reader of the file.
     """
     searched: dict[str, Any] = {"split": split, "rows": rows, "label_files": dict(files)}
     if expressions is not None:
         searched["expressions"] = list(expressions)
+    if scores:
+        searched["scores"] = dict(scores)
     write_whole(path, json.dumps({**found, "searched_on": searched}, indent=2) + "\n")
 
 
