@@ -30,7 +30,7 @@ from evaluators.postprocess.settings import STORED
 from evaluators.postprocess.timeline import lists_pictures
 from evaluators.postprocess.unseen import KNOWN, UNSEEN, label_means, unseen_note
 from evaluators.predictions import merge_parts, score_table
-from evaluators.report import NO_LABELS, Shown, format_main, format_table, write_scores
+from evaluators.report import NO_LABELS, Shown, format_main, format_table, score_text, write_scores
 from evaluators.submission import write_submission, write_uni_submission
 from evaluators.sums import sums
 from evaluators.table import Table, read_table, write_table
@@ -203,24 +203,17 @@ def report(
     if done.table is not done.blended:
         write_table(done.table, path.with_name(f"{split}-postprocessed.parquet"))
     scored = cross_fitted(done, tables, frames, settings)
-    scores = score_table(scored.table, frames, au_thresholds=scored.au_thresholds)
-    if scored is not done:
-        of_all = score_table(done.table, frames, au_thresholds=done.au_thresholds)
-        scores |= {f"self_fitted/{name}": value for name, value in of_all.items() if name in MAIN}
+    scores, beside = _scores(done, scored, frames)
     if done.found:
-        done.store(
-            folder / STORED,
-            split,
-            frames,
-            {} if scored is done else {name: scores[name] for name in scores if name.split("/")[-1] in MAIN},
-        )
+        both = {name: scores[name] for name in scores if name in MAIN} | beside
+        done.store(folder / STORED, split, frames, both if beside else None)
     references = _references(scored, frames)
     own, reliable = _intervals(scored, frames), reliability(done.table, frames)
     calibrated = calibration_scores(done.table, frames, reliable)
     with_image = references.get("with an image")
     by_fold = {} if dealt is None else spread(fold_scores(scored, frames, dealt))
     notes = _notes(done, scored.tuned, settings, with_image, own, calibrated) | ({"folds": by_fold} if by_fold else {})
-    write_scores(scores, folder / "scores.json", notes)
+    write_scores(scores | beside, folder / "scores.json", notes)
     tuned = ", ".join(scored.tuned)
     remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
     faces = None
@@ -233,13 +226,22 @@ def report(
         further["Scores against the smoothing"] = apart(smoothing_curves(curve_of, by_k["all"], kind))
     pages = Scored(scored.table, frames, scored.au_thresholds, pictures, further, facts, own)
     write_report(folder, scores, pages, references=references, remark=remark)
-    beside = [f"{name} {value:.4f}" for name, value in scores.items() if "/" in name and value is not None]
+    own_lines = [f"{name} {score_text(value)}" for name, value in beside.items()]
     told = [interval_text(own, _units(frames))] if own is not None else []
-    print((format_main if shown == "main" else format_table)(scores, references), *told, *beside, sep="\n")
+    print((format_main if shown == "main" else format_table)(scores, references), *told, *own_lines, sep="\n")
     shown_faces = f"faces, their labels and predictions: {faces}" if faces else ""
     lines = [*_remarks(done, calibrated, remark), spread_lines(by_fold), best_k, shown_faces]
     print(*filter(None, lines), f"run folder: {folder}", sep="\n")
     return done
+
+
+def _scores(done: Processed, scored: Processed, frames: Frames) -> tuple[Scores, Scores]:
+    """Return the scores; and with cross-fitting, the main ones of what all rows together gave, named self_fitted/."""
+    scores = score_table(scored.table, frames, au_thresholds=scored.au_thresholds)
+    if scored is done:
+        return scores, {}
+    own = score_table(done.table, frames, au_thresholds=done.au_thresholds)
+    return scores, {f"self_fitted/{name}": value for name, value in own.items() if name in MAIN}
 
 
 def _references(done: Processed, frames: Frames) -> dict[str, Scores]:

@@ -1,4 +1,4 @@
-"""Cross-fitting: every video is decided by rules that were fitted on other videos, so that its score does not flatter."""
+"""Cross-fitting: each video is decided by rules that were fitted on others, so that its score does not flatter."""
 
 from __future__ import annotations
 
