@@ -214,8 +214,8 @@ def report(
     by_fold = {} if dealt is None else spread(fold_scores(scored, frames, dealt))
     notes = _notes(done, scored.tuned, settings, with_image, own, calibrated) | ({"folds": by_fold} if by_fold else {})
     write_scores(scores | beside, folder / "scores.json", notes)
-    tuned = ", ".join(scored.tuned)
-    remark = f"tuned on the labels that these scores are of, so they flatter: {tuned}" if tuned else ""
+    flatters = "tuned on the labels that these scores are of, so they flatter: "
+    remark = flatters + ", ".join(scored.tuned) if scored.tuned else ""
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
@@ -226,9 +226,9 @@ def report(
         further["Scores against the smoothing"] = apart(smoothing_curves(curve_of, by_k["all"], kind))
     pages = Scored(scored.table, frames, scored.au_thresholds, pictures, further, facts, own)
     write_report(folder, scores, pages, references=references, remark=remark)
-    own_lines = [f"{name} {score_text(value)}" for name, value in beside.items()]
     told = [interval_text(own, _units(frames))] if own is not None else []
-    print((format_main if shown == "main" else format_table)(scores, references), *told, *own_lines, sep="\n")
+    told += [f"{name} {score_text(value)}" for name, value in beside.items()]
+    print((format_main if shown == "main" else format_table)(scores, references), *told, sep="\n")
     shown_faces = f"faces, their labels and predictions: {faces}" if faces else ""
     lines = [*_remarks(done, calibrated, remark), spread_lines(by_fold), best_k, shown_faces]
     print(*filter(None, lines), f"run folder: {folder}", sep="\n")
