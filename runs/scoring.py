@@ -162,6 +162,9 @@ def predict_table(
     return path
 
 
+_FLATTERS = "tuned on the labels that these scores are of, so they flatter"
+
+
 def report(
     tables: Sequence[Table],
     frames: Frames,
@@ -214,8 +217,7 @@ def report(
     by_fold = {} if dealt is None else spread(fold_scores(scored, frames, dealt))
     notes = _notes(done, scored.tuned, settings, with_image, own, calibrated) | ({"folds": by_fold} if by_fold else {})
     write_scores(scores | beside, folder / "scores.json", notes)
-    flatters = "tuned on the labels that these scores are of, so they flatter: "
-    remark = flatters + ", ".join(scored.tuned) if scored.tuned else ""
+    remark = f"{_FLATTERS}: {', '.join(scored.tuned)}" if scored.tuned else ""
     faces = None
     if pictures is not None:
         faces = write_faces(folder, done.table, frames, pictures, au_thresholds=done.au_thresholds, split=split)
