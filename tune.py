@@ -1,0 +1,21 @@
+"""Search for the best values of some keys: ``python tune.py experiment=… 'KEY=interval(low,high)' tune.trials=20``.
+
+``--help`` has the rest; runs/tuning.py does the work.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from runs.ending import clear_errors
+from runs.search_space import HELP
+from runs.slurm import is_first_process, queued_again
+
+if __name__ == "__main__":
+    with clear_errors(), queued_again(first=is_first_process()):
+        if {"-h", "--help"} & {*sys.argv[1:]}:
+            print(HELP)
+        else:
+            from runs.tuning import tune  # imports torch, which takes seconds
+
+            tune(sys.argv[1:])
