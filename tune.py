@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 
+from runs.config import check_command_line
 from runs.ending import clear_errors
-from runs.search_space import HELP
+from runs.search_space import HELP, check_installed, read
 from runs.slurm import is_first_process, queued_again
 
 if __name__ == "__main__":
@@ -16,6 +17,9 @@ if __name__ == "__main__":
         if {"-h", "--help"} & {*sys.argv[1:]}:
             print(HELP)
         else:
+            asked = read(sys.argv[1:])
+            check_command_line("train", asked.example())
+            check_installed()
             from runs.tuning import tune  # imports torch, which takes seconds
 
-            tune(sys.argv[1:])
+            tune(asked)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any, Final
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from affect.errors import ConfigError
+from affect.errors import ConfigError, UserError
 from affect.hints import key_errors, suggest
 from affect.settings import Count
 from runs.config import literal_paths
@@ -101,6 +102,24 @@ class Asked:
     prune: bool = True
     monitor: str = "val/score"
 
+    def example(self) -> list[str]:
+        """Return a command line of train.py: each key at the first end of its range."""
+        return [*self.words, *(f"{key}={space.ends()[0]}" for key, space in self.keys.items())]
+
+
+def check_installed() -> None:
+    """Check that what searches is there.
+
+    Raises:
+        UserError: it is not, or cannot be loaded.
+    """
+    try:
+        import_module("optuna")
+    except ImportError as error:
+        raise UserError(
+            f'tune.py searches with the package optuna, which cannot be loaded ({error}): pip install -e ".[tune]"'
+        ) from error
+
 
 def read(arguments: Sequence[str]) -> Asked:
     """Read a command line of tune.py.
@@ -109,7 +128,7 @@ def read(arguments: Sequence[str]) -> Asked:
         arguments: without the program's name.
 
     Raises:
-        ConfigError: with all errors of the ranges and of ``tune.…``; the other words are checked by train.py's rules.
+        ConfigError: with all errors of the ranges and of ``tune.…``; the other words are not looked at.
     """
     settings: dict[str, Any] = {}
     keys: dict[str, Space] = {}
@@ -181,7 +200,7 @@ def _space(override: Override) -> Space:
         numbers = sorted(typing.cast(list[float], values))
         step = abs(typing.cast(float, value.step))
         return Space("int" if all(type(one) is int for one in numbers) else "float", (), numbers[0], numbers[-1], step)
-    if not override.is_choice_sweep() or not isinstance(value, list) and not hasattr(value, "list"):
+    if isinstance(value, Glob):
         raise ValueError("write out the values, as KEY=a,b,c")
     choices = tuple(override.sweep_string_iterator())
     if len(set(choices)) < max(len(choices), 2):

@@ -7,49 +7,35 @@ process does it all, so a kill leaves nothing running; the trial that was under 
 from __future__ import annotations
 
 import gc
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
+import optuna
 import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from affect.errors import ConfigError, DataError, UserError
-from affect.files import locked, reached, whole_file
+from affect.errors import ConfigError, UserError
+from affect.files import locked, reached
 from evaluators.report import read_records
 from runs.config import CONFIG_DIR, check_command_line, quoted, resolve
+from runs.ending import Stopped
 from runs.next_steps import wrapped
-from runs.search_space import Asked, Space, read
-from runs.sweep_jobs import attempted, differences, go_on, refuse_distributed
+from runs.search_space import Asked
+from runs.study import DATABASE, clear_storage, draw, opened, values_of
+from runs.sweep_jobs import attempted, go_on, refuse_distributed
 from runs.sweeps import shortened, show_table, table_of
 from runs.train import problems, train
 from training.module import MONITOR
 
-try:
-    import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-    from optuna.storages import RDBStorage
-    from optuna.trial import FrozenTrial, TrialState
-    from sqlalchemy.exc import SQLAlchemyError
-except ImportError as error:
-    raise UserError(
-        f'tune.py searches with the package optuna, which cannot be loaded ({error}): pip install -e ".[tune]"'
-    ) from error
-
-DATABASE: Final = "study.db"
-_MADE_FROM: Final = "made_from"
-"""Attribute of a study: what it searches, and the configuration that its trials share."""
-
 Train = Callable[..., float]
 
-
-class Pruned(Exception):
-    """A trial that ends early: it is worse than the others were after as many epochs."""
+_STARTS: Final = 3
+"""So many starts of a trial may end in the same epoch without a word: what kills the process would kill every one."""
 
 
 class Watch(pl.Callback):
@@ -69,7 +55,7 @@ class Watch(pl.Callback):
         """Tell the epochs before this one.
 
         Raises:
-            Pruned: the study ends the trial.
+            TrialPruned: it is worse than the others were after as many epochs.
             UserError: nothing was logged under the monitor's name.
         """
         if trainer.current_epoch and tell_epochs(
@@ -77,7 +63,7 @@ class Watch(pl.Callback):
         ):
             reached("tune.told", Path(trainer.default_root_dir))
             if self.trial.should_prune():
-                raise Pruned
+                raise optuna.TrialPruned
 
 
 def tell_epochs(trial: optuna.Trial, folder: Path, monitor: str, before: int | None = None) -> list[float]:
@@ -90,47 +76,45 @@ def tell_epochs(trial: optuna.Trial, folder: Path, monitor: str, before: int | N
         before: the first epoch that is left out: it may be left over from a start that was killed in it.
 
     Returns:
-        The values, epoch by epoch.
+        All values, in their order; an epoch may have several.
 
     Raises:
         UserError: there is none.
     """
     records = read_records(folder / "metrics.jsonl")
-    values = {int(one["epoch"]): float(one[monitor]) for one in records if monitor in one}
+    kept = [one for one in records if monitor in one and (before is None or one["epoch"] < before)]
     told = trial.storage.get_trial(trial._trial_id).intermediate_values
-    kept = {epoch: value for epoch, value in sorted(values.items()) if before is None or epoch < before}
-    for epoch, value in kept.items():
+    for epoch, value in {int(one["epoch"]): one[monitor] for one in kept}.items():
         if epoch not in told:
             trial.report(value, epoch)
     if not kept:
         others = sorted({key for one in records for key in one if key.startswith("val/")})
         raise UserError(
-            f"{folder}: no epoch has logged {monitor}, so there is nothing to search for: validate on labelled data, or "
-            f"give tune.monitor={' or '.join(others) or '…'}"
+            f"{folder}: no epoch has logged a number as {monitor}, so there is nothing to search for: validate on data "
+            f"with labels, or search for another value by tune.monitor (logged: {', '.join(others) or 'none of val/'})"
         )
-    return list(kept.values())
+    return [float(one[monitor]) for one in kept]
 
 
-def tune(arguments: Sequence[str], train: Train = train) -> None:
+def tune(asked: Asked, train: Train = train) -> None:
     """Do a study, or go on with it: the trials, one table of them, the best as a command line.
 
     Args:
-        arguments: the command line without the program's name.
+        asked: the command line.
         train: makes one run, as ``runs.train.train`` does.
 
     Raises:
         ConfigError: the command line has errors.
         UserError: the folder holds another study; or no trial has a result.
     """
-    asked = read(arguments)
     config = _checked(asked)
     _check_monitor(config, asked)
     folder = _folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, "study"), _clear_storage(folder / DATABASE):
-        study = _opened(folder / DATABASE, asked, resolve(config, problems, "the command line"))
+    with locked(folder, "study"), clear_storage(folder / DATABASE):
+        study = opened(folder / DATABASE, asked, resolve(config, problems, "the command line"))
         for number in range(asked.trials):
-            _trial(study, asked, folder, number, train)
+            _trial(study, asked, folder, number, config.seed, train)
         _conclude(study, asked, folder)
 
 
@@ -179,8 +163,8 @@ def _check_monitor(config: DictConfig, asked: Asked) -> None:
         message = f"tune.monitor={asked.monitor}: the last epoch is the result here, and only {MONITOR} compares those"
     elif chosen not in (None, asked.monitor):
         message = (
-            f"tune.monitor is {asked.monitor}, but the best epoch of experiment={config.name} is chosen by {chosen}: give "
-            f"tune.monitor={chosen}"
+            f"tune.monitor is {asked.monitor}, but the best epoch of experiment={config.name} is chosen by {chosen}: "
+            f"give tune.monitor={chosen}"
         )
     else:
         return
@@ -194,120 +178,18 @@ def _folder(config: DictConfig) -> Path:
     return Path(f"{config.paths.output_dir}/tune-{config.name}" if timed else config.paths.run_dir).absolute()
 
 
-@contextmanager
-def _clear_storage(path: Path) -> Iterator[None]:
-    """Turn what SQLite and Optuna say of the study's file into one message."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, optuna.exceptions.DuplicatedStudyError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise DataError(
-            f"{path}: the study cannot be read or written ({reason}); make room, restore the file, or give another "
-            "paths.run_dir"
-        ) from error
-
-
-def _opened(path: Path, asked: Asked, shared: Mapping[str, Any]) -> optuna.Study:
-    """Open a study, or make it.
-
-    Args:
-        path: its file.
-        asked: the command line.
-        shared: the resolved configuration at the lower ends of the ranges.
-
-    Raises:
-        UserError: it is a study of something else.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    made_from = {
-        "form": 1,
-        "keys": {key: space.plain() for key, space in asked.keys.items()},
-        "monitor": asked.monitor,
-        "config": json.loads(json.dumps(shared)),
-    }
-    if not path.is_file():
-        if left := sorted(one.name for one in path.parent.iterdir() if not one.name.startswith(".")):
-            raise UserError(
-                f"the folder {path.parent} holds {left[0]} but no study: give another paths.run_dir=… for the study"
-            )
-        with whole_file(path) as beside:
-            for one in (beside, beside.with_name(f"{beside.name}-journal")):  # a killed start's
-                one.unlink(missing_ok=True)
-            mode = "minimize" if shared["callbacks"]["best"].get("mode") == "min" else "maximize"
-            storage = RDBStorage(f"sqlite:///{beside}")
-            optuna.create_study(storage=storage, study_name="study", direction=mode).set_user_attr(
-                _MADE_FROM, made_from
-            )
-            storage.engine.dispose()
-    with suppress(KeyError, RuntimeError):  # no such study; tables of another version
-        study = optuna.load_study(
-            study_name="study", storage=RDBStorage(f"sqlite:///{path}"), pruner=optuna.pruners.MedianPruner()
-        )
-        if not asked.prune:
-            study.pruner = optuna.pruners.NopPruner()
-        _check_same(path, study.user_attrs[_MADE_FROM], made_from)
-        return study
-    raise DataError(f"{path}: no study of this version of tune.py and Optuna; give another paths.run_dir")
-
-
-def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse to go on with a study of something else."""
-    others = [
-        f"{key} is {_shown(stored['keys'].get(key))} there and {_shown(wanted['keys'].get(key))} here"
-        for key in dict.fromkeys([*stored["keys"], *wanted["keys"]])
-        if stored["keys"].get(key) != wanted["keys"].get(key)
-    ]
-    if stored["monitor"] != wanted["monitor"]:
-        others.append(f"tune.monitor is {stored['monitor']} there and {wanted['monitor']} here")
-    others = others or differences(stored["config"], wanted["config"])
-    if others:
-        raise UserError(
-            f"{path} is a study of something else: {'; '.join(others)}. Give the command that it was made with, or "
-            "another paths.run_dir=…"
-        )
-
-
-def _shown(space: Mapping[str, Any] | None) -> str:
-    if space is None:
-        return "not searched"
-    if space["choices"]:
-        return ",".join(space["choices"])
-    step = f", step {space['step']}" if space["step"] else ""
-    return f"{space['kind']} {space['low']} to {space['high']}{step}{', log' if space['log'] else ''}"
-
-
-def _trial(study: optuna.Study, asked: Asked, folder: Path, number: int, train: Train) -> None:
+def _trial(study: optuna.Study, asked: Asked, folder: Path, number: int, seed: int, train: Train) -> None:
     """Do one trial, unless it has ended in an earlier start; one that was under way goes on."""
     trials = study.get_trials(deepcopy=False)
     if number < len(trials) and trials[number].state.is_finished():
         return
     if number == len(trials):
-        _draw(study, asked, number)
+        draw(study, asked, number, seed)
         reached("tune.drawn", folder)
     frozen = study.get_trials(deepcopy=False)[number]
-    trial, values = optuna.Trial(study, frozen._trial_id), _values(frozen, asked)
-    run = _run(folder, number)
+    trial, values, run = optuna.Trial(study, frozen._trial_id), values_of(frozen, asked), _run(folder, number)
     print(f"trial {number} of {asked.trials}: {', '.join(f'{key}={value}' for key, value in values.items())}")
-    state = TrialState.COMPLETE
-
-    def work() -> None:
-        nonlocal state
-        config = _composed(asked, values, run)
-        try:
-            go_on(config, run, lambda *given: train(*given, watched_by=[Watch(trial, asked.monitor)]))
-        except Pruned:
-            state = TrialState.PRUNED
-        told = tell_epochs(trial, run, asked.monitor)
-        if state is TrialState.COMPLETE:
-            # as the best checkpoint was chosen; without a monitor it is the last one
-            best = max if study.direction == optuna.study.StudyDirection.MAXIMIZE else min
-            value = told[-1] if config.callbacks.best.get("monitor") is None else best(told)
-            reached("tune.trained", run)
-            study.tell(number, value)
-        else:
-            study.tell(number, state=state)
-
-    message = attempted(run, work)
+    message = attempted(run, lambda: _work(trial, asked, values, run, train))
     gc.collect()  # a module and its trainer hold each other: the next trial needs their memory
     if message is not None:
         trial.set_user_attr("failure", shortened(message))
@@ -315,32 +197,31 @@ def _trial(study: optuna.Study, asked: Asked, folder: Path, number: int, train: 
     print(f"trial {number}: {_outcome(study.get_trials(deepcopy=False)[number])}")
 
 
-def _draw(study: optuna.Study, asked: Asked, number: int) -> None:
-    """Add a trial with all of its values at once, so that a kill leaves none without them.
-
-    The values follow from the seed, the number of the trial and the trials before it, however often the study was
-    started: Optuna's own draws would begin anew with each start.
-    """
-    seed = next(int(one.partition("=")[2]) for one in [*asked.words, "seed=0"] if one.startswith("seed="))
-    state = np.random.SeedSequence([seed, number]).generate_state(1)
-    beside = optuna.create_study(direction=study.direction, sampler=optuna.samplers.TPESampler(seed=int(state[0])))
-    beside.add_trials(study.get_trials(deepcopy=False))
-    spaces = {key: _distribution(space) for key, space in asked.keys.items()}
-    drawn = beside.ask(spaces)
-    study.add_trial(optuna.create_trial(state=TrialState.RUNNING, params=drawn.params, distributions=spaces))
-
-
-def _distribution(space: Space) -> BaseDistribution:
-    if space.kind == "choices":
-        return CategoricalDistribution(space.choices)
-    if space.kind == "int":
-        return IntDistribution(int(space.low), int(space.high), log=space.log, step=int(space.step or 1))
-    return FloatDistribution(space.low, space.high, log=space.log, step=space.step)
-
-
-def _values(trial: FrozenTrial, asked: Asked) -> dict[str, str]:
-    """Return a trial's values as words of a command line, in the order of the keys."""
-    return {key: one if isinstance(one := trial.params[key], str) else repr(one) for key in asked.keys}
+def _work(trial: optuna.Trial, asked: Asked, values: Mapping[str, str], run: Path, train: Train) -> None:
+    """Train, and tell the study how it ended; whatever fails is raised."""
+    told = trial.storage.get_trial(trial._trial_id)
+    starts = [*told.user_attrs.get("starts", []), len(told.intermediate_values)]
+    if starts.count(starts[-1]) > _STARTS:
+        raise UserError(
+            f"{_STARTS} starts of this trial were killed after epoch {starts[-1]}, for want of memory perhaps: the "
+            "study goes on without it"
+        )
+    trial.set_user_attr("starts", starts)
+    config = _composed(asked, values, run)
+    watch = Watch(trial, asked.monitor)
+    try:
+        go_on(config, run, lambda *given: train(*given, watched_by=[watch]))
+    except optuna.TrialPruned:
+        trial.study.tell(trial, state=TrialState.PRUNED)
+        return
+    except Stopped:
+        trial.set_user_attr("starts", starts[:-1])  # that was no accident
+        raise
+    reached("tune.trained", run)
+    # as best.ckpt was chosen: without a monitor it is the last epoch's
+    found = tell_epochs(trial, run, asked.monitor)
+    best = max if trial.study.direction is StudyDirection.MAXIMIZE else min
+    trial.study.tell(trial, found[-1] if config.callbacks.best.get("monitor") is None else best(found))
 
 
 def _run(folder: Path, number: int) -> Path:
@@ -365,7 +246,7 @@ def _conclude(study: optuna.Study, asked: Asked, folder: Path) -> None:
     ended = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     cells = {
         _run(folder, one.number): [
-            *_values(one, asked).values(),
+            *values_of(one, asked).values(),
             ended[one.state],
             "" if one.value is None else f"{one.value:.4f}",
         ]
@@ -378,4 +259,4 @@ def _conclude(study: optuna.Study, asked: Asked, folder: Path) -> None:
     best = study.best_trial
     words = [one for one in asked.words if not one.startswith("paths.run_dir=")]
     print(f"best: trial {best.number}, {asked.monitor} {best.value:.4f}, {_run(folder, best.number)}")
-    print(wrapped("python", ["train.py", *words, *(f"{key}={value}" for key, value in _values(best, asked).items())]))
+    print(wrapped("python", ["train.py", *words, *(f"{key}={value}" for key, value in values_of(best, asked).items())]))
