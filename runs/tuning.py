@@ -125,11 +125,14 @@ def _checked(asked: Asked) -> DictConfig:
         The configuration at the lower ends: all that trials share is in it.
     """
     ends = {key: space.ends() for key, space in asked.keys.items()}
+    configs = []
     for index in range(max(map(len, ends.values()))):
-        config = _composed(asked, {key: values[min(index, len(values) - 1)] for key, values in ends.items()})
-        refuse_distributed(config)
-        resolve(config, problems, "the command line")
-    return _composed(asked, {key: values[0] for key, values in ends.items()})
+        values = {key: found[min(index, len(found) - 1)] for key, found in ends.items()}
+        check_command_line("train", [*asked.words, *(f"{key}={value}" for key, value in values.items())])
+        configs.append(_composed(asked, values))
+        refuse_distributed(configs[-1])
+        resolve(configs[-1], problems, "the command line")
+    return configs[0]
 
 
 def _composed(asked: Asked, values: Mapping[str, str], folder: Path | None = None) -> DictConfig:
@@ -141,7 +144,6 @@ def _composed(asked: Asked, values: Mapping[str, str], folder: Path | None = Non
         folder: of the run; None: as the command line has it.
     """
     words = [*asked.words, *(f"{key}={value}" for key, value in values.items())]
-    check_command_line("train", words)
     if folder is not None:
         words.append(f"paths.run_dir={quoted(str(folder))}")
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

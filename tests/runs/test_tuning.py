@@ -6,8 +6,10 @@ import csv
 import json
 import shutil
 import sqlite3
+import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +17,16 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
+from hydra import compose, initialize_config_dir
 from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
 
 from affect import files
 from affect.errors import ConfigError, DataError, UserError
 from evaluators.report import write_scores
-from runs.config import check_command_line, resolve
+from runs.config import CONFIG_DIR, check_command_line, resolve
 from runs.ending import Stopped
-from runs.search_space import Space, check_installed, read
+from runs.search_space import Asked, Space, check_installed, read
 from tests.conftest import SMALL
 from tests.kills import killed
 from tests.test_train import command
@@ -39,7 +43,7 @@ class Killed(BaseException):
 
 
 class Trained:
-    """Stands in for ``train``: leaves what a run leaves after each epoch, tells the study, and ends where it is told to.
+    """Stands in for ``train``: leaves what a run leaves, tells the study of each epoch, ends where it is told to.
 
     The value after an epoch is that of the batch size, minus the distance of the rate from 0.004, in thousandths.
     """
@@ -83,6 +87,32 @@ def raising(error: BaseException) -> Callable[[], object]:
 def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trained:
     monkeypatch.chdir(tmp_path)
     return Trained()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composes each command line once, which takes a second."""
+    monkeypatch.setattr("runs.tuning._checked", lambda asked: _quick(asked, dict(_first(asked))))
+    monkeypatch.setattr("runs.tuning._composed", _quick)
+
+
+def _first(asked: Asked) -> Iterator[tuple[str, str]]:
+    return ((key, space.ends()[0]) for key, space in asked.keys.items())
+
+
+@cache
+def _base(words: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("train", overrides=list(words))
+
+
+def _quick(asked: Asked, values: Mapping[str, str], folder: Path | None = None) -> DictConfig:
+    config = _base(tuple(word for word in asked.words if not word.startswith("paths."))).copy()
+    for key, value in [*values.items(), *(word.split("=") for word in asked.words if word.startswith("paths."))]:
+        OmegaConf.update(config, key, yaml.safe_load(value))
+    if folder:
+        config.paths.run_dir = str(folder)
+    return config
 
 
 def tune(trained: Trained, *arguments: str) -> None:
@@ -170,7 +200,7 @@ def test_a_study_has_a_table_and_the_best_as_a_command(trained, tmp_path, capsys
         assert float(row["val/score"]) == pytest.approx(size / 16 - abs(rate - 0.004) * 1000, abs=1e-4)
 
 
-def test_the_same_command_runs_nothing_again_and_a_larger_number_goes_on(trained, tmp_path) -> None:
+def test_the_same_command_runs_nothing_again_and_a_larger_number_goes_on(quick, trained, tmp_path) -> None:
     given = (RATE, SIZE, "tune.prune=false", "paths.run_dir=x")
     tune(trained, *given, "tune.trials=2")
     first = table(tmp_path / "x")
@@ -201,7 +231,7 @@ def test_the_same_command_runs_nothing_again_and_a_larger_number_goes_on(trained
     ],
 )
 @pytest.mark.parametrize("prune", ["true", "false"])
-def test_a_kill_changes_nothing(point: str, count: int, prune: str, trained, monkeypatch, tmp_path) -> None:
+def test_a_kill_changes_nothing(point: str, count: int, prune: str, quick, trained, monkeypatch, tmp_path) -> None:
     given = (RATE, SIZE, "tune.trials=9", f"tune.prune={prune}")
     tune(Trained(), *given, "paths.run_dir=whole")
     left = [count]
@@ -222,7 +252,7 @@ def test_a_kill_changes_nothing(point: str, count: int, prune: str, trained, mon
         assert epochs == sorted(set(epochs))  # no epoch twice
 
 
-def test_a_killed_trial_goes_on_under_its_number_after_its_last_epoch(trained, tmp_path, capsys) -> None:
+def test_a_killed_trial_goes_on_under_its_number_after_its_last_epoch(quick, trained, tmp_path, capsys) -> None:
     given = (RATE, SIZE, "tune.trials=3", "tune.prune=false", "paths.run_dir=x")
     trained.ends = {(1, 2): raising(Killed())}
     with pytest.raises(Killed):
@@ -234,7 +264,7 @@ def test_a_killed_trial_goes_on_under_its_number_after_its_last_epoch(trained, t
     assert f"{tmp_path}/x/trial-1: resumed from checkpoints/last.ckpt" in capsys.readouterr().out
 
 
-def test_a_trial_that_kills_the_process_each_time_is_left_out_in_the_end(trained, tmp_path) -> None:
+def test_a_trial_that_kills_the_process_each_time_is_left_out_in_the_end(quick, trained, tmp_path) -> None:
     given = (RATE, SIZE, "tune.trials=2", "paths.run_dir=x")
     trained.ends = {(0, 1): raising(Stopped(15))}
     for _ in range(4):  # signals do not count
@@ -249,7 +279,7 @@ def test_a_trial_that_kills_the_process_each_time_is_left_out_in_the_end(trained
     assert "were killed after epoch 1" in (tmp_path / "x" / "trial-0.failed.txt").read_text()
 
 
-def test_bad_trials_end_early(trained, tmp_path) -> None:
+def test_bad_trials_end_early(quick, trained, tmp_path) -> None:
     tune(trained, RATE, SIZE, "tune.trials=12", "paths.run_dir=x")
     rows = table(tmp_path / "x")
     pruned = [row["run"] for row in rows if row["state"] == "pruned"]
@@ -258,18 +288,13 @@ def test_bad_trials_end_early(trained, tmp_path) -> None:
     whole: list[float] = []
     for row in rows:
         value = float(row["data.batch_size"]) / 16 - abs(float(row["model.optimiser.base_lr"]) - 0.004) * 1000
-        bad = len(whole) >= 5 and value < sorted(whole)[(len(whole) - 1) // 2]
-        middle = sorted(whole)
-        if len(whole) >= 5:
-            half = len(middle) // 2
-            median = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
-            bad = value < median
+        bad = len(whole) >= 5 and value < statistics.median(whole)
         assert (row["run"] in pruned) == bad, row
         assert len(trained.epochs[row["run"]]) == (1 if bad else 3)
         whole += [] if bad else [value]
 
 
-def test_what_fails_is_told_and_the_study_goes_on(trained, tmp_path, capsys) -> None:
+def test_what_fails_is_told_and_the_study_goes_on(quick, trained, tmp_path, capsys) -> None:
     trained.ends = {
         (0, 0): raising(UserError("a.jpg is missing:\ngive another root")),
         (1, 1): raising(RuntimeError("out of memory")),
@@ -284,7 +309,7 @@ def test_what_fails_is_told_and_the_study_goes_on(trained, tmp_path, capsys) -> 
     assert trained.started == []
 
 
-def test_a_study_without_any_result_is_an_error(trained, tmp_path) -> None:
+def test_a_study_without_any_result_is_an_error(quick, trained, tmp_path) -> None:
     trained.ends = {(number, 0): raising(RuntimeError("out of memory")) for number in range(2)}
     with pytest.raises(UserError) as error:
         tune(trained, RATE, SIZE, "tune.trials=2", "paths.run_dir=x")
@@ -300,12 +325,12 @@ def test_a_study_without_any_result_is_an_error(trained, tmp_path) -> None:
     [
         ((RATE,), "data.batch_size is 16,32 there and not searched here"),
         ((RATE, "data.batch_size=16,64"), "data.batch_size is 16,32 there and 16,64 here"),
-        (("model.optimiser.base_lr=interval(1e-3,1e-2)", SIZE), "float 0.001 to 0.016, log there and float 0.001 to 0.01 here"),
+        (("model.optimiser.base_lr=interval(1e-3,1e-2)", SIZE), "0.001 to 0.016, log there and float 0.001 to 0.01 here"),
         ((RATE, SIZE, "seed=2"), "seed is 0 there and 2 here"),
         ((RATE, SIZE, "model.optimiser.weight_decay=0.5"), "model.optimiser.weight_decay is 0.05 there and 0.5 here"),
     ],
 )  # fmt: skip
-def test_a_study_of_something_else_is_refused(others: tuple[str, ...], message: str, trained, tmp_path) -> None:
+def test_a_study_of_something_else_is_refused(others: tuple[str, ...], message: str, quick, trained, tmp_path) -> None:
     tune(trained, RATE, SIZE, "tune.trials=1", "paths.run_dir=x")
     before = (tmp_path / "x" / "study.db").read_bytes()
     with pytest.raises(UserError, match="is a study of something else") as error:
@@ -315,7 +340,7 @@ def test_a_study_of_something_else_is_refused(others: tuple[str, ...], message: 
     assert len(trained.started) == 1
 
 
-def test_a_folder_without_a_study_and_damaged_ones_are_refused(trained, tmp_path) -> None:
+def test_a_folder_without_a_study_and_damaged_ones_are_refused(quick, trained, tmp_path) -> None:
     given = (RATE, SIZE, "tune.trials=1", "paths.run_dir=x")
     tune(trained, *given)
     path = tmp_path / "x" / "study.db"
@@ -338,7 +363,7 @@ def test_a_folder_without_a_study_and_damaged_ones_are_refused(trained, tmp_path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["experiment=mae", "model.mask_ratio=0.5,0.75"], "of experiment=mae is chosen by val/loss: give tune.monitor=val/loss"),
+        (["experiment=mae", "model.mask_ratio=0.5,0.75"], "chosen by val/loss: give tune.monitor=val/loss"),
         (["callbacks=final", SIZE, "tune.monitor=val/P_VA"], "only val/score compares those"),
         (["data.bach_size=1,2"], "unknown key 'data.bach_size'; did you mean data.batch_size?"),
         (["augmentation=none,nothing"], "augmentation=nothing: no such option"),
@@ -355,7 +380,7 @@ def test_what_no_trial_could_take_is_told_before_the_first(words: list[str], mes
     assert not (tmp_path / "x").exists()
 
 
-def test_a_value_that_is_never_logged_ends_the_trial_after_its_first_epoch(trained, tmp_path) -> None:
+def test_a_value_that_is_never_logged_ends_the_trial_after_its_first_epoch(quick, trained, tmp_path) -> None:
     trained.ends = {(0, 1): lambda: pytest.fail("it trained on")}
     with pytest.raises(UserError, match=r"no epoch has logged a number as val/loss.* \(logged: val/score\)"):
         tune(
