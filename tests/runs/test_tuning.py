@@ -236,9 +236,10 @@ def test_a_kill_changes_nothing(quick, trained, monkeypatch, tmp_path) -> None:
 
     monkeypatch.setattr(files, "hook", hook)
     kills = 0
-    while left:
+    while True:
         try:
             tune(trained, *given, "paths.run_dir=killed")
+            break
         except Killed:
             kills += 1
     assert kills == len(POINTS)
