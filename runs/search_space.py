@@ -133,6 +133,7 @@ def read(arguments: Sequence[str]) -> Asked:
     settings: dict[str, Any] = {}
     keys: dict[str, Space] = {}
     given: dict[str, str] = {}
+    searched: set[str] = set()
     words, errors = [], []
     for word in literal_paths(["-m", *arguments])[1:]:
         if word.startswith("-"):
@@ -144,9 +145,10 @@ def read(arguments: Sequence[str]) -> Asked:
             errors.append(f"{word!r} is not of the form key=value ({str(error).splitlines()[0]})")
             continue
         key = str(override.get_key_element()).lstrip("+")
-        if key in given:
+        if key in given and (override.is_sweep_override() or key in searched):
             errors.append(f"{key} is given twice, as {given[key]} and as {word}: leave one out")
         given[key] = word
+        searched |= {key} if override.is_sweep_override() else set()
         if key.startswith("tune.") and not override.is_sweep_override():
             settings[key.removeprefix("tune.")] = override.value()
         elif override.is_sweep_override():

@@ -159,6 +159,7 @@ def test_ranges_are_those_of_hydra() -> None:
         (["a=range(1,2)"], "fewer than two values"),
         (["seed=1,2"], "one value for the whole study"),
         (["a=1", "a=1,2"], "a is given twice, as a=1 and as a=1,2"),
+        (["a=1,2", "a=1"], "a is given twice, as a=1,2 and as a=1"),
         (["a=1,2", "tune.trails=3"], "unknown key 'tune.trails'; did you mean trials?"),
         (["a=1,2", "tune.trials=0"], "tune.trials is 0, but must be int >= 1"),
         (["a=1,2", "ckpt_path=x"], "ckpt_path=x: a study resumes its trials by itself"),
