@@ -362,7 +362,7 @@ def test_a_folder_without_a_study_and_damaged_ones_are_refused(quick, trained, t
     [
         (["experiment=mae", "model.mask_ratio=0.5,0.75"], "chosen by val/loss: give tune.monitor=val/loss"),
         (["callbacks=final", SIZE, "tune.monitor=val/P_VA"], "only val/score compares those"),
-        (["data.bach_size=1,2"], "unknown key 'data.bach_size'; did you mean data.batch_size?"),
+        (["data.bach_size=1,2"], "unknown key 'data.bach_size'; did you mean data.batch_size"),
         (["augmentation=none,nothing"], "augmentation=nothing: no such option"),
         (["data.batch_size=int(interval(0,8))"], "data.batch_size is 0, but must be int >= 1"),
         (["model.loss.label_smoothing=interval(0,2)"], "model.loss.label_smoothing is 2.0"),
