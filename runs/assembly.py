@@ -85,7 +85,13 @@ def build_data(
     return datamodule
 
 
-def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[], None] | None = None) -> pl.Trainer:
+def build_trainer(
+    plain: Mapping[str, Any],
+    folder: Path,
+    *,
+    on_step: Callable[[], None] | None = None,
+    watched_by: Sequence[Callback] = (),
+) -> pl.Trainer:
     """Build the Trainer, whose files all go to the run folder.
 
     Args:
@@ -94,6 +100,7 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
             training shows its progress.
         folder: of the run; must exist.
         on_step: of a training: called after each batch.
+        watched_by: callbacks beside those of the configuration.
     """
     loggers: list[Logger] = [MetricsFile(folder)]
     if plain.get("logger"):
@@ -105,6 +112,7 @@ def build_trainer(plain: Mapping[str, Any], folder: Path, *, on_step: Callable[[
         Throughput(),
         Resuming(),
         Describing(dict(plain)),
+        *watched_by,
     ]
     given = {**_RATES, **plain["callbacks"]} if "callbacks" in plain else _CALLBACKS
     nodes = [(name, node) for name, node in given.items() if node]

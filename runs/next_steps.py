@@ -64,10 +64,15 @@ def _lines(folder: Path, command: Sequence[str]) -> str:
     report = f"report: {folder / 'report.html'}"
     if not command:
         return report
-    lines = ["next: python"]
+    return f"{report}\n{wrapped('next: python', command)}"
+
+
+def wrapped(start: str, command: Sequence[str]) -> str:
+    """Return a command as a shell takes it, in lines that fit; the first begins with ``start``."""
+    lines = [start]
     for word in map(shlex.quote, command):
         if len(f"{lines[-1]} {word} \\") <= WIDTH:
             lines[-1] += f" {word}"
         else:
             lines.append(f"  {word}")
-    return "\n".join([report, " \\\n".join(lines)])
+    return " \\\n".join(lines)

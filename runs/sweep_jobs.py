@@ -52,9 +52,25 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
     if not is_listed(HydraConfig.get()):
         return train(config, None)
     folder = Path(config.paths.run_dir).absolute()
+    attempted(folder, lambda: go_on(config, folder, train))
+    return None
+
+
+def attempted(folder: Path, work: Callable[[], object]) -> str | None:
+    """Do the work of one run among several; print what goes wrong, and leave it beside the run folder.
+
+    What is meant for all of them, Ctrl-C and SIGTERM, is passed on.
+
+    Args:
+        folder: of the run.
+        work: the rest of it.
+
+    Returns:
+        What went wrong; None where nothing did.
+    """
     try:
         with clear_errors():
-            _go_on(config, folder, train)
+            work()
         return None
     except Stopped:
         raise
@@ -65,10 +81,10 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
     print(message, file=sys.stderr)
     with suppress(OSError, UserError):  # a full disk: the end of the sweep then says that there is no result
         write_whole(failure_note(folder), message)
-    return None
+    return message
 
 
-def _go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path | None], float]) -> None:
+def go_on(config: DictConfig, folder: Path, train: Callable[[DictConfig, Path | None], float]) -> None:
     """Skip a finished run, resume an interrupted one, start any other, over what it left if it was killed too early.
 
     Raises:

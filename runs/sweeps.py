@@ -52,8 +52,12 @@ class Job:
         note = failure_note(self.folder)
         if not note.is_file():
             return "" if (self.folder / "scores.json").is_file() else "it left no scores; its own output says why"
-        message = note.read_text(encoding="utf-8").removeprefix("error: ").partition("\n\nTraceback")[0]
-        return textwrap.shorten(message, 500, placeholder=" …")
+        return shortened(note.read_text(encoding="utf-8"))
+
+
+def shortened(message: str) -> str:
+    """Return the message of a job that failed as one line."""
+    return textwrap.shorten(message.removeprefix("error: ").partition("\n\nTraceback")[0], 500, placeholder=" …")
 
 
 def plan(config: DictConfig) -> list[Job]:
@@ -192,11 +196,7 @@ class Sweep(Callback):
             failed = [f"{job}, {job.folder}: {reason}" for job in self.jobs if (reason := job.failure())]
             rows = self.rows()
             if len(rows) > 1:
-                path = self.folder / "table.csv"
-                with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerows(rows)
-                print(aligned(rows))
-                print(f"table: {path}")
+                show_table(rows, self.folder / "table.csv")
             if failed:
                 lines = "\n".join(f"  - {line}" for line in failed)
                 raise UserError(f"{len(failed)} of {len(self.jobs)} jobs of the sweep have no result:\n{lines}")
@@ -222,20 +222,47 @@ class Sweep(Callback):
                     runs[run] = _shown(run, self.columns.values())
                 except UserError as error:
                     print(f"left out of the table: {error}")
-        scores = {run: read_scores(run / "scores.json") for run in runs if (run / "scores.json").is_file()}
-        shown = self.scores
-        if shown is None:
-            names = list(dict.fromkeys(name for values in scores.values() for name in values))
-            shown = [name for name in MAIN if name in names] or names
-        table = [["run", *(self.jobs[0].swept if self.columns is None else self.columns), *shown, *self.logged]]
-        for run, cells in runs.items():
-            records = read_records(run / "metrics.jsonl") if self.logged else []
-            table.append(
-                [str(run.relative_to(self.folder)), *cells]
-                + [_score(scores.get(run, {}), name) for name in shown]
-                + [_median(records, name) for name in self.logged.values()]
-            )
-        return table
+        head = list(self.jobs[0].swept if self.columns is None else self.columns)
+        return table_of(self.folder, head, runs, self.scores, self.logged)
+
+
+def table_of(
+    folder: Path,
+    head: Sequence[str],
+    runs: Mapping[Path, Sequence[str]],
+    scores: Sequence[str] | None = None,
+    logged: Mapping[str, str] | None = None,
+) -> list[list[str]]:
+    """List results of runs: a header and one row a run.
+
+    Args:
+        folder: that the run folders are in.
+        head: names of the columns that come first, beside the run's name.
+        runs: their cells, by run folder.
+        scores: names in ``scores.json`` to show; by default the main ones. Cells are empty where a run has none yet.
+        logged: as ``Sweep`` takes it.
+    """
+    found = {run: read_scores(run / "scores.json") for run in runs if (run / "scores.json").is_file()}
+    names = list(dict.fromkeys(name for values in found.values() for name in values))
+    shown = scores if scores is not None else [name for name in MAIN if name in names] or names
+    logged = logged or {}
+    table = [["run", *head, *shown, *logged]]
+    for run, cells in runs.items():
+        records = read_records(run / "metrics.jsonl") if logged else []
+        table.append(
+            [str(run.relative_to(folder)), *cells]
+            + [_score(found.get(run, {}), name) for name in shown]
+            + [_median(records, name) for name in logged.values()]
+        )
+    return table
+
+
+def show_table(rows: Sequence[Sequence[str]], path: Path) -> None:
+    """Print a table, and write it as CSV."""
+    with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    print(aligned(rows))
+    print(f"table: {path}")
 
 
 def _shown(run: Path, keys: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -35,26 +35,28 @@ class _Settings(TypedDict):
     overwrite: bool
 
 
-def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
+def problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Find what is wrong with the resolved configuration of a training, beyond types and targets."""
     yield from key_errors(plain, _Settings)
     yield from training_errors(plain["data"])
     yield from limit_errors(plain["trainer"], plain["callbacks"])
     yield from PostProcess.problems(plain["postprocess"])
 
 
-def train(config: DictConfig, resume: Path | None = None) -> float:
+def train(config: DictConfig, resume: Path | None = None, *, watched_by: Sequence[pl.Callback] = ()) -> float:
     """Make one run, from the configuration to the report.
 
     Args:
         config: the composed or stored configuration.
         resume: a checkpoint of the same run to go on from.
+        watched_by: callbacks of this start that are no part of the configuration.
 
     Returns:
         What the checkpoint was chosen by (``val/score``), for sweeps that search for it.
     """
     if resume is None:
         config, resume = earlier_start(run_folder(config)) or (config, None)
-    with opened_run(config, _problems, resume=resume is not None) as run:
+    with opened_run(config, problems, resume=resume is not None) as run:
         plain, folder = run.config, run.folder
         fork = plain["fork_from"] and Path(plain["fork_from"]) / "checkpoints" / "best.ckpt"
         if resume is not None:
@@ -68,7 +70,7 @@ def train(config: DictConfig, resume: Path | None = None) -> float:
         show_folds(data)
         faces = plain["report"]["faces"]
         result = result_of(module, data, PostProcess.of(plain["postprocess"]), plain["scores"], faces=faces)
-        trainer = build_trainer(plain, folder, on_step=run.keep)
+        trainer = build_trainer(plain, folder, on_step=run.keep, watched_by=watched_by)
         run.started()
         write_folds(data, folder)
         with restoring(trainer, resume):

@@ -12,6 +12,7 @@ import pytest
 from runs.command import as_given
 from runs.config import check_command_line
 from runs.help import help_text
+from runs.search_space import read
 from tests.house import ROOT, tracked
 
 PAGES = sorted(path for path in tracked("*.md") if "tests" not in path.relative_to(ROOT).parts)
@@ -72,6 +73,11 @@ CASES = [
     for at in [next((at for at, word in enumerate(words) if word in PROGRAMS), -1)]
     if at >= 0
 ]
+
+
+def test_the_search_in_the_documents_is_understood() -> None:
+    (line,) = (words for page in PAGES for words in commands(page) if "tune.py" in words and "tune.trials=20" in words)
+    check_command_line("train", read(line[line.index("tune.py") + 1 :]).example())
 
 
 @pytest.mark.parametrize(("program", "arguments"), CASES)

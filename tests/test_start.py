@@ -31,7 +31,8 @@ def output_of(*arguments: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    "program", ["train.py", "evaluate.py", "extract.py", "automl.py", "compare.py", "predict.py", "prepare.py"]
+    "program",
+    ["train.py", "evaluate.py", "extract.py", "automl.py", "compare.py", "predict.py", "prepare.py", "tune.py"],
 )
 def test_help_comes_without_heavy_imports(program: str) -> None:
     code, said, _ = output_of(program, "--help")
@@ -42,6 +43,8 @@ def test_help_comes_without_heavy_imports(program: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["tune.py", "sed=1,2"], "unknown key 'sed'; did you mean seed?"),
+        (["tune.py", "data.root=."], "no key has a range"),
         (["train.py", "sed=1"], "unknown key 'sed'; did you mean seed?"),
         (["train.py", "experiment=ema"], "experiment=ema: no such option; did you mean emma or mae?"),
         (["train.py", "seed=["], "'seed=[' is not of the form key=value"),
