@@ -50,7 +50,7 @@ def test_help_comes_without_heavy_imports(program: str) -> None:
         (["train.py", "seed=["], "'seed=[' is not of the form key=value"),
         (["train.py"], "data.root is not set: give data.root=…"),
         (["train.py", "help=modle"], "help=modle: no such group; did you mean model?"),
-        (["evaluate.py"], "give either checkpoint=<file> or predictions=[<file>, …]"),
+        (["evaluate.py"], "give one of checkpoint=<file>, predictions=[<file>, …] and folds="),
         (["extract.py", "data.root=x", "data.task=va"], "store is not set: give store=…"),
         (["automl.py"], "data.store is not set: give data.store=…"),
         (["prepare.py", "faces"], "the following arguments are required: VIDEO, --out"),

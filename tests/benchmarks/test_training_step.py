@@ -13,7 +13,7 @@ from benchmarks.training_step import PRECISIONS, Step, configure, measure, take_
 from runs.assembly import build_module
 
 SMALL = (
-    *("scale=tiny", "model.optimiser.muon=false", "model.network.dan.width=4"),
+    *("scale=tiny", "model.optimiser.muon=false", "model.network.dan.width=8"),
     *(f"model.network.vit.{key}" for key in ("image_size=32", "width=32", "depth=2", "heads=2", "patch_size=8")),
     "model.network.vit.stem=linear",
 )

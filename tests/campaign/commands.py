@@ -15,7 +15,7 @@ SMALL = (
         "trainer.max_epochs=2",
         "data.batch_size=8",
     ),
-    *("scale=tiny", "model.loss.au_pos_weight=none", "model.loss.expression_weight=none", "model.network.dan.width=4"),
+    *("scale=tiny", "model.loss.au_pos_weight=none", "model.loss.expression_weight=none", "model.network.dan.width=8"),
     *(f"model.network.vit.{key}" for key in ("image_size=32", "width=16", "depth=1", "heads=2")),
     *("model.network.vit.weights=random", "model.network.dan.weights=random"),
 )

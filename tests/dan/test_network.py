@@ -34,7 +34,7 @@ def test_golden_dan(published, tmp_path):
     assert rebuild.relative_error(feature_map.mean(dim=(2, 3)), numbers["feature_map_mean"]) <= 1e-5
 
 
-@pytest.mark.parametrize(("classes", "heads", "width"), [(8, 4, 8), (7, 2, 4), (8, 1, 2)])
+@pytest.mark.parametrize(("classes", "heads", "width"), [(8, 4, 8), (7, 2, 16), (8, 1, 8)])
 def test_shapes_and_gradients(classes, heads, width):
     network = DAN(num_classes=classes, num_heads=heads, width=width)
     logits, feature_map, attended = network(torch.randn(3, 3, 64, 64))

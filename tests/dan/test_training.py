@@ -121,7 +121,7 @@ def test_seven_classes_are_trained_scored_and_evaluated(release: Path, seven: Pa
     assert "F1_EXPR_anger" in scores
     assert "F1_EXPR_contempt" not in scores
     exported = torch.load(seven / "weights" / "dan.pth", weights_only=True)["model_state_dict"]
-    DAN(num_classes=7, width=4, image_size=32).load_state_dict(exported)
+    DAN(num_classes=7, width=8, image_size=32).load_state_dict(exported)
     common = [f"checkpoint={seven}/checkpoints/best.ckpt", "trainer=cpu"]
     evaluate(composed("evaluate", *common, f"paths.run_dir={tmp_path}/again"))
     assert read_scores(tmp_path / "again" / "scores.json") == pytest.approx(scores, abs=1e-6)
@@ -155,7 +155,7 @@ def test_the_exported_weights_are_the_best_network(run: Path) -> None:
     content = torch.load(run / "weights" / "dan.pth", weights_only=True)
     assert list(content) == ["model_state_dict"]
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    for name, value in DAN(width=4, image_size=32, weights=str(run / "weights" / "dan.pth")).state_dict().items():
+    for name, value in DAN(width=8, image_size=32, weights=str(run / "weights" / "dan.pth")).state_dict().items():
         assert torch.equal(value, best[f"network.{name}"]), name
 
 
@@ -164,7 +164,7 @@ def test_emma_refuses_seven_classes_in_one_message(faces: Path, seven: Path, tmp
     emma = ["data=affwild2_mtl", f"data.root={faces}", *small("emma"), f"paths.run_dir={tmp_path}/run"]
     message = last_words(composed("train", *emma, f"model.network.dan.weights={weights}"))
     assert f"error: weights {weights}: does not fit a DAN" in message
-    assert "fc.weight is (7, 32), should be (8, 32)" in message
+    assert "fc.weight is (7, 64), should be (8, 64)" in message
     emma += [f"model.network.dan.weights={weights}", "model.network.dan.num_classes=7"]
     assert "error: model.network.dan.num_classes=7: EMMA's DAN has the 8 classes" in last_words(
         composed("train", *emma)

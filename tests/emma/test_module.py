@@ -20,7 +20,7 @@ from training.optimisation import AdamW
 def make(optimiser: AdamW | None = None, **options: object) -> EMMAModule:
     torch.manual_seed(0)
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
-    network = EMMA(vit, DAN(width=4, image_size=32))
+    network = EMMA(vit, DAN(width=8, image_size=32))
     return EMMAModule(network=network, loss=MultiTaskLoss(), optimiser=optimiser or AdamW(), **options)
 
 
@@ -91,4 +91,4 @@ def test_compile_keeps_the_names_of_the_state_dict() -> None:
 def test_networks_that_want_other_images_are_refused() -> None:
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
     with pytest.raises(WeightsError, match="64 px"):
-        EMMA(vit, DAN(width=4, image_size=64))
+        EMMA(vit, DAN(width=8, image_size=64))

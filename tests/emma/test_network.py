@@ -16,7 +16,7 @@ from losses.ccc import ccc_loss
 def make(**options: object) -> EMMA:
     torch.manual_seed(0)
     vit = build_vit(image_size=32, patch_size=8, width=32, depth=2, heads=2, weights=None)
-    dan = None if options.pop("without_dan", False) else DAN(width=4, image_size=32)
+    dan = None if options.pop("without_dan", False) else DAN(width=8, image_size=32)
     return EMMA(vit, dan, **options)
 
 
@@ -84,4 +84,4 @@ def test_dan_of_seven_classes_is_refused() -> None:
     with pytest.raises(
         WeightsError, match=r"dan\.num_classes=7: .* 8 classes .*contempt.*model\.network\.dan\.weights"
     ):
-        EMMA(vit, DAN(num_classes=7, width=4, image_size=32))
+        EMMA(vit, DAN(num_classes=7, width=8, image_size=32))
