@@ -30,7 +30,7 @@ from runs.study import DATABASE, clear_storage, draw, opened, values_of
 from runs.sweep_jobs import attempted, go_on, refuse_distributed
 from runs.sweeps import shortened, show_table, table_of
 from runs.train import problems, train
-from training.module import MONITOR
+from training.optimisation import MONITOR
 
 Train = Callable[..., float]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from affect.computed import take
 from affect.errors import UserError
-from affect.frames import Frames, IntArray, take
+from affect.frames import Frames, IntArray
 from evaluators.postprocess.chain import Processed, process
 from evaluators.postprocess.options import PostProcess
 from evaluators.table import Table
