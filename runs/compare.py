@@ -41,6 +41,9 @@ from runs.stored_config import take_data_of_run
 
 _WIDE: Final = 24  # characters of a value in the table of a sweep
 
+_KINDS: Final = ("-cross-fitted", "-postprocessed", "")
+"""Endings of the names of a run's tables: the first that is there is what its scores are of."""
+
 
 class Entry(NamedTuple):
     """One run or table: its file, its thresholds, what its system is called; of a run, its folder and its seed."""
@@ -270,10 +273,12 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
 
 def _of_run(path: Path, plain: Mapping[str, Any], name: str, seed: Any) -> Entry:
     split, thresholds = plain["split"], plain["au_thresholds"]
-    made = [path / "predictions" / f"{split}{kind}.parquet" for kind in ("-postprocessed", "")]
+    made = [path / "predictions" / f"{split}{kind}.parquet" for kind in _KINDS]
     table = next((one for one in made if one.is_file()), None)
     if table is None:
-        raise ConfigError([f"{made[1]} is not there: evaluate.py checkpoint={path} makes it"], "the command line")
+        raise ConfigError([f"{made[-1]} is not there: evaluate.py checkpoint={path} makes it"], "the command line")
+    if table is made[0]:
+        thresholds = 0.5  # its action units are decisions
     if thresholds is None:
         notes: Any = (
             json.loads((path / "scores.json").read_text(encoding="utf-8")) if (path / "scores.json").is_file() else {}

@@ -181,8 +181,9 @@ def report(
     """Post-process and score tables, print the scores, and write what belongs to them into the run folder.
 
     That is ``scores.json``, ``report.html``; ``faces.png`` where there are images; ``predictions/<split>.parquet``
-    where it is not there yet, and ``<split>-postprocessed.parquet`` beside it where filling or smoothing has changed
-    it; ``postprocess.json`` where something was searched; ``curve.csv`` and ``curve.svg`` where a curve was asked for.
+    where it is not there yet, ``<split>-postprocessed.parquet`` beside it where something has changed it, and
+    ``<split>-cross-fitted.parquet`` where the scores are of that; ``postprocess.json`` where something was searched;
+    ``curve.csv`` and ``curve.svg`` where a curve was asked for.
 
     Args:
         tables: one, or several to be blended.
@@ -200,12 +201,8 @@ def report(
         What all rows together gave: with cross-fitting, not what was scored.
     """
     done = process(tables, frames, settings)
-    path = folder / "predictions" / f"{split}.parquet"
-    if not path.is_file():
-        write_table(done.blended, path)
-    if done.table is not done.blended:
-        write_table(done.table, path.with_name(f"{split}-postprocessed.parquet"))
     scored = cross_fitted(done, tables, frames, settings)
+    _write_tables(done, scored, folder / "predictions" / f"{split}.parquet")
     scores, beside = _scores(done, scored, frames)
     if done.found:
         both = {name: scores[name] for name in scores if name in MAIN} | beside
@@ -235,6 +232,16 @@ def report(
     lines = [*_remarks(done, calibrated, remark), spread_lines(by_fold), best_k, shown_faces]
     print(*filter(None, lines), f"run folder: {folder}", sep="\n")
     return done
+
+
+def _write_tables(done: Processed, scored: Processed, path: Path) -> None:
+    """Write what was blended, unless it is there; what else became of it; and what is scored, where that differs."""
+    if not path.is_file():
+        write_table(done.blended, path)
+    if done.table is not done.blended:
+        write_table(done.table, path.with_name(f"{path.stem}-postprocessed.parquet"))
+    if scored.table is not done.table:
+        write_table(scored.table, path.with_name(f"{path.stem}-cross-fitted.parquet"))
 
 
 def _scores(done: Processed, scored: Processed, frames: Frames) -> tuple[Scores, Scores]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,18 @@ def test_what_cannot_be_compared(run: Callable[..., Path], tmp_path: Path, label
     tables = [str(path / "predictions" / "val.parquet") for path in (one, tmp_path / "short")]
     with pytest.raises(DataError, match="are of different lists"):
         compared(tmp_path, tables=tables)
+
+
+def test_of_a_cross_fitted_run_what_is_scored_is_compared(
+    run: Callable[..., Path], tmp_path: Path, labels: Frames
+) -> None:
+    one, decided = run("one", 0.3), guessed(labels, 0.9, 0)
+    units = (decided.predictions["action_units"] >= 0.7).astype(np.float32)
+    decided = replace(decided, predictions={**decided.predictions, "action_units": units})
+    write_table(decided, one / "predictions" / "val-cross-fitted.parquet")
+    rows = json.loads((compared(tmp_path, runs=[str(one)], au_thresholds=0.2) / "comparison.json").read_text())["rows"]
+    wanted = score_table(decided, labels)["P_AU"]
+    assert [row["value"] for row in rows if row["score"] == "P_AU"] == [pytest.approx(wanted, abs=1e-6)]
 
 
 def test_a_table_of_somebodys_video_has_no_labels(tmp_path: Path) -> None:
