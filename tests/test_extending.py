@@ -260,6 +260,7 @@ def test_a_data_set_a_loss_and_an_augmentation_are_new_files_only(clone: Path) -
     assert logged["train/squares"][-1] < logged["train/squares"][0]
 
 
+@pytest.mark.slow
 def test_a_method_is_new_files_and_a_word_in_two_lines(clone: Path) -> None:
     add(clone, DATA_SET | METHOD)
     project = clone / "pyproject.toml"

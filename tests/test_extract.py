@@ -167,6 +167,7 @@ def test_a_second_extraction_is_refused_before_anything_is_done(
     assert [path.name for path in tmp_path.rglob("*")] == ["store", "precious"]
 
 
+@pytest.mark.slow
 def test_processes_share_whole_videos(videos: Path, checkpoint: Path, store: Path, tmp_path: Path) -> None:
     done = command(
         "extract.py", f"checkpoint={checkpoint}", f"data.root={videos}", "data.task=va", "trainer=cpu",
@@ -269,6 +270,7 @@ def test_features_of_only_some_videos_are_refused(videos: Path, checkpoint: Path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_heads_refuse_the_store_of_another_network(
     videos: Path, faces: Path, checkpoint: Path, store: Path, tmp_path: Path
 ) -> None:

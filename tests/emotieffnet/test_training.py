@@ -153,6 +153,7 @@ def test_the_classifier_alone_then_all_layers(multitask: Path, release: Path, tm
     assert logged(tmp_path / "all", "lr-SAM/classifier") == pytest.approx([0.01, 0.01, 0.002])
 
 
+@pytest.mark.slow
 def test_with_sam_a_resumed_run_is_the_whole_run(portraits: Path, tmp_path: Path) -> None:
     options = ["model.optimiser.sam_rho=0.05", "model.head_epochs=1", "trainer.max_epochs=3"]
     train(small_run("emotieffnet_backbone", portraits, tmp_path / "whole", *options))

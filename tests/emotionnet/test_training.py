@@ -51,6 +51,7 @@ def test_evaluation_has_the_scores_of_the_run_and_writes_a_submission(run: Path,
     assert len(lines) == 1 + len(pq.read_table(run / "predictions" / "val.parquet"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_in_the_weights_of_one_that_was_not_stopped(run: Path, faces: Path, tmp_path: Path) -> None:
     stop = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: train/loss, "
     stop += "stopping_threshold: 1e9, check_on_train_epoch_end: true}"

@@ -102,6 +102,7 @@ def test_patches_are_assembled_again(reference):
     torch.testing.assert_close(pixels[0, 6].view(16, 16, 3), image[0, :, 16:32, 32:48].permute(1, 2, 0))
 
 
+@pytest.mark.slow
 def test_the_exported_encoder_of_the_paper_size_is_a_timm_vit(tmp_path):
     torch.manual_seed(0)
     network = MAE(decoder_width=32, decoder_depth=1, decoder_heads=2).eval()

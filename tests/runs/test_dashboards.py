@@ -123,6 +123,7 @@ def test_wandb_has_configuration_scores_and_pictures(
     assert told == [f"wandb: wandb sync {folder}"]
 
 
+@pytest.mark.slow
 def test_mlflow_has_configuration_scores_and_pictures(
     compose_run: Compose, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

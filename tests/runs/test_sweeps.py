@@ -133,6 +133,7 @@ def test_the_sweep_in_the_documents(trained, sweep, tmp_path) -> None:
     assert [row["run"] for row in table(tmp_path / "logs" / "sweep" / "table.csv")] == folders
 
 
+@pytest.mark.slow
 def test_a_sweep_over_two_roots(trained, sweep, tmp_path) -> None:
     roots = [tmp_path / name for name in ("first", "it's the second", "first,it")]
     for root in roots:
@@ -144,6 +145,7 @@ def test_a_sweep_over_two_roots(trained, sweep, tmp_path) -> None:
     assert [config["data"]["root"] for config in configs] == list(map(str, roots))
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_configuration_is_left_alone(trained, sweep, tmp_path) -> None:
     sweep("seed=1", "paths.run_dir=x/${hydra:job.num}")
     before = (tmp_path / "x" / "0" / "config.yaml").read_bytes()
@@ -169,6 +171,7 @@ def test_two_jobs_with_one_folder_are_refused_before_the_first(trained, sweep, t
     assert trained.started == []
 
 
+@pytest.mark.slow
 def test_a_sweep_named_after_the_time_says_what_goes_on_with_it(trained, sweep, tmp_path) -> None:
     trained.ends = {1: raising(RuntimeError("out of memory"))}
     code, printed = sweep("seed=0,1")
@@ -182,6 +185,7 @@ def test_a_sweep_named_after_the_time_says_what_goes_on_with_it(trained, sweep, 
     assert len(table(left)) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_slurm_job_goes_on_when_the_job_is_queued_again(trained, sweep, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     trained.ends = {1: raising(RuntimeError("out of memory"))}
@@ -316,6 +320,7 @@ def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
     assert [(row["run"], row["backbone"], row["weights"]) for row in rows] == [("resnet50", "resnet10t", "random")]
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_one_table(tmp_path: Path) -> None:
     done = command(
         "train.py", "-m", "sweep=table6", "data=synthetic", "row=vit,r95_b4096",

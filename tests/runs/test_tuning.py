@@ -201,6 +201,7 @@ def test_a_study_has_a_table_and_the_best_as_a_command(trained, tmp_path, capsys
         assert float(row["val/score"]) == pytest.approx(size / 16 - abs(rate - 0.004) * 1000, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_nothing_again_and_a_larger_number_goes_on(quick, trained, tmp_path) -> None:
     given = (RATE, SIZE, "tune.prune=false", "paths.run_dir=x")
     tune(trained, *given, "tune.trials=2")
@@ -223,6 +224,7 @@ def test_the_same_command_runs_nothing_again_and_a_larger_number_goes_on(quick, 
 POINTS = [("tune.drawn", 1), ("tune.drawn", 3), ("tune.trained", 2), ("tune.told", 4), ("file.written", 1)]
 
 
+@pytest.mark.slow
 def test_a_kill_changes_nothing(quick, trained, monkeypatch, tmp_path) -> None:
     given = (RATE, SIZE, "tune.trials=7")
     tune(Trained(), *given, "paths.run_dir=whole")

@@ -133,6 +133,7 @@ def test_conditions_can_fail() -> None:
     assert of(1.5, 0.3) == [True, False]  # below is as suspicious as above
 
 
+@pytest.mark.slow
 def test_shuffled_training_differs_in_nothing_but_the_labels(
     compose_run: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def scores_in(run: Path) -> dict[str, Any]:
     return {name: value for name, value in content.items() if not isinstance(value, dict)}
 
 
+@pytest.mark.slow
 def test_command_on_a_run(
     compose_run: Callable[..., DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

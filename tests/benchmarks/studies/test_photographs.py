@@ -71,6 +71,7 @@ def test_no_video_is_on_both_sides_and_files_select_the_same_rows(root: Path, tm
     assert sorted(scored) == list(range(len(train.labels)))
 
 
+@pytest.mark.slow
 def test_the_linear_baseline_learns_and_scores_are_told_by_source(root: Path) -> None:
     train, val = read(root, "training"), read(root, "validation")
     predicted, strength = linear(gradients(train.images), train, gradients(val.images))

@@ -89,6 +89,7 @@ def test_a_finished_run_is_kept_and_one_of_other_settings_refused(
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on(tmp_path: Path, faces: Path) -> None:
     given = [*small("emma"), "data=affwild2_mtl", f"data.root={faces}", "callbacks=final"]
     folder = run(tmp_path / "run", "train", given)
