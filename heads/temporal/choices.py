@@ -52,14 +52,29 @@ SMALL_RATE: Final = 1e-3  # nothing is large, and epochs have few steps
 LONGEST: Final = 4096
 """Frames that a head which goes through whole videos is given at a time."""
 
-_CTYUN: Final = {"base_lr": 3e-5, "weight_decay": 1e-5, "warmup_epochs": 2}  # the code's; the paper has no warm-up
-_CPRL: Final = {"base_lr": 1e-3, "weight_decay": 1e-4, "warmup_epochs": 0}
-_JOINT: Final = {
-    "va_weight": 0.5,
-    "focal_gamma": 2.0,
-    "expression_weight": "train",
-    "au_pos_weight": "train",
-    "uncertainty": True,
+# How a source trains, which the head that is without what looks ahead shares.
+# 40 epochs are those of valence and arousal; published for expressions: 10, for action units: 30
+_CTYUN: Final[dict[str, Any]] = {
+    "optimiser": {"base_lr": 3e-5, "weight_decay": 1e-5, "warmup_epochs": 2},  # the code's; the paper has no warm-up
+    "loss": {},
+    "window": 300,
+    "hop": 200,
+    "batch": 32,
+    "epochs": 40,
+}
+_CPRL: Final[dict[str, Any]] = {
+    "optimiser": {"base_lr": 1e-3, "weight_decay": 1e-4, "warmup_epochs": 0},
+    "loss": {
+        "va_weight": 0.5,
+        "focal_gamma": 2.0,
+        "expression_weight": "train",
+        "au_pos_weight": "train",
+        "uncertainty": True,
+    },
+    "window": 64,
+    "hop": 32,
+    "batch": 32,
+    "epochs": 25,
 }
 
 HEADS: Final[Mapping[str, Head]] = {
@@ -76,7 +91,6 @@ HEADS: Final[Mapping[str, Head]] = {
         epochs=100,
         patience=15,
     ),
-    # 40 epochs are those of valence and arousal; published for expressions: 10, for action units: 30
     "tcn_transformer": Head(
         "CtyunAI's convolutions with a Transformer behind them (ABAW6)",
         "heads.temporal.bidirectional.TcnTransformer",
@@ -98,24 +112,14 @@ HEADS: Final[Mapping[str, Head]] = {
             "layers": 2,
             "dropout": 0.1,
         },
-        _CTYUN,
-        {},
-        window=300,
-        hop=200,
-        batch=32,
-        epochs=40,
+        **_CTYUN,
     ),
     "bigru": Head(
         "cprl's GRU in both directions, of three tasks at once (ABAW11)",
         "heads.temporal.bidirectional.BiGru",
         {"width": 256, "layers": 2, "dropout": 0.2},
         {"width": 48, "layers": 1, "dropout": 0.2},
-        _CPRL,
-        _JOINT,
-        window=64,
-        hop=32,
-        batch=32,
-        epochs=25,
+        **_CPRL,
         one_pass=True,
     ),
     "gru": Head(
@@ -123,12 +127,7 @@ HEADS: Final[Mapping[str, Head]] = {
         "heads.temporal.causal.Gru",
         {"width": 256, "layers": 2, "dropout": 0.2},
         {"width": 64, "layers": 1, "dropout": 0.2},
-        _CPRL,
-        _JOINT,
-        window=64,
-        hop=32,
-        batch=32,
-        epochs=25,
+        **_CPRL,
         causal=True,
         one_pass=True,
     ),
@@ -137,12 +136,7 @@ HEADS: Final[Mapping[str, Head]] = {
         "heads.temporal.causal.Tcn",
         {"channels": [768, 256, 128], "kernel": 5, "dropout": 0.3},
         {"channels": [32, 32, 32], "kernel": 5, "dropout": 0.1},
-        _CTYUN,
-        {},
-        window=300,
-        hop=200,
-        batch=32,
-        epochs=40,
+        **_CTYUN,
         causal=True,
         one_pass=True,
     ),
