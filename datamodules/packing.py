@@ -23,7 +23,7 @@ from affect.errors import DataError
 from affect.files import LOCK, locked, reached, read_file, whole_file, write_whole
 from datamodules.links import Links
 from datamodules.listing import IMAGE_SUFFIXES
-from datamodules.packs import HEADER, INDEX, MODE, VERSION, forget, joined, shard_name
+from datamodules.packs import HEADER, INDEX, MODE, VERSION, forget, joined, path_of, shard_name
 
 PACKED: Final = (*IMAGE_SUFFIXES, ".npy")
 """What the names of packed files end in, in any case: pictures, and AffectNet's annotations. Others stay loose."""
@@ -47,7 +47,7 @@ class Item:
     @property
     def path(self) -> str:
         """Path below the data's folder."""
-        return f"{self.folder}/{self.name}" if self.folder else self.name
+        return path_of(self.folder, self.name)
 
 
 def write_pack(
@@ -142,7 +142,7 @@ def _walk(source: Path, links: Links) -> tuple[list[str], list[Item], list[Item]
         folders.append(folder)
         with os.scandir(source / folder) as entries:
             for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
+                path = path_of(folder, entry.name)
                 if entry.is_symlink():
                     _check_link(links, source / path)
                 if entry.is_dir():

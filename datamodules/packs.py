@@ -56,7 +56,12 @@ class Row(NamedTuple):
     @property
     def path(self) -> str:
         """Path below the pack."""
-        return f"{self.folder}/{self.name}" if self.folder else self.name
+        return path_of(self.folder, self.name)
+
+
+def path_of(folder: str, name: str) -> str:
+    """Return the path of a name in a folder, which is empty for the uppermost one."""
+    return f"{folder}/{name}" if folder else name
 
 
 def shard_name(number: int) -> str:
