@@ -17,7 +17,7 @@ from affect.errors import DataError
 from affect.folds import deal
 from affect.frames import Frames, IntArray, concatenate, unlabelled
 from affect.labels import AU_NAMES, TASKS
-from datamodules.readers.attributes import group_column, read_attributes
+from datamodules.readers.attributes import first_found, group_column, read_attributes
 from datamodules.readers.folds import Dealt, list_sha256, units
 
 if TYPE_CHECKING:
@@ -254,6 +254,5 @@ def _select(part: Part, keep: NDArray[np.bool_]) -> Part:
 
 
 def _path(given: str, root: str | Sequence[str]) -> Path:
-    """Find a file by its path, or by its name in a folder of the data."""
-    path, roots = Path(given).expanduser(), [root] if isinstance(root, str) else root
-    return next((one for one in (path, *(Path(at).expanduser() / path for at in roots)) if one.is_file()), path)
+    path = Path(given).expanduser()
+    return first_found(path, [root] if isinstance(root, str) else root) or path

@@ -19,7 +19,7 @@ from affect.hints import key_errors, suggest
 from affect.preprocessing import IMAGENET
 from datamodules.base import Split
 from datamodules.folds import split_errors
-from datamodules.readers.attributes import read_attributes, read_groups
+from datamodules.readers.attributes import first_found, read_attributes, read_groups
 from evaluators import comparison
 from evaluators.audit import LEGEND, Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
 from evaluators.comparison import READING, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
@@ -150,7 +150,7 @@ def _file(plain: Mapping[str, Any], key: str, root: str | Sequence[str]) -> Path
         DataError: it is in neither.
     """
     path, roots = Path(plain[key]).expanduser(), [root] if isinstance(root, str) else root
-    found = next((one for one in (path, *(Path(folder).expanduser() / path for folder in roots)) if one.exists()), None)
+    found = first_found(path, roots)
     if found is None:
         drawn = f"; python prepare.py attributes {roots[0]} writes that of drawn faces" if renderer_of(roots) else ""
         raise DataError(f"{key}={path}: no such file, nor is it in {', '.join(roots)}{drawn}")

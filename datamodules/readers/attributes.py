@@ -41,6 +41,12 @@ class Attributes(NamedTuple):
     others: list[str]
 
 
+def first_found(path: Path, roots: Sequence[str]) -> Path | None:
+    """Find a file by its path, or by its name in one of the folders of the data; None where it is in neither."""
+    places = (path, *(Path(folder).expanduser() / path for folder in roots))
+    return next((one for one in places if one.exists()), None)
+
+
 def read_attributes(path: Path, table: Rows) -> Attributes:
     """Read the attributes of each row of a table.
 
