@@ -48,6 +48,15 @@ def small(experiment: str) -> list[str]:
 SMALL = small("emma")
 
 
+def raising(error: BaseException) -> Callable[[], object]:
+    """Return how a made-up training ends: it raises this."""
+
+    def end() -> object:
+        raise error
+
+    return end
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Leave out the warnings that a run leaves out, and no others."""
     for message in WARNINGS:

@@ -26,7 +26,7 @@ from evaluators.report import write_scores
 from runs.config import CONFIG_DIR, check_command_line, quoted, resolve
 from runs.sweep_jobs import differences
 from runs.sweeps import Job, Sweep
-from tests.conftest import SMALL, small
+from tests.conftest import SMALL, raising, small
 from tests.kills import killed
 from tests.test_train import command
 
@@ -53,13 +53,6 @@ class Trained:
         write_scores({"P_MTL": 0.5 + plain["seed"], "P_VA": None, "CCC_V": 0.1}, folder / "scores.json")
         (folder / "report.html").touch()
         return 0.0
-
-
-def raising(error: Exception) -> Callable[[], object]:
-    def end() -> object:
-        raise error
-
-    return end
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from evaluators.report import write_scores
 from runs.config import CONFIG_DIR, check_command_line, resolve
 from runs.ending import Stopped
 from runs.search_space import Asked, Space, check_installed, read
-from tests.conftest import SMALL
+from tests.conftest import SMALL, raising
 from tests.kills import killed
 from tests.test_train import command
 
@@ -74,13 +74,6 @@ class Trained:
         write_scores({"P_MTL": value, "P_VA": None}, folder / "scores.json")
         (folder / "report.html").touch()
         return value
-
-
-def raising(error: BaseException) -> Callable[[], object]:
-    def end() -> object:
-        raise error
-
-    return end
 
 
 @pytest.fixture
