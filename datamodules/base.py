@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
 
 import cv2
 import numpy as np
@@ -36,6 +36,9 @@ Listed = Literal["train", "val", "test"]
 Split: TypeAlias = str
 """One of these or, of data that is dealt into folds, ``fold0``, ``fold1`` … and ``oof`` (``datamodules.folds``)."""
 
+MOST_WORKERS: Final = 16
+"""Loader processes of one process that trains, where nobody has said how many."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,12 +54,13 @@ class FaceDataModule(pl.LightningDataModule):
         augmentation: applied to training images; None: they are prepared like those of validation.
         interpolation: how images are enlarged; it belongs to the weights that the network starts from.
         seed: decides the order, together with the epoch.
-        num_workers: number of loader processes, which changes the speed only.
+        num_workers: number of loader processes, which changes the speed only; None: see ``workers_of``.
         on_unreadable: what training does with an unreadable image: "error", or "skip" to leave it out and count it.
         max_pixels: images with more pixels count as unreadable.
         follow_outside: whether links below the given folders may lead out of them.
         drop_last: whether training drops the last batch where that is smaller.
-        pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster.
+        pin_memory: whether batches are put into page-locked memory, from which a GPU copies faster; None: where the
+            trainer has a GPU.
         eval_batch_size: rows per batch of validation and prediction; ``batch_size`` where None.
         cache_dir: folder for what a data module remembers of the data's folders, such as listings; None: no cache.
         folds: how many folds of whole videos the lists are dealt into, or a file that says it; None: no folds.
@@ -94,12 +98,12 @@ class FaceDataModule(pl.LightningDataModule):
         augmentation: Transform | None = None,
         interpolation: Interpolation = "bilinear",
         seed: Whole = 0,
-        num_workers: Whole = 0,
+        num_workers: Whole | None = None,
         on_unreadable: OnUnreadable = "error",
         max_pixels: Count = MAX_PIXELS,
         follow_outside: bool = False,
         drop_last: bool = True,
-        pin_memory: bool = False,
+        pin_memory: bool | None = None,
         eval_batch_size: Count | None = None,
         cache_dir: str | None = None,
         folds: Annotated[int, Range(least=2)] | str | None = None,
@@ -309,10 +313,11 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _loading(self) -> dict[str, Any]:
         """Return what all loaders have in common."""
+        workers = workers_of(self.trainer) if self.num_workers is None else self.num_workers
         return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": self.pin_memory,
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": _has_gpu(self.trainer) if self.pin_memory is None else self.pin_memory,
             "worker_init_fn": _use_one_thread,
             "generator": torch.Generator(),  # of its own, as workers would draw from the global one
         }
@@ -324,6 +329,30 @@ class FaceDataModule(pl.LightningDataModule):
                 f"{self.batch_size}, so an epoch would have no step. Lower data.batch_size, or set "
                 "data.drop_last=false."
             )
+
+
+def workers_of(trainer: pl.Trainer | None) -> int:
+    """Return how many processes load pictures for each process that trains, where nobody has said it.
+
+    On a GPU, which would wait for them: a core each, ``MOST_WORKERS`` at most; the cores are those of SLURM's task, or
+    those that this process may use, shared by the devices of this machine. On a CPU none: the network needs the cores.
+
+    Args:
+        trainer: of the data module; None before it has one.
+    """
+    if not _has_gpu(trainer):
+        return 0
+    assert trainer is not None
+    if of_task := os.environ.get("SLURM_CPUS_PER_TASK", ""):
+        cores = int(of_task)
+    else:
+        own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = own // trainer.num_devices
+    return min(max(cores, 1), MOST_WORKERS)
+
+
+def _has_gpu(trainer: pl.Trainer | None) -> bool:
+    return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
 
 class _WholeBatches(Dataset[Batch]):

@@ -107,7 +107,12 @@ class AdamW:
         lr, steps = self.lr(trainer), int(trainer.estimated_stepping_batches)
         made = groups(lr)
         constant = [group.pop("constant", False) for group in made]
-        optimizer = muon(made, lr, self.beta2) if self.muon else torch.optim.AdamW(made, lr=lr, betas=(0.9, self.beta2))
+        betas = (0.9, self.beta2)
+        optimizer = (
+            muon(made, lr, self.beta2)
+            if self.muon
+            else torch.optim.AdamW(made, lr=lr, betas=betas, fused=may_fuse(trainer))
+        )
         if self.plateau is not None:
             least = [group["lr"] if fixed else self.min_lr for group, fixed in zip(made, constant, strict=True)]
             falling = ReduceLROnPlateau(
@@ -153,7 +158,11 @@ class Adam:
             ConfigError: the trainer has a setting that does not work with SAM.
         """
         made = groups(self.lr)
-        plain = muon(made, self.lr) if self.muon else torch.optim.Adam(made, lr=self.lr, eps=self.eps)
+        plain = (
+            muon(made, self.lr)
+            if self.muon
+            else torch.optim.Adam(made, lr=self.lr, eps=self.eps, fused=may_fuse(trainer))
+        )
         optimizer = with_sam(plain, self.sam_rho, trainer)
         if self.lr_decay is None:
             return optimizer
@@ -189,6 +198,11 @@ class SGD:
         optimizer = torch.optim.SGD(groups(self.lr), lr=self.lr, momentum=self.momentum)
         scheduler = LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def may_fuse(trainer: pl.Trainer) -> bool:
+    """Return whether one kernel may do all of Adam's step: not under a gradient scaler, which then could not clip."""
+    return trainer.precision != "16-mixed"
 
 
 def muon(groups: Groups, lr: float, beta2: float = 0.999) -> torch.optim.Optimizer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,6 +113,30 @@ def test_squares_keep_the_aspect(tmp_path: Path) -> None:
     for augmentation in (None, MAETransform(image_size=8)):
         assert (values(augmentation, True) == 200).all()
         assert (values(augmentation, False) == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "of_task", "expected"),
+    [("cpu", 1, "", 0), ("cuda", 1, "", 12), ("cuda", 4, "", 3), ("cuda", 20, "", 1), ("cuda", 4, "8", 8),
+     ("cuda", 1, "40", 16)],
+)  # fmt: skip
+def test_a_gpu_gets_the_cores_that_are_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, devices: int, of_task: str, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", of_task)
+    trainer: Any = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=SimpleNamespace(type=device)), num_devices=devices
+    )
+    data = make(tmp_path)
+    assert data._loading()["num_workers"] == 0, "no trainer yet"
+    data.trainer = trainer
+    loading = data._loading()
+    assert (loading["num_workers"], loading["persistent_workers"], loading["pin_memory"]) == (
+        expected, expected > 0, device == "cuda"
+    )  # fmt: skip
+    data.num_workers, data.pin_memory = 2, False
+    assert (data._loading()["num_workers"], data._loading()["pin_memory"]) == (2, False), "what was asked for"
 
 
 def test_crops_are_a_function_of_seed_epoch_and_row() -> None:

@@ -37,13 +37,21 @@ def test_golden_schedule_at_fractional_epochs() -> None:
     np.testing.assert_allclose(ours, golden["lr"], rtol=1e-6, atol=1e-12)
 
 
-def trainer(batch_size: int = 256, accumulation: int = 1, devices: int = 1, epochs: int = 4, steps: int = 8) -> Any:
+def trainer(
+    batch_size: int = 256,
+    accumulation: int = 1,
+    devices: int = 1,
+    epochs: int = 4,
+    steps: int = 8,
+    precision: str = "bf16-mixed",
+) -> Any:
     return SimpleNamespace(
         datamodule=SimpleNamespace(batch_size=batch_size),
         accumulate_grad_batches=accumulation,
         world_size=devices,
         max_epochs=epochs,
         estimated_stepping_batches=steps,
+        precision=precision,
     )
 
 
@@ -78,6 +86,19 @@ def test_schedule_keeps_each_groups_own_rate_and_the_constant_ones() -> None:
         assert row[2] == 0.5
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.95)}
     assert configured["lr_scheduler"]["interval"] == "step"
+
+
+@pytest.mark.parametrize("settings", [AdamW(warmup_epochs=0), Adam()])
+def test_one_kernel_does_the_step_where_no_scaler_needs_the_gradients(settings: Adam | AdamW) -> None:
+    def fused(precision: str) -> bool:
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        made: Any = settings.configured(lambda lr: [{"params": [parameter], "lr": lr}], trainer(precision=precision))
+        optimizer = made["optimizer"] if isinstance(made, dict) else made
+        return bool(optimizer.defaults["fused"])
+
+    assert fused("bf16-mixed")
+    assert fused("32-true")
+    assert not fused("16-mixed")
 
 
 @pytest.mark.parametrize("epochs", [5, -1, None])
