@@ -7,13 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from affect.batch import Batch
@@ -25,7 +23,15 @@ from affect.preprocessing import Interpolation
 from affect.settings import Count, Range, Whole
 from datamodules.folds import Folding, Part, fold_errors, joined
 from datamodules.links import Links
-from datamodules.loading import FaceDataset, OnUnreadable, RowSampler, Sample, TrainingLoader, dealt_batches
+from datamodules.loading import (
+    FaceDataset,
+    OnUnreadable,
+    RowSampler,
+    Sample,
+    TrainingLoader,
+    dealt_batches,
+    loader_options,
+)  # fmt: skip
 from datamodules.pictures import MAX_PIXELS
 from datamodules.readers.folds import Dealt
 from datamodules.transforms import EvalTransform, Image, Transform
@@ -35,9 +41,6 @@ Listed = Literal["train", "val", "test"]
 
 Split: TypeAlias = str
 """One of these or, of data that is dealt into folds, ``fold0``, ``fold1`` … and ``oof`` (``datamodules.folds``)."""
-
-MOST_WORKERS: Final = 16
-"""Loader processes of one process that trains, where nobody has said how many."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ class FaceDataModule(pl.LightningDataModule):
         augmentation: applied to training images; None: they are prepared like those of validation.
         interpolation: how images are enlarged; it belongs to the weights that the network starts from.
         seed: decides the order, together with the epoch.
-        num_workers: number of loader processes, which changes the speed only; None: see ``workers_of``.
+        num_workers: number of loader processes, which changes the speed only; None: see ``loader_options``.
         on_unreadable: what training does with an unreadable image: "error", or "skip" to leave it out and count it.
         max_pixels: images with more pixels count as unreadable.
         follow_outside: whether links below the given folders may lead out of them.
@@ -313,14 +316,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _loading(self) -> dict[str, Any]:
         """Return what all loaders have in common."""
-        workers = workers_of(self.trainer) if self.num_workers is None else self.num_workers
-        return {
-            "num_workers": workers,
-            "persistent_workers": workers > 0,
-            "pin_memory": _has_gpu(self.trainer) if self.pin_memory is None else self.pin_memory,
-            "worker_init_fn": _use_one_thread,
-            "generator": torch.Generator(),  # of its own, as workers would draw from the global one
-        }
+        return loader_options(self.trainer, self.num_workers, self.pin_memory)
 
     def _check_batches(self) -> None:
         if len(self.training_sampler()) < (self.batch_size if self.drop_last else 1):
@@ -329,30 +325,6 @@ class FaceDataModule(pl.LightningDataModule):
                 f"{self.batch_size}, so an epoch would have no step. Lower data.batch_size, or set "
                 "data.drop_last=false."
             )
-
-
-def workers_of(trainer: pl.Trainer | None) -> int:
-    """Return how many processes load pictures for each process that trains, where nobody has said it.
-
-    On a GPU, which would wait for them: a core each, ``MOST_WORKERS`` at most; the cores are those of SLURM's task, or
-    those that this process may use, shared by the devices of this machine. On a CPU none: the network needs the cores.
-
-    Args:
-        trainer: of the data module; None before it has one.
-    """
-    if not _has_gpu(trainer):
-        return 0
-    assert trainer is not None
-    if of_task := os.environ.get("SLURM_CPUS_PER_TASK", ""):
-        cores = int(of_task)
-    else:
-        own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        cores = own // trainer.num_devices
-    return min(max(cores, 1), MOST_WORKERS)
-
-
-def _has_gpu(trainer: pl.Trainer | None) -> bool:
-    return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
 
 class _WholeBatches(Dataset[Batch]):
@@ -368,8 +340,3 @@ class _WholeBatches(Dataset[Batch]):
         batch = self.dataset.collate([self.dataset[0, int(row)] for row in self.batches[number]])
         batch.pop("one_colour", None)
         return batch
-
-
-def _use_one_thread(worker: int) -> None:
-    # OpenCV's thread pool does not survive a fork, and a pool in each worker would compete for the cores
-    cv2.setNumThreads(0)

@@ -6,13 +6,16 @@ The sampler yields (epoch, row) pairs, so that the epoch travels with the index 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -23,6 +26,9 @@ from datamodules.transforms import Image, Transform, middle_square
 
 _log = logging.getLogger(__name__)
 OnUnreadable = Literal["error", "skip"]
+
+MOST_WORKERS: Final = 16
+"""Loader processes of one process that trains, where nobody has said how many."""
 
 
 class Sample(NamedTuple):
@@ -268,3 +274,36 @@ def dealt_batches(count: int, batch_size: int, *, rank: int = 0, world_size: int
     whole_rounds = -(-count // (batch_size * world_size))
     starts = [(number * world_size + rank) * batch_size for number in range(whole_rounds)]
     return [np.arange(min(start, count), min(start + batch_size, count)) for start in starts]
+
+
+def loader_options(trainer: pl.Trainer | None, num_workers: int | None, pin_memory: bool | None) -> dict[str, Any]:
+    """Return what all loaders of a run have in common.
+
+    A GPU would wait for its pictures: where nobody has said it, there is a loader process for each core, up to
+    ``MOST_WORKERS``. The cores are those of SLURM's task, or those that this process may use, shared by the devices
+    of this machine. On a CPU there is none: the network needs the cores.
+
+    Args:
+        trainer: of the data module; None before it has one.
+        num_workers: loader processes of each process that trains; None: as above.
+        pin_memory: whether batches are put into page-locked memory; None: on a GPU.
+    """
+    on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+    if num_workers is None:
+        num_workers = 0
+        if on_gpu:
+            own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or own // trainer.num_devices)  # type: ignore[union-attr]
+            num_workers = min(max(cores, 1), MOST_WORKERS)
+    return {
+        "num_workers": num_workers,
+        "persistent_workers": num_workers > 0,
+        "pin_memory": on_gpu if pin_memory is None else pin_memory,
+        "worker_init_fn": _use_one_thread,
+        "generator": torch.Generator(),  # of its own, as workers would draw from the global one
+    }
+
+
+def _use_one_thread(worker: int) -> None:
+    # OpenCV's thread pool does not survive a fork, and a pool in each worker would compete for the cores
+    cv2.setNumThreads(0)
