@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,14 @@ def write_picture(path: Path, number: int, size: int = 112) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(number).integers(0, 256, (7, 7, 3), dtype=np.uint8)
     assert cv2.imwrite(str(path), cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
+
+
+def process(rank: int = 0, world_size: int = 1, *, device: str = "cpu", num_devices: int = 1) -> Any:
+    """Stand for the trainer of one process, as a data module looks at it."""
+    strategy = SimpleNamespace(root_device=SimpleNamespace(type=device))
+    return SimpleNamespace(
+        global_rank=rank, world_size=world_size, num_devices=num_devices, strategy=strategy, training=True
+    )
 
 
 def truncate(path: Path) -> None:

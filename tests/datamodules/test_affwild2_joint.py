@@ -19,6 +19,7 @@ from datamodules.affwild2_joint import AffWild2JointDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from losses.multitask import MultiTaskLoss
 from rendering.cache import draw as draw_faces
+from tests.datamodules.conftest import process
 from tests.datamodules.test_affwild2_mtl import Recorder, trainer
 from tests.datamodules.test_affwild2_uni import FOLDERS, write_crops, write_labels
 
@@ -200,7 +201,7 @@ def test_epochs_are_those_of_one_process_also_after_resuming(drawn: Path, tmp_pa
 def test_two_ranks_draw_what_one_process_draws(drawn: Path) -> None:
     def batches(rank: int, world_size: int, batch_size: int) -> list[list[int]]:
         data = module(drawn, batch_size=batch_size)
-        data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": world_size, "training": True})()
+        data.trainer = process(rank, world_size)
         data.setup("fit")
         loader = data.train_dataloader()
         loader.sampler.set_epoch(5)  # type: ignore[attr-defined]

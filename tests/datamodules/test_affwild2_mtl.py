@@ -22,7 +22,7 @@ from datamodules.transforms import JitterAndCrop
 from features.datamodule import FeaturesDataModule
 from features.store import open_store
 from features.store_files import FeatureWriter, StoreInfo
-from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, truncate, write_picture
+from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED, process, truncate, write_picture
 
 REAL = Path(__file__).parents[2] / "../shared/real_faces_small"
 OPTIONS: dict[str, Any] = {"image_size": 32, "batch_size": 4, "augmentation": JitterAndCrop(image_size=32)}
@@ -338,7 +338,7 @@ def test_ranks_evaluate_the_batches_of_one_process(make_root: MakeRoot, world_si
     dealt: list[list[Batch]] = []
     for rank in range(world_size):
         data = module(root, batch_size=9, eval_batch_size=2)
-        data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": world_size})()
+        data.trainer = process(rank, world_size)
         dealt.append(list(data.predict_dataloader()))
     together = [batch for batches in zip(*dealt, strict=True) for batch in batches]  # each has as many batches
     assert_equal(alone, together[: len(alone)])
@@ -350,14 +350,14 @@ def test_ranks_partition_the_splits(make_root: MakeRoot) -> None:
     parts = []
     for rank in range(2):
         data = module(root, batch_size=2)
-        data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": 2, "training": True})()
+        data.trainer = process(rank, 2)
         parts.append((rows(data.train_dataloader()), rows(data.val_dataloader())))
     (train0, val0), (train1, val1) = parts
     assert len(train0) == len(train1) == 4
     assert len({*train0, *train1}) == 8
     assert (val0, val1) == ([0, 1, 4, 5], [2, 3, 6])
     data = module(root, batch_size=5)
-    data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 2})()
+    data.trainer = process(0, 2)
     with pytest.raises(DataError, match=r"over 2 process"):
         data.setup("fit")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from affect.errors import DataError
 from datamodules.faces import FacesDataModule
 from datamodules.readers.celeba import read_partition
 from datamodules.transforms import MAETransform, Transform, middle_square
+from tests.datamodules.conftest import process
 
 
 def write(path: Path, size: tuple[int, int] = (24, 20)) -> None:
@@ -125,12 +124,9 @@ def test_a_gpu_gets_the_cores_that_are_its_share(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", of_task)
-    trainer: Any = SimpleNamespace(
-        strategy=SimpleNamespace(root_device=SimpleNamespace(type=device)), num_devices=devices
-    )
     data = make(tmp_path)
     assert data._loading()["num_workers"] == 0, "no trainer yet"
-    data.trainer = trainer
+    data.trainer = process(device=device, num_devices=devices)
     loading = data._loading()
     assert (loading["num_workers"], loading["persistent_workers"], loading["pin_memory"]) == (
         expected, expected > 0, device == "cuda"
