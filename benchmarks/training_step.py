@@ -62,7 +62,13 @@ class Step(NamedTuple):
 
 
 def configure(
-    precision: str, batch_size: int, accumulation: int, overrides: Sequence[str], *, experiment: str = "emma"
+    precision: str,
+    batch_size: int,
+    accumulation: int,
+    overrides: Sequence[str],
+    *,
+    experiment: str = "emma",
+    trainer: str = "cpu",
 ) -> dict[str, Any]:
     """Return the configuration of the run whose step is measured; its overrides come after those of the benchmark.
 
@@ -72,7 +78,7 @@ def configure(
     settings = [
         *(f"experiment={experiment}", "data.root=unused", "paths.run_dir=unused"),
         *(f"model.{key}" for key in UNTRAINED[experiment]),
-        *("trainer=cpu", f"trainer.precision={precision}", f"trainer.accumulate_grad_batches={accumulation}"),
+        *(f"trainer={trainer}", f"trainer.precision={precision}", f"trainer.accumulate_grad_batches={accumulation}"),
         *(f"data.batch_size={batch_size}", "trainer.max_epochs=1", "model.optimiser.warmup_epochs=0"),
         *overrides,
     ]

@@ -34,7 +34,7 @@ class PlainMAE(nn.Module):
         tokens = vit.patch_embed(image) + vit.pos_embed[:, 1:]
         batch, patches, width = tokens.shape
         kept = int(patches * (1 - ratio))
-        shuffle = torch.rand(batch, patches).argsort(dim=1)
+        shuffle = torch.rand(batch, patches, device=image.device).argsort(dim=1)
         restore = shuffle.argsort(dim=1)
         tokens = tokens.gather(1, shuffle[:, :kept, None].expand(-1, -1, width))
         first = (vit.cls_token + vit.pos_embed[:, :1]).expand(batch, -1, -1)
@@ -45,26 +45,27 @@ class PlainMAE(nn.Module):
         prediction = self.predict(self.norm(decoded))[:, 1:]
         target = image.reshape(batch, 3, 14, 16, 14, 16).permute(0, 2, 4, 3, 5, 1).reshape(batch, patches, -1)
         target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6).sqrt()
-        mask = torch.ones(batch, patches).scatter(1, shuffle[:, :kept], 0.0)
+        mask = torch.ones(batch, patches, device=image.device).scatter(1, shuffle[:, :kept], 0.0)
         error = (prediction - target).square().mean(dim=-1)
         loss: Tensor = (error * mask).sum() / mask.sum()
         return loss
 
 
-def plain_step(ratio: float) -> Callable[[Tensor, Tensor], None]:
+def plain_step(ratio: float, device: str = "cpu") -> Callable[[Tensor, Tensor], None]:
     """Return a function that takes one float32 optimiser step on uint8 images; it does not look at labels.
 
     Args:
         ratio: share of patches that is removed.
+        device: where the network is.
     """
-    network = PlainMAE().train()
+    network = PlainMAE().train().to(device)
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05)
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], device=device).view(3, 1, 1)
 
     def step(image: Tensor, target: Tensor) -> None:
-        loss = network((image.float() / 255 - mean) / std, ratio)
+        loss = network((image.to(device).float() / 255 - mean) / std, ratio)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -26,26 +26,31 @@ class PlainView(nn.Module):
         vit = self.vit
         tokens = vit.patch_embed(image) + vit.pos_embed[:, 1:]
         kept = int(tokens.shape[1] * (1 - ratio))
-        index = torch.rand(tokens.shape[:2]).argsort(dim=1)[:, :kept, None].expand(-1, -1, tokens.shape[2])
+        index = (
+            torch.rand(tokens.shape[:2], device=tokens.device)
+            .argsort(dim=1)[:, :kept, None]
+            .expand(-1, -1, tokens.shape[2])
+        )
         first = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(image), -1, -1)
         tokens = vit.norm(vit.blocks(torch.cat([first, tokens.gather(1, index)], dim=1)))
         logits: Tensor = vit.head(tokens[:, 0])
         return logits
 
 
-def plain_step(ratio: float) -> Callable[[Tensor, Tensor], None]:
+def plain_step(ratio: float, device: str = "cpu") -> Callable[[Tensor, Tensor], None]:
     """Return a function that takes one float32 optimiser step on uint8 images and labels.
 
     Args:
         ratio: share of patches that each of the two views does not see.
+        device: where the network is.
     """
-    views = nn.ModuleList([PlainView(), PlainView()]).train()
+    views = nn.ModuleList([PlainView(), PlainView()]).train().to(device)
     optimizer = torch.optim.AdamW(views.parameters(), lr=5e-4, weight_decay=0.15)
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], device=device).view(3, 1, 1)
 
     def step(image: Tensor, target: Tensor) -> None:
-        image = (image.float() / 255 - mean) / std
+        image, target = (image.to(device).float() / 255 - mean) / std, target.to(device)
         logits = [view(image, ratio) for view in views]
         first, second = (view.softmax(dim=1) for view in logits)
         middle = ((first + second) / 2).log()
