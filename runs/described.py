@@ -14,7 +14,9 @@ from features.store_files import StoreInfo
 def described_features(store: str) -> dict[str, Any]:
     """What heads must know of a feature store: ``heads.network.FeatureDescription``."""
     info = StoreInfo.read(Path(store).expanduser())
-    return {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
+    made = {} if info.made_by is None else {"made_by": info.made_by}
+    needed = {"sha256": info.sha256, "embedding": info.embedding, "outputs": list(info.outputs)}
+    return {**needed, "dtype": info.dtype, **made}
 
 
 def described_stores(stores: str | Sequence[str]) -> list[dict[str, Any]]:
