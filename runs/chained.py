@@ -190,16 +190,19 @@ class _Person:
         self._next = 0  # window
         self._begin = 0  # position of the first of ``_held``
         self._held: list[Tensor] = []  # (D,) features of positions, one behind the other
+        self._latest: Tensor | None = None  # features of the face before
         self._waiting: deque[tuple[int, int]] = deque()  # rows, and their positions
 
     def add(self, row: int, position: int, features: Tensor) -> tuple[list[int], list[Tensor]]:
         """Add the next face, (D,), and return the rows that no later window covers, and their raw scores, each (C,)."""
         count = self._begin + len(self._held)
-        # the last position so far has the face before this one, unless there was none
-        known, sources = ([count - 1], self._held[-1:]) if count else ([], [])
-        between = filled(np.arange(count, position + 1), np.array([*known, position]), self._fill)
-        sources = [*sources, features, torch.zeros_like(features)]  # −1: before the first one
-        self._held += [sources[one] for one in between.tolist()]
+        # the last position so far has the face before this one
+        known, faces = ([position], [features]) if self._latest is None else (
+            [count - 1, position], [self._latest, features])  # fmt: skip
+        between = filled(np.arange(count, position + 1), np.array(known), self._fill)
+        faces.append(torch.zeros_like(features))  # −1: before the first one
+        self._held += [faces[one] for one in between.tolist()]
+        self._latest = features
         if position == self._last:
             self._held += [features] * (self._length - position - 1)
         self._waiting.append((row, position))

@@ -20,7 +20,7 @@ from heads.module import HeadModule
 from heads.network import FeatureDescription
 from heads.temporal.module import TemporalModule
 from runs.building import build
-from runs.checkpoints import load_embedder, reason
+from runs.checkpoints import load_embedder
 from runs.folder import checkpoint_of
 
 Image: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -123,7 +123,8 @@ def _frozen(one: FeatureDescription, given: str | None, path: Path, known: Known
         with torch.inference_mode():
             embedding, _ = network.embed(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     except Exception as error:  # a file of another making leads to whatever its values lead to
-        raise CheckpointError(f"{begin}, and {source} does not give it ({reason(error)}): {advice}") from error
+        told = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CheckpointError(f"{begin}, and {source} does not give it ({told}): {advice}") from error
     found = weights_sha256(network)
     if found != one["sha256"]:
         raise CheckpointError(
