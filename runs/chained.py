@@ -132,14 +132,13 @@ class InTime:
         max_gap: int,
         device: torch.device,
     ) -> None:
-        assert module.laid is not None
         self._module, self._frozen, self._device = module, frozen, device
-        self._laid = module.laid
+        self._laid = cast("Laid", module.laid)
         self._stretches = None if watched is None else Stretches.of(watched, max_gap, self._laid["grid"])
         self._going: dict[int, _Person] = {}
         self._count = 0
         self._rows: list[int] = []
-        self._columns: list[Tensor] = []
+        self._scores: list[Tensor] = []
         longest = 0 if self._stretches is None else int(self._stretches.length.max(initial=0))
         size = self._laid["max_frames"]
         if size is not None and longest > size and not module.network.causal:
@@ -158,9 +157,9 @@ class InTime:
             last, length = int(known.last[number]), int(known.length[number])
         if number not in self._going:
             self._going[number] = _Person(VideoScores(self._module.network), length, last, self._laid)
-        rows, columns = self._going[number].add(row, position, features)
+        rows, scores = self._going[number].add(row, position, features.clone())  # a view would keep all of the batch
         self._rows += rows
-        self._columns += [one.cpu() for one in columns]
+        self._scores += [one.cpu() for one in scores]
         if position == last:
             del self._going[number]
 
@@ -170,7 +169,7 @@ class InTime:
             return {}
         order = torch.empty(self._count, dtype=torch.int64)
         order[torch.tensor(self._rows)] = torch.arange(self._count)
-        said = self._module.predictions_of_columns(torch.stack(self._columns)[order])
+        said = self._module.predictions_of_columns(torch.cat(self._scores)[order])
         return cast("Mapping[str, Tensor]", said)
 
 
@@ -194,7 +193,7 @@ class _Person:
         self._waiting: deque[tuple[int, int]] = deque()  # rows, and their positions
 
     def add(self, row: int, position: int, features: Tensor) -> tuple[list[int], list[Tensor]]:
-        """Add the next face, (D,), and return the rows that no later window covers, and their raw scores, each (C,)."""
+        """Add the next face, (D,), and return the rows that no later window covers, and their raw scores, (K, C)."""
         count = self._begin + len(self._held)
         # the last position so far has the face before this one
         known, faces = ([position], [features]) if self._latest is None else (
@@ -209,18 +208,19 @@ class _Person:
         return self._look()
 
     def _look(self) -> tuple[list[int], list[Tensor]]:
-        rows, columns, spans = list[int](), list[Tensor](), self._spans
+        rows, scores, spans = list[int](), list[Tensor](), self._spans
         while self._next < len(spans.start) and spans.stop[self._next] <= self._begin + len(self._held):
             start, stop, done = (int(column[self._next]) for column in spans)
             window = torch.stack(self._held[start - self._begin : stop - self._begin])[None]
             given = self._scores.given
             means = self._scores.add(window, window.new_ones(1, stop - start, dtype=torch.bool), [start], [done])
+            faces = []
             while self._waiting and self._waiting[0][1] < done:
-                row, position = self._waiting.popleft()
-                rows.append(row)
-                columns.append(means[position - given])
+                faces.append(self._waiting.popleft())
+            rows += [row for row, _ in faces]
+            scores.append(means[[position - given for _, position in faces]])
             self._next += 1
             begin = int(spans.start[self._next]) if self._next < len(spans.start) else done
             del self._held[: begin - self._begin]
             self._begin = begin
-        return rows, columns
+        return rows, scores

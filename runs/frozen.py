@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from affect.errors import CheckpointError, ConfigError, DataError
+from affect.hints import key_errors
 from affect.preprocessing import Preprocessing
 from datamodules.transforms import EvalTransform
 from features.extraction import weights_sha256
+from features.planning import Laid
 from features.store_files import MadeBy
 from heads.module import HeadModule
 from heads.network import FeatureDescription
@@ -101,12 +103,14 @@ def frozen_networks(module: Any, path: Path, weights: Weights, known: Known) -> 
         raise ConfigError(
             [f"{_KEY} names {len(given)}, but {path} learnt from {len(described)} stores: give as many, in their order"]
         )
-    no_windows = isinstance(module, TemporalModule) and module.laid is None
-    if no_windows or not all("made_by" in one for one in described):
+    in_time = isinstance(module, TemporalModule)
+    if (in_time and module.laid is None) or not all("made_by" in one for one in described):
         raise CheckpointError(
             f"{path} holds heads on stored features, and does not say what made these, as an earlier version wrote "
             "it: make the store anew (extract.py store=…) and train again, or take evaluate.py for the store"
         )
+    if in_time and (set(module.laid) != set(Laid.__annotations__) or list(key_errors(module.laid, Laid))):
+        raise CheckpointError(f"{path}: its laid is {module.laid}, which are no windows: it was changed")
     return tuple(_frozen(one, where, path, known) for one, where in zip(described, given, strict=True))
 
 

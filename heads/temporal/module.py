@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,6 @@ from affect.batch import AffectLogits, Batch, Predictions
 from affect.errors import ConfigError, DataError
 from affect.labels import TASKS, label_names
 from affect.settings import buildable
-from features.planning import Laid
 from features.windows import WindowsDataModule
 from heads.network import FeatureDescription
 from heads.temporal.causal import CausalNetwork, State
@@ -34,13 +33,14 @@ class TemporalModule(MultiTaskModule):
     video comes in change nothing.
 
     Args:
-        laid: how windows lie on the videos that it learns from, for videos that come without a data module.
+        laid: how windows lie on the videos that it learns from, for videos that come without a data module; keys of
+            ``features.planning.Laid``.
         **options: keywords of ``MultiTaskModule``.
     """
 
     network: TemporalNetwork
 
-    def __init__(self, *, laid: Laid | None = None, **options: Any) -> None:
+    def __init__(self, *, laid: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.laid = laid
         self._video = VideoScores(self.network)

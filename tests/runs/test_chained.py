@@ -161,7 +161,12 @@ def same(table: Table, run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "number"), [(temporal("transformer"), 2), (temporal("bigru", "data.max_frames=20"), 1), (["heads_va"], 1)]
+    ("head", "number"),
+    [
+        (temporal("transformer"), 2),
+        pytest.param(temporal("bigru", "data.max_frames=20"), 1, marks=pytest.mark.slow),
+        (["heads_va"], 1),
+    ],
 )
 def test_a_chain_says_what_the_head_says_of_the_store(
     stores: list[Path], crops: Path, video: Path, tmp_path: Path, head: list[str], number: int
@@ -309,6 +314,8 @@ def test_people_at_once_are_as_a_slow_loop_says_of_each(data: st.DataObject, cau
     with torch.no_grad():
         for start in range(0, len(stream), size):
             asked.add(stream[start : start + size])  # type: ignore[arg-type]
+            # no more than a window, which would have been looked at
+            assert all(len(person._held) < (pieces or window) for person in asked._going.values())
     assert not asked._going
     said = asked.said()["logits_expression"].numpy()
     for person, known in enumerate(seen, 1):
