@@ -245,6 +245,15 @@ def test_checkpoints_of_earlier_versions_say_what_to_do(causal: Path, tmp_path: 
         load_networks([tmp_path / "earlier.ckpt"])
 
 
+@pytest.mark.parametrize(("key", "value"), [("window", 0), ("grid", "dense"), ("hop", None), ("more", 1)])
+def test_windows_that_are_none_are_refused(causal: Path, tmp_path: Path, key: str, value: Any) -> None:
+    content = torch.load(causal / "checkpoints" / "best.ckpt", weights_only=True)
+    content["model_config"]["laid"][key] = value
+    save_atomically(content, tmp_path / "changed.ckpt")
+    with pytest.raises(CheckpointError, match=r"its laid is .*, which are no windows"):
+        load_networks([tmp_path / "changed.ckpt"])
+
+
 def test_a_checkpoint_cannot_have_anything_else_built(causal: Path, tmp_path: Path) -> None:
     content = torch.load(causal / "checkpoints" / "best.ckpt", weights_only=True)
     content["model_config"]["network"]["features"][0]["made_by"]["target"] = "os.system"
