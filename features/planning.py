@@ -5,12 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray, rows_by_video
+from affect.settings import Count
 from features.store import FeatureStore, Places
 
 Grid = Literal["frames", "rows"]
@@ -18,6 +19,17 @@ Fill = Literal["nearest", "previous"]
 
 LONGEST: Final = 10_000_000
 """Frames of the longest video, five days of it: what counts higher is no frame number."""
+
+
+class Laid(TypedDict):
+    """How windows lie on videos: arguments of ``features.windows.WindowsDataModule``."""
+
+    window: Count
+    hop: Count
+    eval_hop: Count | None
+    max_frames: Count | None
+    grid: Grid
+    fill: Fill
 
 
 class Spans(NamedTuple):
@@ -95,6 +107,13 @@ def pieces(length: int, size: int) -> Spans:
     start = np.arange(0, length, size)
     stop = np.minimum(start + size, length)
     return Spans(start, stop, stop)
+
+
+def predicted_spans(length: int, laid: Laid) -> Spans:
+    """Return the windows, or pieces, of validation and prediction on a video of so many frames."""
+    if laid["max_frames"] is not None:
+        return pieces(length, laid["max_frames"])
+    return windows(length, laid["window"], laid["eval_hop"] or laid["hop"])
 
 
 def moved(start: IntArray, length: int, window: int, hop: int, seed: tuple[int, int, str]) -> IntArray:

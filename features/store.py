@@ -191,7 +191,9 @@ def open_store(root: Path, info: StoreInfo, cache: Path | None = None) -> Featur
     """
     if (root / INFO).is_file():
         found = StoreInfo.read(root)
-        differ = [f.name for f in fields(StoreInfo) if getattr(found, f.name) != getattr(info, f.name)]
+        # the weights may lie elsewhere now, and earlier versions did not write where
+        named = [f.name for f in fields(StoreInfo) if f.name != "made_by"]
+        differ = [name for name in named if getattr(found, name) != getattr(info, name)]
         if differ:
             each = "; ".join(f"{name} is {getattr(found, name)}, not {getattr(info, name)}" for name in differ)
             raise DataError(f"{root} is a store of other features: {each}. Give another store=…")

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, get_args
+from typing import Any, BinaryIO, Final, Literal, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from affect.checksums import file_sha256, sealed, unsealed, warn_unchecked
 from affect.errors import DataError
 from affect.files import put_in_place, reached, sync, whole_file
+from affect.hints import value_errors
 
 Dtype = Literal["float16", "float32"]
 FloatArray = npt.NDArray[np.float32]
@@ -33,6 +34,15 @@ _CHUNK: Final = 1 << 22
 """Values that are checked at a time, so that temporary arrays stay small."""
 
 
+class MadeBy(TypedDict):
+    """What rebuilds the network of a store; ``StoreInfo.sha256`` tells whether it is the same."""
+
+    target: str | None  # dotted name of its class; None: ``source`` is a checkpoint of this framework
+    options: dict[str, Any]  # arguments of the class but ``weights``
+    source: str | None  # absolute path, or name, of the weights or of the checkpoint
+    preprocessing: dict[str, Any]  # keys of ``affect.preprocessing.Preprocessing``
+
+
 @dataclass(frozen=True)
 class StoreInfo:
     """The description of a store: what all its features have in common.
@@ -46,6 +56,7 @@ class StoreInfo:
         image_size: side of the square input in pixels.
         dtype: type of the embeddings on disk.
         schema_version: version of this layout.
+        made_by: what rebuilds the network; None where that was not written (earlier versions).
     """
 
     network: str
@@ -56,6 +67,7 @@ class StoreInfo:
     image_size: int
     dtype: Dtype = "float16"
     schema_version: int = SCHEMA_VERSION
+    made_by: MadeBy | None = None
 
     @classmethod
     def read(cls, root: Path) -> StoreInfo:
@@ -98,6 +110,9 @@ class StoreInfo:
             return "network, sha256, images and outputs must be names"
         if not all(type(value) is int and value > 0 for value in (self.embedding, self.image_size)):
             return "embedding and image_size must be whole numbers above 0"
+        made = self.made_by
+        if list(value_errors(made, MadeBy | None, "made_by")) or (made and set(made) != set(MadeBy.__annotations__)):
+            return f"made_by must have {', '.join(MadeBy.__annotations__)}"
         return None if self.dtype in get_args(Dtype) else f"dtype {self.dtype} is none of {', '.join(get_args(Dtype))}"
 
     def array(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:

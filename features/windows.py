@@ -21,7 +21,7 @@ from affect.settings import Count, buildable
 from datamodules.base import FaceDataModule, Split
 from datamodules.loading import Sample
 from features.datamodule import FeatureBatches, FeaturesDataModule
-from features.planning import Fill, Grid, Spans, VideoPlan, moved, pieces, plan_videos, windows
+from features.planning import Fill, Grid, Laid, Spans, VideoPlan, moved, plan_videos, predicted_spans, windows
 from features.store import FeatureStore, Places, share
 
 _log = logging.getLogger(__name__)
@@ -83,8 +83,9 @@ class WindowsDataModule(FeaturesDataModule):
             raise ConfigError(errors or ["data.store=[]: give the folder of a store, or of several"])
         super().__init__(roots[0], labels, **options)
         self.stores = [self.store, *(FeatureStore(root, self.cache) for root in roots[1:])]
-        self.window, self.hop, self.eval_hop, self.max_frames = window, hop, eval_hop or hop, max_frames
+        self.window, self.hop, self.max_frames = window, hop, max_frames
         self.grid, self.fill, self.random_starts = grid, fill, random_starts
+        self.laid = Laid(window=window, hop=hop, eval_hop=eval_hop, max_frames=max_frames, grid=grid, fill=fill)
         self._plans: dict[Split, list[VideoPlan]] = {}
 
     def plans(self, split: Split) -> list[VideoPlan]:
@@ -104,9 +105,7 @@ class WindowsDataModule(FeaturesDataModule):
 
     def spans(self, length: int) -> Spans:
         """Return the windows of validation and prediction on a video of so many frames."""
-        if self.max_frames is not None:
-            return pieces(length, self.max_frames)
-        return windows(length, self.window, self.eval_hop)
+        return predicted_spans(length, self.laid)
 
     @cached_property
     def training_windows(self) -> tuple[IntArray, IntArray]:

@@ -17,18 +17,26 @@ from affect.errors import ConfigError
 from affect.labels import AFFECT, EXPRESSIONS, label_names
 from affect.preprocessing import IMAGENET
 from affect.settings import Count, buildable
+from features.store_files import Dtype, MadeBy
 
 HeadInput = Literal["embedding", "logits", "logits_va", "concat"]
 
 SIZES: Final = {task: len(names) for task, names in label_names().items()}
 
 
-class FeatureDescription(TypedDict):
-    """The facts about a feature store that a head needs and keeps in its checkpoint."""
+class _Needed(TypedDict):
+    """The facts about a feature store without which no head can be built."""
 
     sha256: str  # hash of the network that made the store
     embedding: int  # length of an embedding
     outputs: list[str]  # names of the network's own scores
+
+
+class FeatureDescription(_Needed, total=False):
+    """The facts about a feature store that a head needs and keeps in its checkpoint."""
+
+    dtype: Dtype  # of the embeddings on disk
+    made_by: MadeBy  # what rebuilds the network; not of stores of earlier versions
 
 
 class HeadOptions(TypedDict):

@@ -22,7 +22,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from affect.errors import ConfigError
 from affect.hints import suggest
 from runs.building import REPOSITORY, target_errors
-from runs.described import described_features, described_stores, fold_numbers, labelled_tasks
+from runs.described import described_features, described_stores, fold_numbers, labelled_tasks, laid_windows
 from runs.earlier import check_words, renamed
 from runs.names import called
 from runs.options import DOCTOR, register
@@ -65,6 +65,7 @@ OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("stores", described_stores, replace=True)
 OmegaConf.register_new_resolver("tasks", labelled_tasks, replace=True)
+OmegaConf.register_new_resolver("laid", laid_windows, replace=True)
 OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
 OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
 OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)

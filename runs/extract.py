@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
@@ -19,9 +20,9 @@ from emotieffnet.rules import pretrained
 from evaluators.table import table_of_rows, write_table
 from features.extraction import extract_split, weights_sha256
 from features.store import FeatureStore, Places, open_store, writing
-from features.store_files import Dtype, StoreInfo
+from features.store_files import Dtype, MadeBy, StoreInfo
 from runs.assembly import build_data, build_trainer
-from runs.building import build
+from runs.building import build, signature
 from runs.checkpoints import load_embedder
 from runs.folder import Run, checkpoint_of, opened_run
 from runs.limits import limit_errors
@@ -32,7 +33,7 @@ def extract(config: DictConfig) -> None:
     """Add to the store what it does not have, and write a table of what the network itself says of each split."""
     if config.checkpoint is not None:
         config.model = None
-        config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best"))
+        config.checkpoint = str(checkpoint_of("checkpoint", config.checkpoint, "best").absolute())
     with opened_run(config, _problems) as run:
         root = Path(run.config["store"]).expanduser().absolute()
         # one process keeps other extractions out for all processes of this one
@@ -94,7 +95,23 @@ def _describe(network: Any, crops: str, plain: dict[str, Any]) -> StoreInfo:
         images=crops,
         image_size=size,
         dtype=plain["dtype"],
+        made_by=_made_by(network, plain),
     )
+
+
+def _made_by(network: Any, plain: dict[str, Any]) -> MadeBy:
+    """Return what rebuilds the network; what its weights say of images is told apart, as others may replace them."""
+    how = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(network.preprocessing).items()
+    }
+    if plain["checkpoint"] is not None:
+        return MadeBy(target=None, options={}, source=plain["checkpoint"], preprocessing=how)
+    options = dict(plain["model"])
+    target, source = options.pop("_target_"), options.pop("weights", None)
+    if source is not None and Path(source).expanduser().is_file():
+        source = str(Path(source).expanduser().absolute())
+    options |= {key: value for key, value in how.items() if key in signature(target)[0]}
+    return MadeBy(target=target, options=options, source=source, preprocessing=how)
 
 
 def _summary(data: FaceDataModule, split: Split, store: FeatureStore, folder: Path) -> str:

@@ -13,16 +13,15 @@ from torch import Tensor, nn
 
 from affect.batch import Predictions
 from affect.checksums import file_sha256
-from affect.errors import CheckpointError, ConfigError, UserError
+from affect.errors import ConfigError, UserError
 from affect.labels import EXPRESSIONS, TASKS, Task
 from backbones.files import fetch
 from backbones.registry import REGISTRY
 from emotieffnet.network import EmotiEffNet
 from emotieffnet.rules import pretrained
-from heads.module import HeadModule
-from heads.temporal.module import TemporalModule
 from runs.checkpoints import load_module
 from runs.folder import checkpoint_of
+from runs.frozen import Frozen, Known, Weights, frozen_networks
 from training.module import LEARNT
 
 PUBLISHED: Final = "enet_b0_8_va_mtl"
@@ -38,12 +37,14 @@ class Network:
         tasks: what it predicts.
         path: of its checkpoint, or its name.
         sha256: of that file.
+        frozen: of heads on stored features: the networks that made them, in the order of the stores.
     """
 
     module: Any
     tasks: tuple[Task, ...]
     path: str
     sha256: str
+    frozen: tuple[Frozen, ...] = ()
 
     @property
     def described(self) -> dict[str, Any]:
@@ -90,15 +91,21 @@ class Published(nn.Module):
         return {"": pretrained(self.network.embed(images)[1].float(), self.network.output_names)}
 
 
-def load_networks(given: Sequence[str | Path]) -> list[Network]:
+def load_networks(given: Sequence[str | Path], weights: Weights = None) -> list[Network]:
     """Load checkpoints, the best ones of run folders, or published weights by their name.
 
+    Args:
+        given: which.
+        weights: of heads on stored features: where the networks that made them are now (``runs.frozen``).
+
     Raises:
-        UserError: none, no such checkpoint, or one that cannot be read or predicts nothing from pictures.
+        UserError: none, no such checkpoint, or one that cannot be read or predicts nothing from pictures; heads on
+            stored features whose network is not found.
     """
     if not given:
         raise ConfigError(["checkpoint=[]: give a checkpoint, a run folder, or several"])
-    return [_load(one) for one in given]
+    known: Known = {}
+    return [_load(one, weights, known) for one in given]
 
 
 def newest_run(folder: Path) -> str:
@@ -146,7 +153,7 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _load(given: str | Path) -> Network:
+def _load(given: str | Path, weights: Weights = None, known: Known | None = None) -> Network:
     if str(given) in REGISTRY and not Path(given).exists():
         name = str(given)
         if REGISTRY[name].architecture is None or not REGISTRY[name].classes:
@@ -155,13 +162,9 @@ def _load(given: str | Path) -> Network:
         tasks: tuple[Task, ...] = ("valence_arousal",) if REGISTRY[name].valence_arousal else ()
         return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, REGISTRY[name])))
     path = checkpoint_of("checkpoint", given, "best")
-    module = load_module(path)
-    if isinstance(module, HeadModule | TemporalModule):
-        raise CheckpointError(
-            f"{path} holds heads on stored features, which see no picture: give the checkpoint of a network that does, "
-            "or follow emotieffnet/README.md (extract.py, then evaluate.py)"
-        )
-    return Network(module.eval(), module.scores.tasks, str(path), file_sha256(path))
+    module = load_module(path).eval()
+    frozen = frozen_networks(module, path, weights, {} if known is None else known)
+    return Network(module, module.scores.tasks, str(path), file_sha256(path), frozen)
 
 
 def _task_errors(networks: Sequence[Network], wanted: Sequence[Task] | None) -> Iterator[str]:

@@ -44,6 +44,10 @@ MADE: Final = "made"
 """Key in a table's metadata: its files and options. The same again means finished."""
 
 
+class _Features(TypedDict):
+    weights: str | Sequence[str | None] | None
+
+
 class _Settings(TypedDict):
     """Keys of conf/predict.yaml that no node below it has."""
 
@@ -53,6 +57,7 @@ class _Settings(TypedDict):
     out: str
     detector: DetectorName
     device: Literal["auto", "cpu", "cuda"]
+    features: _Features
     batch_size: Count
     tta: bool
     separator: str
@@ -78,6 +83,7 @@ def predict(config: DictConfig) -> None:
         device=plain["device"],
         batch_size=plain["batch_size"],
         tta=plain["tta"],
+        weights=plain["features"]["weights"],
     )
     pictures = [source.name for source in sources if source.pictures]
     check_exports(as_list(plain["export"]), predictor.tasks, predictor.expressions, pictures)

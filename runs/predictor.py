@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -12,17 +13,19 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from affect.batch import Batch
-from affect.errors import DataError
+from affect.batch import Batch, Predictions
+from affect.errors import ConfigError, DataError
 from affect.frames import FloatArray
 from affect.labels import Task
 from datamodules.pictures import UnreadableImageError, read_image
-from datamodules.transforms import EvalTransform
 from evaluators.found import Found
 from evaluators.postprocess.chain import process_people
 from evaluators.postprocess.options import PostProcess
 from evaluators.table import Table, column_names
+from heads.temporal.module import TemporalModule
+from runs.chained import Asked, InTime, OneByOne, ask_heads
 from runs.detectors import make_detector
+from runs.frozen import Image, Shaped, Weights
 from runs.networks import common_tasks, device_of, load_networks
 from training.tta import averaged
 from videos.decoding import Container, Picture, decode, inspect
@@ -35,7 +38,6 @@ from videos.watching import Watched, cut_out, watch
 Given: TypeAlias = str | Path | PIL.Image.Image | Tensor | np.ndarray[Any, Any]
 """A picture: the path of a file; a PIL image; (H, W, 3) uint8 RGB; a tensor (3, H, W), uint8 or floats in [0, 1]."""
 
-Image: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Shown: TypeAlias = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
 """Shows the progress of what it hands on: the items, a title, and how many there are."""
 
@@ -51,6 +53,7 @@ class Predictor:
         device: ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
         batch_size: faces that are looked at together.
         tta: test-time augmentation (``training.tta``), which takes six times as long.
+        weights: of heads on stored features: where the network that made them is now (``features.weights``).
 
     Attributes:
         tasks: what is predicted.
@@ -73,20 +76,21 @@ class Predictor:
         device: str = "auto",
         batch_size: int = 64,
         tta: bool = False,
+        weights: Weights = None,
     ) -> None:
         self.device = device_of(device)
-        self.networks = load_networks([checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint))
+        self.networks = load_networks([checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint), weights)
         self.tasks = common_tasks(self.networks, tasks)
         self.expressions = self.networks[0].module.expressions
         self.columns = {task: column_names(task, self.expressions) for task in self.tasks}
         self.faces = faces or CropSettings()
         self.postprocess = postprocess or PostProcess()
         self.batch_size, self.tta = batch_size, tta
-        self._transforms = []
         for network in self.networks:
-            network.module.to(self.device)
-            wanted = network.module.preprocessing
-            self._transforms.append(EvalTransform(image_size=wanted.image_size, interpolation=wanted.interpolation))
+            if tta and network.frozen:
+                raise ConfigError([f"tta=true: {network.path} holds heads on features, one of each face: leave it out"])
+            for one in (network.module, *(frozen.network for frozen in network.frozen)):
+                one.to(self.device)
 
     def crops(self, images: Given | Iterable[Given]) -> dict[Task, FloatArray]:
         """Return what the networks say of B faces that are cut out already.
@@ -184,25 +188,41 @@ class Predictor:
             return shown(decode(path), title, container.announced) if shown else decode(path)
 
         watched = watch(pictures("finding faces"), detector, container.fps)
-        said = self._say(cut_out(pictures("looking at them"), watched, self.faces, path))
+        said = self._say(cut_out(pictures("looking at them"), watched, self.faces, path), watched)
         count = len(watched.frame)
         return self._table(said, watched, [path.stem] * count, [path.name] * count, _about(container, watched))
 
-    def _say(self, faces: Iterable[Image]) -> list[dict[Task, FloatArray]]:
-        """Return the predictions of each network for a stream of RGB crops, of which it holds one batch at a time."""
-        empty = {task: np.zeros((0, len(names)), np.float32) for task, names in self.columns.items()}
-        made: list[dict[Task, list[FloatArray]]] = [{task: [empty[task]] for task in self.tasks} for _ in self.networks]
+    def _say(self, faces: Iterable[Image], watched: Watched | None = None) -> list[dict[Task, FloatArray]]:
+        """Return the predictions of each network for a stream of RGB crops, of which it holds one batch at a time.
+
+        ``watched`` says whose faces they are, and when; without it each is alone.
+        """
+        asked: list[Asked] = []
+        for network in self.networks:
+            module, frozen = network.module, network.frozen
+            if isinstance(module, TemporalModule):
+                asked.append(InTime(module, frozen, watched, self.postprocess.max_gap, self.device))
+            elif frozen:
+                asked.append(OneByOne(partial(ask_heads, module, frozen[0], self.device)))
+            else:
+                asked.append(OneByOne(partial(self._ask, module, Shaped(module.preprocessing))))
         stream = iter(faces)
-        while batch := list(islice(stream, self.batch_size)):
-            for network, transform, of_network in zip(self.networks, self._transforms, made, strict=True):
-                images = np.stack([transform(face, epoch=0, row=0) for face in batch])
-                tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(self.device)
-                with torch.inference_mode():
-                    predict, given = network.module.predict_float32, cast("Batch", {"image": tensor})
-                    said = (averaged(predict, given) if self.tta else predict(given))[""]
-                for task in self.tasks:
-                    of_network[task].append(said[task].float().cpu().numpy())
-        return [{task: np.concatenate(values) for task, values in of_network.items()} for of_network in made]
+        with torch.inference_mode():
+            while batch := list(islice(stream, self.batch_size)):
+                for one in asked:
+                    one.add(batch)
+            said = [one.said() for one in asked]
+        return [
+            {task: _rows(of_network.get(task), len(names)) for task, names in self.columns.items()}
+            for of_network in said
+        ]
+
+    def _ask(self, module: Any, shaped: Shaped, faces: Sequence[Image]) -> Predictions:
+        given = cast("Batch", {"image": shaped(faces, self.device)})
+        said: dict[str, Predictions] = (
+            averaged(module.predict_float32, given) if self.tta else module.predict_float32(given)
+        )
+        return said[""]
 
     def _table(
         self,
@@ -236,6 +256,11 @@ class Predictor:
             predictions: dict[str, FloatArray] = {task: rows(values) for task, values in of_network.items()}
             tables.append(Table(names, frames, files, predictions, self.expressions, made, network.path, found))
         return process_people(tables, self.postprocess)
+
+
+def _rows(values: Tensor | None, columns: int) -> FloatArray:
+    """Return the predictions of N faces as (N, columns); of none where nothing was said."""
+    return np.zeros((0, columns), np.float32) if values is None else values.float().cpu().numpy()
 
 
 def _several(images: Given | Iterable[Given]) -> Iterable[Given]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +23,30 @@ def stretches(table: Table, max_gap: int) -> IntArray:
         (N,) from 0, in no order; −1 for rows without a face.
     """
     assert table.found is not None
-    video, frame, person = video_numbers(table.video), np.asarray(table.frame), table.found.face_id
     rows = np.flatnonzero(table.found.success)
-    rows = rows[np.lexsort((frame[rows], person[rows], video[rows]))]
-    other: NDArray[np.bool_] = (np.diff(video[rows]) != 0) | (np.diff(person[rows]) != 0)
-    begins = other | (np.diff(frame[rows]) > max_gap)
+    who = video_numbers(table.video)[rows], table.found.face_id[rows]
     numbers = np.full(len(table), -1, dtype=np.int64)
-    numbers[rows] = np.cumsum(np.append(0, begins)[: len(rows)])
+    numbers[rows] = numbered(who, np.asarray(table.frame)[rows], max_gap)
+    return numbers
+
+
+def numbered(who: Sequence[IntArray], frame: IntArray, max_gap: int) -> IntArray:
+    """Number the stretches of N faces, as ``stretches`` does.
+
+    Args:
+        who: (N,) columns, say video and person, that are all the same for one person.
+        frame: (N,) frame numbers.
+        max_gap: frames.
+
+    Returns:
+        (N,) from 0, in the order of the columns and then of the frames.
+    """
+    order = np.lexsort((frame, *reversed(who)))
+    begins: NDArray[np.bool_] = np.diff(frame[order]) > max_gap
+    for column in who:
+        begins |= np.diff(column[order]) != 0
+    numbers = np.empty(len(frame), dtype=np.int64)
+    numbers[order] = np.cumsum(np.append(0, begins)[: len(order)])
     return numbers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -32,15 +33,17 @@ class TemporalModule(MultiTaskModule):
     video comes in change nothing.
 
     Args:
+        laid: how windows lie on the videos that it learns from, for videos that come without a data module; keys of
+            ``features.planning.Laid``.
         **options: keywords of ``MultiTaskModule``.
     """
 
     network: TemporalNetwork
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, laid: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self._stitcher = Stitcher()
-        self._state: State = ()
+        self.laid = laid
+        self._video = VideoScores(self.network)
 
     def setup(self, stage: str) -> None:
         """Check that the data fit the network.
@@ -103,14 +106,11 @@ class TemporalModule(MultiTaskModule):
         rows, at = batch.get("known", none), batch.get("at", none)
         if not len(batch["features"]):
             return {"row": rows}
-        columns = self._scores(batch)
         if not batch["start"][0]:
-            self._stitcher = Stitcher()
-        first = self._stitcher.given
-        frames = batch["present"].sum(dim=1).tolist()
-        spans = zip(batch["start"].tolist(), batch["done"].tolist(), frames, columns, strict=True)
-        means = torch.cat([self._stitcher.add(start, one[:size], done) for start, done, size, one in spans])
-        predictions = self.predictions_of(self._split(means[at - first]))
+            self._video = VideoScores(self.network)
+        first = self._video.given
+        means = self._video.add(batch["features"], batch["present"], batch["start"].tolist(), batch["done"].tolist())
+        predictions = self.predictions_of_columns(means[at - first])
         predictions["row"] = rows
         return predictions
 
@@ -122,21 +122,51 @@ class TemporalModule(MultiTaskModule):
             of_rows = {task: torch.from_numpy(getattr(labels, task)[rows]).to(self.device) for task in TASKS}
             self.scores.update(predictions, cast("Batch", of_rows))
 
-    def _scores(self, batch: Batch) -> Tensor:
-        """Return the raw scores of all tasks side by side, (B, T, C)."""
-        if self.network.causal:
-            network = cast(CausalNetwork, self.network)
-            state = self._state if batch["start"][0] else network.initial(1)
-            output, self._state = network.advance(batch["features"], state)
-        else:
-            output = self.logits(batch)
-        return torch.cat([getattr(output, task).float() for task in self.network.tasks], dim=2)
-
-    def _split(self, columns: Tensor) -> AffectLogits:
-        """Take the raw scores of the tasks apart again."""
+    def predictions_of_columns(self, columns: Tensor) -> Predictions:
+        """Return what a table says of (N, C) raw scores of all tasks side by side, as ``VideoScores`` gives them."""
         names = label_names(self.expressions)
         parts = torch.split(columns, [len(names[task]) for task in self.network.tasks], dim=-1)
-        return AffectLogits(**dict(zip(self.network.tasks, parts, strict=True)))
+        return self.predictions_of(AffectLogits(**dict(zip(self.network.tasks, parts, strict=True))))
+
+
+class VideoScores:
+    """The raw scores of one video, or of one person in it, whose windows come one after another.
+
+    Args:
+        network: in evaluation mode; what a causal one remembers is kept here.
+    """
+
+    def __init__(self, network: TemporalNetwork) -> None:
+        self.network = network
+        self._stitcher = Stitcher()
+        self._state: State | None = None
+
+    @property
+    def given(self) -> int:
+        """Positions that were given out, from the beginning of the video."""
+        return self._stitcher.given
+
+    def add(self, features: Tensor, present: Tensor, start: Sequence[int], done: Sequence[int]) -> Tensor:
+        """Add windows in the order of their starts; a causal network takes one at a time, the next piece of the video.
+
+        Args:
+            features: (B, T, D).
+            present: (B, T), false for padding.
+            start: the first position of each.
+            done: how many positions at the beginning of the video no window after each covers.
+
+        Returns:
+            (K, C) of the positions that are done now, all tasks side by side: the means over overlapping windows.
+        """
+        if self.network.causal:
+            network = cast(CausalNetwork, self.network)
+            state = network.initial(1) if self._state is None else self._state
+            output, self._state = network.advance(features, state)
+        else:
+            output = self.network(features, present)
+        columns = torch.cat([getattr(output, task).float() for task in self.network.tasks], dim=2)
+        spans = zip(start, done, present.sum(dim=1).tolist(), columns, strict=True)
+        return torch.cat([self._stitcher.add(first, one[:size], last) for first, last, size, one in spans])
 
 
 def check_stores(data: WindowsDataModule, wanted: list[FeatureDescription]) -> None:

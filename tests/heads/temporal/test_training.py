@@ -88,7 +88,7 @@ def test_a_head_learns_and_predicts_every_frame(stores: list[Path], videos: Path
     first, again = tables(tmp_path / "run", tmp_path / "again")
     for name in first:
         np.testing.assert_allclose(again[name], first[name], atol=1e-6)
-    with pytest.raises(ValueError, match="holds heads on stored features, which see no picture"):
+    with pytest.raises(ValueError, match="does not say what made these"):
         load_networks([tmp_path / "run"])
 
 
