@@ -102,6 +102,7 @@ def metadata(about: About, network: Portable) -> dict[str, str]:
         "outputs": dict(network.outputs),
         "preprocessing": _preprocessing(about) if network.kind == "pictures" else None,
         "features": getattr(about.module.network, "features", None) if network.kind != "pictures" else None,
+        "network": getattr(about.module, "model_config", {}).get("network"),
         "learnt_from": dict(about.learnt_from),
         "weights": [one._asdict() for one in about.starts],
         "accepted_licences": list(about.accepted),
@@ -182,7 +183,12 @@ def _how(about: About, network: Portable, to: str) -> list[str]:
         lines.append("- `evaluate.py` averages raw scores of overlapping windows; here each window is by itself.")
     if network.kind == "features as they come":
         lines.append("- Give each `next_state…` back as `state…` with the frames that follow, and zeros at the start.")
-    if to == "onnx":
+    if to != "onnx":
+        lines.append(
+            "- The file has weights alone. Their network gives raw scores, and the outputs above are what its module "
+            "makes of them. `network` in the metadata is the configuration that builds it."
+        )
+    else:
         lines.append(f"- ONNX, operators {OPSET}; any batch. Made-up inputs gave what the source does, to {TOLERANCE}.")
     return lines
 

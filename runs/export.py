@@ -24,7 +24,7 @@ from runs.licences import Start, check_licences, of_published, starts
 from runs.networks import load_networks, origin
 from runs.portable import Portable, portable
 from runs.quiet import quiet
-from runs.to_onnx import to_onnx
+from runs.to_onnx import check_installed, to_onnx
 
 
 class _Settings(TypedDict):
@@ -47,8 +47,10 @@ def export(config: DictConfig) -> None:
     quiet(first=True)
     plain = resolve(config, _problems)
     accepted = [plain["accept_licence"]] if isinstance(plain["accept_licence"], str) else plain["accept_licence"]
-    about = _about(str(plain["checkpoint"]), accepted)
     to = plain["to"]
+    if to == "onnx":
+        check_installed()
+    about = _about(plain["checkpoint"], accepted)
     path = Path(plain["out"] or f"exports/{about.method}.{to}").expanduser()
     beside = path.with_suffix(".md")
     if path.suffix != f".{to}":

@@ -54,7 +54,7 @@ def _start(key: str, weights: str) -> Start:
         return Start(key, name, _stated(REGISTRY[name].licence))
     if name.startswith("timm:"):
         config = timm.get_pretrained_cfg(name.removeprefix("timm:")) if timm.is_model(name[5:].split(".")[0]) else None
-        return Start(key, name, _stated(getattr(config, "license", None) or UNSTATED))
+        return Start(key, name, _stated(getattr(config, "license", None) or "none"))
     return Start(key, Path(weights).name, UNKNOWN)
 
 

@@ -79,6 +79,19 @@ def _plainly() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+def check_installed() -> None:
+    """Check that there is what writes ONNX files, and what runs them.
+
+    Raises:
+        UserError: there is not.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"to=onnx needs onnx and onnxruntime ({error}): {INSTALL}") from error
+
+
 def to_onnx(network: Portable, metadata: Mapping[str, str]) -> bytes:
     """Return a network as an ONNX file, which was run beside its source and says the same.
 
@@ -90,14 +103,11 @@ def to_onnx(network: Portable, metadata: Mapping[str, str]) -> bytes:
         metadata: of the file, by name.
 
     Raises:
-        UserError: onnx or onnxruntime is not installed, the network is too large for one file, it cannot be written as
-            ONNX, or what was written says something else.
+        UserError: the network is too large for one file, it cannot be written as ONNX, or what was written says
+            something else.
     """
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401 (told before minutes are spent)
-    except ImportError as error:
-        raise UserError(f"to=onnx needs onnx and onnxruntime ({error}): {INSTALL}") from error
+    import onnx
+
     size = sum(one.numel() * one.element_size() for one in network.module.state_dict().values())
     if size > LARGEST:
         raise UserError(f"to=onnx: the weights have {size / 2**30:.1f} GiB, and a file takes 2: give to=safetensors")

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.house import ROOT
+from tests.runs.test_help import PROGRAMS
 
 HEAVY = ("torch", "timm", "pytorch_lightning", "albumentations", "matplotlib", "pyarrow")
 RUN = """
@@ -32,17 +33,7 @@ def output_of(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     "program",
-    [
-        "train.py",
-        "evaluate.py",
-        "extract.py",
-        "automl.py",
-        "compare.py",
-        "predict.py",
-        "prepare.py",
-        "tune.py",
-        "export.py",
-    ],  # fmt: skip
+    [f"{name}.py" for name in (*PROGRAMS, "prepare", "tune")],
 )
 def test_help_comes_without_heavy_imports(program: str) -> None:
     code, said, _ = output_of(program, "--help")

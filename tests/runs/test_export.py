@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +16,21 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from safetensors import safe_open
 from torch import nn
 
-from affect.errors import ConfigError, UserError
+from affect.errors import CheckpointError, ConfigError, UserError
 from affect.labels import AU_NAMES, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
+from backbones.state import read_state
+from dan.network import DAN
 from datamodules.transforms import EvalTransform
-from runs import portable
+from runs import card, to_onnx
 from runs.building import build
 from runs.checkpoints import load_module, save_atomically
 from runs.config import CONFIG_DIR
 from runs.export import export
+from runs.licences import UNKNOWN, UNSTATED, starts
 from tests.conftest import small
-from training.module import AffectModule
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -80,15 +84,16 @@ HEADS = {
         "bidirectional.TcnTransformer", channels=[8, 8, 8], kernel=3, width=8, heads=2, layers=2
     ),
 }  # fmt: skip
+SLOW = ("dan", "emotionnet", "baseline", "emotieffnet_backbone", "tcn_transformer")
 NETWORKS = ("emma", "cotex", "dan", "emotionnet", "baseline", "emotieffnet_backbone")
 
 
-def saved(folder: Path, model: Mapping[str, Any], **changed: Any) -> Path:
+def saved(folder: Path, model: Mapping[str, Any], seed: int = 0, **changed: Any) -> Path:
     """Write the checkpoint of a model that has not learnt, but whose outputs differ from face to face."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it starts untrained
-        module: AffectModule = build(dict(model), "model")
+        module: Any = build(dict(model), "model")
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(part.running_mean, std=0.1)
@@ -182,7 +187,9 @@ def test_the_lines_of_the_card_run_and_do_what_predict_does(emma: Path, monkeypa
         np.testing.assert_allclose(values, expected[task].numpy(), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS[1:], *HEADS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*NETWORKS[1:], *HEADS)]
+)
 def test_every_kind_can_be_exported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = saved(tmp_path, HEADS.get(name) or model_of(name))
     call(checkpoint, f"out={tmp_path}/one.onnx")  # which is checked with batches of one and three
@@ -196,3 +203,143 @@ def test_every_kind_can_be_exported(name: str, tmp_path: Path, monkeypatch: pyte
     classes = {"expression": len(module.expressions), "action_units": 12, "valence_arousal": 2}
     assert all(values.shape[-1] == classes[task] for task, values in said.items())
     assert "expression" not in said or module.expressions != LSD_EXPRESSIONS or name == "cotex"
+
+
+@pytest.mark.parametrize("name", ["gru", "tcn"])
+def test_a_causal_head_goes_on_from_its_state(name: str, tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, HEADS[name])
+    call(checkpoint, f"out={tmp_path}/one.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "one.onnx")
+    features = np.random.default_rng(0).normal(size=(2, 500, 7)).astype(np.float32)
+    with torch.no_grad():
+        every = torch.ones(2, 500, dtype=torch.bool)
+        scores = load_module(checkpoint).eval().network(torch.from_numpy(features), every)
+    expected = scores.action_units.sigmoid().numpy()
+    for piece in (1, 7, 64, 500):
+        state = {one.name: np.zeros([2 if size == "batch" else size for size in one.shape], np.float32)
+                 for one in session.get_inputs()[1:]}  # fmt: skip
+        said = []
+        for start in range(0, 500, piece):
+            values = session.run(None, {"features": features[:, start : start + piece], **state})
+            said.append(values[2])
+            state = dict(zip(state, values[3:], strict=True))
+        np.testing.assert_allclose(np.concatenate(said, axis=1), expected, rtol=0, atol=1e-5)
+
+
+def test_padding_changes_nothing_in_an_exported_window(tmp_path: Path) -> None:
+    call(saved(tmp_path, HEADS["bigru"]), f"out={tmp_path}/one.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "one.onnx")
+    features = np.random.default_rng(0).normal(size=(1, 30, 7)).astype(np.float32)
+    alone = session.run(None, {"features": features[:, :20], "present": np.ones((1, 20), bool)})
+    padded = session.run(None, {"features": features, "present": np.arange(30)[None] < 20})
+    for one, other in zip(alone, padded, strict=True):
+        np.testing.assert_allclose(other[:, :20], one, rtol=0, atol=1e-6)
+
+
+def test_weights_make_the_same_network_again(emma: Path, tmp_path: Path) -> None:
+    call(emma / "run", "to=safetensors", f"out={tmp_path}/emma.safetensors")
+    with safe_open(tmp_path / "emma.safetensors", "pt") as file:
+        told = file.metadata()
+    assert json.loads(told["expressions"]) == list(EXPRESSIONS)
+    network = build(json.loads(told["network"]), "model").eval()
+    network.load_state_dict(read_state(tmp_path / "emma.safetensors"))
+    module = load_module(emma / "run/checkpoints/best.ckpt").eval()
+    image = torch.from_numpy(faces(2, 32))
+    with torch.no_grad():
+        for one, other in zip(network(image), module.network(image), strict=True):
+            assert torch.equal(one, other)
+    assert 'load_file("emma.safetensors")' in (tmp_path / "emma.md").read_text()
+
+
+def test_weights_are_what_a_training_begins_with(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, model_of("dan"))
+    call(checkpoint, "to=safetensors", f"out={tmp_path}/dan.safetensors")
+    expected = load_module(checkpoint).network.state_dict()
+    found = DAN(weights=str(tmp_path / "dan.safetensors"), image_size=32, width=8).state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_licence_is_accepted_by_its_name_and_told(tmp_path: Path) -> None:
+    model = model_of("emma")
+    model["network"]["vit"]["weights"] = "mae-vit-b"
+    model["network"]["dan"]["weights"] = f"{tmp_path}/affecnet8_epoch5_acc0.6209.pth"
+    checkpoint = saved(tmp_path, model_of("emma"), model_config=model)
+    out = [f"out={tmp_path}/out/emma.safetensors", "to=safetensors"]
+    with pytest.raises(ConfigError, match=r"(?s)2 errors.*mae-vit-b.*CC-BY-NC-4.*dan-affectnet8.*=unstated"):
+        call(checkpoint, *out)
+    with pytest.raises(ConfigError, match=r"(?s)1 error.*dan-affectnet8"):
+        call(checkpoint, *out, "accept_licence=CC-BY-NC-4.0")
+    with pytest.raises(ConfigError, match=r"accept_licence=MIT: no weights in it are under that licence"):
+        call(checkpoint, *out, "accept_licence=[CC-BY-NC-4.0,unstated,MIT]")
+    assert not (tmp_path / "out").exists()
+    call(checkpoint, *out, "accept_licence=[cc-by-nc-4.0,unstated]")
+    text = (tmp_path / "out/emma.md").read_text()
+    assert "**CC-BY-NC-4.0**: of `mae-vit-b`" in text
+    assert "accept_licence=unstated" in text
+    with safe_open(tmp_path / "out/emma.safetensors", "pt") as file:
+        assert file.metadata()["licence"] == "CC-BY-NC-4.0, unstated"
+        assert str(tmp_path) not in json.dumps(file.metadata())
+
+
+@pytest.mark.parametrize(
+    ("weights", "licence"),
+    [
+        ("efficientnet-lite0-imagenet", "Apache-2.0"),
+        ("timm:resnet50.a1_in1k", "Apache-2.0"),
+        ("timm:vit_base_patch16_224.mae", "CC-BY-NC-4.0"),
+        ("timm:no_such_network", UNSTATED),
+        ("runs/1/weights/dan.pth", UNKNOWN),
+    ],
+)
+def test_the_licence_of_weights_is_looked_up(weights: str, licence: str) -> None:
+    model = {"network": {"trunks": [{"weights": weights}, {"weights": "random"}], "other": {"weights": None}}}
+    (found,) = starts(model)
+    assert (found.key, found.licence) == ("model.network.trunks.0.weights", licence)
+    assert "/" not in found.weights
+
+
+def test_what_is_there_is_replaced_only_on_request(emma: Path, tmp_path: Path) -> None:
+    (tmp_path / "emma.md").write_text("mine")
+    out = f"out={tmp_path}/emma.safetensors"
+    with pytest.raises(UserError, match=r"emma\.md is there already: give overwrite=true"):
+        call(emma / "run", out, "to=safetensors")
+    with pytest.raises(ConfigError, match=r"ends in \.onnx"):
+        call(emma / "run", out)
+    call(emma / "run", out, "to=safetensors", "overwrite=true")
+    assert (tmp_path / "emma.md").read_text().startswith("# emma.safetensors")
+
+
+def test_nothing_is_left_of_an_export_that_says_something_else(
+    emma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (emma / "out/emma.onnx").read_bytes()
+    monkeypatch.setattr(torch.onnx, "export", lambda module, given, file, **_: file.write(made))
+    other = saved(tmp_path, model_of("emma"), seed=1)
+    with pytest.raises(UserError, match=r"of the exported network is [0-9.]+ from that of its source"):
+        call(other, f"out={tmp_path}/out/emma.onnx")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_exported_is_refused_in_one_message(
+    emma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = f"out={tmp_path}/out/one.onnx"
+    with pytest.raises(CheckpointError, match="predicts nothing that could be scored"):
+        call(saved(tmp_path, model_of("mae")), out)
+    with pytest.raises(ConfigError, match="begin a training and predict nothing"):
+        call("mae-vit-b", out)
+    with pytest.raises(UserError, match="checkpoint=none: no such file"):
+        call("none", out)
+    with monkeypatch.context() as changed:
+        changed.setattr(to_onnx, "LARGEST", 1000)
+        with pytest.raises(UserError, match="a file takes 2: give to=safetensors"):
+            call(emma / "run", out)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"to=onnx needs onnx and onnxruntime.*\[export\]"):
+        call("none", out)
+    scores = tmp_path / "run/scores.json"
+    scores.write_text("[1]")
+    with pytest.raises(UserError, match=r"scores\.json: not the scores of a run"):
+        card._scores(scores)
+    assert not (tmp_path / "out").exists()
