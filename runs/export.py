@@ -49,7 +49,7 @@ def export(config: DictConfig) -> None:
     accepted = [plain["accept_licence"]] if isinstance(plain["accept_licence"], str) else plain["accept_licence"]
     to = plain["to"]
     if to == "onnx":
-        check_installed()
+        check_installed("to=onnx")
     about = _about(plain["checkpoint"], accepted)
     path = Path(plain["out"] or f"exports/{about.method}.{to}").expanduser()
     beside = path.with_suffix(".md")

@@ -22,6 +22,7 @@ from emotieffnet.rules import pretrained
 from heads.module import HeadModule
 from heads.temporal.module import TemporalModule
 from runs.checkpoints import load_module
+from runs.exported import Exported
 from runs.folder import checkpoint_of
 from training.module import LEARNT
 
@@ -91,7 +92,7 @@ class Published(nn.Module):
 
 
 def load_networks(given: Sequence[str | Path]) -> list[Network]:
-    """Load checkpoints, the best ones of run folders, or published weights by their name.
+    """Load checkpoints, the best ones of run folders, ONNX files of export.py, or published weights by their name.
 
     Raises:
         UserError: none, no such checkpoint, or one that cannot be read or predicts nothing from pictures.
@@ -155,6 +156,9 @@ def _load(given: str | Path) -> Network:
         tasks: tuple[Task, ...] = ("valence_arousal",) if REGISTRY[name].valence_arousal else ()
         return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, REGISTRY[name])))
     path = checkpoint_of("checkpoint", given, "best")
+    if path.suffix == ".onnx":
+        exported = Exported(path)
+        return Network(exported, exported.tasks, str(path), file_sha256(path))
     module = load_module(path)
     if isinstance(module, HeadModule | TemporalModule):
         raise CheckpointError(

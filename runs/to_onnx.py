@@ -79,8 +79,11 @@ def _plainly() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def check_installed() -> None:
+def check_installed(what: str) -> None:
     """Check that there is what writes ONNX files, and what runs them.
+
+    Args:
+        what: needs it.
 
     Raises:
         UserError: there is not.
@@ -89,7 +92,7 @@ def check_installed() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise UserError(f"to=onnx needs onnx and onnxruntime ({error}): {INSTALL}") from error
+        raise UserError(f"{what} needs onnx and onnxruntime ({error}): {INSTALL}") from error
 
 
 def to_onnx(network: Portable, metadata: Mapping[str, str]) -> bytes:

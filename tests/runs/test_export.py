@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,13 @@ from runs.checkpoints import load_module, save_atomically
 from runs.config import CONFIG_DIR
 from runs.export import export
 from runs.licences import UNKNOWN, UNSTATED, starts
+from runs.networks import load_networks
+from runs.predictor import Predictor
+from tests.backbones import exports as published
 from tests.conftest import small
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+set_external_data = pytest.importorskip("onnx.external_data_helper").set_external_data
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 
 TINY = {"baseline": ("model.network.backbone=test_resnet", "model.network.image_size=32")}
@@ -343,3 +347,78 @@ def test_what_cannot_be_exported_is_refused_in_one_message(
     with pytest.raises(UserError, match=r"scores\.json: not the scores of a run"):
         card._scores(scores)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_published_weights_are_exported_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home/hub/checkpoints"
+    folder.mkdir(parents=True)
+    published.export(published.make("tf_efficientnet_b0", 10), folder / "enet_b0_8_va_mtl.onnx")
+    monkeypatch.chdir(tmp_path)
+    call("enet_b0_8_va_mtl")
+    session = onnxruntime.InferenceSession("exports/enet_b0_8_va_mtl.onnx")
+    assert [one.name for one in session.get_outputs()] == ["valence_arousal", "expression"]
+    assert session.run(None, {"image": faces(2, 224)})[1].shape == (2, 8)
+    assert "- Apache-2.0: of `enet_b0_8_va_mtl`." in Path("exports/enet_b0_8_va_mtl.md").read_text()
+
+
+def test_an_export_is_asked_as_its_checkpoint_is(emma: Path) -> None:
+    images = [np.ascontiguousarray(faces(1, side)[0].transpose(1, 2, 0)) for side in (48, 20, 32)]
+    source, other = Predictor(emma / "run"), Predictor(emma / "out/emma.onnx")
+    assert (other.tasks, other.expressions, other.columns) == (source.tasks, source.expressions, source.columns)
+    assert other.networks[0].described["learnt_from"] == {"data": "MadeUp", "renderer": None}
+    expected, said, both = (
+        one.crops(images) for one in (source, other, Predictor([emma / "run", emma / "out/emma.onnx"]))
+    )
+    for task, values in expected.items():
+        np.testing.assert_allclose(said[task], values, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(both[task], values, rtol=0, atol=1e-5)
+
+
+def changed(path: Path, change: Callable[[Any], object]) -> Path:
+    """The file, changed, in the place of itself."""
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def told(name: str, value: str) -> Callable[[Any], object]:
+    def change(model: Any) -> None:
+        next(one for one in model.metadata_props if one.key == name).value = value
+
+    return change
+
+
+def elsewhere(model: Any) -> None:
+    tensor = next(one for one in model.graph.initializer if one.raw_data)
+    set_external_data(tensor, location="secret.bin", length=len(tensor.raw_data))
+    tensor.ClearField("raw_data")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.ClearField("metadata_props"), "was not written by export.py"),
+        (told("kind", "windows of features"), "sees no picture"),
+        (told("expressions", json.dumps(LSD_EXPRESSIONS)), "its outputs are"),
+        (told("expressions", '["a", "b"]'), "unknown classes a, b"),
+        (told("tasks", '["expression"]'), "its outputs are"),
+        (told("preprocessing", "{}"), "does not say what it is"),
+        (told("preprocessing", "[" * 100_000), "does not say what it is"),
+        (elsewhere, "it names other files"),
+        (lambda model: model.graph.ClearField("node"), "not a readable ONNX file"),
+    ],
+)
+def test_a_file_that_does_not_fit_what_it_says_is_refused(
+    emma: Path, tmp_path: Path, change: Callable[[Any], object], message: str
+) -> None:
+    path = tmp_path / "emma.onnx"
+    path.write_bytes((emma / "out/emma.onnx").read_bytes())
+    with pytest.raises(CheckpointError, match=message):
+        load_networks([changed(path, change)])
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="not a readable ONNX file"):
+        load_networks([path])
