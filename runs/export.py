@@ -62,9 +62,9 @@ def export(config: DictConfig) -> None:
     told = metadata(about, network)
     made = to_onnx(network, told) if to == "onnx" else _safetensors(about, told)
     text = card(about, network, path.name, to=to)
-    write_whole(beside, text)  # first: no network without its card
     with whole_file(path) as file:
         file.write_bytes(made)
+        write_whole(beside, text)  # when the large file is on the disk, and before it has its name
     _tell(path, beside, about, network, len(made))
 
 
