@@ -164,7 +164,7 @@ class ViT(VisionTransformer):
         assert self.pos_embed is not None
         position = self.pos_embed[0, 1:]
         patches = embedded + (position if keep is None else position[keep])
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(patches.shape[0], -1, -1)
         tokens = torch.cat([first, patches], dim=1)
         tokens = checkpoint_seq(self.blocks, tokens) if self.grad_checkpointing else self.blocks(tokens)
         normalised: Tensor = self.norm(tokens)
@@ -178,7 +178,7 @@ class ViT(VisionTransformer):
             tokens: Tensor = self.patch_embed(x)
             return tokens
         side, grid = self.patch_size, self.image_size // self.patch_size
-        patches = x.view(len(x), -1, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
+        patches = x.view(x.shape[0], -1, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
         if keep is None:
             kept = patches.flatten(1, 2)
         else:

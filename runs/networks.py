@@ -20,6 +20,7 @@ from backbones.registry import REGISTRY
 from emotieffnet.network import EmotiEffNet
 from emotieffnet.rules import pretrained
 from runs.checkpoints import load_module
+from runs.exported import Exported
 from runs.folder import checkpoint_of
 from runs.frozen import Frozen, Known, Weights, frozen_networks
 from training.module import LEARNT
@@ -92,7 +93,7 @@ class Published(nn.Module):
 
 
 def load_networks(given: Sequence[str | Path], weights: Weights = None) -> list[Network]:
-    """Load checkpoints, the best ones of run folders, or published weights by their name.
+    """Load checkpoints, the best ones of run folders, ONNX files of export.py, or published weights by their name.
 
     Args:
         given: which.
@@ -162,6 +163,9 @@ def _load(given: str | Path, weights: Weights = None, known: Known | None = None
         tasks: tuple[Task, ...] = ("valence_arousal",) if REGISTRY[name].valence_arousal else ()
         return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, REGISTRY[name])))
     path = checkpoint_of("checkpoint", given, "best")
+    if path.suffix == ".onnx":
+        exported = Exported(path)
+        return Network(exported, exported.tasks, str(path), file_sha256(path))
     module = load_module(path).eval()
     frozen = frozen_networks(module, path, weights, {} if known is None else known)
     return Network(module, module.scores.tasks, str(path), file_sha256(path), frozen)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.house import ROOT
+from tests.runs.test_help import PROGRAMS
 
 HEAVY = ("torch", "timm", "pytorch_lightning", "albumentations", "matplotlib", "pyarrow")
 RUN = """
@@ -32,7 +33,7 @@ def output_of(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     "program",
-    ["train.py", "evaluate.py", "extract.py", "automl.py", "compare.py", "predict.py", "prepare.py", "tune.py"],
+    [f"{name}.py" for name in (*PROGRAMS, "prepare", "tune")],
 )
 def test_help_comes_without_heavy_imports(program: str) -> None:
     code, said, _ = output_of(program, "--help")
@@ -53,6 +54,7 @@ def test_help_comes_without_heavy_imports(program: str) -> None:
         (["evaluate.py"], "give one of checkpoint=<file>, predictions=[<file>, …] and folds="),
         (["extract.py", "data.root=x", "data.task=va"], "store is not set: give store=…"),
         (["automl.py"], "data.store is not set: give data.store=…"),
+        (["export.py"], "checkpoint is not set: give checkpoint=…"),
         (["prepare.py", "faces"], "the following arguments are required: VIDEO, --out"),
     ],
 )

@@ -196,7 +196,7 @@ class TcnTransformer(TemporalNetwork):
 
     def forward(self, features: Tensor, present: Tensor) -> AffectLogits:
         """Return the scores of (B, T, D) features; (B, T) bool ``present`` is false for padding."""
-        before, _ = self.convolutions(features, self.convolutions.initial(len(features)))
+        before, _ = self.convolutions(features, self.convolutions.initial(features.shape[0]))
         hidden = self.encoder(self.project(before), src_key_padding_mask=padding(present))
         return of_present(self.scores, hidden, present)
 

@@ -107,7 +107,8 @@ class NormalisedHead(nn.Module):
             norm.momentum or 0.0,
             norm.eps,
         )
-        return self.out(normal).unflatten(0, frames.shape[:-1])  # type: ignore[no-any-return]
+        scores: Tensor = self.out(normal)
+        return scores.view(*frames.shape[:-1], scores.shape[-1])  # unflatten would fix the sizes in an export
 
 
 def of_present(scores: Callable[[Tensor], AffectLogits], hidden: Tensor, present: Tensor) -> AffectLogits:

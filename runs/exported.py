@@ -1,0 +1,107 @@
+"""A network that export.py wrote as ONNX, to be asked as one in a checkpoint is: onnxruntime runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from torch import nn
+
+from affect.batch import Predictions
+from affect.errors import CheckpointError
+from affect.files import read_file
+from affect.labels import EXPRESSION_LISTS, TASKS, Task, label_names
+from affect.preprocessing import Preprocessing
+from runs.to_onnx import LARGEST, check_installed
+
+_INPUT: Final = "image"
+
+
+class Exported(nn.Module):
+    """What ``runs.predictor`` asks of a network, answered by a file.
+
+    Nothing in the file is run but its graph, and no file that it names is read.
+
+    Args:
+        path: a file that export.py wrote, of a network that sees pictures.
+
+    Attributes:
+        tasks: what it predicts.
+        expressions: names of its classes.
+        preprocessing: how faces are prepared for it.
+        learnt_from: what it has learnt from.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+        CheckpointError: the file cannot be read or run, is not one of export.py, or sees no pictures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        check_installed("a checkpoint in an ONNX file")
+        import onnx
+        import onnxruntime
+
+        try:
+            content = read_file(path, LARGEST + 2**24)
+            if _names_files(onnx.load_model_from_string(content)):  # onnxruntime would read whatever it names
+                raise ValueError("it names other files, which export.py never does")
+            self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common base
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} is not a readable ONNX file: {reason}") from error
+        told = self._session.get_modelmeta().custom_metadata_map
+        if "made_by" not in told or "kind" not in told:
+            raise CheckpointError(f"{path} was not written by export.py: nothing says what goes in and what comes out")
+        if told["kind"] != "pictures":
+            raise CheckpointError(
+                f"{path} reads {told['kind']}, and sees no picture: give the export of a network that does"
+            )
+        try:
+            self._take(told)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} does not say what it is, or is something else: {error}") from error
+
+    def _take(self, told: Mapping[str, str]) -> None:
+        """Take what the file says of itself, and compare it with its inputs and outputs."""
+        read: dict[str, Any] = {
+            name: json.loads(told[name]) for name in ("tasks", "expressions", "preprocessing", "learnt_from")
+        }
+        wanted = read["preprocessing"]
+        self.preprocessing = Preprocessing(
+            tuple(wanted["mean"]), tuple(wanted["std"]), wanted["image_size"], wanted["interpolation"]
+        )
+        self.expressions = tuple(read["expressions"])
+        self.tasks: tuple[Task, ...] = tuple(task for task in TASKS if task in read["tasks"])
+        self.learnt_from = dict(read["learnt_from"])
+        if self.expressions not in EXPRESSION_LISTS:
+            raise ValueError(f"unknown classes {', '.join(map(str, self.expressions))}")
+        side = self.preprocessing.image_size
+        inputs = [(one.name, one.type, list(one.shape[1:])) for one in self._session.get_inputs()]
+        if inputs != [(_INPUT, "tensor(uint8)", [3, side, side])]:
+            raise ValueError(f"its inputs are {inputs}, and not {_INPUT} of uint8 with {side} x {side} pixels")
+        sizes = {task: len(names) for task, names in label_names(self.expressions).items()}
+        outputs = [(one.name, one.type, list(one.shape[1:])) for one in self._session.get_outputs()]
+        if not self.tasks or outputs != [(task, "tensor(float)", [sizes[task]]) for task in self.tasks]:
+            raise ValueError(f"its outputs are {outputs}, and its tasks {', '.join(self.tasks) or 'none'}")
+
+    def predict_float32(self, batch: Any) -> dict[str, Predictions]:
+        """Return the predictions of a batch as the modules do, on the device of its images."""
+        image = batch[_INPUT]
+        said = self._session.run(list(self.tasks), {_INPUT: image.cpu().numpy()})
+        tensors = (torch.from_numpy(values).to(image.device) for values in said)
+        return {"": cast("Predictions", dict(zip(self.tasks, tensors, strict=True)))}
+
+
+def _names_files(message: Any) -> bool:
+    """Return whether any tensor of a file, in branches and functions of its graph, too, lies in another file."""
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            return True
+        parts = value if field.is_repeated else [value]
+        if field.type == field.TYPE_MESSAGE and any(_names_files(one) for one in parts):
+            return True
+    return False
