@@ -19,8 +19,8 @@ from evaluators.table import Table
 def cross_fitted(done: Processed, tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:
     """Search what was searched once more for each fold of videos, on the others, and decide the fold by that.
 
-    Only weights, temperatures, biases and thresholds that were to be searched are; coverage is that of the whole list.
-    Nothing in the chain reaches from one video into another, so a fold can be processed by itself.
+    Only weights, half-widths, temperatures, biases and thresholds that were to be searched are; coverage is that of the
+    whole list. Nothing in the chain reaches from one video into another, so a fold can be processed by itself.
 
     Args:
         done: what all rows together gave.
