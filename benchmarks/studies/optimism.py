@@ -9,8 +9,9 @@ stretch of frames and of the frame, drawn towards how often a label is said.
 In each draw, biases and thresholds are searched on ``LIST`` videos that no other draw has, in both ways that there are.
 A gain is a score with decisions less that of the same videos without any. ``self-fitted``: of the rule searched on all
 30, on these; ``cross-fitted``: of the five rules of five folds, each on its fold; ``fresh``: the mean of these five on
-``FRESH`` videos that they have not seen. Beside them: of the one rule on these; and of the five on lists of ``LIST`` of
-these, for F1 of a short list is another than that of a long one, whatever is decided.
+``FRESH`` videos that they have not seen. Beside them stand others on the same fresh videos: of the one rule; of the
+five, each of which decides a fifth of the videos, as in cross-fitting; and the same in lists of ``LIST`` videos, for F1
+of a short list is another than that of a long one.
 
 Prints the gains and two differences with intervals over the draws. ``FOLDER/optimism.json`` keeps the gains of each
 draw; the same command goes on where it was stopped.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,15 +32,15 @@ from scipy.signal import lfilter  # type: ignore[import-untyped]
 from affect.errors import ConfigError
 from affect.files import write_whole
 from affect.frames import Frames
-from affect.labels import ACTION_UNITS, EXPRESSIONS
+from affect.labels import EXPRESSIONS
 from benchmarks.studies.running import study_parser
 from evaluators.intervals import estimate
 from evaluators.postprocess.blending import from_logits, to_logits
-from evaluators.postprocess.chain import process
+from evaluators.postprocess.chain import Processed, process
 from evaluators.postprocess.crossing import decided_by, rules_of_folds
 from evaluators.postprocess.options import PostProcess
 from evaluators.report import aligned
-from evaluators.sums import means, sums
+from evaluators.sums import Sums, means, sums
 from evaluators.table import Table, table_of_rows
 from rendering import video
 from rendering.affect import action_unit_probabilities, annotate, expression_probabilities
@@ -50,8 +52,9 @@ LIST: Final = 30
 """Videos that a rule is fitted on."""
 FRESH: Final = 500
 FOLDS: Final = 5
-LENGTH: Final = 60
-"""Mean number of frames of a video; it has half to one and a half times as many, every one of them labelled."""
+LENGTH, STEP = 60, 2
+"""Mean number of frames of a video, which has half to one and a half times as many; every second is listed, with all
+labels."""
 
 LEAST: Final = 0.01
 """The oracle's probabilities end here, and at 1 less it."""
@@ -69,7 +72,7 @@ SEARCHES: Final[Mapping[str, Mapping[str, Any]]] = {
     "grid": {"expression_biases": "grid", "au_thresholds": "grid"},
 }
 SCORES: Final = ("P_EXPR", "P_AU")
-GAINS: Final = ("self-fitted", "cross-fitted", "fresh", "fresh: the one rule", "fresh: lists of 30")
+GAINS: Final = ("self-fitted", "cross-fitted", "fresh", "of the one rule", "a fifth each", "in lists of 30")
 _KEPT: Final = 10  # draws after which the file is written
 
 Gains = dict[str, dict[str, list[float]]]
@@ -81,7 +84,7 @@ def drawn(seed: int, videos: int) -> tuple[Table, Frames, NDArray[np.int64]]:
     length = np.random.default_rng(seed).uniform(0.5, 1.5, videos)
     parts = []
     for index in range(videos):
-        frames = np.arange(1, max(round(LENGTH * length[index]), 1) + 1)
+        frames = np.arange(1, max(round(LENGTH * length[index]), 1) + 1, STEP)
         sides, shown = video.episodes(seed, video.UNI_TRAIN, index, frames)
         rng = video.generator(seed, video.UNI_TRAIN, index, video.ANNOTATORS)
         units = sides.max(axis=1)
@@ -109,7 +112,7 @@ def drawn(seed: int, videos: int) -> tuple[Table, Frames, NDArray[np.int64]]:
 
 def _errors(rng: np.random.Generator, shape: tuple[int, ...], of_video: NDArray[np.int64]) -> Floats:
     """Draw errors (N, C): of the video, of a stretch of frames, and of the frame."""
-    keep = np.exp(-1 / STRETCH)
+    keep = np.exp(-STEP / STRETCH)
     steps = np.sqrt(1 - keep**2) * rng.normal(size=shape)
     slow: Floats = lfilter([1.0], [1.0, -keep], steps, axis=0)  # over the ends of videos, which are drawn apart later
     lasting: Floats = rng.normal(size=(int(of_video[-1]) + 1, shape[1]))[of_video]
@@ -138,7 +141,8 @@ class Draws:
         others = np.setdiff1d(self.order, held)
         chosen = np.random.default_rng((self.seed, 3, number)).permutation(others)[: self.fresh]
         (table, frames), (fresh, labels) = self.only(held), self.only(chosen)
-        (before,), on_fresh = scores(table, frames), scores(fresh, labels, lists=self.fresh // LIST)
+        before, on_fresh = sums(table, frames).only(SCORES).scores()[0], sums(fresh, labels).only(SCORES)
+        unfitted, in_lists = on_fresh.scores()[0], lists(len(on_fresh))
         found: Gains = {}
         for name, keys in SEARCHES.items():
             settings = PostProcess(**keys, cross_fit=FOLDS)
@@ -147,17 +151,15 @@ class Draws:
             rules = rules_of_folds([table], frames, settings, fold)
             crossed = decided_by(rules, done, [table], frames, fold)
             one = PostProcess(expression_biases=done.biases, au_thresholds=done.au_thresholds)
-            of_rules = []
-            for rule in (*rules, one):
-                applied = process([fresh], labels, rule)
-                of_rules.append(scores(applied.table, labels, applied.au_thresholds, self.fresh // LIST) - on_fresh)
-            five = np.mean(of_rules[:-1], axis=0)
+            *five, alone = (summed(process([fresh], labels, rule), labels) for rule in (*rules, one))
+            each = a_part_each(five)
             columns = (
-                scores(done.table, frames, done.au_thresholds)[0] - before,
-                scores(crossed.table, frames, crossed.au_thresholds)[0] - before,
-                five[0],
-                of_rules[-1][0],
-                five[1:].mean(axis=0),
+                summed(done, frames).scores()[0] - before,
+                summed(crossed, frames).scores()[0] - before,
+                np.mean([of_rule.scores()[0] for of_rule in five], axis=0) - unfitted,
+                alone.scores()[0] - unfitted,
+                each.scores()[0] - unfitted,
+                (each.scores(in_lists) - on_fresh.scores(in_lists)).mean(axis=0),
             )
             of_scores = np.stack(columns, axis=1)
             found[name] = {score: of_scores[index].tolist() for index, score in enumerate(SCORES)}
@@ -171,14 +173,24 @@ class Draws:
         return table_of_rows(frames, np.arange(len(rows)), said, {}, "drawn logits", EXPRESSIONS), frames
 
 
-def scores(
-    table: Table, frames: Frames, thresholds: Sequence[float] = (0.5,) * len(ACTION_UNITS), lists: int = 0
-) -> Floats:
-    """Return ``SCORES`` of a table, and of so many lists of ``LIST`` of its videos, (1 + lists, 2)."""
-    of_videos = sums(table, frames, au_thresholds=thresholds).only(SCORES)
-    weights = np.ones((1 + lists, len(of_videos)))
-    weights[1:] = np.arange(len(of_videos)) // LIST == np.arange(lists)[:, None]
-    return of_videos.scores(weights)
+def summed(done: Processed, frames: Frames) -> Sums:
+    """Return the sums of what was decided."""
+    return sums(done.table, frames, au_thresholds=done.au_thresholds).only(SCORES)
+
+
+def a_part_each(of_rules: Sequence[Sums]) -> Sums:
+    """Return the sums of videos that take turns in whose rule decides them."""
+    turn = np.arange(len(of_rules[0])) % len(of_rules)
+    top, bottom = (
+        np.choose(turn[:, None], [getattr(one, name) for one in of_rules]) for name in ("top", "bottom")
+    )  # fmt: skip
+    return replace(of_rules[0], top=top, bottom=bottom)
+
+
+def lists(videos: int) -> Floats:
+    """Return the weights of videos in lists of ``LIST``, (lists, videos); the rest is in none."""
+    weights: Floats = (np.arange(videos) // LIST == np.arange(videos // LIST)[:, None]).astype(np.float64)
+    return weights
 
 
 def study(folder: Path, seed: int, draws: int, fresh: int = FRESH) -> list[Gains]:

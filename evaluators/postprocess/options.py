@@ -161,19 +161,18 @@ class PostProcess:
                 raise unknown_means(f"the frame list: video {name!r} has no image at all", missing, expressions)
 
     def folds_of(self, frames: Frames) -> NDArray[np.int64]:
-        """Deal whole videos into the folds of ``cross_fit``, alike in rows, expressions and action units; (N,) from 0.
+        """Deal whole videos into the folds of ``cross_fit``; (N,) from 0.
+
+        The folds are alike in rows and in how many of them have labels of a task, but not in which: folds that share
+        out the classes evenly tell each other what is in them, so that rules of the others fit too well
+        (``benchmarks.studies.optimism``).
 
         Raises:
             DataError: fewer videos than folds.
         """
         assert self.cross_fit is not None
-        classes = np.arange(max(int(frames.expression.max(initial=0)) + 1, 1))
-        counts = [
-            np.ones((len(frames), 1)),
-            frames.expression[:, None] == classes,
-            np.nan_to_num(frames.action_units),
-        ]
-        return deal([base_video(name) for name in frames.video], np.concatenate(counts, axis=1), self.cross_fit)
+        counts = [np.ones(len(frames)), *(frames.labelled(task) for task in TASKS)]
+        return deal([base_video(name) for name in frames.video], np.stack(counts, axis=1), self.cross_fit)
 
     def check_list(self, frames: Frames) -> None:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.
