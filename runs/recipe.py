@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from affect.errors import ConfigError
 from affect.hints import key_errors
+from affect.labels import UniTask
 from affect.settings import Count
 from datamodules.folds import POOLED
 from evaluators.postprocess.biases import SEARCHES as BIASES
@@ -35,10 +36,18 @@ class Stage(NamedTuple):
     words: tuple[str, ...]
 
 
+class _Labels(TypedDict):
+    root: str | None
+    task: UniTask | None
+    test_list: str | None
+    test_root: str | None
+
+
 class _Settings(TypedDict):
     """Keys of conf/recipe.yaml that no node below it has."""
 
     reader: str
+    labels: _Labels
     grid: Literal["rows", "frames"]
     store: str | None
     heads: Sequence[str]
@@ -88,13 +97,14 @@ def stages(config: DictConfig, folder: Path, root: Path) -> Iterator[Stage]:
     Raises:
         ConfigError: a word asks for a name that is not there.
     """
-    names, base = _names(config, folder, root), OmegaConf.create(OmegaConf.to_container(config))  # open to new keys
+    names = _names(config, folder, root)
+    found: Any = OmegaConf.create({**OmegaConf.to_container(config), **names})  # type: ignore[dict-item]
     for index, node in enumerate(OmegaConf.to_container(config.stages)):  # type: ignore[arg-type]
         heads = names["heads"] if "${head}" in node["name"] else [None]
         folds = range(config.folds) if "${fold}" in node["name"] else [None]
         for head, fold in product(heads, folds):
             try:
-                found: Any = OmegaConf.merge(base, names, {"head": head, "fold": fold})
+                found.head, found.fold = head, fold
                 made = OmegaConf.to_container(found.stages[index], resolve=True)
             except OmegaConfBaseException as error:
                 raise ConfigError([f"stages: {node['name']}: {str(error).splitlines()[0]}"]) from error
