@@ -105,7 +105,7 @@ def draw_light(rng: Generator) -> Light:
     return Light((x, y, z), tuple(key.tolist()), tuple(ambient.tolist()), float(rng.uniform(0.0, 0.22)))
 
 
-def _episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> tuple[Array, Array]:
+def episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> tuple[Array, Array]:
     """Draw what the person expresses.
 
     Returns:
@@ -201,7 +201,7 @@ def draw_video(seed: int, stream: int, index: int, frames: int, look: Look = USU
     gaps = scene.choice((4, 5, 6, 7, 8, 9), frames) if stream in (TRAIN, VALIDATION) else np.ones(frames)
     numbers = np.cumsum(gaps).astype(np.int64)
     numbers += 1 - numbers[0]
-    units, expression = _episodes(seed, stream, index, numbers)
+    units, expression = episodes(seed, stream, index, numbers)
     return _video(seed, stream, index, scene, numbers, units, expression, look)
 
 

@@ -232,11 +232,14 @@ def composed(config_name: str, arguments: Sequence[str]) -> DictConfig:
     """Compose a configuration from a command line, which is checked first; arguments are as for that.
 
     Raises:
-        ConfigError: an argument that the entry point does not take.
+        ConfigError: an argument that the entry point does not take, or a key below one that it has.
     """
     check_command_line(config_name, arguments)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(config_name, overrides=list(arguments))
+        try:
+            return compose(config_name, overrides=list(arguments))
+        except HydraException as error:
+            raise ConfigError([" ".join(str(error).split())], "the command line") from error
 
 
 def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Override]) -> Iterator[str]:
@@ -245,7 +248,7 @@ def _without_values(choices: Mapping[str, str | None], overrides: Sequence[Overr
     scales, experiments = ([*swept.get(key, [choices.get(key)])] for key in ("scale", "experiment"))
     for scale, experiment in itertools.product(scales, experiments):
         file = CONFIG_DIR / "values" / f"{scale}/{experiment}.yaml"
-        if scale not in (None, "paper") and not file.is_file():
+        if experiment is not None and scale not in (None, "paper") and not file.is_file():
             there = sorted(one.parent.name for one in file.parents[1].glob(f"*/{file.name}"))
             others = " or ".join(f"scale={one}" for one in ("paper", *there))
             yield (

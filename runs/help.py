@@ -80,7 +80,7 @@ def _everything(
         if len(groups[group]) > 1:
             yield from _options(group, groups[group], choices[group])
     if alone := [str(key) for key in nodes if key not in groups or len(groups[key]) < 2]:
-        yield f"Keys of their own have {', '.join(alone)}: help=<name>"
+        yield from textwrap.wrap(f"Keys of their own have {', '.join(alone)}: help=<name>", _WIDTH)
     yield "Keys"
     values = _plain(config)
     for key, comment in _comments([CONFIG_DIR / f"{name}.yaml"]).items():

@@ -16,7 +16,9 @@ from runs.search_space import read
 from tests.house import ROOT, tracked
 
 PAGES = sorted(path for path in tracked("*.md") if "tests" not in path.relative_to(ROOT).parts)
-PROGRAMS = ("train.py", "evaluate.py", "extract.py", "automl.py", "predict.py", "compare.py", "export.py")
+PROGRAMS = (
+    "train.py", "evaluate.py", "extract.py", "automl.py", "predict.py", "compare.py", "export.py", "recipe.py",
+)  # fmt: skip
 
 
 def name_of(page: Path) -> str:

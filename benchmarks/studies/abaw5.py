@@ -29,7 +29,7 @@ from affect.frames import Frames
 from affect.labels import LIST_FIELD, UNI_HEADERS, UNI_TASKS, UniTask
 from benchmarks.studies.abaw5_figures import draw_curves
 from benchmarks.studies.abaw5_rows import COLUMNS, CURVES, TABLES, TEST, TEST_TABLES, VALIDATION, Row
-from benchmarks.studies.running import run, study_parser
+from benchmarks.studies.running import study_parser
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.curve import curve
 from evaluators.metrics import Scores
@@ -42,6 +42,7 @@ from evaluators.table import Table, read_table
 from rendering.cache import rendered
 from runs.config import composed
 from runs.ending import clear_errors
+from runs.stages import run
 
 LAMA_INPUT: Final = {"va": {"mt": "logits_va", "emo": "logits"}, "au": {"mt": "logits", "emo": "logits"}}
 HALF_WIDTHS: Final = (0, 1, 2, 3, 5, 7, 10, 15, 25, 50, 100, 200)

@@ -21,13 +21,14 @@ from typing import Final
 
 from affect.files import write_whole
 from benchmarks.studies.priors import COMMON, LABELLED, ROWS, overrides_of, seed_of
-from benchmarks.studies.running import labels_of, run, study_parser
+from benchmarks.studies.running import labels_of, study_parser
 from evaluators.intervals import nested
 from evaluators.postprocess.blending import blend
 from evaluators.report import aligned
 from evaluators.sums import Sums, sums
 from evaluators.table import Table, read_table
 from runs.ending import clear_errors
+from runs.stages import run
 
 MEMBERS: Final = {
     "base": (),

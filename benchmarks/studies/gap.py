@@ -24,13 +24,14 @@ from omegaconf import DictConfig, OmegaConf
 from affect.preprocessing import Preprocessing
 from benchmarks.studies import people
 from benchmarks.studies.priors import COMMON, LABELLED, RESULT, ROWS, overrides_of, seed_of
-from benchmarks.studies.running import run, study_parser
+from benchmarks.studies.running import study_parser
 from datamodules.pictures import read_image
 from datamodules.transforms import resize
 from rendering.sketch import Image
 from runs.assembly import build_data
 from runs.config import resolve
 from runs.ending import clear_errors
+from runs.stages import run
 
 CHANGES: Final[Mapping[str, Sequence[str]]] = {
     "as drawn": (),

@@ -23,13 +23,14 @@ from typing import Any, Final, NamedTuple
 from matplotlib.figure import Figure
 
 from affect.files import write_whole
-from benchmarks.studies.running import labels_of, logged, run, spread, timed_study
+from benchmarks.studies.running import labels_of, logged, spread, timed_study
 from evaluators.intervals import nested
 from evaluators.report import aligned
 from evaluators.sums import sums
 from evaluators.table import read_table
 from rendering.layouts import LAYOUTS
 from runs.ending import clear_errors
+from runs.stages import run
 
 COMMON: Final = ("experiment=cotex", "data=synthetic", "scale=small", "trainer=cpu", "callbacks=final", "scores=main")
 BEST: Final = 0.75

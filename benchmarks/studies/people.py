@@ -25,12 +25,13 @@ import numpy as np
 from affect.errors import ConfigError, DataError
 from affect.files import write_whole
 from affect.labels import AU_NAMES, EXPRESSIONS
-from benchmarks.studies.running import run, study_parser
+from benchmarks.studies.running import study_parser
 from evaluators.intervals import estimate
 from evaluators.report import aligned, read_scores
 from evaluators.sums import Sums, means
 from evaluators.table import Table, read_table
 from runs.ending import clear_errors
+from runs.stages import run
 
 RISES: Final = ("AU12", "AU6", "happiness", "valence")
 SHOWN: Final = (*RISES, "neutral or other")

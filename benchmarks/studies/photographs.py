@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from affect.frames import Frames
 from affect.labels import EXPRESSIONS
 from baseline.network import Baseline
-from benchmarks.studies.running import run, study_parser, unpacked
+from benchmarks.studies.running import study_parser, unpacked
 from benchmarks.studies.selftraining import listed, self_trained
 from datamodules.pictures import read_image
 from datamodules.readers.mtl import read_mtl
@@ -49,6 +49,7 @@ from evaluators.report import aligned, read_scores
 from evaluators.sums import Sums, sums
 from evaluators.table import Table, read_table
 from runs.ending import clear_errors
+from runs.stages import run
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -26,12 +26,13 @@ import numpy as np
 
 from affect.errors import ConfigError
 from affect.files import write_whole
-from benchmarks.studies.running import labels_of, run, seconds, spread, study_parser, unpacked
+from benchmarks.studies.running import labels_of, spread, study_parser, unpacked
 from evaluators.intervals import estimate, nested
 from evaluators.report import aligned
 from evaluators.sums import Sums, sums
 from evaluators.table import read_table
 from runs.ending import clear_errors
+from runs.stages import run, seconds
 
 COMMON: Final = ("scale=small", "trainer=cpu")
 RESULT: Final = ("callbacks=final", "scores=main")

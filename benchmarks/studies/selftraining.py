@@ -17,10 +17,10 @@ from typing import Final
 from affect.errors import DataError
 from affect.files import put_in_place, write_whole
 from affect.labels import ACTION_UNITS, MISSING_CLASS, MISSING_VALENCE_AROUSAL, MTL_HEADER
-from benchmarks.studies.running import run
 from datamodules.links import Links
 from datamodules.listing import list_images
 from evaluators.table import read_table
+from runs.stages import run
 
 SURE: Final = 0.5
 """Probability from which what the teacher says is learnt."""

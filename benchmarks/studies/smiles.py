@@ -21,8 +21,9 @@ from typing import Final
 
 from benchmarks.studies import people
 from benchmarks.studies.priors import COMMON, commands
-from benchmarks.studies.running import run, study_parser, unpacked
+from benchmarks.studies.running import study_parser, unpacked
 from runs.ending import clear_errors
+from runs.stages import run
 
 RECIPE: Final = (
     "experiment=emma", "data=synthetic", "callbacks=final", "model.network.dan=null", "trainer.max_epochs=4",

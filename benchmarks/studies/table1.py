@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.files import write_whole
 from benchmarks.studies.controls import linear_predictions, read_pixels
-from benchmarks.studies.running import labels_of, logged, run, spread, timed_study
+from benchmarks.studies.running import labels_of, logged, spread, timed_study
 from datamodules.affwild2_mtl import MTLDataModule
 from evaluators.intervals import nested
 from evaluators.report import aligned
@@ -38,6 +38,7 @@ from runs.assembly import build_data
 from runs.checkpoints import load_module
 from runs.config import resolve
 from runs.ending import clear_errors
+from runs.stages import run
 
 COMMON: Final = ("data=synthetic", "scale=tiny", "trainer=cpu", "callbacks=final", "scores=main")
 ROWS: Final = {

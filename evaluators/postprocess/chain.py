@@ -23,6 +23,7 @@ from evaluators.postprocess.smoothing import smooth
 from evaluators.postprocess.temperature import search_temperatures, temperatures_of, with_temperatures
 from evaluators.postprocess.thresholds import SEARCHES, resolve_thresholds, search_thresholds
 from evaluators.postprocess.unseen import with_fallback
+from evaluators.postprocess.widths import search_half_widths
 from evaluators.table import Table, check_same_list
 
 
@@ -62,8 +63,9 @@ class Processed:
 def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> Processed:
     """Blend, fill, smooth, set the temperature, bound, and settle the thresholds, each on what the step before gives.
 
-    Weights are searched before filling and smoothing, all else after it. The gate is part of the blend; ``confidence``
-    is applied once more, to the two tables after filling and smoothing. Bounds that a table came with are dropped.
+    Weights and half-widths are searched before filling and smoothing, all else after it. The gate is part of the blend;
+    ``confidence`` is applied once more, to the two tables after filling and smoothing. Bounds that a table came with
+    are dropped.
 
     Raises:
         DataError: tables of different lists, or tables that a step cannot be applied to.
@@ -81,6 +83,12 @@ def process(tables: Sequence[Table], frames: Frames, settings: PostProcess) -> P
         )
         found["weights"] = {task: list(of_task) for task, of_task in weights.items()}
     blended = blend(tables, weights, space=settings.blend, gate=settings.gate, confidence=settings.confidence)
+    if settings.k == SEARCH:
+        found["k"] = search_half_widths(
+            blended, frames, str(settings.smoothing), missing=settings.missing, sigma=settings.sigma,
+            au_thresholds=settings.au_thresholds,
+        )  # fmt: skip
+        settings = replace(settings, k=found["k"])
     table = _in_time(blended, settings)
     # even where ``table`` is ``blended``: the blend may have no null row to fill where one of the two tables has
     if settings.gate == "confidence" and (settings.smoothing or settings.missing):

@@ -25,9 +25,10 @@ from evaluators.postprocess.temperature import Temperatures, check_search, resol
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, resolve_thresholds
 from evaluators.postprocess.timeline import check_videos
 from evaluators.postprocess.unseen import LabelMeans, check_fallback, resolve_fallback, unknown_means
+from evaluators.postprocess.widths import check_labels as check_widths
 
 SEARCH: Final = "search"
-"""The word that asks for a search of the weights."""
+"""The word that asks for a search of the weights, the half-widths or the temperatures."""
 
 EXPONENTIAL: Final = "exponential"
 """The kind of smoothing that has no window."""
@@ -46,7 +47,8 @@ class PostProcess:
         fallback: values by task for a video without any prediction (``unseen.resolve_fallback``); None: the means of
             the training labels.
         smoothing: None, ``box``, ``median`` or ``gaussian`` (``smoothing``), or ``exponential`` (``exponential``).
-        k: half-width of the smoothing in frames, one number or one by task; what is not given is the published one.
+        k: half-width of the smoothing in frames, one number, one by task, ``search`` (``widths``), or a stored file;
+            what is not given is the published one.
         sigma: standard deviation of the Gaussian in frames; None for k / 2.
         alpha: of exponential smoothing, how much what was seen before weighs: one number, one by task, or None for the
             published ones.
@@ -106,7 +108,7 @@ class PostProcess:
             lambda: one_of("missing", settings.missing, (None, *FILLS)),
             lambda: check_fallback(settings.fallback),
             lambda: one_of("smoothing", settings.smoothing, (None, *WINDOWS, EXPONENTIAL)),
-            lambda: half_widths(settings.k, TASKS),
+            lambda: settings.k == SEARCH or half_widths(settings.k, TASKS),
             lambda: alphas(settings.alpha, list(settings.alpha) if isinstance(settings.alpha, Mapping) else TASKS),
             lambda: _check_used(settings, people=people),
             lambda: _check_gate(settings, tables),
@@ -159,19 +161,18 @@ class PostProcess:
                 raise unknown_means(f"the frame list: video {name!r} has no image at all", missing, expressions)
 
     def folds_of(self, frames: Frames) -> NDArray[np.int64]:
-        """Deal whole videos into the folds of ``cross_fit``, alike in rows, expressions and action units; (N,) from 0.
+        """Deal whole videos into the folds of ``cross_fit``; (N,) from 0.
+
+        The folds are alike in rows and in how many of them have labels of a task, but not in which: folds that share
+        out the classes evenly tell each other what is in them, so that rules of the others fit too well
+        (``benchmarks.studies.optimism``).
 
         Raises:
             DataError: fewer videos than folds.
         """
         assert self.cross_fit is not None
-        classes = np.arange(max(int(frames.expression.max(initial=0)) + 1, 1))
-        counts = [
-            np.ones((len(frames), 1)),
-            frames.expression[:, None] == classes,
-            np.nan_to_num(frames.action_units),
-        ]
-        return deal([base_video(name) for name in frames.video], np.concatenate(counts, axis=1), self.cross_fit)
+        counts = [np.ones(len(frames)), *(frames.labelled(task) for task in TASKS)]
+        return deal([base_video(name) for name in frames.video], np.stack(counts, axis=1), self.cross_fit)
 
     def check_list(self, frames: Frames) -> None:
         """Refuse a list on which these settings must fail, before hours are spent on its predictions.
@@ -184,6 +185,8 @@ class PostProcess:
             check_videos(frames, "the frame list")
         if self.cross_fit is not None:
             self.folds_of(frames)
+        if self.k == SEARCH:
+            check_widths(frames)
         if self.temperature == SEARCH:
             check_search(frames)
         if self.coverage is not None and not isinstance(self.coverage, str):
@@ -207,6 +210,8 @@ def _check_used(settings: PostProcess, *, people: bool) -> None:
         raise UserError(f"postprocess.sigma is {settings.sigma!r}; give frames, more than 0, or null for k / 2")
     if settings.smoothing not in WINDOWS and settings.k not in (None, PUBLISHED_K):
         raise UserError("postprocess.k smooths nothing by itself: give postprocess.smoothing=box, median or gaussian")
+    if people and settings.k == SEARCH:
+        raise UserError("postprocess.k=search needs labels: give the postprocess.json of a run that searched")
     exponential = settings.smoothing == EXPONENTIAL
     gaps = exponential or (people and (settings.smoothing is not None or settings.missing is not None))
     if (settings.alpha is not None and not exponential) or (settings.max_gap != MAX_GAP and not gaps):
@@ -250,7 +255,7 @@ def _check_cross_fit(settings: PostProcess) -> None:
         return
     if type(folds) is not int or folds < 2:
         raise UserError(f"postprocess.cross_fit is {folds!r}; give how many folds, 2 or more, or null")
-    searched = SEARCH in (settings.weights, settings.temperature) or settings.au_thresholds in SEARCHES
+    searched = SEARCH in (settings.weights, settings.k, settings.temperature) or settings.au_thresholds in SEARCHES
     if not searched and not is_search(settings.expression_biases):
         raise UserError(
             "postprocess.cross_fit fits what is searched, and nothing is: give postprocess.expression_biases=search or "

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from affect.errors import UserError
 from affect.files import write_whole
-from affect.labels import AFFECT, AU_NAMES
+from affect.labels import AFFECT, AU_NAMES, TASKS
 
 STORED: Final = "postprocess.json"
 """Name of the file in the folder of the run that searched."""
 
-SEARCHED: Final = ("weights", "temperature", "coverage", "expression_biases", "au_thresholds")
+SEARCHED: Final = ("weights", "k", "temperature", "coverage", "expression_biases", "au_thresholds")
 """The keys of the post-processing that can be searched or fitted, in the order of the chain."""
 
 TEMPERED: Final = ("expression", "action_units")
@@ -151,6 +151,11 @@ def _problems(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"au_thresholds are of {given}; needed are {', '.join(AU_NAMES)}"
     elif not _numbers(list(thresholds.values()), 1.0):
         yield f"au_thresholds are {list(thresholds.values())!r:.300}, expected numbers from 0 to 1"
+    k = content.get("k", {TASKS[0]: 0})
+    if not isinstance(k, dict) or not k or not set(k) <= set(TASKS):
+        yield f"k is {k!r:.80}, expected numbers for {', '.join(TASKS)}"
+    elif not all(type(value) is int and value >= 0 for value in k.values()):
+        yield f"k is {k!r:.80}, expected whole numbers of frames, 0 or more"
     searched = content.get("searched_on")
     files = searched.get("label_files") if isinstance(searched, dict) else None
     if not isinstance(files, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in files.values()):

@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from affect.errors import UserError
 from affect.labels import TASKS
 from evaluators.postprocess.filling import Between, between, fill_nulls, interpolate
-from evaluators.postprocess.settings import one_of
+from evaluators.postprocess.settings import one_of, read_stored
 from evaluators.postprocess.timeline import Timeline, lay_out
 from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
 
-HalfWidths: TypeAlias = int | Mapping[str, int]
-"""Frames to either side: one number, or one by task."""
+HalfWidths: TypeAlias = int | Mapping[str, int] | str
+"""Frames to either side: one number, one by task, or the file of a search."""
 
 PUBLISHED_K: Final = {"valence_arousal": 50, "expression": 50, "action_units": 5}
 """The half-widths with which the EmotiEffNet paper's test files are smoothed, in frames."""
@@ -69,9 +69,9 @@ def half_widths(k: HalfWidths | None, tasks: Sequence[str]) -> dict[str, int]:
     """Return the half-width of each of these tasks; what is not given is that of ``PUBLISHED_K``.
 
     Raises:
-        UserError: not a whole number of frames, negative, or of an unknown task.
+        UserError: not a whole number of frames, negative, or of an unknown task; or a file without them.
     """
-    k = {} if k is None else k
+    k = {} if k is None else read_stored(k, "k") if isinstance(k, str) else k
     given = {**PUBLISHED_K, **k} if isinstance(k, Mapping) else dict.fromkeys(tasks, k)
     for task, value in given.items():
         if task not in TASKS:

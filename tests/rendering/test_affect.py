@@ -25,7 +25,7 @@ def annotated():
     expression, units = [], []
     for index in range(300):
         frames = np.cumsum(np.full(12, 13))
-        moved, weights = video._episodes(0, video.TRAIN, index, frames)
+        moved, weights = video.episodes(0, video.TRAIN, index, frames)
         rng = video.generator(0, video.TRAIN, index, video.ANNOTATORS)
         _, chosen, present = affect.annotate(rng, moved.max(axis=1), weights, frames)
         expression.append(chosen)

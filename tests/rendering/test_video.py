@@ -46,7 +46,7 @@ def test_trajectories_are_smooth_and_frames_sparse():
 def test_expressions_come_and_go_over_several_frames():
     frames = np.arange(1, 400)
     partial = [
-        (video._episodes(0, video.TRAIN, index, frames)[1].max(axis=1) < 0.95).sum() for index in range(30)
+        (video.episodes(0, video.TRAIN, index, frames)[1].max(axis=1) < 0.95).sum() for index in range(30)
     ]  # frames of each video on the way from one expression to the next
     assert sum(count > 4 for count in partial) > 10
 

@@ -9,7 +9,7 @@ from affect.errors import ConfigError
 from runs.config import CONFIG_DIR, options
 from runs.help import described, help_text
 
-PROGRAMS = ("train", "evaluate", "extract", "automl", "predict", "compare", "export")
+PROGRAMS = ("train", "evaluate", "extract", "automl", "predict", "compare", "export", "recipe")
 
 
 def told(name: str, *arguments: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.studies import masks
 from benchmarks.studies.masks import ROWS, curve, epochs, name_of
-from benchmarks.studies.running import run
+from runs.stages import run
 from tests.conftest import small
 
 

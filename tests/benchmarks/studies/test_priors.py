@@ -14,7 +14,7 @@ import pytest
 from affect.errors import ConfigError
 from benchmarks.studies import ensembles, gap, people, priors, smiles
 from benchmarks.studies.priors import CLAIMS, ROWS, commands
-from benchmarks.studies.running import run
+from runs.stages import run
 from tests.conftest import small
 
 SIZES = {

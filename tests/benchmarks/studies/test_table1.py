@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.studies import table1
-from benchmarks.studies.running import run
 from benchmarks.studies.table1 import ROWS, length
+from runs.stages import run
 from tests.conftest import small
 
 
