@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from affect.batch import Batch
-from affect.computed import CropPaths, take
+from affect.computed import Names, Paths, take
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
@@ -180,7 +180,7 @@ class FaceDataModule(pl.LightningDataModule):
     def has_image(self, split: Split) -> BoolArray:
         """Return (N,) true for the rows of a split that have an image."""
         images = self._split(split)[1]
-        return images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], bool)
+        return images.found if isinstance(images, Paths) else np.array([path is not None for path in images], bool)
 
     @property
     def train_rows(self) -> IntArray:

@@ -67,15 +67,17 @@ class ConcordanceCorrelation(ExactMetric):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add rows: ``prediction`` (B, 2), ``target`` (B, 2); a row with a NaN in ``target`` is skipped."""
         valid = ~target.isnan().any(dim=1)
-        x, y = prediction[valid].double(), target[valid].double()
-        if not len(x):
+        if not valid.all():
+            prediction, target = prediction[valid], target[valid]
+        if not len(target):
             return
+        # (4, B); the products of float32 values are exact in float64, and one product of matrices sums them all
+        both = torch.cat([prediction.double(), target.double()], dim=1).T.contiguous()
+        products, (low, high) = both @ both.T, both.aminmax(dim=1)
+        count, square, product = both.new_full((1, 2), both.shape[1]), products.diagonal(), products.diagonal(2)
         # Not in place: states made under inference mode must not be changed in place outside of it.
-        batch = torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y]).sum(dim=1)
-        self.sums = self.sums + batch
-        both = torch.stack([x, y])
-        self.low = torch.minimum(self.low, both.amin(dim=1))
-        self.high = torch.maximum(self.high, both.amax(dim=1))
+        self.sums = self.sums + torch.cat([count, both.sum(dim=1).view(2, 2), square.view(2, 2), product[None]])
+        self.low, self.high = torch.minimum(self.low, low.view(2, 2)), torch.maximum(self.high, high.view(2, 2))
 
     def compute(self) -> Tensor:
         """Return (2,) float64: CCC of valence and of arousal; NaN without a valid row, 0 for a zero denominator."""

@@ -30,6 +30,9 @@ STEPS: Final = 10
 EDGE: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 where logits are computed from them."""
 
+CHUNK: Final = 4096
+"""Rows at a time: twelve columns of float64 then stay in a core's cache."""
+
 Blending: TypeAlias = Callable[[Sequence[float]], FloatArray]
 """Takes the weights of the tables and returns the blend of one task."""
 
@@ -200,9 +203,11 @@ def check_tables(tables: Sequence[Table], space: str = "probabilities", gate: st
 def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) -> Blending:
     """Return the function from weights to the blend of a task; what does not depend on them is computed once."""
     arrays, raw = [_enter(table, task, space) for table in tables], space == "raw"
+    holes = np.flatnonzero(np.any([np.isnan(array).any(axis=1) for array in arrays], axis=0))
 
     def blending(weights: Sequence[float]) -> FloatArray:
-        values = _mean(arrays, weights, task, space)
+        values = _mean(arrays, weights, holes)
+        values = from_logits(values, task) if space == "logits" else values
         if task == "expression":
             if gate is not None:
                 head = tables[0].predictions[task]
@@ -213,14 +218,14 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
     return blending
 
 
-def _enter(table: Table, task: str, space: str) -> Array:
+def _enter(table: Table, task: str, space: str) -> NDArray[np.floating]:
     """Transform a table's predictions of a task into the space in which they are averaged."""
     if space == "raw" and task == "expression" and "logits_expression" in table.predictions:
         task = "logits_expression"
-    exact: Array = table.predictions[task].astype(np.float64)
+    values = table.predictions[task]
     if space != "logits" or task == "valence_arousal":
-        return exact
-    return to_logits(exact.clip(EDGE, 1 - EDGE), task)
+        return values
+    return to_logits(values.astype(np.float64).clip(EDGE, 1 - EDGE), task)
 
 
 def to_logits(values: Array, task: str) -> Array:
@@ -243,14 +248,27 @@ def from_logits(values: Array, task: str) -> Array:
     return values
 
 
-def _mean(arrays: Sequence[Array], weights: Sequence[float], task: str, space: str) -> Array:
-    """Average the arrays that have a value, with weights, and transform the mean back; NaN where none has one."""
-    total, weight_sum = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape)
+def _mean(arrays: Sequence[NDArray[np.floating]], weights: Sequence[float], holes: NDArray[np.intp]) -> Array:
+    """Average the arrays that have a value, with weights; NaN where none has one.
+
+    Args:
+        arrays: (N, columns) each.
+        weights: of the arrays.
+        holes: rows in which one of them may have none.
+    """
+    mean: Array = np.zeros(arrays[0].shape)
+    used = [(array, weight) for array, weight in zip(arrays, weights, strict=True) if weight]
+    for start in range(0, len(mean), CHUNK):
+        part = mean[start : start + CHUNK]
+        for array, weight in used:
+            part += np.multiply(array[start : start + CHUNK], weight, dtype=np.float64)
+        part /= sum(weights)
+    total, weight_sum = np.zeros((len(holes), mean.shape[1])), np.zeros((len(holes), mean.shape[1]))
     for array, weight in zip(arrays, weights, strict=True):
-        total += weight * np.nan_to_num(array, nan=0.0)
-        weight_sum += weight * ~np.isnan(array)
-    mean: Array = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
-    return from_logits(mean, task) if space == "logits" else mean
+        total += weight * np.nan_to_num(array[holes].astype(np.float64), nan=0.0)
+        weight_sum += weight * ~np.isnan(array[holes])
+    mean[holes] = np.divide(total, weight_sum, out=np.full(total.shape, np.nan), where=weight_sum > 0)
+    return mean
 
 
 def _into_range(sums: Array) -> Array:
@@ -269,9 +287,9 @@ def _score(
 ) -> float:
     keep = np.asarray(~np.isnan(values).any(axis=1))
     if task == "action_units" and isinstance(au_thresholds, str) and au_thresholds in SEARCHES:
-        units = frames.action_units[keep]
-        found = float(search_thresholds(au_thresholds, values[keep], units)[1].mean())
-        score = found if (~np.isnan(units)).any() else None
+        units = np.where(keep[:, None], frames.action_units, np.float32(np.nan))
+        found = float(search_thresholds(au_thresholds, values, units)[1].mean())
+        score = found if found or (~np.isnan(units)).any() else None
     else:
         thresholds = au_thresholds if task == "action_units" else 0.5
         score = score_rows(
