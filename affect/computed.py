@@ -167,7 +167,9 @@ def frame_names(videos: Sequence[str], video: Integers, frame: Integers) -> tupl
     return names, Computed(partial(_image_name, names.names), video, frame)
 
 
-def file_paths(places: Sequence[Path], image: ImageNames, place: Integers, file: Integers, files: Sequence[str]) -> Paths:
+def file_paths(
+    places: Sequence[Path], image: ImageNames, place: Integers, file: Integers, files: Sequence[str]
+) -> Paths:
     """Return the path ``<place>/<folder><file>`` of each of N images.
 
     Args:

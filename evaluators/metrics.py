@@ -66,18 +66,19 @@ class ConcordanceCorrelation(ExactMetric):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add rows: ``prediction`` (B, 2), ``target`` (B, 2); a row with a NaN in ``target`` is skipped."""
-        valid = ~target.isnan().any(dim=1)
-        if not valid.all():
+        if target.sum().isnan():
+            valid = ~target.isnan().any(dim=1)
             prediction, target = prediction[valid], target[valid]
         if not len(target):
             return
         # (4, B); the products of float32 values are exact in float64, and one product of matrices sums them all
-        both = torch.cat([prediction.double(), target.double()], dim=1).T.contiguous()
-        products, (low, high) = both @ both.T, both.aminmax(dim=1)
-        count, square, product = both.new_full((1, 2), both.shape[1]), products.diagonal(), products.diagonal(2)
+        both = torch.cat([prediction.T, target.T]).double()
+        products, count = both @ both.T, both.new_full((1, 2), len(target))
+        moments = [count, both.sum(dim=1).view(2, 2), products.diagonal().view(2, 2), products.diagonal(2)[None]]
         # Not in place: states made under inference mode must not be changed in place outside of it.
-        self.sums = self.sums + torch.cat([count, both.sum(dim=1).view(2, 2), square.view(2, 2), product[None]])
-        self.low, self.high = torch.minimum(self.low, low.view(2, 2)), torch.maximum(self.high, high.view(2, 2))
+        self.sums = self.sums + torch.cat(moments)
+        self.low = torch.minimum(self.low, both.amin(dim=1).view(2, 2))  # aminmax takes ten times as long
+        self.high = torch.maximum(self.high, both.amax(dim=1).view(2, 2))
 
     def compute(self) -> Tensor:
         """Return (2,) float64: CCC of valence and of arousal; NaN without a valid row, 0 for a zero denominator."""
@@ -250,7 +251,8 @@ class AffectScores(nn.Module):
             prediction, target = given.get(task), wanted[task]
             if not isinstance(prediction, Tensor) or not isinstance(target, Tensor):
                 raise ValueError(f"predictions lack {task!r}, which this model is scored on")
-            if not prediction.isfinite().all():
+            # a sum is finite only if all are; looking at each takes longer
+            if not (prediction.sum().isfinite() or prediction.isfinite().all()):
                 raise ValueError(f"{task}: a prediction is NaN or infinite; the network has diverged")
             self.get_submodule(task).update(prediction, target)  # type: ignore[operator]
 

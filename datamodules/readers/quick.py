@@ -120,7 +120,8 @@ def _parse(block: bytes, columns: Sequence[str], image: str) -> Any:
         csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
         csv.ConvertOptions(
             column_types={name: pa.string() if name == image else pa.float64() for name in columns},
-            null_values=[], strings_can_be_null=False,
+            null_values=[],
+            strings_can_be_null=False,
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Final, TypeAlias
 
@@ -30,7 +31,7 @@ STEPS: Final = 10
 EDGE: Final = 1e-7
 """Probabilities are kept this far from 0 and 1 where logits are computed from them."""
 
-CHUNK: Final = 4096
+CHUNK: Final = 2048
 """Rows at a time: twelve columns of float64 then stay in a core's cache."""
 
 Blending: TypeAlias = Callable[[Sequence[float]], FloatArray]
@@ -79,7 +80,7 @@ def blend(
         video=first.video,
         frame=first.frame,
         image=first.image,
-        predictions={task: _blending(tables, task, space, gate)(shares[task]) for task in tasks},
+        predictions={task: np.ascontiguousarray(_blending(tables, task, space, gate)(shares[task])) for task in tasks},
         expressions=first.expressions,
         metadata={
             "label_files": dict(first.files),
@@ -161,6 +162,7 @@ def search_weights(
     if len(tables) < 2:
         raise UserError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
     found = {}
+    frames = replace(frames, action_units=np.asfortranarray(frames.action_units))
     for task in averaged(tables[0].tasks, gate):
         of_weights = _blending(tables, task, space, gate)
 
@@ -204,16 +206,19 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
     """Return the function from weights to the blend of a task; what does not depend on them is computed once."""
     arrays, raw = [_enter(table, task, space) for table in tables], space == "raw"
     holes = np.flatnonzero(np.any([np.isnan(array).any(axis=1) for array in arrays], axis=0))
+    changed = space == "logits" or (task == "expression" and (raw or gate is not None))
+    if task == "action_units":
+        arrays = [np.asfortranarray(array) for array in arrays]  # as thresholds are searched: unit by unit
 
     def blending(weights: Sequence[float]) -> FloatArray:
-        values = _mean(arrays, weights, holes)
+        values = _mean(arrays, weights, holes, np.float64 if changed else np.float32)
         values = from_logits(values, task) if space == "logits" else values
         if task == "expression":
             if gate is not None:
                 head = tables[0].predictions[task]
                 values = pass_gate(gate, values, head, arrays[0] if raw else head, raw=raw)
             values = _into_range(values) if raw else values
-        return values.astype(np.float32)
+        return values.astype(np.float32, copy=False)
 
     return blending
 
@@ -248,21 +253,26 @@ def from_logits(values: Array, task: str) -> Array:
     return values
 
 
-def _mean(arrays: Sequence[NDArray[np.floating]], weights: Sequence[float], holes: NDArray[np.intp]) -> Array:
-    """Average the arrays that have a value, with weights; NaN where none has one.
+def _mean(
+    arrays: Sequence[NDArray[np.floating]], weights: Sequence[float], holes: NDArray[np.intp], kind: type[np.floating]
+) -> NDArray[np.floating]:
+    """Average the arrays that have a value, with weights, in float64; NaN where none has one.
 
     Args:
         arrays: (N, columns) each.
         weights: of the arrays.
         holes: rows in which one of them may have none.
+        kind: of what is returned.
     """
-    mean: Array = np.zeros(arrays[0].shape)
+    mean, whole = np.empty_like(arrays[0], dtype=kind), sum(weights)
     used = [(array, weight) for array, weight in zip(arrays, weights, strict=True) if weight]
     for start in range(0, len(mean), CHUNK):
-        part = mean[start : start + CHUNK]
+        total = np.zeros_like(mean[start : start + CHUNK], dtype=np.float64)
         for array, weight in used:
-            part += np.multiply(array[start : start + CHUNK], weight, dtype=np.float64)
-        part /= sum(weights)
+            part = array[start : start + CHUNK].astype(np.float64)
+            part *= weight
+            total += part
+        mean[start : start + CHUNK] = total if whole == 1 else total / whole
     total, weight_sum = np.zeros((len(holes), mean.shape[1])), np.zeros((len(holes), mean.shape[1]))
     for array, weight in zip(arrays, weights, strict=True):
         total += weight * np.nan_to_num(array[holes].astype(np.float64), nan=0.0)
@@ -285,15 +295,17 @@ def _score(
     expressions: Sequence[str],
     au_thresholds: Thresholds,
 ) -> float:
-    keep = np.asarray(~np.isnan(values).any(axis=1))
+    keep: NDArray[np.bool_] | None = ~np.isnan(values @ np.ones(values.shape[1], dtype=values.dtype))
+    if np.all(keep):
+        keep = None
     if task == "action_units" and isinstance(au_thresholds, str) and au_thresholds in SEARCHES:
-        units = np.where(keep[:, None], frames.action_units, np.float32(np.nan))
+        units = frames.action_units if keep is None else np.where(keep[:, None], frames.action_units, np.float32("nan"))
         found = float(search_thresholds(au_thresholds, values, units)[1].mean())
         score = found if found or (~np.isnan(units)).any() else None
     else:
         thresholds = au_thresholds if task == "action_units" else 0.5
         score = score_rows(
-            {task: values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
+            {task: values if keep is None else values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
         )["SCORE"]  # fmt: skip
     if score is None:
         raise UserError(f"postprocess.weights=search: this list has no label of {task}; give the weights")

@@ -77,7 +77,7 @@ def search_thresholds(search: str, probabilities: FloatValues, labels: FloatValu
     units = probabilities.shape[1]
     thresholds, scores = np.full(units, 0.5), np.zeros(units)
     columns = np.ascontiguousarray(probabilities.T)  # a unit's values then follow one another
-    valid, true = ~np.isnan(labels.T).copy(order="C"), (labels.T == 1).copy(order="C")
+    valid, true = np.ascontiguousarray(~np.isnan(labels.T)), np.ascontiguousarray(labels.T == 1)
     for unit in range(units):
         known = valid[unit] & ~np.isnan(columns[unit])
         values, positive = columns[unit][known], true[unit][known]
