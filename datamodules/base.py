@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from affect.batch import Batch
-from affect.computed import Names, Paths, take
+from affect.computed import Paths, take
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS

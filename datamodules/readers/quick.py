@@ -1,6 +1,6 @@
 """Read millions of rows of labels in seconds; a file that is not quite as it should be is left to ``lists``.
 
-Arrow parses what the two readers understand alike. Whatever else there is, a fault included, ends the quick reading, and
+Arrow parses what both readers understand alike. Whatever else there is, a fault included, ends the quick reading, and
 the file is read once more, line by line: so results and messages are the same.
 """
 

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affect.errors import DataError, UserError
 from affect.frames import FloatArray, Frames
@@ -162,7 +163,7 @@ def search_weights(
     if len(tables) < 2:
         raise UserError("postprocess.weights=search needs two tables or more: predictions=[a.parquet,b.parquet]")
     found = {}
-    frames = replace(frames, action_units=np.asfortranarray(frames.action_units))
+    frames = replace(frames, action_units=np.asfortranarray(frames.action_units))  # as thresholds are searched
     for task in averaged(tables[0].tasks, gate):
         of_weights = _blending(tables, task, space, gate)
 
@@ -304,9 +305,8 @@ def _score(
         score = found if found or (~np.isnan(units)).any() else None
     else:
         thresholds = au_thresholds if task == "action_units" else 0.5
-        score = score_rows(
-            {task: values if keep is None else values[keep]}, frames, keep, expressions=expressions, au_thresholds=thresholds
-        )["SCORE"]  # fmt: skip
+        predicted = {task: values if keep is None else values[keep]}
+        score = score_rows(predicted, frames, keep, expressions=expressions, au_thresholds=thresholds)["SCORE"]
     if score is None:
         raise UserError(f"postprocess.weights=search: this list has no label of {task}; give the weights")
     return score
