@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -111,8 +112,9 @@ def write_whole(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_file(path: Path, most: int | None = None) -> bytes:
-    """Read a regular file. A pipe, which might never give anything, and a device are not read.
+@contextmanager
+def open_file(path: Path, most: int | None = None) -> Iterator[io.BufferedReader]:
+    """Open a regular file for reading. A pipe, which might never give anything, and a device are not opened.
 
     Args:
         path: the file.
@@ -122,12 +124,18 @@ def read_file(path: Path, most: int | None = None) -> bytes:
         OSError: it cannot be read, is no regular file, or is larger.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb", buffering=0) as file:
+    with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("it is a pipe, a device or a socket, not a file")
         if most is not None and status.st_size > most:
             raise OSError(f"it has {status.st_size} bytes, more than the {most} that are read at most")
+        yield file
+
+
+def read_file(path: Path, most: int | None = None) -> bytes:
+    """Read a file as ``open_file`` opens it."""
+    with open_file(path, most) as file:
         return file.read()
 
 

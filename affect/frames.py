@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from affect.computed import take
+from affect.computed import Names, take
 from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, TASKS, Task
 
 _log = logging.getLogger(__name__)
@@ -121,8 +121,10 @@ def concatenate(lists: Sequence[Frames]) -> Frames:
 
 def video_numbers(videos: Sequence[str]) -> IntArray:
     """Return (N,) numbers 0, 1, … of the videos of N rows, in the order of their first row."""
-    numbers: dict[str, int] = {}
-    return np.fromiter((numbers.setdefault(video, len(numbers)) for video in videos), np.int64, len(videos))
+    names = Names.of(videos)
+    numbers = np.empty(len(names.names), dtype=np.int64)
+    numbers[np.argsort(names.first_rows(), kind="stable")] = np.arange(len(numbers))
+    return numbers[names.numbers[0]]
 
 
 def rows_by_video(videos: Sequence[str]) -> dict[str, IntArray]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from affect.computed import take
+from affect.computed import ImageNames, Names, Paths, file_paths, take
 from affect.frames import Frames, rows_by_video, unlabelled
 from affect.labels import MISSING_CLASS, affectnet_columns
 from affect.settings import buildable
@@ -33,7 +33,7 @@ class MTLDataModule(AffWild2DataModule):
     Label files whose name is not given are those of ANNOTATIONS.
     """
 
-    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+    def read_split(self, split: Split) -> tuple[Frames, Paths]:
         """Read a label file or the test list, and find the images.
 
         Raises:
@@ -46,8 +46,9 @@ class MTLDataModule(AffWild2DataModule):
         links.check(path)
         frames = read_frame_list(path, faults=self.faults) if split == "test" else read_mtl(path, self.faults)
         folders = [links.enter(folder / self.crops) for folder in roots]
-        paths = find_images(folders, frames, links, self.cache)
-        if not any(paths):
+        assert isinstance(frames.image, ImageNames)
+        paths = find_images(folders, frames.image, links, self.cache)
+        if not paths.found.any():
             raise self.no_image(path, folders, frames.image, key, links)
         return frames, paths
 
@@ -81,7 +82,7 @@ class AffWild2ExpressionDataModule(ExpressionDataModule, MTLDataModule):
     def __init__(self, root: str | list[str], **options: Any) -> None:
         super().__init__(root=root, **options)
 
-    def read_split(self, split: Split) -> tuple[Frames, list[Path | None]]:
+    def read_split(self, split: Split) -> tuple[Frames, Paths]:
         """Read the same files as ``MTLDataModule`` and renumber the expressions."""
         frames, images = super().read_split(split)
         columns = affectnet_columns(self.expressions)
@@ -91,14 +92,14 @@ class AffWild2ExpressionDataModule(ExpressionDataModule, MTLDataModule):
         return replace(bare, expression=numbers[frames.expression]), images
 
 
-def find_images(folders: list[Path], frames: Frames, links: Links, cache: Path | None) -> list[Path | None]:
-    """Find each frame's image below the first of ``folders`` that has it; its name may differ in case.
+def find_images(folders: list[Path], image: ImageNames, links: Links, cache: Path | None) -> Paths:
+    """Find each image below the first of ``folders`` that has it; its name may differ in case.
 
     Each video's folder is listed once: asking for every image by itself takes minutes on a network disk.
 
     Args:
         folders: image folders, which hold ``<video>/<frame>.jpg``.
-        frames: the frames to look for.
+        image: the images to look for.
         links: decides which links are followed.
         cache: folder of the kept listings; None: no cache.
 
@@ -108,13 +109,18 @@ def find_images(folders: list[Path], frames: Frames, links: Links, cache: Path |
     Raises:
         DataError: a link leads out of the data's folders.
     """
-    names = [image.rpartition("/")[2] for image in frames.image]
-    paths: list[Path | None] = [None] * len(frames)
-    for video, rows in rows_by_video(frames.video).items():
-        for folder in reversed(folders):  # so that the first one wins
-            parent = folder / video
-            files = scan_if_there(parent, links, cache).files  # none: another root has the video, or no face was found
-            for row, file in zip(rows.tolist(), match_case(files, take(names, rows)), strict=True):
-                if file is not None:
-                    paths[row] = parent / file
-    return paths
+    of_row, listed = image.numbers
+    place, file = np.full(len(image), -1, dtype=np.int16), listed.copy()
+    code_of = {name: code for code, name in enumerate(image.files)}
+    for video, rows in rows_by_video(Names(image.folders, of_row)).items():
+        for number in reversed(range(len(folders))):  # so that the first one wins
+            # no file: another root has the video, or no face was found
+            files = scan_if_there(folders[number] / video, links, cache).files
+            there = np.isin(listed[rows], [code_of[name] for name in files if name in code_of])
+            place[rows[there]], file[rows[there]] = number, listed[rows[there]]
+            others = rows[~there]
+            names = take(image.files, listed[others])
+            for row, name in zip(others.tolist(), match_case(files, names), strict=True):
+                if name is not None:
+                    place[row], file[row] = number, code_of.setdefault(name, len(code_of))
+    return file_paths(folders, image, place, file, list(code_of))

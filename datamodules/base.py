@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from affect.batch import Batch
-from affect.computed import CropPaths, take
+from affect.computed import Paths, take
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
@@ -187,7 +187,7 @@ class FaceDataModule(pl.LightningDataModule):
     def has_image(self, split: Split) -> BoolArray:
         """Return (N,) true for the rows of a split that have an image."""
         images = self._split(split)[1]
-        return images.found if isinstance(images, CropPaths) else np.array([path is not None for path in images], bool)
+        return images.found if isinstance(images, Paths) else np.array([path is not None for path in images], bool)
 
     @property
     def train_rows(self) -> IntArray:

@@ -199,11 +199,12 @@ def score_rows(
         au_thresholds=au_thresholds,
         sync_on_compute=False,  # the table is whole, and only rank 0 scores it
     )
-    rows = np.arange(len(frames.frame)) if keep is None else np.flatnonzero(keep)
-    for start in range(0, len(rows), CHUNK):
+    rows = None if keep is None or keep.all() else np.flatnonzero(keep)
+    for start in range(0, len(frames.frame) if rows is None else len(rows), CHUNK):
         chunk = slice(start, start + CHUNK)
+        index = chunk if rows is None else rows[chunk]
         part: Any = {task: torch.from_numpy(values[chunk]) for task, values in predictions.items()}
-        labels: Any = {task: torch.from_numpy(getattr(frames, task)[rows[chunk]]) for task in predictions}
+        labels: Any = {task: torch.from_numpy(getattr(frames, task)[index]) for task in predictions}
         scores.update(part, labels)
     return scores.compute()
 

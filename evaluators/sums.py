@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.computed import Names
 from affect.frames import Frames
 from affect.labels import ACTION_UNITS
 from evaluators.metrics import expression_score
@@ -141,12 +142,19 @@ def sums(
     """
     if by is None:
         by = table.image if lists_pictures(table) else table.video
-    names, unit = np.unique(np.asarray(by, dtype=object).astype(str), return_inverse=True)
+    listed = Names.of(by)
+    used, unit = np.unique(listed.numbers[0], return_inverse=True)
+    order = sorted(range(len(used)), key=lambda code: listed.names[used[code]])
+    names, unit = [listed.names[used[code]] for code in order], np.argsort(order)[unit]
     seen = ~table.null
 
     def summed(values: NDArray[np.generic]) -> Array:
-        columns = values.reshape(len(values), -1).astype(np.float64)
-        total: Array = np.stack([np.bincount(unit, column, len(names)) for column in columns.T], 1).astype(np.float64)
+        columns = values.reshape(len(values), -1).T
+        if values.dtype == bool:
+            of_columns = [np.bincount(unit[column], minlength=len(names)) for column in columns]
+        else:
+            of_columns = [np.bincount(unit, column.astype(np.float64), len(names)) for column in columns]
+        total: Array = np.stack(of_columns, axis=1).astype(np.float64)
         return total.reshape(len(names), *values.shape[1:])
 
     moments, parts = np.zeros((len(names), _MOMENTS, 0)), _Parts(len(names))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from affect.computed import Names
 from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSION_LISTS, EXPRESSIONS, TASKS, label_names
@@ -74,12 +76,13 @@ class Table:
         """The tasks that the table has predictions of."""
         return tuple(task for task in TASKS if task in self.predictions)
 
-    @property
+    @cached_property
     def null(self) -> NDArray[np.bool_]:
         """(N,) rows without a prediction: their image is missing or unreadable."""
         missing = np.zeros(len(self), dtype=bool)
         for values in self.predictions.values():
             missing |= np.isnan(values).any(axis=1)
+        missing.setflags(write=False)
         return missing
 
 
@@ -127,9 +130,10 @@ def write_table(table: Table, destination: str | Path) -> None:
 
 def to_arrow(table: Table) -> Any:
     """Return the Arrow table that is written to the file, without its checksum."""
+    videos = Names.of(table.video)
     columns = {
         "row": pa.array(np.arange(len(table), dtype=np.int64)),
-        "video": pa.array(list(table.video), type=pa.string()),
+        "video": pa.DictionaryArray.from_arrays(videos.numbers[0], list(videos.names)).cast(pa.string()),
         "frame": pa.array(np.asarray(table.frame, dtype=np.int64)),
         "image": pa.array(list(table.image), type=pa.string()),
     }
@@ -166,7 +170,7 @@ def read_table(path: str | Path) -> Table:
     for key, values in predictions.items():
         check_range(key, values, str(path))
     return Table(
-        video=content["video"].to_pylist(),
+        video=_names(content["video"]),
         frame=content["frame"].to_numpy(),
         image=content["image"].to_pylist(),
         predictions=predictions,
@@ -176,6 +180,12 @@ def read_table(path: str | Path) -> Table:
         found=Found.of(content, str(path)),
         bounds=Bounds.of(content, expressions, str(path)),
     )
+
+
+def _names(column: Any) -> Names:
+    """Return the names in an Arrow column of text."""
+    coded = column.combine_chunks().dictionary_encode()
+    return Names(coded.dictionary.to_pylist(), coded.indices.to_numpy())
 
 
 def _metadata(content: Any, source: str) -> dict[str, Any]:
@@ -209,8 +219,7 @@ def check_same_list(tables: Sequence[Frames | Table]) -> None:
         if len(first.frame) != len(other.frame):
             raise DataError(f"{pair}: {len(first.frame)} and {len(other.frame)} rows; use tables of one split")
         differs = np.asarray(first.frame) != np.asarray(other.frame)
-        if list(first.video) != list(other.video):
-            differs |= np.asarray(first.video, dtype=object) != np.asarray(other.video, dtype=object)
+        differs |= _differ(Names.of(first.video), Names.of(other.video))
         if differs.any():
             row = int(differs.argmax())
             a, b = (f"{one.video[row]} frame {one.frame[row]}" for one in (first, other))
@@ -220,6 +229,14 @@ def check_same_list(tables: Sequence[Frames | Table]) -> None:
                 f"{pair}: same frames, but the label files {', '.join(sorted({*first.files, *other.files}))} differ in "
                 "content (sha256); predict again on the present files"
             )
+
+
+def _differ(first: Names, other: Names) -> NDArray[np.bool_]:
+    """Return (N,) where the names of rows differ."""
+    code_of = {name: code for code, name in enumerate(first.names)}
+    codes = np.array([code_of.get(name, -1) for name in other.names], dtype=np.int64)
+    differ: NDArray[np.bool_] = first.numbers[0] != codes[other.numbers[0]]
+    return differ
 
 
 def check_range(key: str, values: FloatArray, source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from affect.computed import CropPaths
+from affect.computed import CropPaths, Paths
 from affect.errors import DataError
 from affect.frames import BoolArray, Frames
 from affect.labels import TASKS, label_names
@@ -72,7 +72,7 @@ class Part:
     @property
     def found(self) -> BoolArray:
         """(N,) true where a row has an image."""
-        if isinstance(self.images, CropPaths):
+        if isinstance(self.images, Paths):
             return self.images.found
         return np.array([path is not None for path in self.images], dtype=bool)
 

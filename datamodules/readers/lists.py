@@ -70,7 +70,7 @@ def read_rows(
     """
     text, digest = _read(path)
     header, *rows = _lines(path, text, faults)
-    names = _header_names(path, header, fix, by_name, by_position)
+    names = header_names(path, header, fix, by_name, by_position)
     if not rows:
         raise DataError(f"{path}: no row after the header. Copy the file again, or remove it.")
     if not text.endswith("\n"):
@@ -100,7 +100,7 @@ def _lines(path: Path, text: str, faults: list[DataError] | None) -> list[str]:
     return [line.removesuffix(",") for line in lines]
 
 
-def _header_names(
+def header_names(
     path: Path, header: str, fix: str, by_name: Sequence[Sequence[str]], by_position: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
     """Return the names of a header in the official spelling, in the file's order."""
@@ -178,9 +178,11 @@ def parse_rows(rows: Sequence[str], tasks: Sequence[Task], classes: int = len(EX
     if any(row.count(",") != len(tasks) - 1 for row in rows):
         return None
     numbers = parse_numbers(",".join(rows))
-    if numbers is None:
-        return None
-    values = numbers.reshape(len(rows), len(tasks))
+    return None if numbers is None else check_values(numbers.reshape(len(rows), len(tasks)), tasks, classes)
+
+
+def check_values(values: Values, tasks: Sequence[Task], classes: int = len(EXPRESSIONS)) -> Values | None:
+    """Return (N, fields) numbers of a file as ``parse_rows`` does; None where a task cannot have one of them."""
     if not all(_allowed(column, task, classes).all() for column, task in zip(values.T, tasks, strict=True)):
         return None
     paired = np.array([task == "valence_arousal" for task in tasks])

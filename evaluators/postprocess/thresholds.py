@@ -76,9 +76,11 @@ def search_thresholds(search: str, probabilities: FloatValues, labels: FloatValu
     best = _best if search == "exact" else _best_of_grid
     units = probabilities.shape[1]
     thresholds, scores = np.full(units, 0.5), np.zeros(units)
-    valid = ~(np.isnan(labels) | np.isnan(probabilities))
+    columns = np.ascontiguousarray(probabilities.T)  # a unit's values then follow one another
+    valid, true = np.ascontiguousarray(~np.isnan(labels.T)), np.ascontiguousarray(labels.T == 1)
     for unit in range(units):
-        values, positive = probabilities[valid[:, unit], unit], labels[valid[:, unit], unit] == 1
+        known = valid[unit] & ~np.isnan(columns[unit])
+        values, positive = columns[unit][known], true[unit][known]
         if positive.any():
             thresholds[unit], scores[unit] = best(values, positive)
     return thresholds, scores
@@ -91,13 +93,15 @@ def _best(values: FloatValues, positive: NDArray[np.bool_]) -> tuple[float, floa
     bits = np.uint32 if values.dtype == np.float32 else np.uint64
     floats = np.float32 if bits is np.uint32 else np.float64
     keys: NDArray[Any] = np.maximum(values, 0).astype(floats).view(bits)
-    keys = np.sort((keys << bits(1)) | positive)[::-1]
-    ranked = keys >> bits(1)
-    # With the n highest called positive, F1 = 2 tp / (n + positives); n may only end where the value changes.
-    ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))
-    f1 = 2 * np.cumsum(keys & bits(1), dtype=np.int64)[ends] / (ends + 1 + positive.sum())
+    keys = np.sort((keys << bits(1)) | ~positive)[::-1]
+    # With the n highest called positive, F1 = 2 tp / (n + positives). It falls with every negative one, and n may only
+    # end where the value changes: so it is highest where the last of equal values, sorted last, is positive.
+    ends = np.flatnonzero((keys & bits(1)) == 0)
+    ranked = keys[ends] >> bits(1)
+    last = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))
+    f1 = 2 * (last + 1) / (ends[last] + 1 + len(ends))
     best = int(f1.argmax())
-    chosen = ranked[ends[best] : ends[best] + 1]
+    chosen = ranked[last[best] : last[best] + 1]
     return chosen.view(f"f{chosen.itemsize}")[0], f1[best]
 
 
