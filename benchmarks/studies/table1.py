@@ -5,7 +5,7 @@
 For each seed people are drawn anew. Each network of ``ROWS`` is trained for about ``--seconds`` of training steps, with
 its whole schedule in that time, at ``scale=tiny``: how fast it is on this machine is measured first, once, in
 ``FOLDER/speed``. Its last step is the result, so that the validation split decides nothing. ``linear`` is ridge and
-logistic regression on the pixels of the faces at 32 px (``benchmarks.studies.controls``), which takes the time it
+logistic regression on the pixels of the faces at 32 px (``benchmarks.studies.linear``), which takes the time it
 takes.
 
 Prints the scores of each system, with an interval of 95 % over people, nested in seeds, and what EmotionNet is ahead
@@ -26,7 +26,8 @@ from typing import Final
 from omegaconf import DictConfig, OmegaConf
 
 from affect.files import write_whole
-from benchmarks.studies.controls import linear_predictions, read_pixels
+from benchmarks.studies.controls import read_pixels
+from benchmarks.studies.linear import linear_predictions
 from benchmarks.studies.running import labels_of, logged, spread, timed_study
 from datamodules.affwild2_mtl import MTLDataModule
 from evaluators.intervals import nested

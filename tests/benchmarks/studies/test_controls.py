@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
 
 from affect.labels import AU_NAMES
 from benchmarks.studies import controls
+from benchmarks.studies.linear import linear_predictions
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.readers.mtl import read_mtl
 from evaluators.chance import frequency_baseline
@@ -41,71 +40,17 @@ def test_pixels_are_those_of_the_rows_with_an_image_in_order(data: MTLDataModule
     assert pixels.max() > 200  # not scaled
 
 
-@pytest.mark.parametrize(("pixels", "axes"), [(100, 28), (12, 12)])  # centred, and two rows are the same
-def test_rotation_changes_no_ridge_fit(pixels: int, axes: int) -> None:
-    random = np.random.default_rng(0)
-    train_pixels = random.normal(3, 2, (30, pixels)).astype(np.float32)
-    train_pixels[5] = train_pixels[4]  # duplicate rows occur
-    unseen, target = random.normal(3, 2, (7, pixels)).astype(np.float32), random.normal(size=(30, 2))
-    features, coordinates = controls.rotate(train_pixels.copy(), unseen.copy())
-    assert features.shape == (30, axes)
-    np.testing.assert_allclose(np.triu(features.T @ features, 1), 0, atol=1e-4)
-    scaler = StandardScaler().fit(train_pixels)
-    expected = Ridge(alpha=pixels / 4.0).fit(scaler.transform(train_pixels), target).predict(scaler.transform(unseen))
-    found = Ridge(alpha=1 / 4.0).fit(features, target).predict(coordinates)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("peak", "expected"), [(1, 10.0), (-1, 0.1), (3, 1000.0), (99, 10.0 ** controls.EXPONENTS[-1])]
-)
-def test_c_is_where_cross_validation_peaks(peak: int, expected: float) -> None:
-    videos = np.repeat(np.arange(6), 2)
-
-    def fit(known: np.ndarray, target: np.ndarray, test: np.ndarray, c: float) -> np.ndarray:
-        assert not set(known[:, 0]) & set(test[:, 0])  # no video on both sides
-        return np.full(len(test), np.log10(c))
-
-    found = controls.choose_c(
-        fit, lambda predicted, target: -abs(predicted[0] - peak), videos[:, None], np.arange(12), videos
-    )
-    assert found == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("classes", [2, 5])
-@pytest.mark.parametrize("c", [0.01, 10.0, 1000.0])
-def test_the_fit_is_that_of_scikit_learn(classes: int, c: float) -> None:
-    random = np.random.default_rng(classes)
-    known = (random.normal(size=(90, 40)) * np.geomspace(1, 1e-3, 40)).astype(np.float32)
-    target = random.choice(classes, 90, p=np.arange(1, classes + 1) / sum(range(1, classes + 1)))
-    expected = LogisticRegression(C=c, class_weight="balanced", max_iter=100_000, tol=1e-8)
-    expected.fit(known.astype(float), target)
-    found = controls.logistic(known, target, known, c, classes=classes)
-    np.testing.assert_allclose(found, expected.predict_proba(known), atol=2e-3)
-
-
-def test_logistic_ignores_how_rare_a_class_is_and_never_predicts_an_absent_one() -> None:
-    train_pixels = np.array([[0.0]] * 30 + [[1.0]] * 2, dtype=np.float32)
-    target = np.array([2] * 30 + [5] * 2)
-    probabilities = controls.logistic(train_pixels, target, np.array([[0.0], [0.5], [1.0]]), 10.0, classes=8)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    assert set(probabilities.nonzero()[1]) == {2, 5}
-    np.testing.assert_allclose(probabilities[1, [2, 5]], 0.5, atol=1e-3)
-    only = controls.logistic(train_pixels[:3], target[:3], train_pixels, 1.0, classes=8)
-    assert (only.argmax(axis=1) == 2).all()
-
-
 def test_linear_control_gives_every_score(data: MTLDataModule) -> None:
     train_rows, train_pixels = controls.read_pixels(data, "train")
     rows, pixels = controls.read_pixels(data, "val")
     labels, validation = data.frames("train").select(train_rows), data.frames("val").select(rows)
-    linear = controls.linear_predictions(train_pixels, labels, pixels)
+    linear = linear_predictions(train_pixels, labels, pixels)
     assert set(linear.chosen) == {"valence_arousal", "expression", *AU_NAMES}
     scores = score_rows(linear.predictions, validation)
     assert list(scores) == list(frequency_baseline(labels, validation))
     assert None not in scores.values()
     # faces that were trained on are recognised: the pixels and the labels belong to the same rows
-    seen = score_rows(controls.linear_predictions(train_pixels, labels, train_pixels).predictions, labels)
+    seen = score_rows(linear_predictions(train_pixels, labels, train_pixels).predictions, labels)
     assert seen["P_MTL"] > frequency_baseline(labels, labels)["P_MTL"] + 0.5
 
 
