@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import scipy.linalg  # type: ignore[import-untyped]
-import scipy.optimize
-import scipy.special
+import scipy.optimize  # type: ignore[import-untyped]
+import scipy.special  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
