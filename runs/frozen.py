@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from affect.errors import CheckpointError, ConfigError, DataError
-from affect.hints import key_errors
+from affect.hints import key_errors, value_errors
 from affect.preprocessing import Preprocessing
 from datamodules.transforms import EvalTransform
 from features.extraction import weights_sha256
@@ -104,13 +104,19 @@ def frozen_networks(module: Any, path: Path, weights: Weights, known: Known) -> 
             [f"{_KEY} names {len(given)}, but {path} learnt from {len(described)} stores: give as many, in their order"]
         )
     in_time = isinstance(module, TemporalModule)
-    if (in_time and module.laid is None) or not all("made_by" in one for one in described):
+    laid: Any = module.laid if in_time else None
+    if (in_time and laid is None) or not all("made_by" in one for one in described):
         raise CheckpointError(
             f"{path} holds heads on stored features, and does not say what made these, as an earlier version wrote "
             "it: make the store anew (extract.py store=…) and train again, or take evaluate.py for the store"
         )
-    if in_time and (set(module.laid) != set(Laid.__annotations__) or list(key_errors(module.laid, Laid))):
-        raise CheckpointError(f"{path}: its laid is {module.laid}, which are no windows: it was changed")
+    wrong = [error for one in described for error in value_errors(one, FeatureDescription, "features")]
+    if wrong or not all(set(one["made_by"]) == set(MadeBy.__annotations__) for one in described):
+        raise CheckpointError(
+            f"{path}: what it says of its stores was changed ({(wrong or ['made_by lacks a key'])[0]})"
+        )
+    if in_time and (set(laid) != set(Laid.__annotations__) or list(key_errors(laid, Laid))):
+        raise CheckpointError(f"{path}: its laid is {laid}, which are no windows: it was changed")
     return tuple(_frozen(one, where, path, known) for one, where in zip(described, given, strict=True))
 
 

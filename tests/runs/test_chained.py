@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affect.errors import CheckpointError, ConfigError
+from affect.labels import Task
 from datamodules.pictures import read_image
 from evaluators.table import Table, read_table
-from features.planning import Laid
 from features.store_files import INFO, StoreInfo
 from rendering.cache import draw as draw_faces
 from runs import predictor
@@ -193,7 +193,7 @@ def test_pictures_and_crops_are_seen_alone(causal: Path, tmp_path: Path) -> None
     table = model.pictures(paths)
     assert table.video == ["6", "6", "7", "7"]
     again = model.pictures(paths[1:])
-    column = "valence_arousal"
+    column: Task = "valence_arousal"
     np.testing.assert_allclose(again.predictions[column], table.predictions[column][2:], atol=1e-6)
     assert model.crops([])[column].shape == (0, 2)
     assert model.crops(paths)[column].shape == (2, 2)
@@ -254,6 +254,15 @@ def test_windows_that_are_none_are_refused(causal: Path, tmp_path: Path, key: st
         load_networks([tmp_path / "changed.ckpt"])
 
 
+@pytest.mark.parametrize("value", ["text", {"target": None}, {"target": 1, "options": {}, "source": None}])
+def test_a_maker_that_is_none_is_refused(causal: Path, tmp_path: Path, value: Any) -> None:
+    content = torch.load(causal / "checkpoints" / "best.ckpt", weights_only=True)
+    content["model_config"]["network"]["features"][0]["made_by"] = value
+    save_atomically(content, tmp_path / "changed.ckpt")
+    with pytest.raises(CheckpointError, match="what it says of its stores was changed"):
+        load_networks([tmp_path / "changed.ckpt"])
+
+
 def test_a_checkpoint_cannot_have_anything_else_built(causal: Path, tmp_path: Path) -> None:
     content = torch.load(causal / "checkpoints" / "best.ckpt", weights_only=True)
     content["model_config"]["network"]["features"][0]["made_by"]["target"] = "os.system"
@@ -303,9 +312,8 @@ def test_people_at_once_are_as_a_slow_loop_says_of_each(data: st.DataObject, cau
     window = data.draw(st.integers(1, 8))
     hop = data.draw(st.integers(1, window))
     pieces = data.draw(st.integers(1, 9)) if causal else None
-    laid = Laid(
-        window=window, hop=1, eval_hop=hop, max_frames=pieces, grid=grid, fill="previous" if causal else "nearest"
-    )  # type: ignore[typeddict-item]
+    fill = "previous" if causal else "nearest"
+    laid = {"window": window, "hop": 1, "eval_hop": hop, "max_frames": pieces, "grid": grid, "fill": fill}
     faces = sorted((frame, person) for person, known in enumerate(seen, 1) for frame in known)
     picture = np.array([frame - 1 for frame, _ in faces])
     ids = np.array([person for _, person in faces])
