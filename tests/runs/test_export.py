@@ -260,7 +260,7 @@ def test_weights_make_the_same_network_again(emma: Path, tmp_path: Path) -> None
     ("name", "make"),
     [
         ("dan", lambda weights: DAN(weights=weights, image_size=32, width=8)),
-        ("emotionnet", lambda weights: EmotionNet(weights=weights, image_size=32, width_divisor=16)),
+        ("emotionnet", lambda weights: EmotionNet(weights=weights, image_size=32, width_divisor=16, first_stride=1)),
     ],
 )
 def test_weights_are_what_a_training_begins_with(name: str, make: Callable[[str], nn.Module], tmp_path: Path) -> None:
