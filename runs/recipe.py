@@ -105,7 +105,7 @@ def stages(config: DictConfig, folder: Path, root: Path) -> Iterator[Stage]:
         for head, fold in product(heads, folds):
             try:
                 found.head, found.fold = head, fold
-                made = OmegaConf.to_container(found.stages[index], resolve=True)
+                made: Any = OmegaConf.to_container(found.stages[index], resolve=True)
             except OmegaConfBaseException as error:
                 raise ConfigError([f"stages: {node['name']}: {str(error).splitlines()[0]}"]) from error
             if made.get("unless") is None:
@@ -202,4 +202,4 @@ def _problems(config: DictConfig) -> Iterator[str]:
         if not {"name", "run", "words"} <= set(keys) <= {"name", "run", "words", "unless"}:
             yield f"stages: {node!r:.80}: a stage has name, run and words, and may have unless"
         else:
-            yield from key_errors(node, _Stage, "stages: ")
+            yield from key_errors(node, _Stage, "stages: ")  # type: ignore[arg-type]

@@ -84,14 +84,14 @@ def drawn(seed: int, videos: int) -> tuple[Table, Frames, NDArray[np.int64]]:
     length = np.random.default_rng(seed).uniform(0.5, 1.5, videos)
     parts = []
     for index in range(videos):
-        frames = np.arange(1, max(round(LENGTH * length[index]), 1) + 1, STEP)
-        sides, shown = video.episodes(seed, video.UNI_TRAIN, index, frames)
+        listed = np.arange(1, max(round(LENGTH * length[index]), 1) + 1, STEP)
+        sides, shown = video.episodes(seed, video.UNI_TRAIN, index, listed)
         rng = video.generator(seed, video.UNI_TRAIN, index, video.ANNOTATORS)
         units = sides.max(axis=1)
-        said = annotate(rng, units, shown, frames)
-        parts.append((frames, *said, expression_probabilities(shown), action_unit_probabilities(units)))
+        said = annotate(rng, units, shown, listed)
+        parts.append((listed, *said, expression_probabilities(shown), action_unit_probabilities(units)))
     number, affect, expression, present, likely, seen = (np.concatenate(column) for column in zip(*parts, strict=True))
-    of_video = np.repeat(np.arange(videos), [len(part[0]) for part in parts])
+    of_video = np.repeat(np.arange(videos, dtype=np.int64), [len(part[0]) for part in parts])
     frames = Frames(
         [f"video{index:05d}" for index in of_video], number, [""] * len(number), affect.astype(np.float32), expression,
         present.astype(np.float32), {},
