@@ -219,7 +219,8 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
                 head = tables[0].predictions[task]
                 values = pass_gate(gate, values, head, arrays[0] if raw else head, raw=raw)
             values = _into_range(values) if raw else values
-        return values.astype(np.float32, copy=False)
+        blended: FloatArray = values.astype(np.float32, copy=False)
+        return blended
 
     return blending
 
