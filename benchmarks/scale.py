@@ -125,7 +125,7 @@ def labels_of(root: Path, table: Any) -> Any:
         return Frames(table.video, table.frame, table.image, kept["affect"], kept["expression"], kept["units"], {})
 
 
-def prepared(root: Path, case: str) -> Callable[[], object]:
+def prepared(root: Path, case: str) -> Callable[[], Any]:
     """Import what a case needs, read what it begins with, and return what is measured."""
     if case == "list":
         from datamodules.affwild2_mtl import MTLDataModule

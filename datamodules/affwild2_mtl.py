@@ -119,7 +119,7 @@ def find_images(folders: list[Path], image: ImageNames, links: Links, cache: Pat
             there = np.isin(listed[rows], [code_of[name] for name in files if name in code_of])
             place[rows[there]], file[rows[there]] = number, listed[rows[there]]
             others = rows[~there]
-            names = take(image.files, listed[others])
+            names = take(image.files, listed[others].astype(np.int64))
             for row, name in zip(others.tolist(), match_case(files, names), strict=True):
                 if name is not None:
                     place[row], file[row] = number, code_of.setdefault(name, len(code_of))

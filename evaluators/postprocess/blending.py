@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,14 +212,15 @@ def _blending(tables: Sequence[Table], task: str, space: str, gate: str | None) 
         arrays = [np.asfortranarray(array) for array in arrays]  # as thresholds are searched: unit by unit
 
     def blending(weights: Sequence[float]) -> FloatArray:
-        values = _mean(arrays, weights, holes, np.float64 if changed else np.float32)
+        values: Any = _mean(arrays, weights, holes, np.float64 if changed else np.float32)
         values = from_logits(values, task) if space == "logits" else values
         if task == "expression":
             if gate is not None:
                 head = tables[0].predictions[task]
                 values = pass_gate(gate, values, head, arrays[0] if raw else head, raw=raw)
             values = _into_range(values) if raw else values
-        return values.astype(np.float32, copy=False)
+        blended: FloatArray = values.astype(np.float32, copy=False)
+        return blended
 
     return blending
 
