@@ -24,7 +24,7 @@ from affect.hints import suggest
 from runs.building import REPOSITORY, target_errors
 from runs.described import described_features, described_stores, fold_numbers, labelled_tasks
 from runs.earlier import check_words, renamed
-from runs.names import called
+from runs.names import called, grouped
 from runs.options import DOCTOR, register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
@@ -61,6 +61,7 @@ def scaled_batch(batch: int, factor: float) -> int:
 
 register()
 OmegaConf.register_new_resolver("called", called, replace=True)
+OmegaConf.register_new_resolver("grouped", grouped, replace=True)
 OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("stores", described_stores, replace=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +21,7 @@ from affect.errors import ConfigError, UserError
 from affect.files import write_whole
 from runs.config import resolve
 from runs.ending import Stopped, clear_errors
+from runs.numbered import numbered
 from runs.plain import read_config
 
 FREE_NODES: Final = (
@@ -38,7 +41,7 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
     """Run one job of a sweep, where it has no result yet.
 
     Whatever goes wrong is printed and left beside the run folder for the end of the sweep, which goes on. What is
-    meant for the whole sweep, Ctrl-C and SIGTERM, ends it.
+    meant for the whole sweep, Ctrl-C and SIGTERM, ends it. Where jobs run at the same time, a SIGTERM is meant for one.
 
     Args:
         config: the job's configuration, composed by Hydra.
@@ -48,15 +51,18 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
         What ``train`` returns, for a sweeper that searches for it (such a sweeper deals with failures by itself);
         None where the jobs were known at the start.
     """
-    refuse_distributed(config)
-    if not is_listed(HydraConfig.get()):
-        return train(config, None)
-    folder = Path(config.paths.run_dir).absolute()
-    attempted(folder, lambda: go_on(config, folder, train))
+    hydra = HydraConfig.get()
+    parallel = is_parallel(hydra)
+    with numbered(hydra.job.num) if parallel else nullcontext():
+        refuse_distributed(config)
+        if not is_listed(hydra):
+            return train(config, None)
+        folder = Path(config.paths.run_dir).absolute()
+        attempted(folder, lambda: go_on(config, folder, train), alone=parallel)
     return None
 
 
-def attempted(folder: Path, work: Callable[[], object]) -> str | None:
+def attempted(folder: Path, work: Callable[[], object], *, alone: bool = False) -> str | None:
     """Do the work of one run among several; print what goes wrong, and leave it beside the run folder.
 
     What is meant for all of them, Ctrl-C and SIGTERM, is passed on.
@@ -64,6 +70,7 @@ def attempted(folder: Path, work: Callable[[], object]) -> str | None:
     Args:
         folder: of the run.
         work: the rest of it.
+        alone: a SIGTERM to this process is meant for this run: its SLURM job was cancelled or ran out of time.
 
     Returns:
         What went wrong; None where nothing did.
@@ -72,8 +79,10 @@ def attempted(folder: Path, work: Callable[[], object]) -> str | None:
         with clear_errors():
             work()
         return None
-    except Stopped:
-        raise
+    except Stopped as end:
+        if not alone or end.code != 128 + signal.SIGTERM:
+            raise
+        message = "SIGTERM ended it, as a cancelled job or a time limit does; the same command goes on with it"
     except SystemExit as end:
         message = end.code if isinstance(end.code, str) else f"the job ended itself with exit code {end.code}"
     except Exception as error:
@@ -162,3 +171,12 @@ def is_listed(hydra: DictConfig | HydraConf) -> bool:
         hydra: the node ``hydra``.
     """
     return str(hydra.sweeper._target_).endswith(f".{BasicSweeper.__name__}")
+
+
+def is_parallel(hydra: DictConfig | HydraConf) -> bool:
+    """Tell whether the jobs of a sweep may run at the same time, as those of every launcher but Hydra's own do.
+
+    Args:
+        hydra: the node ``hydra``.
+    """
+    return not str(hydra.launcher._target_).endswith(f".{BasicLauncher.__name__}")
