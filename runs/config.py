@@ -31,6 +31,7 @@ Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
 
 CONFIG_DIR: Final = REPOSITORY / "conf"
+LAUNCHER: Final = "hydra/launcher"
 
 
 def automatic_precision(accelerator: str) -> str:
@@ -163,6 +164,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
                 errors.append(
                     f"{key}={values_of}: write several values as '{key}=[{values_of}]'; with -m each is a run"
                 )
+            if key == LAUNCHER and str(override.value()) not in (known := options(key)):
+                there = f"{key}={override.value()} is not installed, there is {', '.join(known)}"
+                errors.append(f'{there}; joblib, submitit_local and submitit_slurm: pip install -e ".[sweeps]"')
             if override.is_sweep_override() or key.startswith("hydra"):
                 continue
             if not (available := options(key)):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +17,13 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from affect.errors import ConfigError, UserError
 from affect.files import write_whole
-from runs.config import resolve
+from runs.config import LAUNCHER, resolve
 from runs.ending import Stopped, clear_errors
 from runs.numbered import numbered
 from runs.plain import read_config
@@ -32,6 +36,8 @@ FREE_NODES: Final = (
     *("scale", "backbone", "layout", "warmup_epochs", "base_batch", "batch_cap", "batch_factor", "sizes"),
 )
 """Nodes of a configuration that may differ between two runs of equal results."""
+
+_FULL_ERROR: Final = "HYDRA_FULL_ERROR"
 
 FREE_KEYS: Final = ("workers", "num_workers", "pin_memory", "cache_dir", "follow_outside")
 """Keys, wherever they stand, that may differ between two runs of equal results."""
@@ -180,3 +186,50 @@ def is_parallel(hydra: DictConfig | HydraConf) -> bool:
         hydra: the node ``hydra``.
     """
     return not str(hydra.launcher._target_).endswith(f".{BasicLauncher.__name__}")
+
+
+@contextmanager
+def launching(arguments: Sequence[str]) -> Iterator[None]:
+    """Tell in one message what a launcher cannot do; where it can, go on after a job that was killed.
+
+    Args:
+        arguments: the command line; nothing changes where it names no launcher.
+
+    Raises:
+        UserError: there is no SLURM, say, or the process of a job was killed, which ends the others of joblib.
+    """
+    launcher = next((word for word in arguments if word.startswith(f"{LAUNCHER}=")), None)
+    if launcher is None:
+        yield
+        return
+    if "=submitit" in launcher:
+        _wait_for_all()
+    former = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"  # or Hydra prints a traceback
+    try:
+        yield
+    except (HydraException, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(f"{launcher}: {reason}. The same command goes on with what was begun") from error
+    finally:
+        os.environ.pop(_FULL_ERROR) if former is None else os.environ.update({_FULL_ERROR: former})
+
+
+def _wait_for_all() -> None:
+    """Have submitit's launcher wait for every job: it would end with a traceback at the first that was killed.
+
+    What became of that one is told at the end of the sweep, as that of every job without scores.
+    """
+    core, errors = import_module("submitit.core.core"), import_module("submitit.core.utils")
+    results = core.Job.results
+    if results.__module__ == __name__:
+        return
+
+    def ended(job: Any) -> Any:
+        try:
+            return results(job)
+        except (errors.UncompletedJobError, errors.FailedJobError):
+            print(f"job {job.job_id} of the launcher ended without a result: {job.paths.stderr}")
+            return [JobReturn(status=JobStatus.COMPLETED)]
+
+    core.Job.results = ended

@@ -26,7 +26,7 @@ from affect.errors import ConfigError, UserError
 from backbones.choices import BACKBONES
 from evaluators.report import write_scores
 from runs.config import CONFIG_DIR, check_command_line, quoted, resolve
-from runs.sweep_jobs import differences
+from runs.sweep_jobs import differences, launching
 from runs.sweeps import Job, Sweep
 from tests.conftest import SMALL, raising, small
 from tests.kills import REPOSITORY, kill_midway, killed
@@ -160,16 +160,13 @@ def test_a_signal_ends_the_sweep(number: signal.Signals, trained, sweep) -> None
 
 
 def test_a_sweep_is_one_group_in_dashboards_at_every_start(trained, sweep, tmp_path) -> None:
-    given = ("seed=0,1", "data.batch_size=8,9", "paths.run_dir=logs/x/${seed}-${data.batch_size}", "logger=wandb")
     trained.ends = {1: raising(RuntimeError("out of memory"))}
     for _ in range(2):
-        sweep(*given)
+        sweep("seed=0,1", "paths.run_dir=logs/x/${seed}", "logger=wandb")
         stored = [yaml.safe_load(path.read_text())["logger"] for path in tmp_path.glob("logs/x/*/config.yaml")]
-        assert [logger["group"] for logger in stored] == ["x"] * 4
-        assert len({logger["name"] for logger in stored}) == 4
+        assert [logger["group"] for logger in stored] == ["x", "x"]
+        assert len({logger["name"] for logger in stored}) == 2
         trained.ends = {}
-    sweep("seed=2", "paths.run_dir=elsewhere/y/${seed}", "logger=mlflow")
-    assert yaml.safe_load((tmp_path / "elsewhere/y/2/config.yaml").read_text())["logger"]["group"] == "y"
 
 
 def test_two_jobs_with_one_folder_are_refused_before_the_first(trained, sweep, tmp_path) -> None:
@@ -326,6 +323,33 @@ def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     rows = table(tmp_path / "table2" / "table.csv")
     assert [(row["run"], row["backbone"], row["weights"]) for row in rows] == [("resnet50", "resnet10t", "random")]
+
+
+def test_a_launcher_that_is_not_installed_is_one_message() -> None:
+    message = r"hydra/launcher=none is not installed, there is basic.*: pip install -e \"\.\[sweeps\]\""
+    with pytest.raises(ConfigError, match=message):
+        check_command_line("train", ["-m", "experiment=emma", "data.root=.", "scale=tiny", "hydra/launcher=none"])
+
+
+def test_what_a_launcher_cannot_do_is_one_message(monkeypatch) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    message = r"^hydra/launcher=joblib: a worker died\. The same command goes on with what was begun$"
+    with pytest.raises(UserError, match=message), launching(["-m", "seed=0,1", "hydra/launcher=joblib"]):
+        raise RuntimeError("a worker died.\nThe exit codes are -9")
+    with pytest.raises(RuntimeError, match=r"^another$"), launching(["-m", "seed=0,1"]):
+        raise RuntimeError("another")
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_a_job_that_is_killed_does_not_end_the_sweep_of_submitit(tmp_path: Path, capsys) -> None:
+    submitit = pytest.importorskip("submitit", reason="the extra `sweeps` is not installed")
+    executor = submitit.LocalExecutor(tmp_path)
+    with launching(["-m", "hydra/launcher=submitit_local"]):
+        jobs = [executor.submit(os.abort), executor.submit(int, "7")]
+        killed_one, other = [job.results()[0] for job in jobs]
+    assert killed_one.return_value is None
+    assert other == 7
+    assert f"job {jobs[0].job_id} of the launcher ended without a result: {tmp_path}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
