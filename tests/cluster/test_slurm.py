@@ -99,7 +99,6 @@ def test_a_sweep_that_is_killed_and_given_again_has_the_table_of_one_that_is_not
     assert rows == undisturbed(faces)
     print(cluster.call("sacct", "--allocations", "--name=sweep"))
     states = [state for job, state in cluster.jobs().items() if job not in before]
-    # each start has an array of three: the first done, killed, never started; then done before, resumed, started
-    assert states[0] == "COMPLETED"
-    assert set(states[1:3]) <= {"FAILED", "CANCELLED"}
-    assert states[3:] == ["COMPLETED"] * 3
+    # two arrays of three: done, killed, never started, which leaves no account; then done before, resumed, started
+    assert states[:2] in (["COMPLETED", "CANCELLED"], ["COMPLETED", "FAILED"])
+    assert states[2:] == ["COMPLETED"] * 3
