@@ -212,7 +212,10 @@ def launching(arguments: Sequence[str]) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise UserError(f"{launcher}: {reason}. The same command goes on with what was begun") from error
     finally:
-        os.environ.pop(_FULL_ERROR) if former is None else os.environ.update({_FULL_ERROR: former})
+        if former is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = former
 
 
 def _wait_for_all() -> None:
