@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-tests: $(VENV)/.installed
 	@echo "installing what the tests need: 1.7 GB, 1.2 of them for LightAutoML (not with Python 3.13)"
-	$(INSTALL) ".[dev,automl,mlflow,onnx,pretrained,tensorboard,tune,wandb]"
+	$(INSTALL) ".[dev,automl,mlflow,onnx,pretrained,sweeps,tensorboard,tune,wandb]"
 	touch $@
 
 # `make demo SEED=n` trains with another seed on the same faces; fewer than data=synthetic draws by itself, to be quick

@@ -22,7 +22,7 @@ from runs.config import CONFIG_DIR, check_command_line, check_set, literal_paths
 from runs.ending import clear_errors
 from runs.help import help_text
 from runs.slurm import is_first_process, queued_again
-from runs.sweep_jobs import run_job
+from runs.sweep_jobs import launching, run_job
 
 
 def command(name: str) -> None:
@@ -72,4 +72,5 @@ def _compose(name: str) -> None:
             return run_job(config, act) if swept else act(config)
 
     task.__module__ = name  # Hydra names the job after the module
-    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(task)()
+    with launching(sys.argv[1:]):
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(task)()

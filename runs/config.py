@@ -24,13 +24,14 @@ from affect.hints import suggest
 from runs.building import REPOSITORY, target_errors
 from runs.described import described_features, described_stores, fold_numbers, labelled_tasks, laid_windows
 from runs.earlier import check_words, renamed
-from runs.names import called
+from runs.names import called, grouped
 from runs.options import DOCTOR, register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
 
 CONFIG_DIR: Final = REPOSITORY / "conf"
+LAUNCHER: Final = "hydra/launcher"
 
 
 def automatic_precision(accelerator: str) -> str:
@@ -61,6 +62,7 @@ def scaled_batch(batch: int, factor: float) -> int:
 
 register()
 OmegaConf.register_new_resolver("called", called, replace=True)
+OmegaConf.register_new_resolver("grouped", grouped, replace=True)
 OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
 OmegaConf.register_new_resolver("features", described_features, replace=True)
 OmegaConf.register_new_resolver("stores", described_stores, replace=True)
@@ -163,6 +165,9 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
                 errors.append(
                     f"{key}={values_of}: write several values as '{key}=[{values_of}]'; with -m each is a run"
                 )
+            if key == LAUNCHER and str(override.value()) not in (known := options(key)):
+                there = f"{key}={override.value()} is not installed, there is {', '.join(known)}"
+                errors.append(f'{there}; joblib, submitit_local and submitit_slurm: pip install -e ".[sweeps]"')
             if override.is_sweep_override() or key.startswith("hydra"):
                 continue
             if not (available := options(key)):

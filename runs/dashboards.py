@@ -111,15 +111,19 @@ class MLflow(Dashboard, MLFlowLogger):
         save_dir: folder of both.
         experiment_name: to which the run belongs.
         run_name: of the run.
+        group: of runs, by which the pages can group them: the tag ``group``.
     """
 
-    def __init__(self, save_dir: str, experiment_name: str, run_name: str | None = None) -> None:
+    def __init__(
+        self, save_dir: str, experiment_name: str, run_name: str | None = None, group: str | None = None
+    ) -> None:
         folder = Path(save_dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         # the other processes log nothing: they must not create the tables at the same time
         store = folder / "mlflow.db" if is_first_process() else ":memory:"
         pictures = (folder / "mlflow").as_uri()
-        super().__init__(experiment_name, run_name, f"sqlite:///{store}", artifact_location=pictures)
+        tags = None if group is None else {"group": group}
+        super().__init__(experiment_name, run_name, f"sqlite:///{store}", tags, artifact_location=pictures)
 
     def show(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """Keep a picture among the run's artifacts."""

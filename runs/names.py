@@ -1,11 +1,15 @@
-"""What a run is called in a dashboard: its experiment, and what the command line changes of it."""
+"""What a run is called in a dashboard: its experiment, and what the command line changes; and what it is grouped by."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from hydra.core.hydra_config import HydraConfig
+
+NO_SWEEP: Final = "."
+"""``hydra.sweep.dir`` in conf/train.yaml; a sweep and a study fill in their folder."""
 
 _ELSEWHERE: Final = ("paths", "logger", "hydra", "callbacks", "experiment", "trainer", "draws", "overwrite", "scores")
 _PLACES: Final = ("root", "store", "list", "cache_dir", "workers", "num_workers", "timeout_s", "devices", "accelerator")
@@ -33,7 +37,25 @@ def _words(overrides: Iterable[str], without: str) -> Iterator[str]:
             yield f"{last}={value.strip(chr(39)).rpartition('/')[2]}"
 
 
-def called(name: str, without: str = "") -> str:
+def called(name: str) -> str:
     """Return ``told`` for the command line of the job that Hydra runs."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return told(name, overrides, without)
+    return told(name, _given())
+
+
+def grouped(name: str, output_dir: str) -> str:
+    """Return the group of the job that Hydra runs: of a sweep or a study its folder, whatever start of it this is.
+
+    Args:
+        name: of the experiment. Runs that are no part of a sweep are a group where they differ in their seed alone.
+        output_dir: the name of a sweep is its folder below this one; of one elsewhere, the last part of it.
+    """
+    folder = HydraConfig.get().sweep.dir if HydraConfig.initialized() else NO_SWEEP
+    if folder == NO_SWEEP:
+        return told(name, _given(), "seed")
+    below, parent = Path(folder).absolute(), Path(output_dir).absolute()
+    inside = below != parent and below.is_relative_to(parent)
+    return (below.relative_to(parent).as_posix() if inside else below.name)[-_LONGEST:]
+
+
+def _given() -> list[str]:
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from affect.errors import ConfigError, UserError
 from affect.files import write_whole
-from runs.config import resolve
+from runs.config import LAUNCHER, resolve
 from runs.ending import Stopped, clear_errors
+from runs.numbered import numbered
 from runs.plain import read_config
 
 FREE_NODES: Final = (
@@ -30,6 +37,8 @@ FREE_NODES: Final = (
 )
 """Nodes of a configuration that may differ between two runs of equal results."""
 
+_FULL_ERROR: Final = "HYDRA_FULL_ERROR"
+
 FREE_KEYS: Final = ("workers", "num_workers", "pin_memory", "cache_dir", "follow_outside")
 """Keys, wherever they stand, that may differ between two runs of equal results."""
 
@@ -38,7 +47,7 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
     """Run one job of a sweep, where it has no result yet.
 
     Whatever goes wrong is printed and left beside the run folder for the end of the sweep, which goes on. What is
-    meant for the whole sweep, Ctrl-C and SIGTERM, ends it.
+    meant for the whole sweep, Ctrl-C and SIGTERM, ends it. Where jobs run at the same time, a SIGTERM is meant for one.
 
     Args:
         config: the job's configuration, composed by Hydra.
@@ -48,15 +57,18 @@ def run_job(config: DictConfig, train: Callable[[DictConfig, Path | None], float
         What ``train`` returns, for a sweeper that searches for it (such a sweeper deals with failures by itself);
         None where the jobs were known at the start.
     """
-    refuse_distributed(config)
-    if not is_listed(HydraConfig.get()):
-        return train(config, None)
-    folder = Path(config.paths.run_dir).absolute()
-    attempted(folder, lambda: go_on(config, folder, train))
+    hydra = HydraConfig.get()
+    parallel = is_parallel(hydra)
+    with numbered(hydra.job.num) if parallel else nullcontext():
+        refuse_distributed(config)
+        if not is_listed(hydra):
+            return train(config, None)
+        folder = Path(config.paths.run_dir).absolute()
+        attempted(folder, lambda: go_on(config, folder, train), alone=parallel)
     return None
 
 
-def attempted(folder: Path, work: Callable[[], object]) -> str | None:
+def attempted(folder: Path, work: Callable[[], object], *, alone: bool = False) -> str | None:
     """Do the work of one run among several; print what goes wrong, and leave it beside the run folder.
 
     What is meant for all of them, Ctrl-C and SIGTERM, is passed on.
@@ -64,6 +76,7 @@ def attempted(folder: Path, work: Callable[[], object]) -> str | None:
     Args:
         folder: of the run.
         work: the rest of it.
+        alone: a SIGTERM to this process is meant for this run: its SLURM job was cancelled or ran out of time.
 
     Returns:
         What went wrong; None where nothing did.
@@ -72,8 +85,10 @@ def attempted(folder: Path, work: Callable[[], object]) -> str | None:
         with clear_errors():
             work()
         return None
-    except Stopped:
-        raise
+    except Stopped as end:
+        if not alone or end.code != 128 + signal.SIGTERM:
+            raise
+        message = "SIGTERM ended it, as a cancelled job or a time limit does; the same command goes on with it"
     except SystemExit as end:
         message = end.code if isinstance(end.code, str) else f"the job ended itself with exit code {end.code}"
     except Exception as error:
@@ -162,3 +177,62 @@ def is_listed(hydra: DictConfig | HydraConf) -> bool:
         hydra: the node ``hydra``.
     """
     return str(hydra.sweeper._target_).endswith(f".{BasicSweeper.__name__}")
+
+
+def is_parallel(hydra: DictConfig | HydraConf) -> bool:
+    """Tell whether the jobs of a sweep may run at the same time, as those of every launcher but Hydra's own do.
+
+    Args:
+        hydra: the node ``hydra``.
+    """
+    return not str(hydra.launcher._target_).endswith(f".{BasicLauncher.__name__}")
+
+
+@contextmanager
+def launching(arguments: Sequence[str]) -> Iterator[None]:
+    """Tell in one message what a launcher cannot do; where it can, go on after a job that was killed.
+
+    Args:
+        arguments: the command line; nothing changes where it names no launcher.
+
+    Raises:
+        UserError: there is no SLURM, say, or the process of a job was killed, which ends the others of joblib.
+    """
+    launcher = next((word for word in arguments if word.startswith(f"{LAUNCHER}=")), None)
+    if launcher is None:
+        yield
+        return
+    if "=submitit" in launcher:
+        _wait_for_all()
+    former = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"  # or Hydra prints a traceback
+    try:
+        yield
+    except (HydraException, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(f"{launcher}: {reason}. The same command goes on with what was begun") from error
+    finally:
+        if former is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = former
+
+
+def _wait_for_all() -> None:
+    """Have submitit's launcher wait for every job: it would end with a traceback at the first that was killed.
+
+    What became of that one is told at the end of the sweep, as that of every job without scores.
+    """
+    core, errors = import_module("submitit.core.core"), import_module("submitit.core.utils")
+    results = core.Job.results
+    if results.__module__ == __name__:
+        return
+
+    def ended(job: Any) -> Any:
+        try:
+            return results(job)
+        except (errors.UncompletedJobError, errors.FailedJobError):
+            print(f"job {job.job_id} of the launcher ended without a result: {job.paths.stderr}")
+            return [JobReturn(status=JobStatus.COMPLETED)]
+
+    core.Job.results = ended

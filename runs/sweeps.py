@@ -29,10 +29,12 @@ from affect.errors import UserError
 from affect.files import whole_file
 from evaluators.metrics import MAIN
 from evaluators.report import NO_LABELS, aligned, read_records, read_scores
+from runs.config import quoted
 from runs.ending import clear_errors
+from runs.names import NO_SWEEP
 from runs.plain import read_config
 from runs.slurm import job_name
-from runs.sweep_jobs import failure_note, is_listed, refuse_distributed
+from runs.sweep_jobs import failure_note, is_listed, is_parallel, refuse_distributed
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,19 @@ def plan(config: DictConfig) -> list[Job]:
                 f"name, for example 'paths.run_dir=logs/sweep/{swept}'"
             )
     return jobs
+
+
+def place(config: DictConfig, folder: Path) -> None:
+    """Tell a sweep's folder to its launcher, and to its jobs, which are one group in a dashboard by its name.
+
+    Args:
+        config: the composed configuration of the sweep; one whose command line gives ``hydra.sweep.dir`` keeps it.
+        folder: of the sweep.
+    """
+    if config.hydra.sweep.dir == NO_SWEEP:
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
 
 
 def _unresolved_paths(config: DictConfig) -> dict[str, str]:
@@ -185,8 +200,11 @@ class Sweep(Callback):
         with _ending_the_sweep():
             if is_listed(config.hydra):
                 self.jobs = plan(config)
+                place(config, self.folder)
                 for job in self.jobs:
                     failure_note(job.folder).unlink(missing_ok=True)
+                    if is_parallel(config.hydra):
+                        print(f"{job}: {job.folder}")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table; Hydra calls this after the sweep. The exit code is 1 where a result is missing."""

@@ -145,7 +145,8 @@ def _composed(asked: Asked, values: Mapping[str, str], folder: Path | None = Non
     """
     words = [*asked.words, *(f"{key}={value}" for key, value in values.items())]
     if folder is not None:
-        words.append(f"paths.run_dir={quoted(str(folder))}")
+        # the study is a group in dashboards, as a sweep is
+        words += [f"paths.run_dir={quoted(str(folder))}", f"hydra.sweep.dir={quoted(str(folder.parent))}"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("train", overrides=words, return_hydra_config=True)
     HydraConfig.instance().set_config(config)  # the names of runs in dashboards come from its command line

@@ -14,6 +14,8 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -33,6 +35,53 @@ def killed(
         stderr=subprocess.STDOUT,
         timeout=timeout,
     )
+
+
+def kill_midway(
+    folder: Path, script: str, *arguments: str, waits: str, until: Path, environment: Mapping[str, str], jobs: str = ""
+) -> None:
+    """Starts an entry point, and kills it and all that it started, when it is half done.
+
+    Args:
+        folder: an empty one.
+        script: the entry point.
+        *arguments: of it.
+        waits: end of a path, at which the process that has just put a file there stands still, whichever it is.
+        until: a file that must be there, too, before all is killed.
+        environment: of the entry point.
+        jobs: a command of a shell that kills what runs elsewhere.
+    """
+    held = folder / "held"
+    # Python runs a module of this name at its start, in the processes that do the jobs, too
+    (folder / "sitecustomize.py").write_text(_HOLD.format(repository=str(REPOSITORY), waits=waits, held=str(held)))
+    path = os.pathsep.join(filter(None, (str(folder), environment.get("PYTHONPATH"))))
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / script), *arguments], cwd=REPOSITORY, stdout=output, stderr=output,
+            env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}, start_new_session=True,
+        )  # fmt: skip
+    end = time.monotonic() + 600
+    try:
+        while not (held.exists() and until.exists()):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError((folder / "output").read_text())
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        subprocess.run(jobs, shell=True, env=dict(environment), check=True)
+
+
+_HOLD = """
+import pathlib, sys, time
+sys.path.insert(0, {repository!r})
+from affect import files
+def hook(reached, path):
+    if reached == "file.renamed" and str(path).endswith({waits!r}):
+        pathlib.Path({held!r}).touch()
+        time.sleep(3600)
+files.hook = hook
+"""
 
 
 def main() -> None:

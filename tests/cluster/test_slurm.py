@@ -1,4 +1,4 @@
-"""Trainings as jobs of a real SLURM: pre-empted, queued again, ended as if nothing had happened."""
+"""Trainings and sweeps as jobs of a real SLURM: pre-empted, queued again, killed, ended as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from evaluators.report import read_scores
 from tests.cluster.local import Cluster, missing, running
 from tests.conftest import SMALL
 from tests.kills import REPOSITORY
+from tests.runs.test_sweeps import given_twice, undisturbed
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
@@ -82,3 +83,22 @@ def test_two_processes_agree_on_the_folder_and_go_on_in_it(cluster: Cluster, fac
     (run,) = (tmp_path / "logs" / "emma").iterdir()
     assert run.name == f"slurm-{number}"
     assert read_scores(run / "scores.json")
+
+
+def test_a_sweep_that_is_killed_and_given_again_has_the_table_of_one_that_is_not(
+    cluster: Cluster, faces: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    before = cluster.jobs()
+    rows, _ = given_twice(
+        faces, tmp_path, "0,1,2", "hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=1",
+        "hydra.launcher.name=sweep", environment=cluster.environment,
+        # those that run have to be told at once, or SIGTERM comes first; then those that wait
+        cancel="scancel --name=sweep --state=RUNNING --signal=KILL --full; scancel --name=sweep",
+    )  # fmt: skip
+    assert rows == undisturbed(faces)
+    print(cluster.call("sacct", "--allocations", "--name=sweep"))
+    states = [state for job, state in cluster.jobs().items() if job not in before]
+    # two arrays of three: done, killed, never started, which leaves no account; then done before, resumed, started
+    assert states[:2] in (["COMPLETED", "CANCELLED"], ["COMPLETED", "FAILED"])
+    assert states[2:] == ["COMPLETED"] * 3

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from evaluators.metrics import MAIN
@@ -22,7 +22,7 @@ from evaluators.report import read_scores
 from runs.building import build
 from runs.config import CONFIG_DIR
 from runs.dashboards import hyperparameters, one_rate_per_family
-from runs.names import told
+from runs.names import grouped, told
 from runs.stored_config import stored_config
 from runs.train import train
 
@@ -133,7 +133,7 @@ def test_mlflow_has_configuration_scores_and_pictures(
     client = tracking.MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db")
     experiment = client.get_experiment_by_name("emma")
     (run, _) = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
-    assert run.info.status == "FINISHED"
+    assert (run.info.status, run.data.tags["group"]) == ("FINISHED", "emma")
     assert run.data.params["model/network/vit/width"] == "32"
     scores = main_scores(tmp_path / "0")
     for name, value in scores.items():
@@ -177,6 +177,23 @@ def test_a_run_is_called_after_what_was_changed() -> None:
     assert told("emma", given) == "emma batch_size=8 seed=1 weights=dan.pth max_epochs=3"
     assert told("emma", given, "seed") == "emma batch_size=8 weights=dan.pth max_epochs=3"
     assert len(told("emma", [f"model.key{number}=1" for number in range(99)])) <= 120
+
+
+def test_the_group_of_a_sweep_is_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = ["model.va_lr=0.01", "seed=3"]
+
+    def group(folder: str) -> str:
+        hydra = OmegaConf.create({"hydra": {"sweep": {"dir": folder}, "overrides": {"task": given}}})
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", hydra)
+        return grouped("emma", str(tmp_path / "logs"))
+
+    assert group(".") == "emma va_lr=0.01"
+    assert group(str(tmp_path / "logs" / "folds" / "emma")) == "folds/emma"
+    assert group(str(tmp_path / "elsewhere" / "x")) == "x"
+    assert group(str(tmp_path / "logs")) == "logs"
+    assert len(group(str(tmp_path / "logs" / ("x" * 200)))) == 120
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    assert grouped("emma", "logs") == "emma"
 
 
 def test_hyper_parameters_are_numbers_and_words(compose_run: Compose) -> None:

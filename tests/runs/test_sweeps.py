@@ -9,8 +9,10 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,10 @@ from affect.errors import ConfigError, UserError
 from backbones.choices import BACKBONES
 from evaluators.report import write_scores
 from runs.config import CONFIG_DIR, check_command_line, quoted, resolve
-from runs.sweep_jobs import differences
+from runs.sweep_jobs import differences, launching
 from runs.sweeps import Job, Sweep
 from tests.conftest import SMALL, raising, small
-from tests.kills import killed
+from tests.kills import REPOSITORY, kill_midway, killed
 from tests.test_train import command
 
 COLUMNS = {"mask ratio": "model.mask_ratio", "batch": "data.batch_size"}
@@ -155,6 +157,16 @@ def test_a_signal_ends_the_sweep(number: signal.Signals, trained, sweep) -> None
     trained.ends = {0: lambda: os.kill(os.getpid(), number)}
     assert sweep("seed=0,1", "paths.run_dir=x/${seed}")[0] == 128 + number
     assert trained.started == [("0", None)]
+
+
+def test_a_sweep_is_one_group_in_dashboards_at_every_start(trained, sweep, tmp_path) -> None:
+    trained.ends = {1: raising(RuntimeError("out of memory"))}
+    for _ in range(2):
+        sweep("seed=0,1", "paths.run_dir=logs/x/${seed}", "logger=wandb")
+        stored = [yaml.safe_load(path.read_text())["logger"] for path in tmp_path.glob("logs/x/*/config.yaml")]
+        assert [logger["group"] for logger in stored] == ["x", "x"]
+        assert len({logger["name"] for logger in stored}) == 2
+        trained.ends = {}
 
 
 def test_two_jobs_with_one_folder_are_refused_before_the_first(trained, sweep, tmp_path) -> None:
@@ -313,6 +325,33 @@ def test_the_rows_of_table_2_leave_a_table(tmp_path: Path) -> None:
     assert [(row["run"], row["backbone"], row["weights"]) for row in rows] == [("resnet50", "resnet10t", "random")]
 
 
+def test_a_launcher_that_is_not_installed_is_one_message() -> None:
+    message = r"hydra/launcher=none is not installed, there is basic.*: pip install -e \"\.\[sweeps\]\""
+    with pytest.raises(ConfigError, match=message):
+        check_command_line("train", ["-m", "experiment=emma", "data.root=.", "scale=tiny", "hydra/launcher=none"])
+
+
+def test_what_a_launcher_cannot_do_is_one_message(monkeypatch) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    message = r"^hydra/launcher=joblib: a worker died\. The same command goes on with what was begun$"
+    with pytest.raises(UserError, match=message), launching(["-m", "seed=0,1", "hydra/launcher=joblib"]):
+        raise RuntimeError("a worker died.\nThe exit codes are -9")
+    with pytest.raises(RuntimeError, match=r"^another$"), launching(["-m", "seed=0,1"]):
+        raise RuntimeError("another")
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_a_job_that_is_killed_does_not_end_the_sweep_of_submitit(tmp_path: Path, capsys) -> None:
+    submitit = pytest.importorskip("submitit", reason="the extra `sweeps` is not installed")
+    executor = submitit.LocalExecutor(tmp_path)
+    with launching(["-m", "hydra/launcher=submitit_local"]):
+        jobs = [executor.submit(os.abort), executor.submit(int, "7")]
+        killed_one, other = [job.results()[0] for job in jobs]
+    assert killed_one.return_value is None
+    assert other == 7
+    assert f"job {jobs[0].job_id} of the launcher ended without a result: {tmp_path}" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_sweep_leaves_one_table(tmp_path: Path) -> None:
     done = command(
@@ -348,6 +387,66 @@ def test_a_sweep_that_is_killed_and_given_again_has_the_table_of_one_that_is_not
     assert f"{tmp_path}/killed/0: skipped" in done.stdout
     assert f"{tmp_path}/killed/1: resumed" in done.stdout
     assert table(tmp_path / "killed" / "table.csv") == table(tmp_path / "whole" / "table.csv")
+
+
+def swept(faces: Path, folder: Path, seeds: str, *launcher: str) -> list[str]:
+    """The command line of a sweep over seeds."""
+    given = ["-m", "experiment=emma", "data=affwild2_mtl", f"data.root={faces}", *SMALL, "report.faces=false"]
+    return [*given, f"seed={seeds}", f"paths.run_dir={folder}/${{seed}}", f"paths.output_dir={folder}", *launcher]
+
+
+def ended(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs a sweep to its end; both streams in ``stdout``."""
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=REPOSITORY, env={**environment, "OMP_NUM_THREADS": "1"},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500,
+    )  # fmt: skip
+
+
+@cache
+def undisturbed(faces: Path) -> list[dict[str, str]]:
+    """The table of a sweep over three seeds, one after the other."""
+    folder = faces.parent / "undisturbed"
+    done = ended(swept(faces, folder, "0,1,2"), os.environ)
+    assert done.returncode == 0, done.stdout
+    return table(folder / "table.csv")
+
+
+def given_twice(
+    faces: Path, folder: Path, seeds: str, *launcher: str, environment: Mapping[str, str], cancel: str = ""
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Kills a sweep in its second job, with the first one done, and goes on with it by the same command.
+
+    Returns:
+        The table, and all lines of the second start and of all jobs that begin with a job's number.
+    """
+    arguments, done, hold = swept(faces, folder, seeds, *launcher), folder / "0", folder / "hold"
+    hold.mkdir()
+    kill_midway(
+        hold, "train.py", *arguments, waits="/1/checkpoints/last.ckpt", until=done / "report.html",
+        environment=environment, jobs=cancel,
+    )  # fmt: skip
+    assert not (folder / "1" / "scores.json").exists()
+    assert not (folder / "table.csv").exists()
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
+    second = ended(arguments, environment)
+    logs = [path.read_text() for path in folder.glob(".submitit/*/*_log.*")]
+    assert second.returncode == 0, "\n".join([second.stdout, *logs])
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
+    lines = [line for text in [second.stdout, *logs] for line in text.splitlines() if re.match(r"job \d \| ", line)]
+    assert f"job 0 | {folder}/0: skipped, it has the scores of this configuration" in lines
+    assert f"job 1 | {folder}/1: resumed from checkpoints/last.ckpt" in lines
+    return table(folder / "table.csv"), lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [["joblib", "n_jobs=2"], ["submitit_local"]], ids=lambda given: given[0])
+def test_jobs_at_the_same_time_that_are_killed_and_given_again(faces, tmp_path, launcher: list[str]) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].partition('_')[0]}_launcher")
+    options = [f"hydra.launcher.{option}" for option in launcher[1:]]
+    rows, lines = given_twice(faces, tmp_path, "0,1", f"hydra/launcher={launcher[0]}", *options, environment=os.environ)
+    assert rows == undisturbed(faces)[:2]
+    assert any(line.startswith("job 1 | P_MTL ") for line in lines)
 
 
 @pytest.mark.slow
