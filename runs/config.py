@@ -61,16 +61,12 @@ def scaled_batch(batch: int, factor: float) -> int:
 
 
 register()
-OmegaConf.register_new_resolver("called", called, replace=True)
-OmegaConf.register_new_resolver("grouped", grouped, replace=True)
-OmegaConf.register_new_resolver("fold_numbers", fold_numbers, replace=True)
-OmegaConf.register_new_resolver("features", described_features, replace=True)
-OmegaConf.register_new_resolver("stores", described_stores, replace=True)
-OmegaConf.register_new_resolver("tasks", labelled_tasks, replace=True)
-OmegaConf.register_new_resolver("laid", laid_windows, replace=True)
-OmegaConf.register_new_resolver("scaled_batch", scaled_batch, replace=True)
-OmegaConf.register_new_resolver("precision", automatic_precision, replace=True)
-OmegaConf.register_new_resolver("masked_batch", masked_batch, replace=True)
+for _name, _resolver in {
+    "called": called, "grouped": grouped, "fold_numbers": fold_numbers, "features": described_features,
+    "stores": described_stores, "tasks": labelled_tasks, "laid": laid_windows, "scaled_batch": scaled_batch,
+    "precision": automatic_precision, "masked_batch": masked_batch,
+}.items():  # fmt: skip
+    OmegaConf.register_new_resolver(_name, _resolver, replace=True)
 
 
 def literal_paths(arguments: Sequence[str]) -> list[str]:
