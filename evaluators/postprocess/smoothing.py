@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from affect.errors import UserError
 from affect.labels import TASKS
 from evaluators.postprocess.filling import Between, between, fill_nulls, interpolate
-from evaluators.postprocess.settings import one_of, read_stored
+from evaluators.postprocess.settings import STORED, one_of, read_stored
 from evaluators.postprocess.timeline import Timeline, lay_out
 from evaluators.postprocess.unseen import fill_unseen
 from evaluators.table import Table
@@ -71,6 +72,11 @@ def half_widths(k: HalfWidths | None, tasks: Sequence[str]) -> dict[str, int]:
     Raises:
         UserError: not a whole number of frames, negative, or of an unknown task; or a file without them.
     """
+    if isinstance(k, str) and not Path(k).is_file():
+        raise UserError(
+            f"postprocess.k is {k!r}, and there is no such file; give the frames to either side, search, or the "
+            f"{STORED} of a run that searched"
+        )
     k = {} if k is None else read_stored(k, "k") if isinstance(k, str) else k
     given = {**PUBLISHED_K, **k} if isinstance(k, Mapping) else dict.fromkeys(tasks, k)
     for task, value in given.items():

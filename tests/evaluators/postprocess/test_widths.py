@@ -105,9 +105,10 @@ def test_a_faulty_file_is_refused(tmp_path: Path, k: str, message: str) -> None:
     path = tmp_path / "postprocess.json"
     path.write_text(f'{{"k": {k}, "searched_on": {{"label_files": {{}}}}}}')
     assert any(message in one for one in PostProcess.problems({"smoothing": "box", "k": str(path)}))
-    missing = PostProcess.problems({"smoothing": "box", "k": str(tmp_path / "no.json")})
-    assert missing == [f"postprocess.k: no such file {tmp_path / 'no.json'}; give the postprocess.json of the run that "
-                       "searched"]  # fmt: skip
+    (told,) = PostProcess.problems({"smoothing": "box", "k": str(tmp_path / "no.json")})
+    assert (
+        "no.json', and there is no such file; give the frames to either side, search, or the postprocess.json" in told
+    )
 
 
 def test_it_is_refused_where_nothing_is_smoothed_or_there_are_no_labels() -> None:
