@@ -61,11 +61,12 @@ def scaled_batch(batch: int, factor: float) -> int:
 
 
 register()
-for _name, _resolver in {
+_RESOLVERS: Final[Mapping[str, Callable[..., Any]]] = {
     "called": called, "grouped": grouped, "fold_numbers": fold_numbers, "features": described_features,
     "stores": described_stores, "tasks": labelled_tasks, "laid": laid_windows, "scaled_batch": scaled_batch,
     "precision": automatic_precision, "masked_batch": masked_batch,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _resolver in _RESOLVERS.items():
     OmegaConf.register_new_resolver(_name, _resolver, replace=True)
 
 
