@@ -124,6 +124,12 @@ def check_submission(submission: Path, listed: Path) -> tuple[Form, int, list[Fa
         wanted = [line.partition(",")[0].strip() for line in read_text(listed)[0][1:]]
     else:
         wanted = list(read_frame_list(listed, [form.header.split(","), (LIST_FIELD,)]).image)
+    begins = _text(submission)[0].partition("\n")[0].strip()
+    if (other := next((one for one in FORMS if one.header == begins and one is not form), None)) is not None:
+        mixed = (
+            f"it is a submission to the {other.name}, and the list is of the {form.name}: give the list that it answers"
+        )
+        return form, len(wanted), [Fault(submission, 1, "another challenge", mixed)]
     rows, faults = _rows(submission, form)
     given = [(line, text.partition(",")[0].strip()) for line, text in rows]
     for line, text in rows:

@@ -136,6 +136,16 @@ def test_an_image_that_the_list_has_twice_may_be_there_twice(tmp_path: Path) -> 
     assert fault.kind == "missing"
 
 
+@pytest.mark.parametrize(
+    ("form", "of"), [("va", "mtl"), ("mtl", "expr"), ("lsd", "mtl"), ("au", "lsd"), ("expr", "va")]
+)
+def test_a_list_of_another_challenge_is_one_fault(tmp_path: Path, form: str, of: str) -> None:
+    submission, listed = made(tmp_path, form, ROWS)[0], made(tmp_path, of, ROWS)[1]
+    (fault,) = check_submission(submission, listed)[2]
+    assert (fault.file, fault.line, fault.kind) == (submission, 1, "another challenge")
+    assert "give the list that it answers" in fault.what
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     submission, listed = made(tmp_path, "expr", ROWS)
     given = ["check", f"submission={submission}", f"list={listed}"]
