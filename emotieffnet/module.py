@@ -12,7 +12,7 @@ from affect.errors import ConfigError
 from affect.settings import Positive, Whole, buildable
 from emotieffnet.network import EmotiEffNet
 from training.multitask import MultiTaskModule
-from training.optimisation import Adam, may_fuse
+from training.optimisation import Adam, fused
 from training.sam import with_sam
 
 
@@ -56,9 +56,7 @@ class EmotiEffNetModule(MultiTaskModule):
             {"params": list(self.network.backbone.parameters()), "name": "backbone"},
             {"params": list(self.network.classifier.parameters()), "name": "classifier"},
         ]
-        optimizer = with_sam(
-            torch.optim.Adam(groups, lr=1.0, fused=may_fuse(self.trainer)), self.optimiser.sam_rho, self.trainer
-        )
+        optimizer = with_sam(fused(torch.optim.Adam, groups, lr=1.0), self.optimiser.sam_rho, self.trainer)
 
         def classifier(epoch: int) -> float:
             return self.head_lr if epoch < self.head_epochs else self.optimiser.lr

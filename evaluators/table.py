@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,13 +75,12 @@ class Table:
         """The tasks that the table has predictions of."""
         return tuple(task for task in TASKS if task in self.predictions)
 
-    @cached_property
+    @property
     def null(self) -> NDArray[np.bool_]:
         """(N,) rows without a prediction: their image is missing or unreadable."""
         missing = np.zeros(len(self), dtype=bool)
         for values in self.predictions.values():
             missing |= np.isnan(values).any(axis=1)
-        missing.setflags(write=False)
         return missing
 
 

@@ -108,11 +108,7 @@ class AdamW:
         made = groups(lr)
         constant = [group.pop("constant", False) for group in made]
         betas = (0.9, self.beta2)
-        optimizer = (
-            muon(made, lr, self.beta2)
-            if self.muon
-            else torch.optim.AdamW(made, lr=lr, betas=betas, fused=may_fuse(trainer))
-        )
+        optimizer = muon(made, lr, self.beta2) if self.muon else fused(torch.optim.AdamW, made, lr=lr, betas=betas)
         if self.plateau is not None:
             least = [group["lr"] if fixed else self.min_lr for group, fixed in zip(made, constant, strict=True)]
             falling = ReduceLROnPlateau(
@@ -158,11 +154,7 @@ class Adam:
             ConfigError: the trainer has a setting that does not work with SAM.
         """
         made = groups(self.lr)
-        plain = (
-            muon(made, self.lr)
-            if self.muon
-            else torch.optim.Adam(made, lr=self.lr, eps=self.eps, fused=may_fuse(trainer))
-        )
+        plain = muon(made, self.lr) if self.muon else fused(torch.optim.Adam, made, lr=self.lr, eps=self.eps)
         optimizer = with_sam(plain, self.sam_rho, trainer)
         if self.lr_decay is None:
             return optimizer
@@ -200,9 +192,19 @@ class SGD:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def may_fuse(trainer: pl.Trainer) -> bool:
-    """Return whether one kernel may do all of Adam's step: not under a gradient scaler, which then could not clip."""
-    return trainer.precision != "16-mixed"
+def fused(kind: Callable[..., torch.optim.Optimizer], groups: Groups, **options: Any) -> torch.optim.Optimizer:
+    """Build Adam or AdamW with one kernel for a whole step; the gradients can be clipped all the same.
+
+    Args:
+        kind: the optimiser's class.
+        groups: groups of parameters.
+        **options: of the class.
+    """
+    optimizer = kind(groups, fused=True, **options)
+    # The kernel could divide by a gradient scaler's scale, too, and Lightning then refuses to clip, scaler or not.
+    # Without this a scaler divides first, as for any other optimiser.
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
 
 
 def muon(groups: Groups, lr: float, beta2: float = 0.999) -> torch.optim.Optimizer:

@@ -103,7 +103,6 @@ def test_rates_fall_layer_by_layer_and_every_tensor_has_one() -> None:
 
     class Trainer:
         accumulate_grad_batches, world_size, estimated_stepping_batches, max_epochs = 1, 1, 10, 2
-        precision = "32-true"
         datamodule = SimpleNamespace(batch_size=256)
 
     module._trainer = Trainer()

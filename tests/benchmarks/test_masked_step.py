@@ -64,7 +64,7 @@ def test_the_plain_autoencoder_has_the_loss_of_ours(monkeypatch: pytest.MonkeyPa
     state |= {"mask_token": plain.mask_token, "decoder_pos_embed": plain.positions}
     network.load_state_dict(state)
     image, noise = torch.randn(2, 3, 224, 224), torch.rand(2, 196)
-    monkeypatch.setattr(torch, "rand", lambda *_: noise)
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: noise)
     keep = keep_lowest(noise, 0.75)
     with torch.no_grad():
         ours = reconstruction_loss(network(image, keep), network.patch_pixels(image), keep)

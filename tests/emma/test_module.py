@@ -59,7 +59,6 @@ def test_every_trainable_tensor_is_in_one_group_with_its_own_rate() -> None:
 
     class Trainer:
         accumulate_grad_batches, world_size, estimated_stepping_batches, max_epochs = 2, 1, 100, 4
-        precision = "32-true"
         datamodule = SimpleNamespace(batch_size=128)
 
     module._trainer = Trainer()

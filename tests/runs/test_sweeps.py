@@ -120,7 +120,7 @@ def test_what_fails_is_told_at_the_end_and_given_again_goes_on(trained, sweep, t
 
 def test_the_sweep_in_the_documents(trained, sweep, tmp_path) -> None:
     text = (CONFIG_DIR.parent / "docs" / "training.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (line,) = re.findall(r"^python train\.py -m (experiment=emma .*)$", text, re.MULTILINE)
+    (line,) = re.findall(r"^python train\.py -m (experiment=emma data=synthetic .*)$", text, re.MULTILINE)
     code, _ = sweep(*(argument for argument in shlex.split(line) if argument not in ("scale=tiny", "trainer=cpu")))
     assert code is None
     folders = [f"{seed}-{stop}" for seed in range(3) for stop in (True, False)]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
 from affect.errors import ConfigError
 from backbones.vit import build_vit
@@ -37,21 +38,13 @@ def test_golden_schedule_at_fractional_epochs() -> None:
     np.testing.assert_allclose(ours, golden["lr"], rtol=1e-6, atol=1e-12)
 
 
-def trainer(
-    batch_size: int = 256,
-    accumulation: int = 1,
-    devices: int = 1,
-    epochs: int = 4,
-    steps: int = 8,
-    precision: str = "bf16-mixed",
-) -> Any:
+def trainer(batch_size: int = 256, accumulation: int = 1, devices: int = 1, epochs: int = 4, steps: int = 8) -> Any:
     return SimpleNamespace(
         datamodule=SimpleNamespace(batch_size=batch_size),
         accumulate_grad_batches=accumulation,
         world_size=devices,
         max_epochs=epochs,
         estimated_stepping_batches=steps,
-        precision=precision,
     )
 
 
@@ -89,16 +82,18 @@ def test_schedule_keeps_each_groups_own_rate_and_the_constant_ones() -> None:
 
 
 @pytest.mark.parametrize("settings", [AdamW(warmup_epochs=0), Adam()])
-def test_one_kernel_does_the_step_where_no_scaler_needs_the_gradients(settings: Adam | AdamW) -> None:
-    def fused(precision: str) -> bool:
-        parameter = torch.nn.Parameter(torch.zeros(1))
-        made: Any = settings.configured(lambda lr: [{"params": [parameter], "lr": lr}], trainer(precision=precision))
-        optimizer = made["optimizer"] if isinstance(made, dict) else made
-        return bool(optimizer.defaults["fused"])
-
-    assert fused("bf16-mixed")
-    assert fused("32-true")
-    assert not fused("16-mixed")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_one_kernel_does_the_step_of_clipped_gradients(settings: Adam | AdamW, precision: str) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    made: Any = settings.configured(lambda lr: [{"params": [parameter], "lr": lr}], trainer())
+    optimizer = made["optimizer"] if isinstance(made, dict) else made
+    assert optimizer.defaults["fused"]
+    plugins: dict[str, Any] = {"bf16-mixed": MixedPrecision, "16-mixed": MixedPrecision}
+    plugin = plugins[precision](precision, "cpu") if precision in plugins else Precision()
+    parameter.grad = torch.full((1,), 3.0)
+    plugin.connect(torch.nn.Linear(1, 1), [optimizer], [])
+    plugin.clip_gradients(optimizer, 0.5)
+    assert parameter.grad.item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("epochs", [5, -1, None])
