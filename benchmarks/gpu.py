@@ -43,10 +43,10 @@ ROWS: Final = {
     "cotex": Row("cotex", 1216, overrides=("model.mask_ratio=0.95",)),
     "plain-cotex": Row("cotex", 1216, overrides=("model.mask_ratio=0.95",)),
     "input": Row("emma", 100),
-    "emma-compiled": Row("emma", 100, overrides=("model.compile=true",)),
-    "cotex-compiled": Row("cotex", 1216, overrides=("model.mask_ratio=0.95", "model.compile=true")),
     "mae": Row("mae", 256),
     "plain-mae": Row("mae", 256),
+    "emma-compiled": Row("emma", 100, overrides=("model.compile=true",)),
+    "cotex-compiled": Row("cotex", 1216, overrides=("model.mask_ratio=0.95", "model.compile=true")),
 }
 """The most important first."""
 WARM_UP: Final = 5
