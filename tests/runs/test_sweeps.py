@@ -341,6 +341,7 @@ def test_what_a_launcher_cannot_do_is_one_message(monkeypatch) -> None:
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_does_not_end_the_sweep_of_submitit(tmp_path: Path, capsys) -> None:
     submitit = pytest.importorskip("submitit", reason="the extra `sweeps` is not installed")
     executor = submitit.LocalExecutor(tmp_path)
