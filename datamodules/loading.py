@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from affect.batch import Augmentation, Batch
+from affect.cores import usable_cores
 from affect.frames import Frames, IntArray
 from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
 from datamodules.transforms import Image, Transform, middle_square
@@ -288,17 +289,16 @@ def loader_options(trainer: pl.Trainer | None, num_workers: int | None, pin_memo
         num_workers: loader processes of each process that trains; None: as above.
         pin_memory: whether batches are put into page-locked memory; None: on a GPU.
     """
-    on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-    if num_workers is None:
+    gpus = trainer.num_devices if trainer is not None and trainer.strategy.root_device.type == "cuda" else 0
+    if num_workers is None and not gpus:
         num_workers = 0
-        if on_gpu:
-            own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or own // trainer.num_devices)  # type: ignore[union-attr]
-            num_workers = min(max(cores, 1), MOST_WORKERS)
+    elif num_workers is None:
+        cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or usable_cores() // gpus)
+        num_workers = min(max(cores, 1), MOST_WORKERS)
     return {
         "num_workers": num_workers,
         "persistent_workers": num_workers > 0,
-        "pin_memory": on_gpu if pin_memory is None else pin_memory,
+        "pin_memory": gpus > 0 if pin_memory is None else pin_memory,
         "worker_init_fn": _use_one_thread,
         "generator": torch.Generator(),  # of its own, as workers would draw from the global one
     }

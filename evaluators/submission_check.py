@@ -113,7 +113,7 @@ def check_submission(submission: Path, listed: Path) -> tuple[Form, int, list[Fa
     header = read_text(listed)[0][0].strip()
     form = next((form for form in FORMS if form.header.lower() == header.lower()), None)
     if form is None and header.lower() == LIST_FIELD:
-        own = _text(submission)[0].partition("\n")[0].strip()
+        own = _first_line(submission)
         form = next((form for form in FORMS if form.header == own), None)
     if form is None:
         raise DataError(
@@ -124,7 +124,7 @@ def check_submission(submission: Path, listed: Path) -> tuple[Form, int, list[Fa
         wanted = [line.partition(",")[0].strip() for line in read_text(listed)[0][1:]]
     else:
         wanted = list(read_frame_list(listed, [form.header.split(","), (LIST_FIELD,)]).image)
-    begins = _text(submission)[0].partition("\n")[0].strip()
+    begins = _first_line(submission)
     if (other := next((one for one in FORMS if one.header == begins and one is not form), None)) is not None:
         mixed = (
             f"it is a submission to the {other.name}, and the list is of the {form.name}: give the list that it answers"
@@ -141,7 +141,7 @@ def _check_folder(folder: Path, listed: Path) -> tuple[Form, int, list[Fault]]:
     files = {path.stem: path for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
     if not files:
         raise DataError(f"{folder} is empty: a folder with a file for each video is expected")
-    header = _text(next(iter(files.values())))[0].partition("\n")[0].strip()
+    header = _first_line(next(iter(files.values())))
     form = next((form for form in PER_VIDEO if form.header == header), None)
     if form is None:
         raise DataError(
@@ -185,6 +185,10 @@ def _text(path: Path) -> tuple[str, bool]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file ({error}). Is this the right file?") from error
     return text.removeprefix("\ufeff"), text.startswith("\ufeff")
+
+
+def _first_line(path: Path) -> str:
+    return _text(path)[0].partition("\n")[0].strip()
 
 
 def _rows(path: Path, form: Form) -> tuple[list[tuple[int, str]], list[Fault]]:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from affect.cores import usable_cores
 from affect.errors import DataError
 from videos.decoding import INSTALL, Image
 
@@ -155,8 +156,7 @@ def search(items: Iterable[T], find: Callable[[T], Boxes]) -> Iterator[tuple[T, 
 
 def _cores() -> int:
     """Return how many cores this process may use, at most 8: every picture that waits for its faces takes memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
+    return min(usable_cores(), 8)
 
 
 def scaled_down(image: Image, longest: int) -> tuple[Image, float]:
