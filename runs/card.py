@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from affect.errors import UserError
 from affect.labels import AU_NAMES, Task
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.report import read_scores
 from runs.licences import FREE, UNKNOWN, UNSTATED, Start
 from runs.networks import origin

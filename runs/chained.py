@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,50 +18,18 @@ from torch import Tensor
 
 from affect.batch import Batch, Predictions
 from affect.frames import IntArray
-from affect.labels import TASKS, Task
+from datamodules.resizing import Image
 from evaluators.postprocess.people import numbered
 from features.planning import Grid, Laid, filled, predicted_spans
 from heads.module import HeadModule
 from heads.temporal.module import TemporalModule, VideoScores
-from runs.frozen import Frozen, Image
+from runs.frozen import Frozen
 from videos.watching import Watched
 
 _log = logging.getLogger(__name__)
 
 
-class Asked(Protocol):
-    """Asks a network about a stream of faces."""
-
-    def add(self, faces: Sequence[Image]) -> None:
-        """Ask about the next ones."""
-
-    def said(self) -> Mapping[str, Tensor]:
-        """Return what was said of all faces, (N, …) by task, when the stream has ended."""
-
-
-class OneByOne:
-    """Asks about each face alone.
-
-    Args:
-        ask: says something of B faces.
-    """
-
-    def __init__(self, ask: Callable[[Sequence[Image]], Predictions]) -> None:
-        self._ask = ask
-        self._said: dict[Task, list[Tensor]] = {}
-
-    def add(self, faces: Sequence[Image]) -> None:
-        """Ask about the next ones."""
-        said = self._ask(faces)
-        for task in TASKS:
-            if task in said:
-                self._said.setdefault(task, []).append(said[task].cpu())
-
-    def said(self) -> Mapping[str, Tensor]:
-        """Return what was said, in the order of the faces."""
-        return {task: torch.cat(values) for task, values in self._said.items()}
-
-
+@torch.inference_mode()
 def ask_heads(module: HeadModule, frozen: Frozen, device: torch.device, faces: Sequence[Image]) -> Predictions:
     """Return what frame heads say of B faces."""
     embedding, outputs = frozen(faces, device)
@@ -144,6 +112,7 @@ class InTime:
         if size is not None and longest > size and not module.network.causal:
             _log.warning("somebody is seen for %d frames: the head sees them in pieces of %d", longest, size)
 
+    @torch.inference_mode()
     def add(self, faces: Sequence[Image]) -> None:
         """Ask about the next ones."""
         for features in torch.cat([one(faces, self._device)[0] for one in self._frozen], dim=1):
@@ -163,6 +132,7 @@ class InTime:
         if position == last:
             del self._going[number]
 
+    @torch.inference_mode()
     def said(self) -> Mapping[str, Tensor]:
         """Return what was said, in the order of the faces."""
         if not self._count:

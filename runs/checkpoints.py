@@ -16,11 +16,12 @@ from affect.archives import check_archive
 from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file
 from affect.preprocessing import Preprocessing
+from evaluators.names import LEARNT
 from evaluators.postprocess.unseen import KNOWN, checked_means
 from runs.building import build, without_weights
 from runs.earlier import upgraded
 from runs.plain import check_plain
-from training.module import LEARNT, AffectModule, TrainedModule
+from training.module import AffectModule, TrainedModule
 
 _PARTS: Final = {"model_config": dict, "state_dict": dict, "preprocessing": dict}
 _RESUMED: Final = {

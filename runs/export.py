@@ -19,12 +19,13 @@ from runs.card import About, card, metadata
 from runs.checkpoints import load_module, read_checkpoint
 from runs.config import resolve
 from runs.earlier import upgraded
+from runs.exported import check_installed
 from runs.folder import checkpoint_of
 from runs.licences import Start, check_licences, of_published, starts
 from runs.networks import load_networks, origin
 from runs.portable import Portable, portable
 from runs.quiet import quiet
-from runs.to_onnx import check_installed, to_onnx
+from runs.to_onnx import to_onnx
 
 
 class _Settings(TypedDict):

@@ -12,7 +12,7 @@ from affect.errors import ConfigError, DataError
 from affect.frames import Frames
 from datamodules.folds import POOLED, fold_errors, fold_table
 from datamodules.readers.folds import FILE, Dealt
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import MAIN, Scores
 from evaluators.postprocess.unseen import mean_of_means
 from evaluators.predictions import score_table
 from evaluators.report import aligned, score_text

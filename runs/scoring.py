@@ -21,7 +21,7 @@ from evaluators.curve import curve, write_curve
 from evaluators.faces import Pictures, write_faces
 from evaluators.figures import apart, smoothing_curves
 from evaluators.intervals import Estimate, estimate
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import LEARNT, MAIN, Scores
 from evaluators.page.run import Scored, write_report
 from evaluators.postprocess.chain import Processed, process
 from evaluators.postprocess.crossing import cross_fitted
@@ -37,7 +37,7 @@ from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder, predicting_speed
 from runs.folds import fold_scores, spread, spread_lines
 from runs.origin import origin_of, renderer_of, strangeness
-from training.module import LEARNT, AffectModule, TrainedModule
+from training.module import AffectModule, TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split

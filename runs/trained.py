@@ -1,0 +1,126 @@
+"""Networks of torch that look at somebody's faces: those of checkpoints, and published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from affect.batch import Batch, Predictions
+from affect.checksums import file_sha256
+from affect.errors import ConfigError
+from affect.labels import EXPRESSIONS, Task
+from backbones.files import fetch
+from backbones.registry import REGISTRY
+from datamodules.resizing import Image
+from emotieffnet.network import EmotiEffNet
+from emotieffnet.rules import pretrained
+from heads.temporal.module import TemporalModule
+from runs.asking import Asked, OneByOne, Weights, shaped
+from runs.chained import InTime, ask_heads
+from runs.checkpoints import load_module
+from runs.frozen import Known, frozen_networks
+from runs.networks import Network
+from training.tta import averaged
+from videos.watching import Watched
+
+
+class Published(nn.Module):
+    """One of the published EmotiEffNets, asked by ``emotieffnet.rules``: no action units, and contempt is Other.
+
+    Args:
+        name: in the registry.
+
+    Raises:
+        WeightsError: the file cannot be had, or does not fit.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        entry = REGISTRY[name]
+        assert entry.architecture is not None
+        assert entry.classes is not None
+        self.network = EmotiEffNet(
+            entry.architecture,
+            weights=name,
+            classes=8 if len(entry.classes) == 8 else 7,
+            valence_arousal=entry.valence_arousal,
+            image_size=entry.preprocessing.image_size,
+        )
+        self.preprocessing = self.network.preprocessing
+        self.expressions = EXPRESSIONS
+        self.learnt_from = {"data": f"AffectNet ({name}, {entry.page}; licence {entry.licence})"}
+
+    def predict_float32(self, batch: Any) -> dict[str, Predictions]:
+        """Return the predictions of a batch as the modules do."""
+        images: Tensor = batch["image"]
+        return {"": pretrained(self.network.embed(images)[1].float(), self.network.output_names)}
+
+
+def load_trained(path: Path, weights: Weights, known: Known) -> Network:
+    """Load a checkpoint, and of heads on stored features the networks that made them (``runs.frozen``)."""
+    module = load_module(path).eval()
+    frozen = frozen_networks(module, path, weights, known)
+    return Network(module, module.scores.tasks, str(path), file_sha256(path), frozen)
+
+
+def load_published(name: str) -> Network:
+    """Load published weights, which are in the registry.
+
+    Raises:
+        ConfigError: they predict nothing.
+    """
+    entry = REGISTRY[name]
+    if entry.architecture is None or not entry.classes:
+        raise ConfigError([f"checkpoint={name}: these weights begin a training and predict nothing by themselves"])
+    network = Published(name).eval()
+    tasks: tuple[Task, ...] = ("valence_arousal",) if entry.valence_arousal else ()
+    return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, entry)))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device: ``auto`` is a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(["device=cuda: torch finds no GPU here: give device=cpu, or auto"])
+    return torch.device(name)
+
+
+def put_on(network: Network, device: torch.device) -> None:
+    """Put a network on a device, and those that make its features."""
+    for one in (network.module, *(frozen.network for frozen in network.frozen)):
+        one.to(device)
+
+
+def asked_of(network: Network, watched: Watched | None, max_gap: int, device: torch.device, *, tta: bool) -> Asked:
+    """Return what asks a network about a stream of faces.
+
+    Args:
+        network: the network.
+        watched: whose faces they are, and when; None: each is alone.
+        max_gap: frames without a face, after which a temporal head begins anew.
+        device: of the network.
+        tta: test-time augmentation.
+    """
+    module, frozen = network.module, network.frozen
+    if isinstance(module, TemporalModule):
+        return InTime(module, frozen, watched, max_gap, device)
+    if frozen:
+        return OneByOne(partial(ask_heads, module, frozen[0], device))
+    return OneByOne(partial(_ask, module, device, tta))
+
+
+@torch.inference_mode()
+def _ask(module: Any, device: torch.device, tta: bool, faces: Sequence[Image]) -> Predictions:
+    given = cast("Batch", {"image": torch.from_numpy(shaped(faces, module.preprocessing)).to(device)})
+    said: dict[str, Predictions] = averaged(module.predict_float32, given) if tta else module.predict_float32(given)
+    return said[""]
