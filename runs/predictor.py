@@ -26,7 +26,7 @@ from heads.temporal.module import TemporalModule
 from runs.chained import Asked, InTime, OneByOne, ask_heads
 from runs.detectors import make_detector
 from runs.frozen import Image, Shaped, Weights
-from runs.networks import common_tasks, device_of, load_networks
+from runs.networks import Network, common_tasks, device_of, load_networks
 from training.tta import averaged
 from videos.decoding import Container, Picture, decode, inspect
 from videos.detector import Boxes, search
@@ -202,10 +202,8 @@ class Predictor:
             module, frozen = network.module, network.frozen
             if isinstance(module, TemporalModule):
                 asked.append(InTime(module, frozen, watched, self.postprocess.max_gap, self.device))
-            elif frozen:
-                asked.append(OneByOne(partial(ask_heads, module, frozen[0], self.device)))
             else:
-                asked.append(OneByOne(partial(self._ask, module, Shaped(module.preprocessing))))
+                asked.append(OneByOne(self.asking(network)))
         stream = iter(faces)
         with torch.inference_mode():
             while batch := list(islice(stream, self.batch_size)):
@@ -213,9 +211,15 @@ class Predictor:
                     one.add(batch)
             said = [one.said() for one in asked]
         return [
-            {task: _rows(of_network.get(task), len(names)) for task, names in self.columns.items()}
+            {task: rows_of(of_network.get(task), len(names)) for task, names in self.columns.items()}
             for of_network in said
         ]
+
+    def asking(self, network: Network) -> Callable[[Sequence[Image]], Predictions]:
+        """Return what asks one of the networks, which is not a temporal head, about B RGB crops, each alone."""
+        if network.frozen:
+            return partial(ask_heads, network.module, network.frozen[0], self.device)
+        return partial(self._ask, network.module, Shaped(network.module.preprocessing))
 
     def _ask(self, module: Any, shaped: Shaped, faces: Sequence[Image]) -> Predictions:
         given = cast("Batch", {"image": shaped(faces, self.device)})
@@ -232,9 +236,25 @@ class Predictor:
         image: Sequence[str],
         metadata: Mapping[str, Any],
     ) -> Table:
-        """Make the table: a row for each face, and one for each picture without any.
+        """Make the table of all networks, blended and processed."""
+        return process_people(self.tables_of(said, watched, video, image, metadata), self.postprocess)
 
-        ``video`` and ``image`` are by picture.
+    def tables_of(
+        self,
+        said: Sequence[Mapping[Task, FloatArray]],
+        watched: Watched,
+        video: Sequence[str],
+        image: Sequence[str],
+        metadata: Mapping[str, Any],
+    ) -> list[Table]:
+        """Make the table of each network: a row for each face, and one for each picture without any.
+
+        Args:
+            said: what each network says of the faces.
+            watched: the faces.
+            video: name of the video, by picture.
+            image: name of the file, by picture.
+            metadata: what made the table; what is known of the network is added.
         """
         empty = np.setdiff1d(np.arange(len(watched.frame)), watched.picture)
         picture = np.concatenate([watched.picture, empty])
@@ -255,10 +275,10 @@ class Predictor:
             made = {**metadata, **network.described}
             predictions: dict[str, FloatArray] = {task: rows(values) for task, values in of_network.items()}
             tables.append(Table(names, frames, files, predictions, self.expressions, made, network.path, found))
-        return process_people(tables, self.postprocess)
+        return tables
 
 
-def _rows(values: Tensor | None, columns: int) -> FloatArray:
+def rows_of(values: Tensor | None, columns: int) -> FloatArray:
     """Return the predictions of N faces as (N, columns); of none where nothing was said."""
     return np.zeros((0, columns), np.float32) if values is None else values.float().cpu().numpy()
 
