@@ -61,7 +61,9 @@ class Recording:
         self._rows += len(table)
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more; of a stream without any frame nothing is left."""
+        if not self._file.closed and not self._rows:
+            self.path.unlink()
         self._file.close()
 
     def finish(self, path: Path, metadata: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -164,7 +164,7 @@ def run(
     Raises:
         Exception: whatever the work has raised, or the reader, unless it is that the stream broke off.
     """
-    waiting, failed = course.waiting, list[BaseException]()
+    waiting, failed, finished = course.waiting, list[BaseException](), Event()
 
     def read() -> None:
         begun: float | None = None
@@ -196,31 +196,22 @@ def run(
             failed.append(error)
         finally:
             waiting.stop()
+            finished.set()  # a thread's own join cannot be trusted when a signal interrupts it (Python 3.11)
 
-    # a reader may hang in the network, so nobody waits for it
-    Thread(target=read, daemon=True).start()
-    worker = Thread(target=look, daemon=True)
-    worker.start()
-    stopped = _wait(worker)
-    if stopped is not None:
+    stopped = None
+    try:
+        # a reader may hang in the network, so nobody waits for it
+        Thread(target=read, daemon=True).start()
+        Thread(target=look, daemon=True).start()
+        finished.wait()
+    except (KeyboardInterrupt, Stopped) as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         course.ended = "it was stopped"
         waiting.stop()
-        worker.join()
+        finished.wait()
     if failed:
         raise failed[0]
     return stopped
-
-
-def _wait(worker: Thread) -> Stopped | None:
-    """Wait for a thread to end, or for a signal."""
-    try:
-        while worker.is_alive():
-            worker.join(0.5)
-    except KeyboardInterrupt:
-        return Stopped(signal.SIGINT)
-    except Stopped as stopped:
-        return stopped
-    return None
 
 
 class _Work:

@@ -7,6 +7,7 @@ it was made of and how (``MADE``); it is written last, so that a table that is t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -176,7 +177,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     searched = searched or is_search(asked["expression_biases"])
     if searched or not isinstance(asked["coverage"], str | None):
         yield "postprocess: nothing can be searched without labels: give the postprocess.json of a run that searched"
-    if plain["show"] and type(plain["source"]) is not int and "://" not in str(plain["source"]):
+    if plain["show"] and not (type(plain["source"]) is int or re.match(r"\w+://", str(plain["source"]))):
         yield "show=true shows a live source: give source=<number of a camera>, or an http, https or rtsp address"
     if plain["source"] == []:
         yield "source=[]: give a video, a picture, or a folder of either"

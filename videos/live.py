@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -146,10 +146,15 @@ def source_of(given: object) -> Stream | None:
         None: files.
 
     Raises:
-        DataError: an address that may not be read, or a camera on a system where none can be.
+        DataError: an address that may not be read, or one of several; a camera on a system where none can be.
     """
     if type(given) is int:
         return camera(given)
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        several = [one for one in given if (found := _SCHEME.match(str(one))) and found[1].lower() in PROTOCOLS]
+        if several:
+            raise DataError(f"source: {told_of(str(several[0]))} is live, and one at a time is: give it alone")
+        return None
     if not isinstance(given, str) or not (scheme := _SCHEME.match(given)) or Path(given).exists():
         return None
     if (protocol := scheme[1].lower()) not in PROTOCOLS:

@@ -87,8 +87,10 @@ def stream(given: object) -> Stream:
 
 def test_files_are_not_live_and_whatever_ffmpeg_would_open_besides_is_refused(tmp_path: Path) -> None:
     (tmp_path / "concat:a").write_bytes(b"")
-    for given_path in ("clip.mp4", "/a/b.mkv", ["http://a/b"], str(tmp_path / "concat:a"), "C:\\clip.mp4"):
+    for given_path in ("clip.mp4", "/a/b.mkv", ["a.mp4", "b.mp4"], str(tmp_path / "concat:a"), "C:\\clip.mp4"):
         assert source_of(given_path) is None
+    with pytest.raises(DataError, match=r"source: http://…@a/b is live, and one at a time is"):
+        source_of(["a.mp4", "http://me@a/b"])
     for refused in (
         "file:///etc/passwd", "FILE:a.mp4", "concat:a.mp4|b.mp4", "concatf:a", "data:video/mp4;base64,AA", "pipe:0",
         "subfile:,,start,0,end,9,,:a", "ftp://host/a.mp4", "tcp://host:1", "udp://@:5000", "rtmp://host/a",
