@@ -27,12 +27,14 @@ from affect.errors import ConfigError, DataError, UserError
 from affect.files import locked
 from affect.labels import UNIT_NAMES
 from affect.names import below
+from evaluators.page.markup import as_base64
 from evaluators.recording import SUFFIX, Recording
 from evaluators.table import Table
 from runs.drawing import marks_of
 from runs.ending import Stopped
 from runs.following import Following
-from runs.live_page import Page, Shown
+from runs.live_page import Page
+from runs.networks import origin
 from runs.predictor import Predictor
 from videos.decoding import Image, Picture
 from videos.detector import scaled_down
@@ -129,7 +131,8 @@ def show_live(
         stack.callback(recording.close)
         page = None
         if plain["show"]:
-            page = Page(source.told, "; ".join(one.path for one in predictor.networks))
+            told = [f"{one.path} ({origin(one.module.learnt_from)})" for one in predictor.networks]
+            page = Page(source.told, " and ".join(told))
             stack.callback(page.close)
             print(f"page: {page.address} (this machine alone; Ctrl-C ends)", flush=True)
         began, course = datetime.now(UTC), Course()
@@ -228,14 +231,14 @@ class _Work:
         self._recording.add(table)
         if self._page is not None:
             marks = marks_of(table, range(len(table)))
-            picture = drawn(self._pen, frame, marks)
-            self._page.latest.publish(Shown(frame.number, picture, self._said(frame, table, marks)))
+            picture = as_base64(drawn(self._pen, frame, marks))
+            self._page.latest.publish(self._said(frame, table, marks, picture))
 
-    def _said(self, frame: Frame, table: Table, marks: list[Mark]) -> str:
-        """Return the numbers of a frame as JSON."""
+    def _said(self, frame: Frame, table: Table, marks: list[Mark], picture: str) -> str:
+        """Return what the page shows of a frame, as JSON."""
         now, waiting = time.monotonic(), self._course.waiting
         self._times.append(now)
-        while now - self._times[0] > _RATE_S:
+        while len(self._times) > 2 and now - self._times[0] > _RATE_S:
             self._times.popleft()
         seconds = now - self._times[0]
         return json.dumps({
@@ -245,6 +248,7 @@ class _Work:
             "sent": waiting.sent,
             "shown": waiting.shown + 1,  # this one is, as soon as somebody reads it
             "dropped": waiting.dropped,
+            "picture": picture,
             "faces": [_face(table, mark) for mark in marks],
         }, separators=(",", ":"), allow_nan=False)  # fmt: skip
 

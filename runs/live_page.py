@@ -15,7 +15,7 @@ from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from evaluators.page.markup import filled, script_hash
 
@@ -23,34 +23,19 @@ HOST: Final = "127.0.0.1"
 """The one address on which the page listens."""
 
 _TEMPLATE: Final = Path(__file__).with_name("live.html")
-_BOUNDARY: Final = "frame"
 _PATIENCE_S: Final = 10.0  # for a browser that takes nothing
 
 
-class Shown(NamedTuple):
-    """What the page shows.
-
-    Attributes:
-        number: of the frame.
-        picture: JPEG, with what is drawn over it.
-        said: JSON for the page's script.
-    """
-
-    number: int
-    picture: bytes
-    said: str
-
-
 class Latest:
-    """The newest of what is shown. Whoever is too slow misses those between, and nobody waits for them."""
+    """The newest of what is shown, as JSON. Whoever is too slow misses those between, and nobody waits for them."""
 
     def __init__(self) -> None:
-        self._item: Shown | None = None
+        self._item: str | None = None
         self._count = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def publish(self, item: Shown) -> None:
+    def publish(self, item: str) -> None:
         """Replace it."""
         with self._changed:
             self._item, self._count = item, self._count + 1
@@ -62,7 +47,7 @@ class Latest:
             self._closed = True
             self._changed.notify_all()
 
-    def after(self, count: int) -> tuple[int, Shown] | None:
+    def after(self, count: int) -> tuple[int, str] | None:
         """Wait for one that came after the first ``count``, and return how many there were, and it; None: no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._count > count or self._closed)
@@ -112,15 +97,13 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE_S
 
     def do_GET(self) -> None:
-        """Answer the page, its pictures, or its numbers."""
+        """Answer the page, or what it shows next."""
         if problem := self._refused():
             return self._answer(HTTPStatus.FORBIDDEN, "text/plain; charset=utf-8", problem.encode())
         if self.path == self.place:
             return self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self.text)
-        if self.path == f"{self.place}pictures":
-            return self._pictures()
-        if self.path == f"{self.place}said":
-            return self._said()
+        if asked := re.fullmatch(rf"{self.place}next\?after=(\d{{1,15}})", self.path):
+            return self._next(int(asked[1]))
         return self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"nothing here")
 
     def _refused(self) -> str:
@@ -137,47 +120,20 @@ class _Handler(BaseHTTPRequestHandler):
             return "this page answers to its own requests alone"
         return ""
 
-    def _begin(self, status: HTTPStatus, kind: str, length: int | None) -> None:
+    def _answer(self, status: HTTPStatus, kind: str, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        if length is None:
-            self.send_header("Connection", "close")
-        else:
-            self.send_header("Content-Length", str(length))
+        self.send_header("Content-Length", str(len(content)))
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
-
-    def _answer(self, status: HTTPStatus, kind: str, content: bytes) -> None:
-        self._begin(status, kind, len(content))
         self.wfile.write(content)
 
-    def _pictures(self) -> None:
-        """Send each picture when it is there; the browser replaces the one before."""
-        self._begin(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={_BOUNDARY}", None)
-        count, closed = 0, False
-        self.wfile.write(f"--{_BOUNDARY}\r\n".encode())
-        while not closed:
-            found = self.latest.after(count)
-            closed = found is None
-            if found is not None:
-                count, item = found
-                head = (
-                    f"Content-Type: image/jpeg\r\nContent-Length: {len(item.picture)}\r\nX-Frame: {item.number}\r\n\r\n"
-                )
-                # the boundary at once: a browser shows a picture when it knows that it has ended
-                self.wfile.write(head.encode() + item.picture + f"\r\n--{_BOUNDARY}\r\n".encode())
-        self.close_connection = True
-
-    def _said(self) -> None:
-        """Send each frame's numbers as an event."""
-        self._begin(HTTPStatus.OK, "text/event-stream", None)
-        count = 0
-        while (found := self.latest.after(count)) is not None:
-            count, item = found
-            self.wfile.write(f"data: {item.said}\n\n".encode())
-        self.wfile.write(b"event: ended\ndata: {}\n\n")
-        self.close_connection = True
+    def _next(self, count: int) -> None:
+        """Wait for what comes after the first ``count``, and answer it: the page asks again when it has drawn that."""
+        found = self.latest.after(count)
+        text = '{"ended":true}' if found is None else f'{{"count":{found[0]},"said":{found[1]}}}'
+        self._answer(HTTPStatus.OK, "application/json", text.encode())
 
     def handle(self) -> None:
         """Answer; a browser that has gone away is no error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -35,7 +36,7 @@ from runs.config import CONFIG_DIR, check_command_line
 from runs.ending import Stopped, clear_errors
 from runs.following import CausalPeople, Following, Steady, _looking_ahead, _unfit
 from runs.live import Course, Frame, drawn, run, summary
-from runs.live_page import Page, Shown
+from runs.live_page import Page
 from runs.networks import Network
 from runs.predict import predict
 from runs.predictor import Predictor
@@ -195,7 +196,7 @@ def test_the_page_answers_this_machine_and_its_own_name_alone(page: Page) -> Non
         assert status == 200
         assert headers["Cache-Control"] == "no-store"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-    for part in ("", "pictures", "said"):
+    for part in ("", "next?after=0"):
         for host in (
             "evil.example",
             f"evil.example:{page.port}",
@@ -207,7 +208,7 @@ def test_the_page_answers_this_machine_and_its_own_name_alone(page: Page) -> Non
             assert (status, content) == (403, b"this page answers to 127.0.0.1 alone")
         assert ask(page, path + part, Origin="http://evil.example")[0] == 403
         assert ask(page, path + part, Sec_Fetch_Site="cross-site")[0] == 403
-    for other in ("/", "/pictures", "/said", f"{path}../", f"{path}other", f"{path}/etc/passwd", "/" + "A" * 22 + "/"):
+    for other in ("/", "/next?after=0", f"{path}../", f"{path}other", f"{path}/etc/passwd", "/" + "A" * 22 + "/"):
         assert ask(page, other)[0] == 404
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
     connection.request("POST", path)
@@ -218,35 +219,43 @@ def test_the_page_answers_this_machine_and_its_own_name_alone(page: Page) -> Non
                 pass
 
 
-def test_the_page_gets_pictures_and_numbers_and_the_end(page: Page) -> None:
-    with (
-        urllib.request.urlopen(f"{page.address}pictures", timeout=5) as pictures,
-        urllib.request.urlopen(f"{page.address}said", timeout=5) as said,
-    ):
-        assert pictures.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
-        assert pictures.readline() == b"--frame\r\n"
-        for number in range(1, 4):
-            page.latest.publish(Shown(number, b"JPEG%d" % number, json.dumps({"frame": number})))
-            head = [pictures.readline().strip().decode() for _ in range(4)]
-            assert head == ["Content-Type: image/jpeg", "Content-Length: 5", f"X-Frame: {number}", ""]
-            assert pictures.read(5) == b"JPEG%d" % number
-            assert pictures.readline() + pictures.readline() == b"\r\n--frame\r\n"
-            assert said.readline() + said.readline() == b'data: {"frame": %d}\n\n' % number
-        page.latest.close()
-        assert said.read() == b"event: ended\ndata: {}\n\n"
-        assert pictures.read() == b""
+def after(page: Page, count: int) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{page.address}next?after={count}", timeout=5) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+def test_the_page_gets_the_latest_and_the_end(page: Page) -> None:
+    got: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: got.append(after(page, 0)))
+    asking.start()
+    time.sleep(0.05)
+    assert not got  # there is nothing yet, so it waits
+    page.latest.publish('{"frame":1}')
+    asking.join()
+    assert got == [{"count": 1, "said": {"frame": 1}}]
+    for number in (2, 3, 4):
+        page.latest.publish(f'{{"frame":{number}}}')
+    assert after(page, 1) == {"count": 4, "said": {"frame": 4}}  # those between are gone
+    page.latest.close()
+    assert after(page, 3) == {"count": 4, "said": {"frame": 4}}
+    assert after(page, 4) == {"ended": True}
+    for odd in ("next", "next?after=", "next?after=-1", "next?after=1&x=2", "next?after=" + "9" * 16, "next?after=1.0"):
+        assert ask(page, urlsplit(page.address).path + odd)[0] == 404
 
 
 def test_a_browser_that_is_slow_or_gone_holds_nobody_up(page: Page) -> None:
+    path, large = urlsplit(page.address).path, json.dumps("x" * 20_000_000)  # more than any buffer holds
+    page.latest.publish(large)
     gone = socket.create_connection(("127.0.0.1", page.port))
-    gone.sendall(f"GET {urlsplit(page.address).path}pictures HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
+    gone.sendall(f"GET {path}next?after=0 HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
     begun = time.monotonic()
-    for number in range(50):  # it reads none of them: more than any buffer holds
-        page.latest.publish(Shown(number, bytes(1_000_000), "{}"))
+    for number in range(50):  # it reads none of them
+        page.latest.publish(str(number))
+    assert after(page, 0) == {"count": 51, "said": 49}
+    assert time.monotonic() - begun < 5
     gone.close()
-    assert time.monotonic() - begun < 2
-    with urllib.request.urlopen(f"{page.address}said", timeout=5) as said:
-        assert said.readline() == b"data: {}\n"  # the latest, at once
 
 
 @settings(max_examples=30, deadline=None)
@@ -389,13 +398,10 @@ def test_live_from_the_address_to_the_table(
         while not (found := re.search(r"page: (http\S+)", "".join(pages))):
             pages.append(capsys.readouterr().out)
             time.sleep(0.02)
-        with urllib.request.urlopen(f"{found[1]}said", timeout=30) as said:
-            numbers.append(json.loads(said.readline().decode().removeprefix("data: ")))
-        with urllib.request.urlopen(f"{found[1]}pictures", timeout=30) as shown:
-            shown.readline()
-            head = {line.split(b": ")[0]: line.strip().split(b": ")[1] for line in (shown.readline() for _ in range(3))}
-            shown.readline()
-            pictures.append(cv2.imdecode(np.frombuffer(shown.read(int(head[b"Content-Length"])), np.uint8), 1))
+        with urllib.request.urlopen(f"{found[1]}next?after=0", timeout=30) as answer:
+            said = json.loads(answer.read())["said"]
+        numbers.append(said)
+        pictures.append(cv2.imdecode(np.frombuffer(base64.b64decode(said["picture"]), np.uint8), cv2.IMREAD_COLOR))
 
     numbers: list[dict[str, Any]] = []
     pictures: list[np.ndarray] = []
