@@ -83,7 +83,7 @@ class Following:
                 for one in self._asked:
                     one.ask(nobody, [0], 1)  # people are counted from 1
 
-    def look(self, number: int, time: float, image: Image) -> Table:
+    def look(self, number: int, time: float, image: Image, /) -> Table:
         """Find and follow the faces of the next frame, and return its rows of a table.
 
         Args:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -136,7 +136,7 @@ def show_live(
             stack.callback(page.close)
             print(f"page: {page.address} (this machine alone; Ctrl-C ends)", flush=True)
         began, course = datetime.now(UTC), Course()
-        work = _Work(following, recording, course, page)
+        work = Work(following, recording, course, page)
         stopped = run(chain([first], pictures), work, course)
         about = {"source": source.told, "began": began.isoformat(timespec="seconds"), **course.facts()}
         if course.latency:
@@ -217,10 +217,24 @@ def run(
     return stopped
 
 
-class _Work:
-    """Makes of each frame its rows, and what the page shows."""
+class Look(Protocol):
+    """Looks at frames, as ``runs.following.Following`` does."""
 
-    def __init__(self, following: Following, recording: Recording, course: Course, page: Page | None) -> None:
+    def look(self, number: int, time: float, image: Image, /) -> Table:
+        """Return the rows of the next frame."""
+
+
+class Work:
+    """Makes of each frame its rows, and what the page shows.
+
+    Args:
+        following: looks at it.
+        recording: takes its rows.
+        course: whose counts the page tells.
+        page: None: nobody looks.
+    """
+
+    def __init__(self, following: Look, recording: Recording, course: Course, page: Page | None) -> None:
         self._following, self._recording, self._course, self._page = following, recording, course, page
         self._pen = Pen()
         self._times: deque[float] = deque()
