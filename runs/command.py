@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from runs.config import CONFIG_DIR, check_command_line, check_set, literal_paths
+from runs.config import CONFIG_DIR, check_command_line, check_set, literal_paths, quoted
 from runs.ending import clear_errors
 from runs.help import help_text
 from runs.slurm import is_first_process, queued_again
@@ -48,9 +48,13 @@ def command(name: str) -> None:
 def as_given(name: str, arguments: Sequence[str]) -> list[str]:
     """Return a command line as Hydra is to take it.
 
-    Paths are quoted; and ``sweep=<folder>`` of compare.py is its key ``folder``, for ``sweep`` is a group of train.py,
-    in which Hydra would look for that folder.
+    Paths and addresses are quoted; and ``sweep=<folder>`` of compare.py is its key ``folder``, for ``sweep`` is a group
+    of train.py, in which Hydra would look for that folder.
     """
+    if name == "predict":
+        arguments = [
+            re.sub(r"(?s)^source=(\w{2,}:.*)$", lambda one: f"source={quoted(one[1])}", word) for word in arguments
+        ]
     words = literal_paths(arguments)
     return [re.sub("^sweep=", "folder=", word) for word in words] if name == "compare" else words
 

@@ -85,7 +85,7 @@ def draw_overlay(table: Table, source: Source, place: Path, shown: Shown) -> lis
             if file.name not in unreadable:
                 made.append(out)
             if file.name not in unreadable and not out.is_file():
-                image = Pen().draw(np.ascontiguousarray(read_image(file)[..., ::-1]), _marks(table, rows))
+                image = Pen().draw(np.ascontiguousarray(read_image(file)[..., ::-1]), marks_of(table, rows))
                 with whole_file(out) as beside:
                     write_jpeg(image, _PICTURE_QUALITY, beside)
         return made
@@ -95,7 +95,7 @@ def draw_overlay(table: Table, source: Source, place: Path, shown: Shown) -> lis
     pen, of_picture = Pen(), iter(shown(marks, "drawing over", len(marks)))
 
     def draw(picture: Picture) -> Image:
-        return pen.draw(picture.image, _marks(table, next(of_picture)), picture.time or 0.0)
+        return pen.draw(picture.image, marks_of(table, next(of_picture)), picture.time or 0.0)
 
     return [write_overlay(source.files[0], place / OVERLAY, draw, len(marks))]
 
@@ -122,8 +122,8 @@ def _rows(table: Table) -> Iterator[Sequence[int]]:
     yield from (range(begin, end) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
 
 
-def _marks(table: Table, rows: Sequence[int]) -> list[Mark]:
-    """Return what is drawn of a picture's faces."""
+def marks_of(table: Table, rows: Sequence[int]) -> list[Mark]:
+    """Return what is drawn of a picture's faces, those in some rows of its table."""
     found, said = table.found, table.predictions
     assert found is not None
     marks = []

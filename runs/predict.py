@@ -7,6 +7,7 @@ it was made of and how (``MADE``); it is written last, so that a table that is t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -37,6 +38,7 @@ from runs.drawing import draw_overlay, draw_timeline, forget_drawn
 from runs.networks import newest_run, origin
 from runs.predictor import Predictor, Shown
 from runs.quiet import quiet
+from videos.live import LiveSource, source_of
 from videos.settings import CropSettings, DetectorName
 from videos.sources import Source, find_sources
 
@@ -51,7 +53,8 @@ class _Features(TypedDict):
 class _Settings(TypedDict):
     """Keys of conf/predict.yaml that no node below it has."""
 
-    source: str | Sequence[str]
+    source: str | int | Sequence[str]
+    show: bool
     checkpoint: str | Sequence[str] | None
     tasks: Sequence[Task] | None
     out: str
@@ -71,7 +74,8 @@ def predict(config: DictConfig) -> None:
     """Make the tables of all sources that have none yet."""
     quiet(first=True)
     plain = resolve(config, _problems)
-    sources, left_out = find_sources([Path(one).expanduser() for one in as_list(plain["source"])])
+    live = source_of(plain["source"])
+    sources, left_out = ([], {}) if live else find_sources([Path(one).expanduser() for one in as_list(plain["source"])])
     checkpoint = plain["checkpoint"] or newest_run(Path(plain["paths"]["output_dir"]))
     checkpoints = as_list(checkpoint)
     faces = CropSettings(**plain["faces"], detector=plain["detector"])
@@ -99,6 +103,9 @@ def predict(config: DictConfig) -> None:
         "faces": plain["faces"],
         "postprocess": plain["postprocess"],
     }
+    if live is not None:
+        _live(live, predictor, plain, options)
+        return
     folder = Path(plain["out"]).expanduser()
     waiting = {
         source.name: files
@@ -132,6 +139,20 @@ def predict(config: DictConfig) -> None:
     print(f"tables: {folder}/{name}/{name}.parquet and .csv; beside them {beside}")
 
 
+def _live(source: LiveSource, predictor: Predictor, plain: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Look at a camera or an address, of which nothing but tables is kept."""
+    from runs.live import show_live  # with its server, only where it is asked for
+
+    def finish(path: Path, name: str) -> None:
+        table = read_table(path)
+        forget_drawn(path.parent)
+        _write_beside(table, path, plain)
+        draw_timeline(table, Source(name, (), pictures=False), path, 0, lambda items, *_: items)
+        print(f"table: {path} and .csv; beside them timeline.html and .png", flush=True)
+
+    show_live(source, predictor, plain, options, finish)
+
+
 def _write_beside(table: Table, path: Path, plain: Mapping[str, Any]) -> None:
     """Write what is made from a table alone: quickly, and each time, so that it is there and as the options say."""
     write_csv(table, path.with_suffix(".csv"), plain["separator"])
@@ -156,6 +177,8 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     searched = searched or is_search(asked["expression_biases"])
     if searched or not isinstance(asked["coverage"], str | None):
         yield "postprocess: nothing can be searched without labels: give the postprocess.json of a run that searched"
+    if plain["show"] and not (type(plain["source"]) is int or re.match(r"\w+://", str(plain["source"]))):
+        yield "show=true shows a live source: give source=<number of a camera>, or an http, https or rtsp address"
     if plain["source"] == []:
         yield "source=[]: give a video, a picture, or a folder of either"
     for check in (lambda: CropSettings(**plain["faces"]), lambda: check_separator(plain["separator"])):

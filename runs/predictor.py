@@ -204,13 +204,21 @@ class Predictor:
                 one.add(batch)
         said = [one.said() for one in asked]
         return [
-            {task: _rows(of_network.get(task), len(names)) for task, names in self.columns.items()}
+            {task: rows_of(of_network.get(task), len(names)) for task, names in self.columns.items()}
             for of_network in said
         ]
 
+    def asking(self, network: Network) -> Callable[[Sequence[Image]], Mapping[str, Any]]:
+        """Return what asks one of the networks, which is not a temporal head, about B RGB crops, each alone."""
+        if isinstance(network.module, Exported):
+            return partial(network.module.ask, tta=self.tta)
+        asked: Callable[[Sequence[Image]], Mapping[str, Any]]
+        asked = with_torch(network.path).asking(network, self.device, tta=self.tta)
+        return asked
+
     def _asked(self, network: Network, watched: Watched | None) -> Asked:
         if isinstance(network.module, Exported):
-            return OneByOne(partial(network.module.ask, tta=self.tta))
+            return OneByOne(self.asking(network))
         trained: Asked = with_torch(network.path).asked_of(
             network, watched, self.postprocess.max_gap, self.device, tta=self.tta
         )
@@ -224,9 +232,25 @@ class Predictor:
         image: Sequence[str],
         metadata: Mapping[str, Any],
     ) -> Table:
-        """Make the table: a row for each face, and one for each picture without any.
+        """Make the table of all networks, blended and processed."""
+        return process_people(self.tables_of(said, watched, video, image, metadata), self.postprocess)
 
-        ``video`` and ``image`` are by picture.
+    def tables_of(
+        self,
+        said: Sequence[Mapping[Task, FloatArray]],
+        watched: Watched,
+        video: Sequence[str],
+        image: Sequence[str],
+        metadata: Mapping[str, Any],
+    ) -> list[Table]:
+        """Make the table of each network: a row for each face, and one for each picture without any.
+
+        Args:
+            said: what each network says of the faces.
+            watched: the faces.
+            video: name of the video, by picture.
+            image: name of the file, by picture.
+            metadata: what made the table; what is known of the network is added.
         """
         empty = np.setdiff1d(np.arange(len(watched.frame)), watched.picture)
         picture = np.concatenate([watched.picture, empty])
@@ -247,7 +271,7 @@ class Predictor:
             made = {**metadata, **network.described}
             predictions: dict[str, FloatArray] = {task: rows(values) for task, values in of_network.items()}
             tables.append(Table(names, frames, files, predictions, self.expressions, made, network.path, found))
-        return process_people(tables, self.postprocess)
+        return tables
 
 
 def _device_of(name: str, given: Sequence[str | Path]) -> Any:
@@ -263,7 +287,7 @@ def _device_of(name: str, given: Sequence[str | Path]) -> Any:
     return with_torch(f"checkpoint={', '.join(map(str, given))}").device_of(name)
 
 
-def _rows(values: Any, columns: int) -> FloatArray:
+def rows_of(values: Any, columns: int) -> FloatArray:
     """Return the predictions of N faces as (N, columns); of none where nothing was said."""
     return np.zeros((0, columns), np.float32) if values is None else as_array(values)
 

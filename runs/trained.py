@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +19,10 @@ from backbones.registry import REGISTRY
 from datamodules.resizing import Image
 from emotieffnet.network import EmotiEffNet
 from emotieffnet.rules import pretrained
+from heads.temporal.causal import CausalNetwork
 from heads.temporal.module import TemporalModule
 from runs.asking import Asked, OneByOne, Weights, shaped
-from runs.chained import InTime, ask_heads
+from runs.chained import CausalPeople, InTime, ask_heads
 from runs.checkpoints import load_module
 from runs.frozen import Known, frozen_networks
 from runs.networks import Network
@@ -111,12 +112,33 @@ def asked_of(network: Network, watched: Watched | None, max_gap: int, device: to
         device: of the network.
         tta: test-time augmentation.
     """
-    module, frozen = network.module, network.frozen
-    if isinstance(module, TemporalModule):
-        return InTime(module, frozen, watched, max_gap, device)
-    if frozen:
-        return OneByOne(partial(ask_heads, module, frozen[0], device))
-    return OneByOne(partial(_ask, module, device, tta))
+    if isinstance(network.module, TemporalModule):
+        return InTime(network.module, network.frozen, watched, max_gap, device)
+    return OneByOne(asking(network, device, tta=tta))
+
+
+def asking(network: Network, device: torch.device, *, tta: bool) -> Callable[[Sequence[Image]], Predictions]:
+    """Return what asks a network, which is not a temporal head, about B RGB crops, each alone."""
+    if network.frozen:
+        return partial(ask_heads, network.module, network.frozen[0], device)
+    return partial(_ask, network.module, device, tta)
+
+
+def people_of(network: Network, max_gap: int, device: torch.device) -> CausalPeople | None:
+    """Return what asks a temporal head about a live source's faces; None: it is no temporal head.
+
+    Raises:
+        ConfigError: the head looks at later frames.
+    """
+    module = network.module
+    if not isinstance(module, TemporalModule):
+        return None
+    if not isinstance(module.network, CausalNetwork):
+        raise ConfigError([
+            f"checkpoint: the head of {network.path} looks at later frames, which a live source does not have yet: "
+            "give a run with a causal head (gru, tcn), or one on pictures"
+        ])  # fmt: skip
+    return CausalPeople(module, network.frozen, max_gap, device)
 
 
 @torch.inference_mode()

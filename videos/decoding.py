@@ -138,16 +138,25 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path}: FFmpeg cannot read it ({error.strerror}); it is truncated, or no video. Copy it again."
         ) from error
     with container:
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not streams:
-            raise DataError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
-        if streams[0].codec_context is None:
-            raise DataError(
-                f"{path}: this FFmpeg has no decoder of its codec, {_codec(container, streams[0])}. "
-                "Convert it where there is one: ffmpeg -i FILE OTHER.mp4"
-            )
-        yield container, streams[0]
+        yield container, stream_of(container, path)
+
+
+def stream_of(container: InputContainer, path: Path | str) -> VideoStream:
+    """Return a container's first stream of moving pictures.
+
+    Raises:
+        DataError: there is none, or no decoder for it; the message names ``path``.
+    """
+    cover = import_av().stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not streams:
+        raise DataError(f"{path}: no video stream in it, only {_content(container)}. Leave the file out.")
+    if streams[0].codec_context is None:
+        raise DataError(
+            f"{path}: this FFmpeg has no decoder of its codec, {_codec(container, streams[0])}. "
+            "Convert it where there is one: ffmpeg -i FILE OTHER.mp4"
+        )
+    return streams[0]
 
 
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:

@@ -105,6 +105,47 @@ def smooth_exponentially(
     return replace(own, predictions=predictions, metadata=made, source=f"{table.source}, smoothed")
 
 
+class AsTheyCome:
+    """Smooths a stream's rows frame by frame, as ``smooth_exponentially`` does each person's of a whole table.
+
+    Args:
+        alpha: one number or one by task; None: ``PUBLISHED_ALPHA``.
+        max_gap: frames without a person's face after which the person starts anew.
+    """
+
+    def __init__(self, alpha: Alphas | None = None, max_gap: int = MAX_GAP) -> None:
+        self._alpha, self._max_gap = alpha, max_gap
+        self._last: dict[int, tuple[int, dict[str, Array]]] = {}  # by person: frame, and X by task
+
+    def add(self, table: Table) -> Table:
+        """Smooth the faces of the next frame.
+
+        Args:
+            table: of that frame alone, with ``found``.
+
+        Returns:
+            The same rows; logits are left out.
+        """
+        assert table.found is not None
+        predictions = {task: table.predictions[task].copy() for task in table.tasks}
+        by_task = alphas(self._alpha, table.tasks)
+        for row in np.flatnonzero(table.found.success & ~table.null).tolist():
+            face_id, frame = int(table.found.face_id[row]), int(table.frame[row])
+            last, before = self._last.get(face_id, (frame, {}))
+            smoothed = {}
+            for task, value in by_task.items():
+                smoothed[task] = raw = _raw_scores(table, task)[row]
+                if value and frame != last and frame - last <= self._max_gap:
+                    kept = (value / (1 + value)) ** (frame - last)
+                    smoothed[task] = kept * before[task] + (1 - kept) * raw
+                if value:
+                    predictions[task][row] = from_logits(smoothed[task][None], task)[0]
+            self._last[face_id] = frame, smoothed
+        now = int(table.frame[-1])
+        self._last = {one: known for one, known in self._last.items() if now - known[0] <= self._max_gap}
+        return replace(table, predictions=predictions)
+
+
 def _raw_scores(table: Table, task: str) -> Array:
     """Return (N, columns) logits, or valence and arousal."""
     if f"logits_{task}" in table.predictions:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from affect.errors import DataError, UserError
 from affect.labels import EXPRESSIONS
 from emotionnet.network import EmotionNet
-from evaluators.postprocess.exponential import smooth_exponentially
+from evaluators.postprocess.exponential import AsTheyCome, smooth_exponentially
 from evaluators.postprocess.filling import fill_nulls
+from evaluators.postprocess.people import by_person
 from evaluators.table import Table, read_table, write_table
-from tests.evaluators.tables import random_table, rows_of_frames
+from tests.evaluators.tables import people_table, random_table, rows_of_frames
+from tests.evaluators.test_recording import by_frame
 
 SEEDS = st.integers(0, 2**32 - 1)
 ALPHAS = {"valence_arousal": 9.0, "expression": 2.5, "action_units": 7}
@@ -231,3 +233,26 @@ def test_videos_without_a_prediction_stay_null():
 def test_refused_alphas(alpha, message):
     with pytest.raises(UserError, match=message):
         smooth_exponentially(random_table(0), alpha)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    SEEDS, st.integers(1, 6), st.sampled_from([None, 2.0, {"valence_arousal": 0, "expression": 3, "action_units": 1}])
+)
+def test_frame_by_frame_it_is_what_it_is_of_each_persons_whole(seed, max_gap, alpha):
+    table = people_table(seed, frames=20, videos=1)
+    kept = np.random.default_rng(seed).choice(np.unique(table.frame), 12, replace=False)  # the others were dropped
+    parts = [one for one in by_frame(table) if one.frame[0] in kept]
+    live = AsTheyCome(alpha, max_gap)
+    found = [live.add(one) for one in parts]
+    rows = np.isin(table.frame, kept)
+    faces = type(table.found)(*(getattr(table.found, name)[rows] for name in vars(table.found)))
+    whole = dataclasses.replace(
+        table, video=["clip"] * rows.sum(), frame=table.frame[rows], image=["a"] * rows.sum(), found=faces,
+        predictions={task: values[rows] for task, values in table.predictions.items()},
+    )  # fmt: skip
+    expected = by_person(whole, max_gap, lambda people: smooth_exponentially(people, alpha, max_gap=max_gap))
+    for task, values in expected.predictions.items():
+        np.testing.assert_allclose(
+            np.concatenate([one.predictions[task] for one in found]), values, rtol=1e-5, atol=1e-6
+        )
