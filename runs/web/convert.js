@@ -39,24 +39,23 @@ async function planes(frame) {
 }
 
 /**
- * RGB of planes, one pair of colours for each 2 x 2 pixels. `at` has offset and stride of y, u and v, and how many bytes
- * apart two values of u are; the numbers are of ITU-R BT.601, or BT.709.
+ * RGB of planes, one pair of colours for each 2 x 2 pixels, in the whole numbers of FFmpeg on x86: factors of 13 bits,
+ * and each product rounded down. `at` has offset and stride of y, u and v, and how many bytes apart two values of u are.
  */
 export function fromPlanes(width, height, data, at, bt709, fullRange) {
-  const [kr, kb] = bt709 ? [0.2126, 0.0722] : [0.299, 0.114], kg = 1 - kr - kb;
-  const bright = fullRange ? 1 : 255 / 219, strong = (fullRange ? 1 : 255 / 224) * 2, black = fullRange ? 0 : 16;
-  const red = strong * (1 - kr), blue = strong * (1 - kb);
-  const greenU = blue * kb / kg, greenV = red * kr / kg;
+  const of = (bt709 ? [117489, 138438, -13975, -34925] : [104597, 132201, -25675, -53279])
+    .map(one => Math.round((fullRange ? Math.trunc(one * 224 / 255) : one) / 8));
+  const [red, blue, greenU, greenV] = of, bright = fullRange ? 8192 : 9539, black = fullRange ? 0 : 16;
   const made = picture(width, height), clamped = new Uint8ClampedArray(made.data.buffer);
   for (let row = 0, to = 0; row < height; row++) {
     const ys = at.y.offset + row * at.y.stride, us = at.u.offset + (row >> 1) * at.u.stride;
     const vs = at.v.offset + (row >> 1) * at.v.stride;
     for (let column = 0; column < width; column++, to += 3) {
       const step = (column >> 1) * at.apart, u = data[us + step] - 128, v = data[vs + step] - 128;
-      const y = bright * (data[ys + column] - black);
-      clamped[to] = y + red * v;
-      clamped[to + 1] = y - greenU * u - greenV * v;
-      clamped[to + 2] = y + blue * u;
+      const y = (data[ys + column] - black) * bright >> 13;
+      clamped[to] = y + (red * v >> 13);
+      clamped[to + 1] = y + (greenU * u >> 13) + (greenV * v >> 13);
+      clamped[to + 2] = y + (blue * u >> 13);
     }
   }
   return made;
