@@ -21,7 +21,7 @@ from affect.checksums import file_sha256
 from affect.download import DownloadError, download
 from affect.errors import DataError, UserError
 from affect.files import OutputError, locked, put_in_place, read_file
-from affect.labels import AFFECT, AU_NAMES
+from affect.labels import AFFECT, AU_NAMES, UNIT_NAMES
 from backbones.files import fetch, weights_folder
 from backbones.registry import REGISTRY
 from evaluators.figures import PEOPLE, expression_colours
@@ -177,6 +177,7 @@ def _settings(about: About) -> str:
         "tasks": tasks,
         "expressions": list(about.module.expressions),
         "action_units": list(AU_NAMES),
+        "unit_names": list(UNIT_NAMES.values()),
         "affect": list(AFFECT),
         "preprocessing": {"image_size": wanted.image_size, "interpolation": wanted.interpolation},
         "faces": {

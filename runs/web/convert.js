@@ -10,7 +10,7 @@ import {picture} from "./pixels.js";
  */
 export async function read(source) {
   try {
-    if (source instanceof VideoFrame && ["I420", "NV12"].includes(source.format) && !source.rotation) return await planes(source);
+    if (["I420", "NV12"].includes(source.format) && !source.rotation) return await planes(source);
     const width = source.displayWidth ?? source.width, height = source.displayHeight ?? source.height;
     const context = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true, alpha: false});
     context.drawImage(source, 0, 0);
@@ -34,13 +34,13 @@ export function fromRgba(width, height, rgba) {
 async function planes(frame) {
   const {width, height} = frame.visibleRect, data = new Uint8Array(frame.allocationSize());
   const layout = await frame.copyTo(data), {matrix, fullRange} = frame.colorSpace;
-  const [y, u] = layout, v = frame.format === "NV12" ? {offset: u.offset + 1, stride: u.stride} : layout[2];
-  return fromPlanes(width, height, data, {y, u, v, apart: frame.format === "NV12" ? 2 : 1}, matrix === "bt709", fullRange);
+  const [y, u] = layout, mixed = frame.format === "NV12", v = mixed ? {...u, offset: u.offset + 1} : layout[2];
+  return fromPlanes(width, height, data, {y, u, v, apart: mixed ? 2 : 1}, matrix === "bt709", fullRange);
 }
 
 /**
  * RGB of planes, one pair of colours for each 2 x 2 pixels, in the whole numbers of FFmpeg on x86: factors of 13 bits,
- * and each product rounded down. `at` has offset and stride of y, u and v, and how many bytes apart two values of u are.
+ * and each product rounded down. `at` has offset and stride of y, u and v, and how far apart two values of u are.
  */
 export function fromPlanes(width, height, data, at, bt709, fullRange) {
   const of = (bt709 ? [117489, 138438, -13975, -34925] : [104597, 132201, -25675, -53279])

@@ -1,9 +1,9 @@
 // Faces: what CenterFace's outputs mean, squares that are steady over time, and how they are cut out.
-// What is here is what videos/centerface.py, videos/tracks.py and videos/faces.py do; their numbers come in settings.json.
+// videos/centerface.py, videos/tracks.py and videos/faces.py do the same; their numbers come in settings.json.
 
 import {clip, picture, resize, rint} from "./pixels.js";
 
-/** A picture for the detector: floats (1, 3, height, width), sides of multiples of `step`, and by what it was scaled. */
+/** A picture for the detector: floats (1, 3, height, width), sides multiples of `step`, and by what it was scaled. */
 export function detectorInput(image, longest, step) {
   const scale = Math.min(1, longest / Math.max(image.width, image.height));
   const small = scale === 1 ? image : resize(
@@ -29,9 +29,8 @@ export function decode(heat, logSize, shift, columns, confidence, detector) {
     if (heat[at] < least) continue;
     const y = Math.floor(at / columns) + 0.5 + shift[at], x = at % columns + 0.5 + shift[cells + at];
     const height = Math.exp(logSize[at]), width = Math.exp(logSize[cells + at]);
-    faces.push({
-      x: cell * (x - width / 2), y: cell * (y - height / 2), width: cell * width, height: cell * height, score: heat[at],
-    });
+    const [left, top] = [cell * (x - width / 2), cell * (y - height / 2)];
+    faces.push({x: left, y: top, width: cell * width, height: cell * height, score: heat[at]});
   }
   return distinct(faces.sort((one, other) => other.score - one.score), detector.overlap);
 }

@@ -132,10 +132,10 @@ function look(image, square) {
 /** Whether a face reaches over the edge of the picture, or nearly so. */
 function atEdge(square, image) {
   const reach = 0.55 * square[2];
-  return !(reach <= square[0] && square[0] <= image.width - reach && reach <= square[1] && square[1] <= image.height - reach);
+  return [image.width, image.height].some((side, axis) => square[axis] < reach || square[axis] > side - reach);
 }
 
-/** Pairs [person, face] that are certain, the cheapest first, and the people for whom another would do nearly as well. */
+/** Pairs [person, face] that are certain, and the people who are given up: another face would do nearly as well. */
 export function assign(costs, faceCount, clear) {
   const people = new Set(costs.keys()), faces = new Set(Array(faceCount).keys()), pairs = [];
   const all = costs.flatMap((row, person) => row.map((cost, face) => [cost, person, face]));
