@@ -77,9 +77,13 @@ def export_page(about: About, out: str | None, runtime: str | None, *, overwrite
     _check_place(folder, overwrite=overwrite)
     network = portable(about.module, about.tasks)
     if network.kind != "pictures":
-        raise UserError(f"to=web: this network reads {network.kind}, and the page has pictures: give another checkpoint")
+        raise UserError(
+            f"to=web: this network reads {network.kind}, and the page has pictures: give another checkpoint"
+        )
     ours = "emma-cotex " + about.version
-    parts = {name: _Part(content, f"onnxruntime-web {RUNTIME}, {ARCHIVE}", "MIT") for name, content in _runtime(runtime)}
+    parts = {
+        name: _Part(content, f"onnxruntime-web {RUNTIME}, {ARCHIVE}", "MIT") for name, content in _runtime(runtime)
+    }
     weights = REGISTRY["centerface"]
     detector = fetch("centerface", weights)
     parts["centerface.onnx"] = _Part(
@@ -88,7 +92,9 @@ def export_page(about: About, out: str | None, runtime: str | None, *, overwrite
         weights.licence,
     )
     told = metadata(about, network)
-    parts["model.onnx"] = _Part(to_onnx(network, told), f"export.py, of {about.checkpoint} {about.sha256}", about.licence)
+    parts["model.onnx"] = _Part(
+        to_onnx(network, told), f"export.py, of {about.checkpoint} {about.sha256}", about.licence
+    )
     parts["model.md"] = _Part(card(about, network, "model.onnx", to="onnx").encode(), ours, "Apache-2.0")
     parts["settings.json"] = _Part(_settings(about).encode(), ours, "Apache-2.0")
     for path in sorted(PAGE.iterdir()):
@@ -140,7 +146,9 @@ def _runtime(given: str | None) -> Iterator[tuple[str, bytes]]:
         try:
             download(ARCHIVE, archive, sha256=ARCHIVE_SHA256)
         except DownloadError as error:
-            raise DownloadError(f"{error}; or give web.runtime=FOLDER, with {' and '.join(FILES)} of {ARCHIVE}") from error
+            raise DownloadError(
+                f"{error}; or give web.runtime=FOLDER, with {' and '.join(FILES)} of {ARCHIVE}"
+            ) from error
         with tarfile.open(archive) as opened:
             for name, sha256 in FILES.items():
                 found = opened.extractfile(f"package/dist/{name}")

@@ -1,5 +1,7 @@
 // The table: numbers of frames, and the CSV file with the columns of predict.py's.
 
+import {rint} from "./pixels.js";
+
 /**
  * Number pictures from 1 by their times, so that a lost one leaves a gap; null where times have no constant rate.
  * videos/numbering.py does the same.
@@ -11,12 +13,12 @@ export function frameNumbers(times, tolerance) {
   if (gaps.some(gap => gap <= 0)) return null;
   const limit = 1.5 * median(gaps), usual = gaps.filter(gap => gap < limit);
   const mean = usual.reduce((sum, gap) => sum + gap, 0) / usual.length;
-  const periods = gaps.map(gap => gap / mean), steps = periods.map(Math.round), passed = [0];
+  const periods = gaps.map(gap => gap / mean), steps = periods.map(rint), passed = [0];
   for (const step of steps) passed.push(passed.at(-1) + step);
   const period = (times.at(-1) - times[0]) / passed.at(-1);
   const off = periods.map((one, at) => one - steps[at]);
   times.forEach((time, at) => off.push((time - times[0]) / period - passed[at]));
-  const numbers = passed.map(one => Math.round(Math.max(times[0], 0) / period) + one + 1);
+  const numbers = passed.map(one => rint(Math.max(times[0], 0) / period) + one + 1);
   const wrong = steps.some(step => step < 1) || off.some(one => Math.abs(one) > tolerance);
   return wrong || numbers.at(-1) > 2 * times.length ? null : numbers;
 }
