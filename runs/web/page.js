@@ -173,7 +173,10 @@ function values(said, picture, number) {
   if (said?.valence_arousal) {
     settings.affect.forEach((name, at) => rows.push([name, said.valence_arousal[at].toFixed(2).replace("-", "−")]));
   }
-  if (said?.expression) rows.push((([name, value]) => [name, value.toFixed(2)])(likeliest(said, settings)));
+  if (said?.expression) {
+    const [name, value] = likeliest(said, settings);
+    rows.push([`likeliest: ${name}`, value.toFixed(2)]);
+  }
   if (said?.action_units) {
     const units = settings.action_units.map((name, at) => [said.action_units[at], `${name}, ${settings.unit_names[at]}`]);
     units.sort((one, other) => other[0] - one[0]);
