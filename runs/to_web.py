@@ -79,9 +79,8 @@ def export_page(about: About, out: str | None, runtime: str | None, *, overwrite
     _check_place(folder, overwrite=overwrite)
     network = portable(about.module, about.tasks)
     if network.kind != "pictures":
-        raise UserError(
-            f"to=web: this network reads {network.kind}, and the page has pictures: give another checkpoint"
-        )
+        raise UserError(f"to=web: this network reads {network.kind}, and the page shows pictures: give another one")
+
     parts = _parts(about, network, runtime)
     _write(folder, {name: part.content for name, part in parts.items()} | {LICENCES: _licences(parts).encode()})
     size = sum(len(part.content) for part in parts.values())
@@ -157,9 +156,8 @@ def _runtime(given: str | None) -> Iterator[tuple[str, bytes]]:
         try:
             download(ARCHIVE, archive, sha256=ARCHIVE_SHA256)
         except DownloadError as error:
-            raise DownloadError(
-                f"{error}; or give web.runtime=FOLDER, with {' and '.join(FILES)} of {ARCHIVE}"
-            ) from error
+            by_hand = f"get {ARCHIVE} (licence: MIT), unpack it, and give web.runtime=FOLDER"
+            raise DownloadError(f"{error}; or {by_hand}") from error
         with tarfile.open(archive) as opened:
             for name, sha256 in FILES.items():
                 found = opened.extractfile(f"package/dist/{name}")

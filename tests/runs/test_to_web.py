@@ -45,6 +45,12 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "unpacked"
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written as ONNX, which takes seconds."""
+    monkeypatch.setattr(to_web, "to_onnx", lambda network, metadata: b"a network")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("emma"), model_of("emma")).parent.parent
@@ -80,6 +86,7 @@ def test_the_folder_has_all_that_the_page_needs(run: Path, runtime: Path, tmp_pa
     assert addresses == {"http://127.0.0.1:8000/"}  # where the page tells people to look
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_page_is_replaced_only_on_request_and_as_a_whole(
     run: Path, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +112,7 @@ def test_a_page_is_replaced_only_on_request_and_as_a_whole(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["centerface.onnx", "page", "unpacked"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_is_something_else_is_not_touched(run: Path, runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/index.html").write_text("mine")
@@ -116,6 +124,7 @@ def test_what_is_something_else_is_not_touched(run: Path, runtime: Path, tmp_pat
     assert (tmp_path / "mine/index.html").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("quick")
 def test_other_files_of_the_runtime_are_refused(run: Path, runtime: Path, tmp_path: Path) -> None:
     given = ["to=web", f"out={tmp_path}/page", f"web.runtime={runtime}"]
     (runtime / f"package/dist/{NAMES[1]}").write_text("another version")
