@@ -22,7 +22,7 @@ const calls = {
 };
 
 async function get(folder, name) {
-  const answer = await fetch(new URL(name, folder));
+  const answer = await fetch(new URL(name, folder), {cache: "no-cache"});  // another export may have come since
   if (!answer.ok) throw new Error(`${name} is missing in the folder of this page: export it again`);
   return answer;
 }
