@@ -3,6 +3,8 @@
 import {cut, decode, detectorInput, putInput, reach, steady, toSquare} from "./faces.js";
 import {People} from "./people.js";
 
+const SLOW = 0.2;  // s between two pictures of a camera at most, as far as following faces goes
+
 export class Engine {
   /** ort: ONNX Runtime; settings: settings.json; detector and model: the bytes of the two ONNX files. */
   static async make(ort, settings, detector, model) {
@@ -27,12 +29,13 @@ export class Engine {
     this.passed = [];  // the last ones before them, without pixels
     this.count = 0;
     this.now = 0;
+    this.last = 0;
   }
 
   /** Take the next picture, and its time in s or null. Return those that are finished now. */
   async look(image, time) {
     const faces = await this.find(image);
-    this.now = Math.max(this.now + 1e-3, time ?? this.count / this.settings.rate);
+    this.now = Math.max(this.now + 1e-3, this.clock(time ?? this.count / this.settings.rate));
     const ids = this.kind === "pictures" ? faces.map((_, at) => at + 1) : this.people.follow(image, this.now, faces);
     faces.forEach((face, at) => {
       face.id = ids[at];
@@ -40,6 +43,17 @@ export class Engine {
     });
     this.waiting.push({number: this.count++, width: image.width, height: image.height, time, image, faces});
     return this.finish(this.kind === "video" ? reach(this.settings.smoothing) : 0);
+  }
+
+  /**
+   * The time by which faces are followed. A camera that gives few pictures a second is not taken for one in front of
+   * which every face was hidden in between.
+   */
+  clock(time) {
+    if (this.kind !== "camera") return time;
+    const now = this.now + Math.min(time - this.last, SLOW);
+    this.last = time;
+    return now;
   }
 
   /** Return what is left: no picture follows. */
