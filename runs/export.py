@@ -26,15 +26,21 @@ from runs.networks import load_networks, origin
 from runs.portable import Portable, portable
 from runs.quiet import quiet
 from runs.to_onnx import to_onnx
+from runs.to_web import export_page
+
+
+class _Web(TypedDict):
+    runtime: str | None
 
 
 class _Settings(TypedDict):
     """Keys of conf/export.yaml."""
 
     checkpoint: str
-    to: Literal["onnx", "safetensors"]
+    to: Literal["onnx", "safetensors", "web"]
     out: str | None
     accept_licence: str | Sequence[str]
+    web: _Web
     overwrite: bool
 
 
@@ -49,9 +55,12 @@ def export(config: DictConfig) -> None:
     plain = resolve(config, _problems)
     accepted = [plain["accept_licence"]] if isinstance(plain["accept_licence"], str) else plain["accept_licence"]
     to = plain["to"]
-    if to == "onnx":
-        check_installed("to=onnx")
+    if to != "safetensors":
+        check_installed(f"to={to}")
     about = _about(plain["checkpoint"], accepted)
+    if to == "web":
+        export_page(about, plain["out"], plain["web"]["runtime"], overwrite=plain["overwrite"])
+        return
     path = Path(plain["out"] or f"exports/{about.method}.{to}").expanduser()
     beside = path.with_suffix(".md")
     if path.suffix != f".{to}":
