@@ -130,7 +130,7 @@ def _preprocessing(about: About) -> dict[str, Any]:
     }
 
 
-def card(about: About, network: Portable, file: str, *, to: str) -> str:
+def card(about: About, network: Portable, file: str, *, to: str, cost: str | None = None) -> str:
     """Return the model card, Markdown.
 
     Args:
@@ -138,6 +138,7 @@ def card(about: About, network: Portable, file: str, *, to: str) -> str:
         network: what of it was exported.
         file: name of the exported file, which stands beside the card.
         to: ``onnx`` or ``safetensors``.
+        cost: of integers, in a sentence (``runs.int8``); None: there are none.
     """
     units = ", ".join(name.upper() for name in AU_NAMES)
     lines = [
@@ -157,12 +158,13 @@ def card(about: About, network: Portable, file: str, *, to: str) -> str:
         lines.append(f"- Expressions, in order: {', '.join(about.module.expressions)}.")
     if "action_units" in about.tasks:
         lines.append(f"- Action units, in order: {units}.")
-    lines += _how(about, network, to)
+    lines += _how(about, network, to) if cost is None else [*_how(about, network, to)[:-1], f"- {cost}."]
     lines += ["", "## How to use it", "", "```python", snippet(about, network, file, to=to).rstrip(), "```"]
     lines += ["", "## What it has learnt from", "", f"- {_sentence(origin(about.learnt_from))}"]
     for start in about.starts:
         lines.append(f"- Its training began with `{start.weights}` (`{start.key}`), licence: {start.licence}.")
-    lines += ["", "## Scores", "", *_scores(about.scores)]
+    before = ["These are of the network before its weights became integers.", ""]
+    lines += ["", "## Scores", "", *before * (cost is not None), *_scores(about.scores)]
     lines += ["", "## Licence", "", *_licences(about)]
     return "\n".join(lines) + "\n"
 
