@@ -94,6 +94,7 @@ class About:
 
 def metadata(about: About, network: Portable) -> dict[str, str]:
     """Return what the file says of itself: texts, and JSON where a value has parts."""
+    config = getattr(about.module, "model_config", {})
     parts: dict[str, Any] = {
         "tasks": list(network.outputs) if network.kind == "pictures" else list(about.tasks),
         "expressions": list(about.module.expressions),
@@ -102,7 +103,8 @@ def metadata(about: About, network: Portable) -> dict[str, str]:
         "outputs": dict(network.outputs),
         "preprocessing": _preprocessing(about) if network.kind == "pictures" else None,
         "features": getattr(about.module.network, "features", None) if network.kind != "pictures" else None,
-        "network": getattr(about.module, "model_config", {}).get("network"),
+        "network": config.get("network"),
+        "module": {name: value for name, value in config.items() if name != "network"} or None,
         "learnt_from": dict(about.learnt_from),
         "weights": [one._asdict() for one in about.starts],
         "accepted_licences": list(about.accepted),

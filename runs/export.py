@@ -102,6 +102,8 @@ def _about(given: str, accepted: Sequence[str]) -> About:
         check_licences([start], accepted)
         return _made(given, network.module, network.tasks, given, network.sha256, [start], accepted, None)
     path = checkpoint_of("checkpoint", given, "best")
+    if path.suffix in (".onnx", ".safetensors"):
+        raise ConfigError([f"checkpoint={given} is an export already: give the checkpoint that it was made from"])
     found = list(starts(upgraded(read_checkpoint(path)["model_config"])))
     check_licences(found, accepted)
     module = load_module(path).eval()
