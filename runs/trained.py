@@ -24,8 +24,11 @@ from heads.temporal.module import TemporalModule
 from runs.asking import Asked, OneByOne, Weights, shaped
 from runs.chained import CausalPeople, InTime, ask_heads
 from runs.checkpoints import load_module
+from runs.exported import Exported
 from runs.frozen import Known, frozen_networks
 from runs.networks import Network
+from training.module import AffectModule
+from training.optimisation import AdamW
 from training.tta import averaged
 from videos.watching import Watched
 
@@ -60,6 +63,35 @@ class Published(nn.Module):
         """Return the predictions of a batch as the modules do."""
         images: Tensor = batch["image"]
         return {"": pretrained(self.network.embed(images)[1].float(), self.network.output_names)}
+
+
+class ExportedModule(AffectModule):
+    """A file of export.py as a module whose predictions Lightning collects; it cannot be trained.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: as ``runs.exported.Exported``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        exported = Exported(path)
+        network: Any = nn.Module()
+        network.tasks, network.expressions = exported.tasks, exported.expressions
+        network.preprocessing = exported.preprocessing
+        super().__init__(network, AdamW())
+        self.exported, self.learnt_from = exported, exported.learnt_from
+
+    def predict(self, batch: Batch) -> Predictions:
+        """Return what the file says of a batch."""
+        said = self.exported(batch["image"].cpu().numpy())
+        return cast("Predictions", {task: torch.from_numpy(one).to(self.device) for task, one in said.items()})
+
+
+def load_scored(path: Path) -> AffectModule:
+    """Load what evaluate.py scores: a checkpoint, or a file of export.py."""
+    return ExportedModule(path) if path.suffix == ".onnx" else load_module(path)
 
 
 def load_trained(path: Path, weights: Weights, known: Known) -> Network:
