@@ -185,6 +185,21 @@ def test_a_causal_head_goes_through_each_person_in_pieces(causal: Path, video: P
     same(read_table(call(tmp_path, video, causal, "batch_size=1") / "clip/clip.parquet"), causal)
 
 
+def test_a_gap_alone_ends_what_a_temporal_head_remembers(causal: Path, video: Path, tmp_path: Path) -> None:
+    tables = [
+        read_table(call(tmp_path / str(gap), video, causal, "batch_size=64", f"postprocess.max_gap={gap}")
+                   / "clip/clip.parquet") for gap in (4, 5)
+    ]  # fmt: skip
+    found = tables[0].found
+    assert found is not None
+    differ = (tables[0].predictions["valence_arousal"] != tables[1].predictions["valence_arousal"]).any(axis=1)
+    first = found.face_id == 1  # away from frame 12 to 15: the next face is 5 frames after the last
+    late = np.asarray(tables[0].frame) > 11
+    assert differ[found.success & first & late].any()
+    assert not differ[found.success & first & ~late].any()
+    assert not differ[found.success & ~first].any()
+
+
 def test_pictures_and_crops_are_seen_alone(causal: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in (6, 7)]
     for path in paths:

@@ -258,6 +258,16 @@ def test_a_fold_is_held_back_scored_and_predicted(stores: list[Path], videos: Pa
     dealt = dict(line.split(",") for line in (tmp_path / "run" / "folds.csv").read_text().splitlines()[2:])
     assert {dealt[base_video(video)] for video in held["video"].to_pylist()} == {"1"}
     assert held["valence"].null_count == 0
+    again = [f"checkpoint={tmp_path}/run", f"paths.run_dir={tmp_path}/again", f"paths.cache_dir={tmp_path}/cache"]
+    with pytest.raises(
+        ConfigError, match=r"split=fold2: .*run has learnt from . of these . videos, .*split=fold1, which"
+    ):
+        evaluate_here(*again, "split=fold2")
+    with pytest.raises(ConfigError, match=r"split=oof: .*run has learnt from . of these 7 videos"):
+        evaluate_here(*again, "split=oof")
+    assert not (tmp_path / "again").exists()
+    evaluate_here(*again, "split=fold1")
+    assert scores_of(tmp_path / "again") == pytest.approx(scores_of(tmp_path / "run"), abs=1e-6)
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [one["val/P_VA"] for one in logged if "val/P_VA" in one][-1] == pytest.approx(
         scores_of(tmp_path / "run")["P_VA"], abs=1e-6
