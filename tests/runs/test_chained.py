@@ -30,6 +30,7 @@ from runs.chained import InTime, Stretches
 from runs.checkpoints import save_atomically
 from runs.config import CONFIG_DIR, resolve
 from runs.extract import extract
+from runs.frozen import Frozen, Image
 from runs.networks import load_networks
 from runs.predictor import Predictor
 from runs.train import train
@@ -198,6 +199,24 @@ def test_a_gap_alone_ends_what_a_temporal_head_remembers(causal: Path, video: Pa
     assert differ[found.success & first & late].any()
     assert not differ[found.success & first & ~late].any()
     assert not differ[found.success & ~first].any()
+
+
+def test_the_network_of_the_features_looks_at_batches_whose_size_changes_nothing(
+    stores: list[Path], crops: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, looked, own = trained(stores[1:], crops, tmp_path, *temporal("gru")), list[int](), Frozen.__call__
+
+    def counted(self: Frozen, faces: Sequence[Image], device: torch.device) -> Any:
+        looked.append(len(faces))
+        return own(self, faces, device)
+
+    monkeypatch.setattr(Frozen, "__call__", counted)
+    tables = []
+    for size in (20, 1):
+        out = call(tmp_path / str(size), video, run, f"batch_size={size}")
+        tables.append(read_table(out / "clip/clip.parquet").predictions["valence_arousal"])
+    assert looked == [20, 20, 7, *[1] * 47]
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-5, rtol=0)
 
 
 def test_pictures_and_crops_are_seen_alone(causal: Path, tmp_path: Path) -> None:
