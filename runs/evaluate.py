@@ -25,7 +25,7 @@ from runs.assembly import build_data, build_trainer
 from runs.callbacks import predicting_speed
 from runs.config import check_source
 from runs.folder import Run, checkpoint_of, opened_run
-from runs.folds import FoldRun, default_split, fold_runs, pooled, write_folds
+from runs.folds import FoldRun, check_unlearnt, default_split, fold_runs, pooled, write_folds
 from runs.limits import limit_errors
 from runs.next_steps import after_evaluation
 from runs.scoring import check_settings, predict_table, report, submit
@@ -139,6 +139,8 @@ def _predicted(run: Run, settings: PostProcess, networks: Sequence[Path]) -> _Ta
     module = load_scored(networks[0])
     data = build_data(plain, module.preprocessing, module.expressions)
     data.evaluate_only()
+    if plain["checkpoint"] is not None:
+        check_unlearnt(networks[0], data, split)
     check_settings(settings, module, data, split, submitted=plain["submission"] is not None)
     trainer = build_trainer(plain, folder)
     run.started()

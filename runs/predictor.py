@@ -18,7 +18,7 @@ from datamodules.pictures import UnreadableImageError, read_image
 from datamodules.resizing import Image
 from evaluators.found import Found
 from evaluators.postprocess.chain import process_people
-from evaluators.postprocess.options import PostProcess
+from evaluators.postprocess.options import PostProcess, check_gap
 from evaluators.table import Table, column_names
 from runs.asking import Asked, OneByOne, Weights, as_array
 from runs.detectors import make_detector
@@ -86,6 +86,7 @@ class Predictor:
         self.faces = faces or CropSettings()
         self.postprocess = postprocess or PostProcess()
         self.batch_size, self.tta = batch_size, tta
+        check_gap(self.postprocess, in_time=any(isinstance(one.module, TemporalModule) for one in self.networks))
         for network in self.networks:
             if tta and network.frozen:
                 raise ConfigError([f"tta=true: {network.path} holds heads on features, one of each face: leave it out"])

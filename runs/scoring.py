@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from affect.checksums import file_sha256
-from affect.frames import Frames
+from affect.frames import Frames, warn_of_one_value
 from affect.labels import UniTask
 from evaluators.calibration import calibration_scores, reliability, reliability_panels
 from evaluators.chance import chance, majority
@@ -76,6 +76,8 @@ def result_of(
     module.learnt_from = origin_of(data)
     module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
     held = data.held
+    for rows, labels in (("training", data.frames("train").select(data.train_rows)), (held, data.frames(held))):
+        warn_of_one_value(rows, labels, module.scores.tasks)
     check_settings(settings, module, data, held)
 
     def report_table(trainer: pl.Trainer, folder: Path, experiment: str, best: Path) -> None:
