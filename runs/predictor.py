@@ -86,7 +86,8 @@ class Predictor:
         self.faces = faces or CropSettings()
         self.postprocess = postprocess or PostProcess()
         self.batch_size, self.tta = batch_size, tta
-        check_gap(self.postprocess, in_time=any(isinstance(one.module, TemporalModule) for one in self.networks))
+        in_time = any(hasattr(one.module, "laid") for one in self.networks)  # windows, which temporal heads alone have
+        check_gap(self.postprocess, in_time=in_time)
         for network in self.networks:
             if tta and network.frozen:
                 raise ConfigError([f"tta=true: {network.path} holds heads on features, one of each face: leave it out"])
