@@ -413,7 +413,7 @@ def test_live_from_the_address_to_the_table(
         told = "".join(pages) + capsys.readouterr().out
         with pytest.raises(UserError, match=r"clip\.parquet is there: give overwrite=true"):
             call(tmp_path, f"{host}/clip.mkv", emma)
-        with pytest.raises(ConfigError, match="overlay=true: of a live source"):
+        with pytest.raises(UserError, match="overlay=true: of a live source"):
             call(tmp_path, f"{host}/clip.mkv", emma, "overlay=true", "overwrite=true")
     assert pictures[0].shape == (120, 200, 3)
     assert {face["id"] for face in numbers[0]["faces"]} <= {1, 2}
