@@ -138,6 +138,8 @@ def show_live(
         began, course = datetime.now(UTC), Course()
         work = Work(following, recording, course, page)
         stopped = run(chain([first], pictures), work, course)
+        if page is not None:
+            page.latest.close()  # browsers know at once; the table takes a while
         about = {"source": source.told, "began": began.isoformat(timespec="seconds"), **course.facts()}
         if course.latency:
             recording.finish(path, {**predictor_facts(predictor), "live": about, "made": dict(made)})
