@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from affect.errors import ConfigError
+from affect.errors import UserError
 from datamodules.resizing import Image
 from evaluators.postprocess.chain import process_people
 from evaluators.postprocess.exponential import AsTheyCome
@@ -43,13 +43,13 @@ class Following:
         name: of the video in the tables.
 
     Raises:
-        ConfigError: a head or a setting that looks at later frames.
+        UserError: a head or a setting that looks at later frames.
         DataError: the detector is not installed.
     """
 
     def __init__(self, predictor: Predictor, name: str) -> None:
         if wrong := _unfit(predictor.postprocess):
-            raise ConfigError(wrong)
+            raise UserError("; ".join(wrong))
         self._predictor, self._name = predictor, name
         self._detector = make_detector(predictor.faces)
         self._people, self._steady = People(), Steady()
@@ -67,10 +67,10 @@ class Following:
     def warm(self) -> None:
         """Look at nothing, for the first use of a network takes far longer than the next ones."""
         self._detector(np.zeros((480, 640, 3), np.uint8))
-        for _ in range(2):
-            nobody = [np.zeros((self._predictor.faces.size, self._predictor.faces.size, 3), np.uint8)]
+        for nobody in (0, -1):  # people are counted from 1
+            face = [np.zeros((self._predictor.faces.size, self._predictor.faces.size, 3), np.uint8)]
             for one in self._asked:
-                one.ask(nobody, [0], 1)  # people are counted from 1
+                one.ask(face, [nobody], 1)
 
     def look(self, number: int, time: float, image: Image, /) -> Table:
         """Find and follow the faces of the next frame, and return its rows of a table.

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from affect.errors import ConfigError, DataError, UserError
+from affect.errors import DataError, UserError
 from affect.files import locked
 from affect.labels import UNIT_NAMES
 from affect.names import below
@@ -111,7 +111,7 @@ def show_live(
         Stopped: SIGTERM; the table is finished all the same.
     """
     if plain["overlay"]:
-        raise ConfigError(["overlay=true: of a live source no picture is kept to draw over: leave it out"])
+        raise UserError("overlay=true: of a live source no picture is kept to draw over: leave it out")
     following = Following(predictor, source.name)
     place = below(Path(plain["out"]).expanduser(), source.name)
     path, growing = place / f"{source.name}.parquet", place / f"{source.name}{SUFFIX}"
@@ -138,6 +138,8 @@ def show_live(
         began, course = datetime.now(UTC), Course()
         work = Work(following, recording, course, page)
         stopped = run(chain([first], pictures), work, course)
+        if page is not None:
+            page.latest.close()  # browsers know at once; the table takes a while
         about = {"source": source.told, "began": began.isoformat(timespec="seconds"), **course.facts()}
         if course.latency:
             recording.finish(path, {**predictor_facts(predictor), "live": about, "made": dict(made)})
@@ -167,7 +169,8 @@ def run(
     Raises:
         Exception: whatever the work has raised, or the reader, unless it is that the stream broke off.
     """
-    waiting, failed, finished = course.waiting, list[BaseException](), Event()
+    waiting, finished = course.waiting, Event()
+    failed, broken = list[BaseException](), list[str]()
 
     def read() -> None:
         begun: float | None = None
@@ -179,7 +182,7 @@ def run(
                 if not waiting.put(Frame(number, at, came, picture.image)):
                     return
         except DataError as error:
-            course.ended = str(error)
+            broken.append(str(error))
         except BaseException as error:
             failed.append(error)
         finally:
@@ -212,6 +215,8 @@ def run(
         course.ended = "it was stopped"
         waiting.stop()
         finished.wait()
+    if broken and stopped is None:
+        course.ended = broken[0]
     if failed:
         raise failed[0]
     return stopped

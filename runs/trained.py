@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from affect.batch import Batch, Predictions
 from affect.checksums import file_sha256
-from affect.errors import ConfigError
+from affect.errors import ConfigError, UserError
 from affect.labels import EXPRESSIONS, Task
 from backbones.files import fetch
 from backbones.registry import REGISTRY
@@ -160,16 +160,16 @@ def people_of(network: Network, max_gap: int, device: torch.device) -> CausalPeo
     """Return what asks a temporal head about a live source's faces; None: it is no temporal head.
 
     Raises:
-        ConfigError: the head looks at later frames.
+        UserError: the head looks at later frames.
     """
     module = network.module
     if not isinstance(module, TemporalModule):
         return None
     if not isinstance(module.network, CausalNetwork):
-        raise ConfigError([
+        raise UserError(
             f"checkpoint: the head of {network.path} looks at later frames, which a live source does not have yet: "
             "give a run with a causal head (gru, tcn), or one on pictures"
-        ])  # fmt: skip
+        )
     return CausalPeople(module, network.frozen, max_gap, device)
 
 

@@ -133,7 +133,8 @@ class Stream:
                 f"{self.told}: no video in a form that is read live. Playlists (HLS, DASH) are not: they lead to other "
                 "files and hosts. Give the address of the video or of the camera's stream itself"
             )
-        return f"{self.told}: it cannot be opened ({_reason(av, error)}). Is the address right, and the camera on?"
+        doubt = ", and its certificate one that this machine trusts" if self.place.lower().startswith("https") else ""
+        return f"{self.told}: it cannot be opened ({_reason(av, error)}). Is the address right, the camera on{doubt}?"
 
 
 def source_of(given: object) -> Stream | None:

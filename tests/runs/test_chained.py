@@ -18,13 +18,13 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affect.errors import CheckpointError, ConfigError
+from affect.errors import CheckpointError, ConfigError, UserError
 from affect.labels import Task
 from datamodules.pictures import read_image
 from evaluators.table import Table, read_table
 from features.store_files import INFO, StoreInfo
 from rendering.cache import draw as draw_faces
-from runs import predictor
+from runs import following, predictor
 from runs.assembly import build_module
 from runs.chained import InTime, Stretches
 from runs.checkpoints import save_atomically
@@ -37,6 +37,7 @@ from runs.train import train
 from tests.conftest import small
 from tests.features.windows import Video, values
 from tests.heads.temporal.test_stitching import module_of, slow_logits
+from tests.runs.test_live import call as call_live
 from tests.test_predict import call, film, red_squares
 from videos.decoding import decode
 from videos.settings import CropSettings
@@ -217,6 +218,31 @@ def test_the_network_of_the_features_looks_at_batches_whose_size_changes_nothing
         tables.append(read_table(out / "clip/clip.parquet").predictions["valence_arousal"])
     assert looked == [20, 20, 6, *[1] * 46]
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_causal_head_says_the_same_live(causal: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same crops: a file's are steadied by later frames, too."""
+    monkeypatch.setattr(following, "make_detector", lambda _: red_squares)
+    watched = watch(decode(video), red_squares, 25.0)
+    squares = {int(frame): watched.square[watched.picture == number] for number, frame in enumerate(watched.frame)}
+    monkeypatch.setattr(following.Steady, "add", lambda _, number, *__: squares[number])
+    model = Predictor(causal, device="cpu", batch_size=1)
+    live = following.Following(model, "clip")
+    live.warm()
+    tables = [live.look(number, one.time or 0.0, one.image) for number, one in enumerate(decode(video), 1)]
+    column: Task = "valence_arousal"
+    found = np.concatenate([one.predictions[column] for one in tables])
+    np.testing.assert_allclose(found, model.video(video).predictions[column], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_head_that_looks_ahead_is_refused_live(stores: list[Path], crops: Path, tmp_path: Path) -> None:
+    run = trained(stores[:1], crops, tmp_path, *temporal("transformer"))
+    with pytest.raises(UserError, match=r"the head of .* looks at later frames") as told:
+        call_live(tmp_path, "http://127.0.0.1:9/clip.mp4", run)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_and_crops_are_seen_alone(causal: Path, tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_squares_are_as_steady_as_the_past_allows(seed: int) -> None:
 
 def test_what_looks_ahead_is_refused_in_one_line() -> None:
     network = Network(module_of(causal=False), ("expression",), "run/best.ckpt", "0" * 64)
-    with pytest.raises(ConfigError, match=r"checkpoint: the head of run/best.ckpt looks at later frames"):
+    with pytest.raises(UserError, match=r"checkpoint: the head of run/best.ckpt looks at later frames"):
         people_of(network, 5, torch.device("cpu"))
     for given_, told in (
         ({"smoothing": "box"}, "postprocess.smoothing=box looks at later frames: live, give exponential"),
@@ -414,7 +414,7 @@ def test_live_from_the_address_to_the_table(
         told = "".join(pages) + capsys.readouterr().out
         with pytest.raises(UserError, match=r"clip\.parquet is there: give overwrite=true"):
             call(tmp_path, f"{host}/clip.mkv", emma)
-        with pytest.raises(ConfigError, match="overlay=true: of a live source"):
+        with pytest.raises(UserError, match="overlay=true: of a live source"):
             call(tmp_path, f"{host}/clip.mkv", emma, "overlay=true", "overwrite=true")
     assert pictures[0].shape == (120, 200, 3)
     assert {face["id"] for face in numbers[0]["faces"]} <= {1, 2}

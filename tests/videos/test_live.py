@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +42,13 @@ def film(path: Path, count: int = 12, kind: str | None = None) -> Path:
 
 
 @contextmanager
-def served(folder: Path, seen: list[str] | None = None, redirect: str = "", cut: int | None = None) -> Iterator[str]:
+def served(
+    folder: Path,
+    seen: list[str] | None = None,
+    redirect: str = "",
+    cut: int | None = None,
+    context: ssl.SSLContext | None = None,
+) -> Iterator[str]:
     """Serve a folder; ``/redirect`` leads elsewhere, and ``/cut`` promises a whole clip and sends a part of it."""
 
     class Handler(SimpleHTTPRequestHandler):
@@ -69,10 +81,12 @@ def served(folder: Path, seen: list[str] | None = None, redirect: str = "", cut:
                 super().do_GET()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' * (context is not None)}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -192,6 +206,72 @@ def test_playlists_lead_nowhere(tmp_path: Path, suffix: str) -> None:
             with av.open(f"file:{tmp_path}/hls.m3u8", options={"allowed_extensions": "ALL"}) as container:
                 assert container.format.name == "hls"
     assert not [path for path in seen if "clip" in path]
+
+
+def rtsp_server(content: bytes, seen: list[str]) -> tuple[socket.socket, threading.Thread]:
+    """A camera that speaks just enough RTSP: an MPEG transport stream in RTP, in the connection itself."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    described = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track1\r\n"
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rb") as asked:
+            while line := asked.readline().decode():
+                fields = {}
+                while (field := asked.readline().decode().strip()) != "":
+                    name, _, value = field.partition(": ")
+                    fields[name] = value
+                method = line.split()[0]
+                seen.append(f"{method} {fields.get('Transport', '')}".strip())
+                more = {
+                    "OPTIONS": "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n",
+                    "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(described)}\r\n",
+                    "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
+                }.get(method, "")
+                answer = f"RTSP/1.0 200 OK\r\nCSeq: {fields['CSeq']}\r\nSession: 1\r\n{more}\r\n"
+                connection.sendall((answer + (described if method == "DESCRIBE" else "")).encode())
+                if method == "PLAY":
+                    for number, start in enumerate(range(0, len(content), 1316)):
+                        packet = (
+                            struct.pack(">BBHII", 0x80, 33, number, number * 100, 1) + content[start : start + 1316]
+                        )
+                        connection.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+                    return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return listening, thread
+
+
+def test_a_camera_speaks_rtsp_over_one_connection(tmp_path: Path) -> None:
+    clip, seen = film(tmp_path / "clip.ts"), list[str]()
+    listening, thread = rtsp_server(clip.read_bytes(), seen)
+    found: list[Picture] = []
+    with listening, contextlib.suppress(DataError):  # it ends by hanging up
+        found.extend(stream(f"rtsp://127.0.0.1:{listening.getsockname()[1]}/stream1").pictures())
+    thread.join(5)
+    assert len(found) >= 10
+    assert {one.time for one in found} == {None}
+    assert found[0].image.shape == (48, 64, 3)
+    assert [one for one in seen if "SETUP" in one] == ["SETUP RTP/AVP/TCP;unicast;interleaved=0-1"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="it makes the certificate")
+def test_https_needs_a_certificate_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(tmp_path / "clip.mkv", 3)
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with served(tmp_path, context=context) as host:
+        with pytest.raises(DataError, match="its certificate one that this machine trusts"):
+            next(stream(f"{host}/clip.mkv").pictures())
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert len(list(stream(f"{host}/clip.mkv").pictures())) == 3
 
 
 def test_a_server_cannot_send_us_to_a_file(tmp_path: Path) -> None:
