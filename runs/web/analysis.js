@@ -67,8 +67,18 @@ export class Analysis {
     await this.begin("pictures");
     for (const [at, file] of files.entries()) {
       if (this.stopped) break;
-      const name = stem(file.name);
-      await this.add(await pictureOf(file), {video: name, image: file.name, frame: 1}, (at + 1) / files.length, shown);
+      const about = {video: stem(file.name), image: file.name, frame: 1};
+      try {
+        await this.add(await pictureOf(file), about, (at + 1) / files.length, shown);
+      } catch (error) {
+        if (!(error instanceof Told)) throw error;
+        this.unread.push(error.message);
+        this.pictures.push({...about, time: null, faces: []});
+      }
+    }
+    if (files.length && this.unread.length === files.length) {
+      this.pictures = [];
+      throw new Told(this.unread[0]);
     }
     return this.finish(shown);
   }
@@ -113,6 +123,7 @@ export class Analysis {
   async begin(kind) {
     this.pictures = [];
     this.bitmaps = [];
+    this.unread = [];  // sentences about pictures that cannot be read, of which the table has empty rows
     this.stopped = false;
     await this.call("begin", [kind]);
   }

@@ -5,6 +5,8 @@
 export class Told extends Error {}
 
 const SHORTEST = 1 / 240;  // s between two frames at least
+const UNSEEN = 500;  // ms after which a frame is taken without being told that it is there
+const FAR = 1e7;  // s, after the end of any video
 const USUAL = 1 / 30;  // s: steps are not longer, so that a slow beginning hides no frames that follow faster
 
 export async function pictureOf(file) {
@@ -54,16 +56,28 @@ async function opened(file) {
   });
   if (!told && !video.videoWidth) throw new Told(`${file.name} has sound alone, and no pictures.`);
   if (told) throw new Told(told);
+  if (!Number.isFinite(video.duration)) await seek(video, FAR);  // a recording of a browser: then it is looked for
+  if (!Number.isFinite(video.duration)) throw new Told(`${file.name} does not say how long it is: convert it to MP4.`);
   return video;
 }
 
-/** Show the frame of a time, and return when its own time begins, s. */
+/**
+ * Show the frame of a time, and return when its own time begins, s.
+ *
+ * `seeked` may come before the frame is there; browsers tell that by requestVideoFrameCallback, but not of a page in the
+ * background, where nothing is drawn.
+ */
 async function seek(video, target) {
+  let asked = 0, timer = 0;
+  const there = new Promise(resolve => { asked = video.requestVideoFrameCallback(resolve); });
   await new Promise((resolve, reject) => {
     video.onseeked = resolve;
     video.onerror = () => reject(new Told("The video is damaged: a part of it cannot be decoded."));
     video.currentTime = target;
   });
+  await Promise.race([there, new Promise(resolve => { timer = setTimeout(resolve, UNSEEN); })]);
+  clearTimeout(timer);
+  video.cancelVideoFrameCallback(asked);
   const frame = new VideoFrame(video), time = frame.timestamp / 1e6;
   frame.close();
   return time;
