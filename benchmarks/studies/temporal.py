@@ -1,10 +1,11 @@
 """What temporal heads are worth beside smoothing: drawn videos, a fifth of whose frames are hidden.
 
-    python -m benchmarks.studies.temporal FOLDER [key=value …] [--seeds 0 1 2]
+    python -m benchmarks.studies.temporal FOLDER [key=value …] [--seeds 0 1 2] [--network RUN]
 
-A small network learns from drawn people of its own, once (``FOLDER/network``), and stays as it is. For each seed people
-are drawn anew, in videos as ``SIZES`` and ``LASTING`` say, and the network's features of each frame are kept. In the
-store ``hidden`` a fifth of the frames is left out, in stretches (``STRETCH``); the store ``whole`` lacks none.
+An EmotionNet learns from drawn people of its own, once (``FOLDER/network``), and stays as it is; ``--network`` takes
+that of a finished run on ``draws=mtl``, whose people are none of these videos'. For each seed people are drawn anew, in
+videos as ``SIZES`` and ``LASTING`` say, and the network's features of each frame are kept. In the store ``hidden`` a
+fifth of the frames is left out, in stretches (``STRETCH``); the store ``whole`` lacks none.
 
 On each store learn a head that sees one frame (``frame``), and the temporal heads of ``TEMPORAL`` at ``scale=tiny``: at
 the published sizes, a seed would take hours on two cores. All weigh labels alike, and the epoch that is best on the
@@ -15,7 +16,7 @@ test videos are predicted once, by what was chosen.
 Prints P_VA, P_EXPR and P_AU on all frames of the test videos, hidden ones included, and how far each is ahead of the
 smoothed head of single frames, with an interval over people, nested in seeds. ``FOLDER/results.json`` keeps all. The
 command can be given again after an interruption, and with other seeds at the same time in another terminal. A
-``key=value`` goes to every training.
+``key=value`` goes to every head's training.
 """
 
 from __future__ import annotations
@@ -66,8 +67,7 @@ STRETCH: Final = (10, 60)
 
 OUTPUT: Final = ("trainer=cpu", "scores=main", "report.faces=false")
 NETWORK: Final = (
-    "experiment=emma", "model.network.dan=null", "data=synthetic", "scale=tiny", "callbacks=final", "seed=1000",
-    "render.seed=1000", "render.train_videos=800", "render.val_videos=80",
+    "experiment=emotionnet", "data=synthetic", "scale=tiny", "callbacks=final", "seed=1000", "render.seed=1000",
 )  # fmt: skip
 """How the network learns that makes the features."""
 FRAME: Final = (
@@ -75,10 +75,10 @@ FRAME: Final = (
     *(f"model.network.heads.{task}.{key}" for task in ("valence_arousal", "expression", "action_units")
       for key in ("input=embedding", "hidden=128")),
 )  # fmt: skip
-WEIGHTS: Final = ("model.loss.expression_weight=train", "model.loss.au_pos_weight=train")
-"""Of the temporal heads' losses: rare labels count as much as in that of ``FRAME``."""
-TEMPORAL: Final = ("transformer", "bigru", "gru")
-"""Of ABAW10 and ABAW11, which see a whole window or video; and the second one's half that never looks ahead."""
+_WEIGHTS: Final = ("+model.loss.expression_weight=train", "+model.loss.au_pos_weight=train")
+TEMPORAL: Final[Mapping[str, tuple[str, ...]]] = {"transformer": _WEIGHTS, "bigru": (), "gru": ()}
+"""Of ABAW10 and ABAW11, which see a whole window or video; and the second one's half that never looks ahead. In all
+losses rare labels count as much as in that of ``FRAME``."""
 EPOCHS: Final = 40
 """Of every head, at most."""
 
@@ -97,7 +97,7 @@ class Found(NamedTuple):
     k: Mapping[str, int]
 
 
-def draw(root: Path, seed: int, sizes: Mapping[str, int] = SIZES) -> Path:
+def draw(root: Path, seed: int, sizes: Mapping[str, int]) -> Path:
     """Draw the videos of a seed, unless that was done before; the layout is that of s-Aff-Wild2.
 
     Args:
@@ -198,7 +198,9 @@ def timed(folder: Path, script: str, given: Sequence[str]) -> Path:
 
 def systems() -> dict[str, tuple[str, ...]]:
     """Return the heads by name, with the keys that make them."""
-    heads = {name: ("experiment=temporal", f"head={name}", "data.grid=frames", *WEIGHTS) for name in TEMPORAL}
+    heads = {
+        name: ("experiment=temporal", f"head={name}", "data.grid=frames", *keys) for name, keys in TEMPORAL.items()
+    }
     return {"frame": FRAME, **heads}
 
 
@@ -228,14 +230,14 @@ def scored(table: Table, labels: Frames, k: Mapping[str, int]) -> Sums:
     return sums(process([table], labels, PostProcess(**CHAIN, k=k)).table, labels).only(SCORES)
 
 
-def study(folder: Path, seeds: Sequence[int], overrides: Sequence[str]) -> None:
+def study(folder: Path, seeds: Sequence[int], overrides: Sequence[str], network: Path | None = None) -> None:
     """Make the runs that are missing; then write and print the tables."""
-    network = timed(folder / "network", "train", [*NETWORK, *OUTPUT, *overrides])
     paths = [one for one in overrides if one.startswith("paths.")]
+    network = network or timed(folder / "network", "train", [*NETWORK, *OUTPUT, *paths])
     found: dict[str, dict[str, list[Found]]] = {store: {} for store in STORES}
     for seed in seeds:
         of_seed = folder / f"seed{seed}"
-        root = draw(of_seed / "videos", seed)
+        root = draw(of_seed / "videos", seed, SIZES)
         for split, splits in (("validation", "[train,val]"), ("test", "[val]")):
             timed(of_seed / f"extract-{split}", "extract", [
                 f"checkpoint={network}", f"store={of_seed}/whole", "data=affwild2_mtl", f"data.root={root}",
@@ -291,8 +293,9 @@ def main() -> None:
     """Read the command line and make the study."""
     parser = study_parser(__doc__, seeds=(0, 1, 2))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every run")
+    parser.add_argument("--network", type=Path, metavar="RUN", help="whose features are taken; nothing is drawn for it")
     options = parser.parse_intermixed_args()
-    study(options.folder.absolute(), options.seeds, options.overrides)
+    study(options.folder.absolute(), options.seeds, options.overrides, options.network and options.network.absolute())
 
 
 if __name__ == "__main__":
