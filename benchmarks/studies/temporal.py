@@ -65,6 +65,13 @@ SHARE: Final = 0.2
 STRETCH: Final = (10, 60)
 """Frames that are hidden together, from and to."""
 
+LISTS: Final[Mapping[str, str]] = {
+    "train": "learning/training_set_annotations.txt",
+    "validation": "learning/validation_set_annotations.txt",
+    "test": "test/validation_set_annotations.txt",
+}
+"""Label files: the test videos are the validation list of a root of their own, as a list for testing has no labels."""
+
 OUTPUT: Final = ("trainer=cpu", "scores=main", "report.faces=false")
 NETWORK: Final = (
     "experiment=emotionnet", "data=synthetic", "scale=tiny", "callbacks=final", "seed=1000", "render.seed=1000",
@@ -101,7 +108,7 @@ def draw(root: Path, seed: int, sizes: Mapping[str, int]) -> Path:
     """Draw the videos of a seed, unless that was done before; the layout is that of s-Aff-Wild2.
 
     Args:
-        root: gets ``cropped_aligned`` and a label file for each split, in which every frame has all labels.
+        root: gets ``cropped_aligned``, and label files in ``LISTS``, in which every frame has all labels.
         seed: of everything that is drawn.
         sizes: videos by split.
     """
@@ -114,7 +121,8 @@ def draw(root: Path, seed: int, sizes: Mapping[str, int]) -> Path:
             for split, of_video in zip(splits, drawn, strict=True):
                 lines[split] += of_video
             for split, rows in lines.items():
-                (folder / f"{split}.txt").write_text("\n".join(rows) + "\n")
+                (folder / LISTS[split]).parent.mkdir(exist_ok=True)
+                (folder / LISTS[split]).write_text("\n".join(rows) + "\n")
     return root
 
 
@@ -187,6 +195,11 @@ def hide(whole: Path, place: Path, seed: int) -> Path:
     return place
 
 
+def _root(root: Path, lists: str) -> str:
+    """Write the folders of some lists and of the pictures, as ``data.root`` takes them."""
+    return f"[{root / lists},{root}]"
+
+
 def timed(folder: Path, script: str, given: Sequence[str]) -> Path:
     """Run as ``runs.stages.run``, and keep the CPU seconds of this process beside the folder."""
     start, file = time.process_time(), folder.with_name(f"{folder.name}.cpu")
@@ -204,19 +217,17 @@ def systems() -> dict[str, tuple[str, ...]]:
     return {"frame": FRAME, **heads}
 
 
-def predicted(place: Path, paths: Sequence[str]) -> Iterator[tuple[str, Found]]:
+def predicted(place: Path, root: Path, paths: Sequence[str]) -> Iterator[tuple[str, Found]]:
     """Yield what a head says of the test videos, filled only and smoothed, by the name of what follows the head's.
 
     Args:
         place: of its training.
+        root: of the videos.
         paths: overrides of where things are kept.
     """
     tested = place.with_name(f"{place.name}-test")
-    timed(
-        tested,
-        "evaluate",
-        [f"checkpoint={place}", "data.labels.val_annotations=test.txt", "split=val", *OUTPUT, *paths],
-    )
+    given = [f"checkpoint={place}", f"data.labels.root={_root(root, 'test')}", "split=val", *OUTPUT, *paths]
+    timed(tested, "evaluate", given)
     tables = {one: read_table(one / "predictions" / "val.parquet") for one in (place, tested)}
     searched = process([tables[place]], labels_of(place), PostProcess(**CHAIN, k="search")).found["k"]
     labels = labels_of(tested)
@@ -238,22 +249,20 @@ def study(folder: Path, seeds: Sequence[int], overrides: Sequence[str], network:
     for seed in seeds:
         of_seed = folder / f"seed{seed}"
         root = draw(of_seed / "videos", seed, SIZES)
-        for split, splits in (("validation", "[train,val]"), ("test", "[val]")):
-            timed(of_seed / f"extract-{split}", "extract", [
-                f"checkpoint={network}", f"store={of_seed}/whole", "data=affwild2_mtl", f"data.root={root}",
-                "data.train_annotations=train.txt", f"data.val_annotations={split}.txt", f"splits={splits}",
-                "trainer=cpu", *paths,
+        for lists, splits in (("learning", "[train,val]"), ("test", "[val]")):
+            timed(of_seed / f"extract-{lists}", "extract", [
+                f"checkpoint={network}", f"store={of_seed}/whole", "data=affwild2_mtl",
+                f"data.root={_root(root, lists)}", f"splits={splits}", "trainer=cpu", *paths,
             ])  # fmt: skip
         hide(of_seed / "whole", of_seed / "hidden", seed)
         for store, of_store in found.items():
             for name, keys in systems().items():
                 place = timed(of_seed / f"{store}-{name}", "train", [
                     *keys, "scale=tiny", f"data.store={of_seed}/{store}", "data@data.labels=affwild2_mtl",
-                    f"data.labels.root={root}", "data.labels.train_annotations=train.txt",
-                    "data.labels.val_annotations=validation.txt", f"trainer.max_epochs={EPOCHS}", f"seed={seed}",
+                    f"data.labels.root={_root(root, 'learning')}", f"trainer.max_epochs={EPOCHS}", f"seed={seed}",
                     *OUTPUT, *overrides,
                 ])  # fmt: skip
-                for what, one in predicted(place, paths):
+                for what, one in predicted(place, root, paths):
                     of_store.setdefault(f"{name}{what}", []).append(one)
     tell(folder, seeds, found)
 

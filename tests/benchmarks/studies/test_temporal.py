@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import temporal
-from benchmarks.studies.temporal import SHARE, STRETCH, draw, hidden
+from benchmarks.studies.temporal import LISTS, SHARE, STRETCH, draw, hidden
 from datamodules.readers.mtl import read_mtl
 from features.store import FeatureStore
 from runs.stages import run
@@ -42,7 +42,7 @@ def test_videos_have_all_labels_and_other_people(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(temporal, "LENGTH", (4, 8))
     monkeypatch.setattr(temporal, "usable_cores", lambda: 1)
     root = draw(tmp_path / "videos", 3, {"train": 2, "validation": 1, "test": 1})
-    lists = {split: read_mtl(root / f"{split}.txt") for split in ("train", "validation", "test")}
+    lists = {split: read_mtl(root / file) for split, file in LISTS.items()}
     assert sorted(set(lists["train"].video)) == ["train-0000", "train-0001"]
     assert [len(set(one.video)) for one in lists.values()] == [2, 1, 1]
     for frames in lists.values():
@@ -50,9 +50,9 @@ def test_videos_have_all_labels_and_other_people(tmp_path: Path, monkeypatch: py
         assert not np.isnan(frames.valence_arousal).any()
         assert not np.isnan(frames.action_units).any()
         assert all((root / "cropped_aligned" / image).is_file() for image in frames.image)
-    before = (root / "train.txt").stat().st_mtime_ns
+    before = (root / LISTS["train"]).stat().st_mtime_ns
     assert draw(root, 3, {"train": 2, "validation": 1, "test": 1}) == root
-    assert (root / "train.txt").stat().st_mtime_ns == before
+    assert (root / LISTS["train"]).stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
