@@ -77,7 +77,7 @@ def composing_error(script: str, error: HydraException, known: Sequence[str]) ->
     Args:
         script: the entry point.
         error: what Hydra says.
-        known: keys of its configuration.
+        known: keys of its configuration file.
     """
     told = " ".join(str(error).split())
     found = re.match(r"Could not override '([^']+)'.*\+[^ =]+=(\S+)$", told)
@@ -86,7 +86,8 @@ def composing_error(script: str, error: HydraException, known: Sequence[str]) ->
     group, option = found.groups()
     if (several := f"{group}s") in known:
         return f"{group}={option}: {script}.py takes {several}=[{option}], of {', '.join(options(group))}"
-    return f"{group}={option}: {script}.py has no {group} to choose; {suggest(group, known)}"
+    own = [key for key in known if key not in ("defaults", "hydra")]
+    return f"{group}={option}: {script}.py has no {group} to choose; {suggest(group, own)}"
 
 
 def render_node(layout: LayoutName) -> dict[str, Any]:
