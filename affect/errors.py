@@ -48,3 +48,7 @@ def refuse(error: DataError, faults: list[DataError] | None) -> None:
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read or does not fit."""
+
+
+class WeightsError(UserError):
+    """Weights cannot be found, cannot be read safely, or do not fit the network. The message says what to do."""

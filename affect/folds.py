@@ -13,6 +13,10 @@ from affect.errors import DataError
 PEOPLE: Final = ("_left", "_right")
 """What ends the name of a second person's crops in a video of Aff-Wild2."""
 _PASSES: Final = 20
+_MANY: Final = 1000
+"""Groups, from which on each is exchanged with those of about its size alone: with all, it would take minutes."""
+_NEAR: Final = 32  # larger ones, and smaller ones, that are tried then
+_ALIKE: Final = 1e-3  # from an even share: then that is enough
 
 
 def base_video(name: str) -> str:
@@ -27,7 +31,9 @@ def deal(groups: Sequence[str], counts: NDArray[np.float64], folds: int) -> NDAr
     """Deal rows into folds by whole groups, so that the folds are alike in every count.
 
     The largest group comes first, each into the fold where the sum of squared shares grows least; then groups are moved
-    and exchanged as long as that sum falls. The order of the rows changes nothing.
+    and exchanged as long as that sum falls; of more than a thousand groups, with those of about their size, until all
+    folds are within a thousandth of an even share, or a round of all groups hardly helps. The order of the rows changes
+    nothing.
 
     Args:
         groups: of each of the R rows, the group that must stay together: its video, say.
@@ -63,19 +69,26 @@ def _improve(
     shares: NDArray[np.float64], fold: NDArray[np.int64], held: NDArray[np.float64], order: Sequence[int]
 ) -> None:
     """Move groups, and exchange pairs of them, as long as the sum of squared shares falls; in place."""
+    folds, many, by_size = len(held), len(order) > _MANY, np.array(order)
+    size, near, nothing = np.bincount(fold, minlength=folds), np.arange(len(order)), np.zeros((folds, shares.shape[1]))
+    even = shares.any(axis=0) / folds
     for _ in range(_PASSES):
-        changed = False
-        for group in order:
+        changed, before = False, np.square(held - even).sum()
+        for position, group in enumerate(order):
+            if many:
+                if np.abs(held - even).max() < _ALIKE / folds:
+                    return
+                near = by_size[max(position - _NEAR, 0) : position + _NEAR + 1]
             own = fold[group]
             # what each other fold could give back for this group: nothing, or one of its own groups
-            given = np.concatenate([np.zeros((len(held), shares.shape[1])), shares])
-            to = np.concatenate([np.arange(len(held)), fold])
+            given = np.concatenate([nothing, shares[near]])
+            to = np.concatenate([np.arange(folds), fold[near]])
             change = shares[group] - given
             after = ((held[own] - change) ** 2 + (held[to] + change) ** 2).sum(axis=1)
             gain = (held[own] ** 2 + held[to] ** 2).sum(axis=1) - after
             gain[to == own] = 0.0
-            if np.count_nonzero(fold == own) == 1:
-                gain[: len(held)] = 0.0  # its fold would be empty
+            if size[own] == 1:
+                gain[:folds] = 0.0  # its fold would be empty
             best = int(np.argmax(gain))
             if gain[best] <= 1e-12:
                 continue
@@ -83,7 +96,10 @@ def _improve(
             held[own] -= change[best]
             held[to[best]] += change[best]
             fold[group] = to[best]
-            if best >= len(held):
-                fold[best - len(held)] = own
-        if not changed:
+            if best >= folds:
+                fold[near[best - folds]] = own
+            else:
+                size[own] -= 1
+                size[to[best]] += 1
+        if not changed or (many and np.square(held - even).sum() > 0.9 * before):
             return

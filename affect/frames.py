@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from affect.computed import Names, take
-from affect.labels import AU_NAMES, EXPRESSIONS, MISSING_CLASS, TASKS, Task
+from affect.labels import AFFECT, AU_NAMES, EXPRESSIONS, MISSING_CLASS, TASKS, Task
 
 _log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
@@ -64,6 +64,15 @@ class Frames:
         columns = {name: getattr(self, name)[index] for name in _COLUMNS}
         return replace(self, video=take(self.video, index), image=take(self.image, index), **columns)
 
+    def constant(self) -> dict[str, float]:
+        """Return the only value of valence, arousal or an action unit, of those that have one in several rows."""
+        found = {}
+        for name, column in zip((*AFFECT, *AU_NAMES), (*self.valence_arousal.T, *self.action_units.T), strict=True):
+            known = column[~np.isnan(column)]
+            if len(known) > 1 and (known == known[0]).all():
+                found[name] = float(known[0])
+        return found
+
     def class_counts(self, classes: int = len(EXPRESSIONS)) -> IntArray:
         """Count the rows of each expression, (classes,), to weight them by; warn if all rows have the same one."""
         counts = np.bincount(self.expression[self.expression >= 0], minlength=classes)
@@ -94,6 +103,26 @@ class Frames:
         weights = np.ones(len(AU_NAMES), dtype=np.float32)
         np.divide(negatives, positives, out=weights, where=positives > 0)
         return weights
+
+
+def warn_of_one_value(rows: str, labels: Frames, tasks: Sequence[str]) -> None:
+    """Warn of valence, arousal, or all action units, where one value is all that there is.
+
+    Args:
+        rows: what they are called.
+        labels: their list.
+        tasks: those that are learnt, or scored.
+    """
+    found = labels.constant()
+    names = [name for name in AFFECT if name in found and "valence_arousal" in tasks]
+    units = [name for name in AU_NAMES if name in found]
+    if units and len(units) == (~np.isnan(labels.action_units).all(axis=0)).sum() and "action_units" in tasks:
+        names.append("action units")
+    if names:
+        _log.warning(
+            "%s: all rows have the same %s, of which nothing can be learnt, nor a score tells anything. Is this the "
+            "right column?", rows, " and ".join(names),
+        )  # fmt: skip
 
 
 def column_means(values: FloatArray) -> npt.NDArray[np.float64]:

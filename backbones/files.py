@@ -5,18 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import timm
-import torch
-from huggingface_hub import try_to_load_from_cache
-from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives, hf_split
-
 from affect.download import DownloadError, download, download_member, wrong_hash
+from affect.errors import WeightsError
 from backbones.registry import REGISTRY, WeightsEntry
-from backbones.state import WeightsError
 
 INSTALL: Final = 'pip install -e ".[pretrained]"'
 
@@ -25,7 +21,9 @@ _log = logging.getLogger(__name__)
 
 def weights_folder() -> Path:
     """Return torch.hub's folder; the environment variable TORCH_HOME moves it."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", f"{cache}/torch")  # as torch.hub.get_dir has it, without torch
+    return Path(home).expanduser() / "hub/checkpoints"
 
 
 def local_path(entry: WeightsEntry) -> Path | None:
@@ -147,6 +145,10 @@ def weights_file(weights: str) -> Path | None:
 
 def _timm_file(name: str) -> Path | None:
     """Return the cached file of a timm model: the first one that timm itself would look for."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+    from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives, hf_split
+
     source, colon, hub_id = name.partition(":")
     filename = HF_WEIGHTS_NAME
     if colon and source not in ("hf-hub", "hf_hub"):

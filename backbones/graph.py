@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbones.state import WeightsError, check_finite, some
+from affect.errors import WeightsError
+from backbones.state import check_finite, some
 
 if TYPE_CHECKING:  # an optional package: imported only where a file is read
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto

@@ -20,8 +20,9 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import get_same_padding
 from torch import Tensor, nn
 
+from affect.errors import WeightsError
 from backbones.graph import GraphLayer, LayerKind, read_graph
-from backbones.state import WeightsError, some
+from backbones.state import some
 
 _log = logging.getLogger(__name__)
 

@@ -13,15 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from affect.errors import UserError
+from affect.errors import WeightsError
 
 _LISTED = 20
 _CONTAINERS = ("model", "model_state_dict", "state_dict")
 _NESTED = 4  # depth of containers inside one another
-
-
-class WeightsError(UserError):
-    """Weights cannot be found, cannot be read safely, or do not fit the network. The message says what to do."""
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

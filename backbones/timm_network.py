@@ -11,10 +11,10 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from affect.errors import WeightsError
 from affect.preprocessing import IMAGENET, Interpolation
 from affect.settings import Count, Dropped
 from backbones.normalize import Normalize
-from backbones.state import WeightsError
 from backbones.weights import load_weights
 
 

@@ -20,11 +20,12 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from affect.errors import WeightsError
 from affect.preprocessing import IMAGENET, Preprocessing
 from backbones.files import fetch
 from backbones.onnx import onnx_classifier, onnx_state
 from backbones.registry import REGISTRY, Kind, WeightsEntry
-from backbones.state import WeightsError, check_finite, read_state, some
+from backbones.state import check_finite, read_state, some
 
 _log = logging.getLogger(__name__)
 
@@ -86,8 +87,7 @@ def load_weights(network: nn.Module, weights: str, *, kind: Kind, head: tuple[st
         warnings.warn(f"weights=random: {_KINDS[kind]} starts untrained", UserWarning, stacklevel=2)
         return IMAGENET
     state, source, preprocessing = _read(weights, kind, network)
-    published = list(state)
-    state = _rename(state, kind, source)
+    published, state = list(state), _rename(state, kind, source)
     if kind == "timm":
         _fit_vgg(state, network)
     if kind in ("vit", "mae"):

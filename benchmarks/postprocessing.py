@@ -1,6 +1,6 @@
-"""Smoothing, exact thresholds and scores at the size of the ABAW5 validation sets, against loops and scikit-learn.
+"""Smoothing, searches and scores at the size of the ABAW5 validation sets, against loops and scikit-learn.
 
-    python -m benchmarks.postprocessing [--rounds 5] [--rows 1.0] [--json FILE]
+    python -m benchmarks.postprocessing [--rounds 5] [--rows 1.0] [--only biases] [--json FILE]
 
 Tables are random, of as many frames and videos as the validation sets have (valence/arousal 376,323 in 76, expressions
 280,532 in 70, action units 445,836 in 105). The two ways take turns, on one thread, and medians over the rounds are
@@ -16,11 +16,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from affect.frames import Frames
+from affect.frames import Frames, IntArray
 from affect.labels import EXPRESSIONS
 from benchmarks.machine import benchmark_parser, machine, print_machine, take_turns, write_figures
 from benchmarks.reference import postprocessing as plain
+from evaluators.postprocess.biases import macro_f1, search_biases
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.thresholds import search_thresholds
 from evaluators.predictions import score_table
@@ -78,6 +80,8 @@ def cases(share: float) -> dict[str, Ways]:
         size = f"{len(table)} x {table.predictions[task].shape[1]}"
         made[f"smoothing, {size}, {len(HALF_WIDTHS)} half-widths"] = _smoothing(table, labels, task)
         made[f"scores of {task}, {size}"] = _scores(table, labels, task)
+        if task == "expression":
+            made[f"biases, {size}"] = _biases(table.predictions[task], labels.expression)
     values, truth = table.predictions["action_units"], labels.action_units
     made[f"thresholds, {size}"] = Ways(
         lambda: search_thresholds("exact", values, truth)[1].tolist(), lambda: plain.thresholds(values, truth)[1]
@@ -94,6 +98,13 @@ def _smoothing(table: Table, labels: Frames, task: str) -> Ways:
     )
 
 
+def _biases(probabilities: NDArray[np.float32], truth: IntArray) -> Ways:
+    return Ways(
+        lambda: [macro_f1(np.log(probabilities) + search_biases("search", probabilities, truth), truth)],
+        lambda: [plain.biases(probabilities, truth)[1]],
+    )
+
+
 def _scores(table: Table, labels: Frames, task: str) -> Ways:
     score: Any = {
         "valence_arousal": plain.valence_arousal_score,
@@ -106,8 +117,8 @@ def _scores(table: Table, labels: Frames, task: str) -> Ways:
 
 
 def agree(name: str, ours: Any, theirs: Any) -> bool:
-    """Tell whether both ways give the same: thresholds, at least as good an F1 for every unit."""
-    if name.startswith("thresholds"):
+    """Tell whether both ways give the same: thresholds and biases, at least as good an F1."""
+    if name.startswith(("thresholds", "biases")):
         return all(a >= b for a, b in zip(ours, theirs, strict=True))
     tolerance = 1e-7 if name.startswith("smoothing") else 1e-9  # tables are float32
     return all(np.allclose(a, b, rtol=0, atol=tolerance) for a, b in zip(ours, theirs, strict=True))
@@ -117,6 +128,7 @@ def main() -> None:
     """Measure, print a table, and write JSON where asked to."""
     parser = benchmark_parser(__doc__)
     parser.add_argument("--rows", type=float, default=1.0, help="share of the frames of the validation sets")
+    parser.add_argument("--only", default="", help="measure what begins with this")
     options = parser.parse_args()
     torch.set_num_threads(1)
     facts = machine()
@@ -124,6 +136,8 @@ def main() -> None:
     print(f"{'':<48}{'ours, s':>10}{'plain, s':>10}{'ratio':>8}")
     figures: dict[str, Any] = {}
     for name, (ours, theirs) in cases(options.rows).items():
+        if not name.startswith(options.only):
+            continue
         same = agree(name, ours(), theirs())
         ways = {"ours": lambda _, way=ours: way(), "reference": lambda _, way=theirs: way()}
         seconds = take_turns(ways, options.rounds)

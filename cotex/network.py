@@ -11,11 +11,11 @@ from typing import Unpack, cast
 import torch
 from torch import Tensor, nn
 
+from affect.errors import WeightsError
 from affect.labels import LSD_EXPRESSIONS
 from affect.preprocessing import Interpolation
 from affect.settings import Count, Dropped, buildable
 from backbones.normalize import Normalize
-from backbones.state import WeightsError
 from backbones.visible import visible_patches
 from backbones.vit import Sizes, ViT, build_vit
 

@@ -34,7 +34,8 @@ from datamodules.loading import (
 )  # fmt: skip
 from datamodules.pictures import MAX_PIXELS
 from datamodules.readers.folds import Dealt
-from datamodules.transforms import EvalTransform, Image, Transform
+from datamodules.resizing import Image
+from datamodules.transforms import EvalTransform, Transform
 
 Listed = Literal["train", "val", "test"]
 """The splits that a data set has a list of."""

@@ -46,7 +46,7 @@ def fold_errors(folds: int | str | None, fold: int | None, groups: str | None, s
         given = [f"data.{name}={value}" for name, value in (("fold", fold), ("groups", groups)) if value is not None]
         return [f"{' and '.join(given)}: give data.folds, too: how many there are, data.folds=5"] if given else []
     errors = []
-    if fold is not None and isinstance(folds, int) and fold >= folds:
+    if fold is not None and isinstance(folds, int) and fold >= folds > 1:
         errors.append(f"data.fold={fold}: there are {folds} folds, 0 to {folds - 1}")
     if not splits:
         errors.append("data.fold_splits=[]: give train, val or both")
@@ -164,12 +164,18 @@ class Folding:
     def _read(self, path: Path, frames: Frames) -> Dealt:
         dealt, own = Dealt.read(path), list_sha256(frames)
         dealt.of_rows(frames, str(path))
+        names, lists = set(units(frames, dealt.key)[0]), " and ".join(self.splits)
+        others = sorted(dealt.fold_of.keys() - names)
         if dealt.list_sha256 not in ("", own):
             _log.warning(
-                "%s was written for other lists than %s of this data; each video keeps its fold", path,
-                " and ".join(self.splits),
+                "%s was written for other lists than %s of this data; each video keeps its fold%s", path, lists,
+                f", and {len(others)} that are not in these lists are left out" if others else "",
             )  # fmt: skip
-        names = set(units(frames, dealt.key)[0])
+        elif others:
+            more = f", and those of {len(others) - 1} more" if len(others) > 1 else ""
+            raise DataError(
+                f"{path}: {others[0]!r} has a line, but is in no list of this data ({lists}): take out its line{more}"
+            )
         return replace(dealt, list_sha256=own, fold_of={name: dealt.fold_of[name] for name in sorted(names)})
 
 

@@ -23,7 +23,8 @@ from affect.batch import Augmentation, Batch
 from affect.cores import usable_cores
 from affect.frames import Frames, IntArray
 from datamodules.pictures import MAX_PIXELS, UnreadableImageError, read_image
-from datamodules.transforms import Image, Transform, middle_square
+from datamodules.resizing import Image
+from datamodules.transforms import Transform, middle_square
 
 _log = logging.getLogger(__name__)
 OnUnreadable = Literal["error", "skip"]

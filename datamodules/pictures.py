@@ -16,7 +16,7 @@ from affect.errors import DataError
 from datamodules.packs import read_file
 
 if TYPE_CHECKING:  # what is imported there takes a second
-    from datamodules.transforms import Image
+    from datamodules.resizing import Image
 
 MAX_PIXELS: Final = 2**26
 """Most pixels that a picture may have unless more are allowed: 8192 x 8192, which take 200 MB."""

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks the network for a newer version on import
 import albumentations as A  # type: ignore[import-untyped]
@@ -24,10 +23,8 @@ from albumentations.augmentations.pixel import functional as pixels  # type: ign
 from affect.batch import Augmentation
 from affect.preprocessing import IMAGENET, Interpolation
 from affect.settings import Count, NotNegative, Probability, Range, Whole, buildable
+from datamodules.resizing import Image, flag_of, resize
 
-Image = npt.NDArray[np.uint8]
-
-_FLAGS: Final[dict[Interpolation, int]] = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 _PCG64_INCREMENT: Final = 0xDA3E39CB94B95BDB  # any odd number: it selects the stream, and the state comes from the row
 STORED_SIZE: Final = 112
 """Side of Aff-Wild2's aligned crops, px, and of the images passed to a method that augments them itself."""
@@ -150,7 +147,7 @@ class JitterAndCrop:
             raise ValueError(
                 f"resize_ratio is {resize_ratio}, but a crop cannot be larger than the resized image: >= 1"
             )
-        _flag(interpolation)
+        flag_of(interpolation)
         self.visible = input == "visible"
         changes = {"affine": affine, "erase": erase, "blur": blur, "noise": noise, "jpeg": jpeg}
         whole = any(changes.values())
@@ -239,7 +236,7 @@ class MAETransform(_Pipeline):
             (image_size, image_size),
             scale=(least_area, 1.0),
             ratio=(3 / 4, 4 / 3),
-            interpolation=_flag(interpolation),
+            interpolation=flag_of(interpolation),
             area_for_downscale="image",
         )
         super().__init__([crop, A.HorizontalFlip(p=flip)], image_size=image_size, seed=seed)
@@ -299,14 +296,6 @@ def augment(image: Image, augmentation: Augmentation, size: int, interpolation: 
     return image[top : top + size, left : left + size]
 
 
-def resize(image: Image, size: int, interpolation: Interpolation) -> Image:
-    """Resize to (size, size, 3), averaging areas when shrinking."""
-    if image.shape[:2] == (size, size):
-        return image
-    flags = cv2.INTER_AREA if max(image.shape[:2]) > size else _flag(interpolation)
-    return cv2.resize(image, (size, size), interpolation=flags).astype(np.uint8, copy=False)
-
-
 class EvalTransform(_Pipeline):
     """Resizes straight to the network's size, without anything random.
 
@@ -332,17 +321,10 @@ def middle_square(image: Image) -> Image:
 
 def _resize(size: int, interpolation: str) -> Any:
     """Return the step that resizes to ``size`` x ``size``, averaging areas where that shrinks the image."""
-    return A.Resize(size, size, interpolation=_flag(interpolation), area_for_downscale="image")
+    return A.Resize(size, size, interpolation=flag_of(interpolation), area_for_downscale="image")
 
 
 def _erasing(probability: float) -> Any:
     """Return the step that erases one rectangle to ImageNet's mean colour."""
     colour = tuple(round(255 * mean) for mean in IMAGENET.mean)
     return A.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=colour, p=probability)
-
-
-def _flag(interpolation: str) -> int:
-    """Return OpenCV's number of an interpolation, or raise ValueError for an unknown one."""
-    if interpolation not in _FLAGS:
-        raise ValueError(f"interpolation is {interpolation!r}, expected one of {', '.join(_FLAGS)}")
-    return _FLAGS[interpolation]

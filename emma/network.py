@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
+from affect.errors import WeightsError
 from affect.labels import ACTION_UNITS, AFFECTNET_EXPRESSIONS, EXPRESSIONS, TASKS, affectnet_columns
 from affect.settings import Count, buildable
 from backbones.normalize import Normalize
-from backbones.state import WeightsError
 from backbones.vit import ViT
 from backbones.weights import same_preprocessing
 from dan.network import DAN

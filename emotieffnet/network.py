@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from affect.batch import AffectLogits
+from affect.errors import WeightsError
 from affect.labels import AFFECT, AFFECTNET_ALPHABETICAL, AFFECTNET_CLASSES, AFFECTNET_EXPRESSIONS, EXPRESSIONS
 from affect.settings import Count, buildable
-from backbones.state import WeightsError
 from backbones.timm_network import PooledNetwork
 from backbones.weights import classifier_state
 

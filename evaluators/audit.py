@@ -14,7 +14,7 @@ from affect.errors import DataError
 from affect.frames import Frames
 from evaluators.comparison import ALPHA, holm, span
 from evaluators.intervals import RESAMPLES, Interval, apart
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.postprocess.timeline import lists_pictures
 from evaluators.sums import Sums, sums

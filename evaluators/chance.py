@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from affect.frames import Frames, class_shares, column_means
 from affect.labels import ACTION_UNITS, EXPRESSIONS
-from evaluators.metrics import Scores, expression_score, joined
+from evaluators.names import Scores, expression_score, joined
 from evaluators.predictions import score_rows
 
 VARIANTS: Final = ("majority", "random draws", "always positive")

@@ -13,7 +13,7 @@ import numpy as np
 
 from affect.errors import DataError
 from evaluators.intervals import Estimate, Interval, estimate
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.sums import Sums
 
 ALPHA: Final = 0.05

@@ -9,7 +9,7 @@ from pathlib import Path
 from affect.files import whole_file, write_whole
 from affect.frames import Frames
 from evaluators import figures
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import MAIN, Scores
 from evaluators.postprocess.biases import with_biases
 from evaluators.postprocess.chain import Processed
 from evaluators.postprocess.gating import expression_of, take_confident

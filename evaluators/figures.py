@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.labels import ACTION_UNITS, EXPRESSIONS, OTHER
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import MAIN, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,22 +8,16 @@ process to within 1e-12. Everything is pooled over all valid frames of all video
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from affect.batch import Labels, Predictions
-from affect.labels import ACTION_UNITS, EXPRESSIONS, LSD_EXPRESSIONS, TASKS
+from affect.labels import ACTION_UNITS, EXPRESSIONS, TASKS
+from evaluators.names import Scores, expression_score, joined
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
-
-Scores: TypeAlias = dict[str, float | None]
-"""Score names to values in the order of printing; None = no valid label."""
-
-
-MAIN: Final = ("P_MTL", "P_LSD", "P_VA", "P_EXPR", "P_AU")
-"""The scores of the challenges, each of the tasks that its name says."""
 
 
 class ExactMetric(Metric):
@@ -174,23 +168,6 @@ class ActionUnitScores(ExactMetric):
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Divide counts in float64; 0 for a zero denominator."""
     return torch.where(denominator == 0, 0.0, numerator.double() / denominator.double())
-
-
-def expression_score(expressions: Sequence[str]) -> str:
-    """Return the name of the mean F1 over these classes: ``P_LSD`` for synthetic data's six, else ``P_EXPR``."""
-    return "P_LSD" if tuple(expressions) == LSD_EXPRESSIONS else "P_EXPR"
-
-
-def joined(of_tasks: Sequence[Scores]) -> Scores:
-    """Put the scores of tasks together, the first of each being its part of ``SCORE``; all three tasks have a P_MTL."""
-    parts = [part for scores in of_tasks if (part := next(iter(scores.values()))) is not None]
-    total = sum(parts) if parts else None
-    scores: Scores = {}
-    if len(of_tasks) == len(TASKS):
-        scores["P_MTL"] = total if len(parts) == len(TASKS) else None
-    for of_task in of_tasks:
-        scores |= of_task
-    return {**scores, "SCORE": total}
 
 
 class AffectScores(nn.Module):

@@ -20,7 +20,8 @@ from affect.batch import Predictions
 from affect.errors import DataError
 from affect.frames import FloatArray, Frames, IntArray
 from affect.labels import EXPRESSIONS
-from evaluators.metrics import AffectScores, Scores
+from evaluators.metrics import AffectScores
+from evaluators.names import Scores
 from evaluators.parquet import open_parquet, write_parquet
 from evaluators.postprocess.thresholds import Thresholds
 from evaluators.table import (

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from affect.files import write_whole
 from affect.frames import Frames
-from evaluators.metrics import MAIN, ExpressionScores, Scores
+from evaluators.metrics import ExpressionScores
+from evaluators.names import MAIN, Scores
 from evaluators.table import Table
 
 NO_LABELS: Final = "no labels"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from affect.computed import Names
 from affect.frames import Frames
 from affect.labels import ACTION_UNITS
-from evaluators.metrics import expression_score
+from evaluators.names import expression_score
 from evaluators.postprocess.thresholds import Thresholds, resolve_thresholds
 from evaluators.postprocess.timeline import lists_pictures
 from evaluators.table import Table

@@ -187,9 +187,15 @@ class WindowsDataModule(FeaturesDataModule):
             given = int(done[-1])
 
     def _check_batches(self) -> None:
+        count = len(self.training_windows[0])
+        if not count:
+            raise DataError(
+                f"no frame of the training videos has both features in {self.stores[0].root} and a label: is "
+                "data.labels the list, and the task, that this store was extracted for?"
+            )
         if not len(self.training_batches()):
             raise DataError(
-                f"{len(self.training_windows[0])} training windows with a labelled frame over {self._process[1]} "
+                f"{count} training windows with a labelled frame over {self._process[1]} "
                 f"process(es) do not fill one batch of {self.batch_size}, so an epoch would have no step. Lower "
                 "data.batch_size or data.hop, or set data.drop_last=false"
             )

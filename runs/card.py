@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from affect.errors import UserError
 from affect.labels import AU_NAMES, Task
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.report import read_scores
 from runs.licences import FREE, UNKNOWN, UNSTATED, Start
 from runs.networks import origin
@@ -94,6 +94,7 @@ class About:
 
 def metadata(about: About, network: Portable) -> dict[str, str]:
     """Return what the file says of itself: texts, and JSON where a value has parts."""
+    config = getattr(about.module, "model_config", {})
     parts: dict[str, Any] = {
         "tasks": list(network.outputs) if network.kind == "pictures" else list(about.tasks),
         "expressions": list(about.module.expressions),
@@ -102,7 +103,8 @@ def metadata(about: About, network: Portable) -> dict[str, str]:
         "outputs": dict(network.outputs),
         "preprocessing": _preprocessing(about) if network.kind == "pictures" else None,
         "features": getattr(about.module.network, "features", None) if network.kind != "pictures" else None,
-        "network": getattr(about.module, "model_config", {}).get("network"),
+        "network": config.get("network"),
+        "module": {name: value for name, value in config.items() if name != "network"} or None,
         "learnt_from": dict(about.learnt_from),
         "weights": [one._asdict() for one in about.starts],
         "accepted_licences": list(about.accepted),
@@ -130,7 +132,7 @@ def _preprocessing(about: About) -> dict[str, Any]:
     }
 
 
-def card(about: About, network: Portable, file: str, *, to: str) -> str:
+def card(about: About, network: Portable, file: str, *, to: str, cost: str | None = None) -> str:
     """Return the model card, Markdown.
 
     Args:
@@ -138,6 +140,7 @@ def card(about: About, network: Portable, file: str, *, to: str) -> str:
         network: what of it was exported.
         file: name of the exported file, which stands beside the card.
         to: ``onnx`` or ``safetensors``.
+        cost: of integers, in a sentence (``runs.int8``); None: there are none.
     """
     units = ", ".join(name.upper() for name in AU_NAMES)
     lines = [
@@ -157,12 +160,13 @@ def card(about: About, network: Portable, file: str, *, to: str) -> str:
         lines.append(f"- Expressions, in order: {', '.join(about.module.expressions)}.")
     if "action_units" in about.tasks:
         lines.append(f"- Action units, in order: {units}.")
-    lines += _how(about, network, to)
+    lines += _how(about, network, to) if cost is None else [*_how(about, network, to)[:-1], f"- {cost}."]
     lines += ["", "## How to use it", "", "```python", snippet(about, network, file, to=to).rstrip(), "```"]
     lines += ["", "## What it has learnt from", "", f"- {_sentence(origin(about.learnt_from))}"]
     for start in about.starts:
         lines.append(f"- Its training began with `{start.weights}` (`{start.key}`), licence: {start.licence}.")
-    lines += ["", "## Scores", "", *_scores(about.scores)]
+    before = ["These are of the network before its weights became integers.", ""]
+    lines += ["", "## Scores", "", *before * (cost is not None), *_scores(about.scores)]
     lines += ["", "## Licence", "", *_licences(about)]
     return "\n".join(lines) + "\n"
 

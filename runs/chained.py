@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,50 +18,19 @@ from torch import Tensor
 
 from affect.batch import Batch, Predictions
 from affect.frames import IntArray
-from affect.labels import TASKS, Task
+from datamodules.resizing import Image
 from evaluators.postprocess.people import numbered
 from features.planning import Grid, Laid, filled, predicted_spans
 from heads.module import HeadModule
+from heads.temporal.causal import CausalNetwork, State
 from heads.temporal.module import TemporalModule, VideoScores
-from runs.frozen import Frozen, Image
+from runs.frozen import Frozen
 from videos.watching import Watched
 
 _log = logging.getLogger(__name__)
 
 
-class Asked(Protocol):
-    """Asks a network about a stream of faces."""
-
-    def add(self, faces: Sequence[Image]) -> None:
-        """Ask about the next ones."""
-
-    def said(self) -> Mapping[str, Tensor]:
-        """Return what was said of all faces, (N, …) by task, when the stream has ended."""
-
-
-class OneByOne:
-    """Asks about each face alone.
-
-    Args:
-        ask: says something of B faces.
-    """
-
-    def __init__(self, ask: Callable[[Sequence[Image]], Predictions]) -> None:
-        self._ask = ask
-        self._said: dict[Task, list[Tensor]] = {}
-
-    def add(self, faces: Sequence[Image]) -> None:
-        """Ask about the next ones."""
-        said = self._ask(faces)
-        for task in TASKS:
-            if task in said:
-                self._said.setdefault(task, []).append(said[task].cpu())
-
-    def said(self) -> Mapping[str, Tensor]:
-        """Return what was said, in the order of the faces."""
-        return {task: torch.cat(values) for task, values in self._said.items()}
-
-
+@torch.inference_mode()
 def ask_heads(module: HeadModule, frozen: Frozen, device: torch.device, faces: Sequence[Image]) -> Predictions:
     """Return what frame heads say of B faces."""
     embedding, outputs = frozen(faces, device)
@@ -144,6 +113,7 @@ class InTime:
         if size is not None and longest > size and not module.network.causal:
             _log.warning("somebody is seen for %d frames: the head sees them in pieces of %d", longest, size)
 
+    @torch.inference_mode()
     def add(self, faces: Sequence[Image]) -> None:
         """Ask about the next ones."""
         for features in torch.cat([one(faces, self._device)[0] for one in self._frozen], dim=1):
@@ -163,6 +133,7 @@ class InTime:
         if position == last:
             del self._going[number]
 
+    @torch.inference_mode()
     def said(self) -> Mapping[str, Tensor]:
         """Return what was said, in the order of the faces."""
         if not self._count:
@@ -224,3 +195,54 @@ class _Person:
             del self._held[: begin - self._begin]
             self._begin = begin
         return rows, scores
+
+
+@dataclass
+class _Before:
+    """What is known of a person: the last frame with the face, its features, and the head's state after it."""
+
+    number: int
+    features: Tensor
+    state: State
+
+
+class CausalPeople:
+    """Asks a causal head about each person's faces as they come, and remembers a state for each person.
+
+    It says what ``InTime`` says of the same faces in a whole video.
+
+    Args:
+        module: the head.
+        frozen: the networks that made its features.
+        max_gap: frames without a person's face, after which the person is new to the head.
+        device: of the networks.
+    """
+
+    def __init__(self, module: TemporalModule, frozen: Sequence[Frozen], max_gap: int, device: torch.device) -> None:
+        self._module, self._frozen, self._device, self._max_gap = module, frozen, device, max_gap
+        self._every_frame = cast("Laid", module.laid)["grid"] == "frames"
+        self._known: dict[int, _Before] = {}
+
+    @torch.inference_mode()
+    def ask(self, faces: Sequence[Image], ids: Sequence[int], number: int) -> Mapping[str, Tensor]:
+        """Return what is said of the faces of a frame."""
+        features = torch.cat([one(faces, self._device)[0] for one in self._frozen], dim=1)
+        scores = [self._next(face_id, number, one) for face_id, one in zip(ids, features, strict=True)]
+        self._known = {one: known for one, known in self._known.items() if number - known.number <= self._max_gap}
+        said = self._module.predictions_of_columns(torch.cat(scores))
+        return cast("Mapping[str, Tensor]", said)
+
+    def _next(self, face_id: int, number: int, features: Tensor) -> Tensor:
+        """Return the raw scores (1, C) of a person's next face, of (D,) features."""
+        network = cast("CausalNetwork", self._module.network)
+        before = self._known.get(face_id)
+        if before is None or number - before.number > self._max_gap:
+            # who is there nearly from the beginning begins with the stream, as a video's first person does
+            gap = number - 1 if number - 1 <= self._max_gap else 0
+            missing, state = torch.zeros_like(features), network.initial(1)
+        else:
+            gap, missing, state = number - before.number - 1, before.features, before.state
+        filled = missing.expand(gap if self._every_frame else 0, -1)
+        output, state = network.advance(torch.cat([filled, features[None]])[None], state)
+        self._known[face_id] = _Before(number, features.clone(), state)
+        return torch.cat([getattr(output, task)[0, -1:].float() for task in network.tasks], dim=1)

@@ -16,11 +16,13 @@ from affect.archives import check_archive
 from affect.errors import CheckpointError, ConfigError
 from affect.files import whole_file
 from affect.preprocessing import Preprocessing
+from evaluators.names import LEARNT
 from evaluators.postprocess.unseen import KNOWN, checked_means
 from runs.building import build, without_weights
 from runs.earlier import upgraded
 from runs.plain import check_plain
-from training.module import LEARNT, AffectModule, TrainedModule
+from runs.stored_weights import read_stored
+from training.module import AffectModule, TrainedModule
 
 _PARTS: Final = {"model_config": dict, "state_dict": dict, "preprocessing": dict}
 _RESUMED: Final = {
@@ -142,13 +144,13 @@ def load_module(path: Path) -> AffectModule:
     """Rebuild the module that a checkpoint holds, with its weights.
 
     Args:
-        path: a file written by a run of this framework.
+        path: a file written by a run of this framework, or by ``export.py to=safetensors``.
 
     Raises:
         CheckpointError: as ``read_checkpoint``; or the file names things that may not be built, its weights do not
             fit its own configuration, or it predicts nothing (pre-training).
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_stored(path) if path.suffix == ".safetensors" else read_checkpoint(path)
     check_plain(checkpoint["model_config"], str(path))
     config = without_weights(upgraded(checkpoint["model_config"]))
     try:

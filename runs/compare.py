@@ -23,7 +23,7 @@ from datamodules.readers.attributes import first_found, read_attributes, read_gr
 from evaluators import comparison
 from evaluators.audit import LEGEND, Gap, audit, comparable, gap_lines, gap_sentences, gaps_csv
 from evaluators.comparison import READING, Comparison, System, as_csv, as_latex, as_rows, caveat, printed, sentences
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.page.comparison import Compared, write_comparison
 from evaluators.page.markup import Link
 from evaluators.page.run import FILE

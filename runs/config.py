@@ -12,7 +12,6 @@ from typing import Any, Final, TypeAlias
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -25,7 +24,7 @@ from runs.building import REPOSITORY, target_errors
 from runs.described import described_features, described_stores, fold_numbers, labelled_tasks, laid_windows
 from runs.earlier import check_words, renamed
 from runs.names import called, grouped
-from runs.options import DOCTOR, register
+from runs.options import DOCTOR, composing_error, options, register
 
 Problems: TypeAlias = Callable[[Mapping[str, Any]], Iterable[str]]
 """What an entry point finds wrong with a resolved configuration, each naming its key."""
@@ -180,7 +179,10 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         try:
             config = compose(config_name, overrides=choices, return_hydra_config=True)
         except HydraException as error:
-            raise ConfigError([" ".join(str(error).split())], "the command line") from error
+            told = composing_error(
+                config_name, error, [str(key) for key in primary if key not in ("defaults", "hydra")]
+            )
+            raise ConfigError([told], "the command line") from error
     errors += _without_values(config.hydra.runtime.choices, overrides)
     errors += _chosen_twice(config.hydra, overrides)
     known = [key for key in keys(config) if not key.startswith("hydra")]
@@ -270,15 +272,6 @@ def _chosen_twice(hydra: DictConfig, overrides: Sequence[Override]) -> Iterator[
         )
 
 
-def options(group: str) -> list[str]:
-    """Return the options of a group (``trainer``, ``data@data.labels``), or none where it is no group.
-
-    Hydra must be initialised.
-    """
-    loader = GlobalHydra.instance().config_loader()
-    return sorted(loader.get_group_options(group.partition("@")[0]))
-
-
 def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
     """All keys of a configuration, nested ones with dots."""
     for key in map(str, node):
@@ -335,7 +328,10 @@ def _unresolvable(node: Any, prefix: str = "", *, wanted: bool = True) -> Iterat
                 missing = str(error).splitlines()[0].rpartition("Missing mandatory value: ")[2]
                 yield f"{name} is not set: give {missing}=… on the command line{_hint(missing)}"
         except OmegaConfBaseException as error:
-            yield f"{name} cannot be resolved: {str(error).splitlines()[0]}"
+            told = f"{name} cannot be resolved: {str(error).splitlines()[0]}"
+            yield told.rpartition("DataError raised while resolving interpolation: ")[
+                2
+            ]  # of a store: it names the file
         else:
             if OmegaConf.is_config(value) and value is not None and not value._is_none():
                 built = OmegaConf.is_dict(value) and "_target_" in value

@@ -21,7 +21,7 @@ from affect.frames import Frames
 from affect.settings import buildable
 from evaluators.faces import FILE as FACES
 from evaluators.figures import confusion_picture
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import MAIN, Scores
 from evaluators.report import confusion_of, read_scores
 from evaluators.table import read_table
 from runs.slurm import is_first_process

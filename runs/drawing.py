@@ -19,11 +19,11 @@ from affect.names import below
 from datamodules.pictures import read_image, write_jpeg
 from evaluators.figures import person_colour
 from evaluators.lanes import choose_faces, to_lanes
+from evaluators.names import LEARNT
 from evaluators.table import Table
 from evaluators.timeline import is_made, page, picture
 from runs.networks import origin
 from runs.predictor import Shown
-from training.module import LEARNT
 from videos.decoding import Image, Picture, decode
 from videos.faces import cut
 from videos.overlay import SUFFIXES, Mark, Pen, write_overlay

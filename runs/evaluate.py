@@ -23,14 +23,14 @@ from evaluators.submission import check_destination
 from evaluators.table import Table, read_table
 from runs.assembly import build_data, build_trainer
 from runs.callbacks import predicting_speed
-from runs.checkpoints import load_module
 from runs.config import check_source
 from runs.folder import Run, checkpoint_of, opened_run
-from runs.folds import FoldRun, default_split, fold_runs, pooled, write_folds
+from runs.folds import FoldRun, check_unlearnt, default_split, fold_runs, pooled, write_folds
 from runs.limits import limit_errors
 from runs.next_steps import after_evaluation
 from runs.scoring import check_settings, predict_table, report, submit
 from runs.stored_config import take_data_of_run
+from runs.trained import load_scored
 
 
 def evaluate(config: DictConfig) -> None:
@@ -136,16 +136,18 @@ def _read(run: Run, settings: PostProcess, tables: Sequence[str], of_folds: Sequ
 def _predicted(run: Run, settings: PostProcess, networks: Sequence[Path]) -> _Taken | None:
     """Predict the split with each network; None in all processes but the first."""
     plain, folder, split = run.config, run.folder, run.config["split"]
-    module = load_module(networks[0])
+    module = load_scored(networks[0])
     data = build_data(plain, module.preprocessing, module.expressions)
     data.evaluate_only()
+    if plain["checkpoint"] is not None:
+        check_unlearnt(networks[0], data, split)
     check_settings(settings, module, data, split, submitted=plain["submission"] is not None)
     trainer = build_trainer(plain, folder)
     run.started()
     write_folds(data, folder)
     paths = []
     for number, checkpoint in enumerate(networks):
-        module = load_module(checkpoint) if number else module
+        module = load_scored(checkpoint) if number else module
         module.tta = plain["tta"]
         made = folder / "predictions" / (f"network{number}" if len(networks) > 1 else "")
         paths.append(

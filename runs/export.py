@@ -15,25 +15,35 @@ from affect.errors import ConfigError, UserError
 from affect.files import check_output, whole_file, write_whole
 from affect.hints import key_errors
 from backbones.registry import REGISTRY
+from datamodules.resizing import Image
 from runs.card import About, card, metadata
 from runs.checkpoints import load_module, read_checkpoint
 from runs.config import resolve
 from runs.earlier import upgraded
+from runs.exported import check_installed
 from runs.folder import checkpoint_of
+from runs.int8 import faces_of, sentence, to_int8
 from runs.licences import Start, check_licences, of_published, starts
 from runs.networks import load_networks, origin
 from runs.portable import Portable, portable
 from runs.quiet import quiet
-from runs.to_onnx import check_installed, to_onnx
+from runs.to_onnx import to_onnx
+from runs.to_web import export_page
+
+
+class _Web(TypedDict):
+    runtime: str | None
 
 
 class _Settings(TypedDict):
     """Keys of conf/export.yaml."""
 
     checkpoint: str
-    to: Literal["onnx", "safetensors"]
+    to: Literal["onnx", "safetensors", "web"]
+    int8: bool | str
     out: str | None
     accept_licence: str | Sequence[str]
+    web: _Web
     overwrite: bool
 
 
@@ -48,9 +58,12 @@ def export(config: DictConfig) -> None:
     plain = resolve(config, _problems)
     accepted = [plain["accept_licence"]] if isinstance(plain["accept_licence"], str) else plain["accept_licence"]
     to = plain["to"]
-    if to == "onnx":
-        check_installed("to=onnx")
+    if to != "safetensors":
+        check_installed(f"to={to}")
     about = _about(plain["checkpoint"], accepted)
+    if to == "web":
+        export_page(about, plain["out"], plain["web"]["runtime"], overwrite=plain["overwrite"])
+        return
     path = Path(plain["out"] or f"exports/{about.method}.{to}").expanduser()
     beside = path.with_suffix(".md")
     if path.suffix != f".{to}":
@@ -60,16 +73,35 @@ def export(config: DictConfig) -> None:
             raise UserError(f"{one} is there already: give overwrite=true to replace it, or another out=…")
     network = portable(about.module, about.tasks)
     told = metadata(about, network)
+    faces = _faces(plain["int8"], about, network)
     made = to_onnx(network, told) if to == "onnx" else _safetensors(about, told)
-    text = card(about, network, path.name, to=to)
+    cost = None
+    if plain["int8"]:
+        size = len(made)
+        made, moved = to_int8(made, network, told | {"int8": "products" if faces is None else "convolutions"}, faces)
+        cost = sentence(moved, size, len(made))
+    text = card(about, network, path.name, to=to, cost=cost)
     with whole_file(path) as file:
         file.write_bytes(made)
         write_whole(beside, text)  # when the large file is on the disk, and before it has its name
     _tell(path, beside, about, network, len(made))
+    if cost is not None:
+        print(cost)
 
 
 def _problems(plain: Mapping[str, Any]) -> Iterator[str]:
     yield from key_errors(plain, _Settings)
+    if plain["int8"] and plain["to"] != "onnx":
+        yield "int8 is for to=onnx: leave one out"
+
+
+def _faces(int8: bool | str, about: About, network: Portable) -> Image | None:
+    """Return the faces that integers are fitted to; None where none are asked for."""
+    if isinstance(int8, bool):
+        return None
+    if network.kind != "pictures":
+        raise ConfigError([f"int8={int8}: this network sees {network.kind}, and no faces: give int8=true"])
+    return faces_of(Path(int8).expanduser(), about.module.preprocessing)
 
 
 def _about(given: str, accepted: Sequence[str]) -> About:
@@ -79,6 +111,8 @@ def _about(given: str, accepted: Sequence[str]) -> About:
         check_licences([start], accepted)
         return _made(given, network.module, network.tasks, given, network.sha256, [start], accepted, None)
     path = checkpoint_of("checkpoint", given, "best")
+    if path.suffix in (".onnx", ".safetensors"):
+        raise ConfigError([f"checkpoint={given} is an export already: give the checkpoint that it was made from"])
     found = list(starts(upgraded(read_checkpoint(path)["model_config"])))
     check_licences(found, accepted)
     module = load_module(path).eval()

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import torch
-from torch import nn
-
-from affect.batch import Predictions
-from affect.errors import CheckpointError
+from affect.errors import CheckpointError, UserError
 from affect.files import read_file
+from affect.frames import FloatArray
 from affect.labels import EXPRESSION_LISTS, TASKS, Task, label_names
 from affect.preprocessing import Preprocessing
-from runs.to_onnx import LARGEST, check_installed
+from datamodules.resizing import Image
+from runs.asking import shaped
+from training.tta import mean, versions
+
+LARGEST: Final = 2**31 - 2**24
+"""Bytes of weights that one ONNX file takes, whose format ends at 2 GiB."""
+
+INSTALL: Final = 'pip install --constraint constraints.txt --editable ".[export]"'
 
 _INPUT: Final = "image"
 
 
-class Exported(nn.Module):
+class Exported:
     """What ``runs.predictor`` asks of a network, answered by a file.
 
     Nothing in the file is run but its graph, and no file that it names is read.
@@ -40,7 +44,6 @@ class Exported(nn.Module):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         check_installed("a checkpoint in an ONNX file")
         import onnx
         import onnxruntime
@@ -88,12 +91,30 @@ class Exported(nn.Module):
         if not self.tasks or outputs != [(task, "tensor(float)", [sizes[task]]) for task in self.tasks]:
             raise ValueError(f"its outputs are {outputs}, and its tasks {', '.join(self.tasks) or 'none'}")
 
-    def predict_float32(self, batch: Any) -> dict[str, Predictions]:
-        """Return the predictions of a batch as the modules do, on the device of its images."""
-        image = batch[_INPUT]
-        said = self._session.run(list(self.tasks), {_INPUT: image.cpu().numpy()})
-        tensors = (torch.from_numpy(values).to(image.device) for values in said)
-        return {"": cast("Predictions", dict(zip(self.tasks, tensors, strict=True)))}
+    def __call__(self, images: Image) -> dict[str, FloatArray]:
+        """Return the predictions of (B, 3, H, W) uint8 images, by task."""
+        return dict(zip(self.tasks, self._session.run(list(self.tasks), {_INPUT: images}), strict=True))
+
+    def ask(self, faces: Sequence[Image], *, tta: bool = False) -> dict[str, FloatArray]:
+        """Return the predictions of B RGB crops of any size; with ``tta`` the means over their versions."""
+        images = shaped(faces, self.preprocessing)
+        return mean([self(one) for one in versions(images)]) if tta else self(images)
+
+
+def check_installed(what: str) -> None:
+    """Check that there is what writes ONNX files, and what runs them.
+
+    Args:
+        what: needs it.
+
+    Raises:
+        UserError: there is not.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{what} needs onnx and onnxruntime ({error}): {INSTALL}") from error
 
 
 def _names_files(message: Any) -> bool:

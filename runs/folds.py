@@ -11,8 +11,8 @@ import numpy as np
 from affect.errors import ConfigError, DataError
 from affect.frames import Frames
 from datamodules.folds import POOLED, fold_errors, fold_table
-from datamodules.readers.folds import FILE, Dealt
-from evaluators.metrics import MAIN, Scores
+from datamodules.readers.folds import FILE, Dealt, units
+from evaluators.names import MAIN, Scores
 from evaluators.postprocess.unseen import mean_of_means
 from evaluators.predictions import score_table
 from evaluators.report import aligned, score_text
@@ -112,6 +112,29 @@ def _held(config: Mapping[str, Any]) -> int | None:
     data = config.get("data")
     fold = data.get("fold") if isinstance(data, dict) and "callbacks" in config else None
     return fold if isinstance(fold, int) else None
+
+
+def check_unlearnt(checkpoint: Path, data: FaceDataModule, split: str) -> None:
+    """Refuse to score a run of a fold on videos of the other folds, from which it learnt.
+
+    Raises:
+        ConfigError: the split has some; ``train`` may, as its name says it.
+    """
+    folder = checkpoint.parent.parent
+    named = split == POOLED or split.startswith("fold")
+    if not named or not (folder / FILE).is_file() or not (folder / "config.yaml").is_file():
+        return
+    held, dealt = _held(read_config(folder / "config.yaml")), Dealt.read(folder / FILE)
+    names, _ = units(data.frames(split), dealt.key)
+    learnt = [name for name in names if dealt.fold_of.get(name, held) != held]
+    if held is not None and learnt:
+        raise ConfigError(
+            [
+                f"split={split}: {folder} has learnt from {len(learnt)} of these {len(names)} {dealt.key}s, "
+                f"{learnt[0]} for one. Give split=fold{held}, which it held back; split=train; or folds=<the sweep>"
+            ],
+            "the command line",
+        )
 
 
 def _unlike(runs: Sequence[FoldRun], dealt: Mapping[FoldRun, Dealt], configs: Mapping[Path, Any]) -> Iterator[str]:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from affect.errors import UserError
+from datamodules.resizing import Image
 from evaluators.postprocess.chain import process_people
 from evaluators.postprocess.exponential import AsTheyCome
 from evaluators.postprocess.options import EXPONENTIAL, PostProcess
 from evaluators.table import Table
-from features.planning import Laid
-from heads.temporal.causal import CausalNetwork, State
-from heads.temporal.module import TemporalModule
 from runs.detectors import make_detector
-from runs.frozen import Frozen, Image
-from runs.networks import Network
+from runs.exported import Exported
+from runs.networks import Network, with_torch
 from runs.predictor import Predictor, rows_of
 from videos.faces import cut
 from videos.people import People
@@ -32,7 +28,7 @@ _REACH: Final = int(3 * SIGMA)  # frames that a steady square looks back
 
 
 class _Asked(Protocol):
-    def ask(self, faces: Sequence[Image], ids: Sequence[int], number: int) -> Mapping[str, Tensor]:
+    def ask(self, faces: Sequence[Image], ids: Sequence[int], number: int) -> Mapping[str, Any]:
         """Return what is said of the faces of a frame, (N, …) by task; they are of people with these ids."""
 
 
@@ -52,19 +48,13 @@ class Following:
     """
 
     def __init__(self, predictor: Predictor, name: str) -> None:
-        wrong = [*_looking_ahead(predictor.networks), *_unfit(predictor.postprocess)]
-        if wrong:
+        if wrong := _unfit(predictor.postprocess):
             raise UserError("; ".join(wrong))
         self._predictor, self._name = predictor, name
         self._detector = make_detector(predictor.faces)
         self._people, self._steady = People(), Steady()
         given = predictor.postprocess
-        self._asked: list[_Asked] = [
-            CausalPeople(one.module, one.frozen, given.max_gap, predictor.device)
-            if isinstance(one.module, TemporalModule)
-            else _Alone(predictor.asking(one))
-            for one in predictor.networks
-        ]
+        self._asked = [_asked(predictor, one) for one in predictor.networks]
         usual = PostProcess()
         # the chain in its two halves, between which there is the smoothing: each looks at one row at a time
         self._first = replace(usual, weights=given.weights, blend=given.blend, gate=given.gate,
@@ -77,11 +67,10 @@ class Following:
     def warm(self) -> None:
         """Look at nothing, for the first use of a network takes far longer than the next ones."""
         self._detector(np.zeros((480, 640, 3), np.uint8))
-        with torch.inference_mode():
-            for nobody in (0, -1):  # people are counted from 1
-                face = [np.zeros((self._predictor.faces.size, self._predictor.faces.size, 3), np.uint8)]
-                for one in self._asked:
-                    one.ask(face, [nobody], 1)
+        face = [np.zeros((self._predictor.faces.size, self._predictor.faces.size, 3), np.uint8)]
+        for nobody in (0, -1):  # people are counted from 1
+            for one in self._asked:
+                one.ask(face, [nobody], 1)
 
     def look(self, number: int, time: float, image: Image, /) -> Table:
         """Find and follow the faces of the next frame, and return its rows of a table.
@@ -104,8 +93,7 @@ class Following:
         watched = Watched(
             np.array([number]), np.array([time]), none, np.array(ids, np.int64), boxes, squares, by_time=True
         )
-        with torch.inference_mode():
-            said = [one.ask(faces, ids, number) if faces else {} for one in self._asked]
+        said = [one.ask(faces, ids, number) if faces else {} for one in self._asked]
         columns = self._predictor.columns
         by_network = [{task: rows_of(one.get(task), len(names)) for task, names in columns.items()} for one in said]
         tables = self._predictor.tables_of(by_network, watched, [self._name], [self._name], {})
@@ -115,65 +103,22 @@ class Following:
         return process_people([table], self._then)
 
 
+def _asked(predictor: Predictor, network: Network) -> _Asked:
+    if isinstance(network.module, Exported):
+        return _Alone(predictor.asking(network))
+    people: _Asked | None = with_torch(network.path).people_of(network, predictor.postprocess.max_gap, predictor.device)
+    return people or _Alone(predictor.asking(network))
+
+
 class _Alone:
     """Asks about each face alone."""
 
-    def __init__(self, ask: Any) -> None:
+    def __init__(self, ask: Callable[[Sequence[Image]], Mapping[str, Any]]) -> None:
         self._ask = ask
 
-    def ask(self, faces: Sequence[Image], ids: Sequence[int], number: int) -> Mapping[str, Tensor]:
+    def ask(self, faces: Sequence[Image], ids: Sequence[int], number: int) -> Mapping[str, Any]:
         """Return what is said of the faces."""
-        return cast("Mapping[str, Tensor]", self._ask(faces))
-
-
-@dataclass
-class _Before:
-    """What is known of a person: the last frame with the face, its features, and the head's state after it."""
-
-    number: int
-    features: Tensor
-    state: State
-
-
-class CausalPeople:
-    """Asks a causal head about each person's faces as they come, and remembers a state for each person.
-
-    It says what ``runs.chained.InTime`` says of the same faces in a whole video.
-
-    Args:
-        module: the head.
-        frozen: the networks that made its features.
-        max_gap: frames without a person's face, after which the person is new to the head.
-        device: of the networks.
-    """
-
-    def __init__(self, module: TemporalModule, frozen: Sequence[Frozen], max_gap: int, device: torch.device) -> None:
-        self._module, self._frozen, self._device, self._max_gap = module, frozen, device, max_gap
-        self._every_frame = cast("Laid", module.laid)["grid"] == "frames"
-        self._known: dict[int, _Before] = {}
-
-    def ask(self, faces: Sequence[Image], ids: Sequence[int], number: int) -> Mapping[str, Tensor]:
-        """Return what is said of the faces of a frame."""
-        features = torch.cat([one(faces, self._device)[0] for one in self._frozen], dim=1)
-        scores = [self._next(face_id, number, one) for face_id, one in zip(ids, features, strict=True)]
-        self._known = {one: known for one, known in self._known.items() if number - known.number <= self._max_gap}
-        said = self._module.predictions_of_columns(torch.cat(scores))
-        return cast("Mapping[str, Tensor]", said)
-
-    def _next(self, face_id: int, number: int, features: Tensor) -> Tensor:
-        """Return the raw scores (1, C) of a person's next face, of (D,) features."""
-        network = cast("CausalNetwork", self._module.network)
-        before = self._known.get(face_id)
-        if before is None or number - before.number > self._max_gap:
-            # who is there nearly from the beginning begins with the stream, as a video's first person does
-            gap = number - 1 if number - 1 <= self._max_gap else 0
-            missing, state = torch.zeros_like(features), network.initial(1)
-        else:
-            gap, missing, state = number - before.number - 1, before.features, before.state
-        filled = missing.expand(gap if self._every_frame else 0, -1)
-        output, state = network.advance(torch.cat([filled, features[None]])[None], state)
-        self._known[face_id] = _Before(number, features.clone(), state)
-        return torch.cat([getattr(output, task)[0, -1:].float() for task in network.tasks], dim=1)
+        return self._ask(faces)
 
 
 class Steady:
@@ -205,15 +150,6 @@ class Steady:
             steady[row] = smooth(line)[-1]
         self._seen = {one: seen for one, seen in self._seen.items() if number - seen[-1][0] <= _REACH}
         return steady
-
-
-def _looking_ahead(networks: Sequence[Network]) -> list[str]:
-    return [
-        f"checkpoint: the head of {one.path} looks at later frames, which a live source does not have yet: give a run "
-        "with a causal head (gru, tcn), or one on pictures"
-        for one in networks
-        if isinstance(one.module, TemporalModule) and not isinstance(one.module.network, CausalNetwork)
-    ]
 
 
 def _unfit(given: PostProcess) -> list[str]:

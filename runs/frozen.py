@@ -7,45 +7,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from affect.errors import CheckpointError, ConfigError, DataError
 from affect.hints import key_errors, value_errors
-from affect.preprocessing import Preprocessing
-from datamodules.transforms import EvalTransform
+from datamodules.resizing import Image
 from features.extraction import weights_sha256
 from features.planning import Laid
 from features.store_files import MadeBy
 from heads.module import HeadModule
 from heads.network import FeatureDescription
 from heads.temporal.module import TemporalModule
+from runs.asking import Weights, shaped
 from runs.building import build
 from runs.checkpoints import load_embedder
 from runs.folder import checkpoint_of
 
-Image: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
-Weights: TypeAlias = str | Sequence[str | None] | None
-"""Where the networks of the stores are now: a file, or one for each store, None for where it was."""
-
 _KEY = "features.weights"
-
-
-class Shaped:
-    """Makes a network's input of crops of any size.
-
-    Args:
-        wanted: what the network wants.
-    """
-
-    def __init__(self, wanted: Preprocessing) -> None:
-        self._transform = EvalTransform(image_size=wanted.image_size, interpolation=wanted.interpolation)
-
-    def __call__(self, faces: Sequence[Image], device: torch.device) -> Tensor:
-        """Return (B, 3, H, W) uint8 of B RGB crops."""
-        images = np.stack([self._transform(face, epoch=0, row=0) for face in faces])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
 
 
 class Frozen:
@@ -58,7 +37,6 @@ class Frozen:
 
     def __init__(self, network: Any, dtype: str) -> None:
         self.network, self.dtype = network, dtype
-        self._shaped = Shaped(network.preprocessing)
         self._last: tuple[Sequence[Image], tuple[Tensor, Tensor]] | None = None
 
     def __call__(self, faces: Sequence[Image], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -69,7 +47,9 @@ class Frozen:
         """
         if self._last is None or self._last[0] is not faces:  # several heads ask of the same faces
             with torch.autocast(device.type, enabled=False):
-                embedding, outputs = self.network.embed(self._shaped(faces, device))
+                embedding, outputs = self.network.embed(
+                    torch.from_numpy(shaped(faces, self.network.preprocessing)).to(device)
+                )
             embedding = embedding.float().to(getattr(torch, self.dtype)).float()
             if not (embedding.isfinite().all() and outputs.isfinite().all()):
                 raise DataError(f"the features of a face are not finite in {self.dtype}: the network has diverged")

@@ -18,7 +18,8 @@ from affect.hints import suggest
 from backbones.choices import BACKBONES
 from heads.temporal.choices import HEADS
 from rendering.layouts import LAYOUTS
-from runs.config import CONFIG_DIR, check_command_line, options
+from runs.config import CONFIG_DIR, check_command_line
+from runs.options import options
 
 _WIDTH: Final = 80
 _HIDDEN: Final = ("drawn", "preset", "values", "system", "hydra")

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
-from torch import Tensor, nn
-
-from affect.batch import Predictions
 from affect.checksums import file_sha256
 from affect.errors import ConfigError, UserError
-from affect.labels import EXPRESSIONS, TASKS, Task
-from backbones.files import fetch
+from affect.labels import TASKS, Task
 from backbones.registry import REGISTRY
-from emotieffnet.network import EmotiEffNet
-from emotieffnet.rules import pretrained
-from runs.checkpoints import load_module
+from evaluators.names import LEARNT
+from runs.asking import Weights
 from runs.exported import Exported
 from runs.folder import checkpoint_of
-from runs.frozen import Frozen, Known, Weights, frozen_networks
-from training.module import LEARNT
+
+if TYPE_CHECKING:
+    from runs.frozen import Frozen
 
 PUBLISHED: Final = "enet_b0_8_va_mtl"
 """The published network that says most: MT-EmotiEffNet."""
@@ -60,38 +56,6 @@ def origin(learnt: Mapping[str, Any]) -> str:
     return f"learnt from {learnt['data']}" if learnt.get("data") else "it does not say what it has learnt from"
 
 
-class Published(nn.Module):
-    """One of the published EmotiEffNets, asked by ``emotieffnet.rules``: no action units, and contempt is Other.
-
-    Args:
-        name: in the registry.
-
-    Raises:
-        WeightsError: the file cannot be had, or does not fit.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        entry = REGISTRY[name]
-        assert entry.architecture is not None
-        assert entry.classes is not None
-        self.network = EmotiEffNet(
-            entry.architecture,
-            weights=name,
-            classes=8 if len(entry.classes) == 8 else 7,
-            valence_arousal=entry.valence_arousal,
-            image_size=entry.preprocessing.image_size,
-        )
-        self.preprocessing = self.network.preprocessing
-        self.expressions = EXPRESSIONS
-        self.learnt_from = {"data": f"AffectNet ({name}, {entry.page}; licence {entry.licence})"}
-
-    def predict_float32(self, batch: Any) -> dict[str, Predictions]:
-        """Return the predictions of a batch as the modules do."""
-        images: Tensor = batch["image"]
-        return {"": pretrained(self.network.embed(images)[1].float(), self.network.output_names)}
-
-
 def load_networks(given: Sequence[str | Path], weights: Weights = None) -> list[Network]:
     """Load checkpoints, the best ones of run folders, ONNX files of export.py, or published weights by their name.
 
@@ -105,7 +69,7 @@ def load_networks(given: Sequence[str | Path], weights: Weights = None) -> list[
     """
     if not given:
         raise ConfigError(["checkpoint=[]: give a checkpoint, a run folder, or several"])
-    known: Known = {}
+    known: dict[Any, Any] = {}  # of ``runs.frozen``
     return [_load(one, weights, known) for one in given]
 
 
@@ -141,34 +105,33 @@ def common_tasks(networks: Sequence[Network], wanted: Sequence[Task] | None) -> 
     return networks[0].tasks if wanted is None else tuple(task for task in TASKS if task in wanted)
 
 
-def device_of(name: str) -> torch.device:
-    """Return the device: ``auto`` is a GPU where there is one.
+def with_torch(what: str) -> Any:
+    """Return ``runs.trained``.
+
+    Args:
+        what: needs it, for the message.
 
     Raises:
-        ConfigError: there is no such device here.
+        UserError: a package that it needs is not installed, as where ONNX files alone are to be run.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(["device=cuda: torch finds no GPU here: give device=cpu, or auto"])
-    return torch.device(name)
+    try:
+        return import_module("runs.trained")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{what} needs {error.name}, which is not installed here: give a file that `export.py to=onnx` wrote, or "
+            "install the framework as README.md says"
+        ) from error
 
 
-def _load(given: str | Path, weights: Weights = None, known: Known | None = None) -> Network:
+def _load(given: str | Path, weights: Weights = None, known: dict[Any, Any] | None = None) -> Network:
     if str(given) in REGISTRY and not Path(given).exists():
-        name = str(given)
-        if REGISTRY[name].architecture is None or not REGISTRY[name].classes:
-            raise ConfigError([f"checkpoint={name}: these weights begin a training and predict nothing by themselves"])
-        network = Published(name).eval()
-        tasks: tuple[Task, ...] = ("valence_arousal",) if REGISTRY[name].valence_arousal else ()
-        return Network(network, (*tasks, "expression"), name, file_sha256(fetch(name, REGISTRY[name])))
+        return with_torch(f"checkpoint={given}").load_published(str(given))  # type: ignore[no-any-return]
     path = checkpoint_of("checkpoint", given, "best")
     if path.suffix == ".onnx":
         exported = Exported(path)
         return Network(exported, exported.tasks, str(path), file_sha256(path))
-    module = load_module(path).eval()
-    frozen = frozen_networks(module, path, weights, {} if known is None else known)
-    return Network(module, module.scores.tasks, str(path), file_sha256(path), frozen)
+    known = {} if known is None else known
+    return with_torch(f"checkpoint={given}").load_trained(path, weights, known)  # type: ignore[no-any-return]
 
 
 def _task_errors(networks: Sequence[Network], wanted: Sequence[Task] | None) -> Iterator[str]:

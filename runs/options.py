@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 
+from affect.hints import suggest
 from backbones.choices import BACKBONES
 from heads.temporal.choices import HEADS, settings
 from rendering.layouts import LAYOUTS, LayoutName
@@ -55,6 +60,33 @@ def register() -> None:
         store.store(group="draws", name=name, node={}, package="_global_")  # a choice, which conf/train.yaml looks up
         node = {"defaults": [f"/data/{data}@data", "_self_"], "data": keys, "render": render}
         store.store(group="drawn", name=f"synthetic_{name}", node=node, package="_global_")
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a group (``trainer``, ``data@data.labels``), or none where it is no group.
+
+    Hydra must be initialised.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    return sorted(loader.get_group_options(group.partition("@")[0]))
+
+
+def composing_error(script: str, error: HydraException, known: Sequence[str]) -> str:
+    """Say in a line why a command line cannot be composed, of a group that the entry point lacks in our own words.
+
+    Args:
+        script: the entry point.
+        error: what Hydra says.
+        known: keys of its configuration.
+    """
+    told = " ".join(str(error).split())
+    found = re.match(r"Could not override '([^']+)'.*\+[^ =]+=(\S+)$", told)
+    if found is None:
+        return told
+    group, option = found.groups()
+    if (several := f"{group}s") in known:
+        return f"{group}={option}: {script}.py takes {several}=[{option}], of {', '.join(options(group))}"
+    return f"{group}={option}: {script}.py has no {group} to choose; {suggest(group, known)}"
 
 
 def render_node(layout: LayoutName) -> dict[str, Any]:

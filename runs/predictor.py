@@ -6,28 +6,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import PIL.Image
-import torch
-from torch import Tensor
 
-from affect.batch import Batch, Predictions
 from affect.errors import ConfigError, DataError
 from affect.frames import FloatArray
 from affect.labels import Task
 from datamodules.pictures import UnreadableImageError, read_image
+from datamodules.resizing import Image
 from evaluators.found import Found
 from evaluators.postprocess.chain import process_people
-from evaluators.postprocess.options import PostProcess
+from evaluators.postprocess.options import PostProcess, check_gap
 from evaluators.table import Table, column_names
-from heads.temporal.module import TemporalModule
-from runs.chained import Asked, InTime, OneByOne, ask_heads
+from runs.asking import Asked, OneByOne, Weights, as_array
 from runs.detectors import make_detector
-from runs.frozen import Image, Shaped, Weights
-from runs.networks import Network, common_tasks, device_of, load_networks
-from training.tta import averaged
+from runs.exported import Exported
+from runs.networks import Network, common_tasks, load_networks, with_torch
 from videos.decoding import Container, Picture, decode, inspect
 from videos.detector import Boxes, search
 from videos.faces import cut
@@ -35,7 +31,10 @@ from videos.settings import CropSettings
 from videos.tracks import to_squares
 from videos.watching import Watched, cut_out, watch
 
-Given: TypeAlias = str | Path | PIL.Image.Image | Tensor | np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Given: TypeAlias = "str | Path | PIL.Image.Image | Tensor | np.ndarray[Any, Any]"
 """A picture: the path of a file; a PIL image; (H, W, 3) uint8 RGB; a tensor (3, H, W), uint8 or floats in [0, 1]."""
 
 Shown: TypeAlias = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
@@ -78,19 +77,22 @@ class Predictor:
         tta: bool = False,
         weights: Weights = None,
     ) -> None:
-        self.device = device_of(device)
-        self.networks = load_networks([checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint), weights)
+        given = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+        self.device = _device_of(device, given)
+        self.networks = load_networks(given, weights)
         self.tasks = common_tasks(self.networks, tasks)
         self.expressions = self.networks[0].module.expressions
         self.columns = {task: column_names(task, self.expressions) for task in self.tasks}
         self.faces = faces or CropSettings()
         self.postprocess = postprocess or PostProcess()
         self.batch_size, self.tta = batch_size, tta
+        in_time = any(hasattr(one.module, "laid") for one in self.networks)  # windows, which temporal heads alone have
+        check_gap(self.postprocess, in_time=in_time)
         for network in self.networks:
             if tta and network.frozen:
                 raise ConfigError([f"tta=true: {network.path} holds heads on features, one of each face: leave it out"])
-            for one in (network.module, *(frozen.network for frozen in network.frozen)):
-                one.to(self.device)
+            if not isinstance(network.module, Exported):
+                with_torch(network.path).put_on(network, self.device)
 
     def crops(self, images: Given | Iterable[Given]) -> dict[Task, FloatArray]:
         """Return what the networks say of B faces that are cut out already.
@@ -197,36 +199,32 @@ class Predictor:
 
         ``watched`` says whose faces they are, and when; without it each is alone.
         """
-        asked: list[Asked] = []
-        for network in self.networks:
-            module, frozen = network.module, network.frozen
-            if isinstance(module, TemporalModule):
-                asked.append(InTime(module, frozen, watched, self.postprocess.max_gap, self.device))
-            else:
-                asked.append(OneByOne(self.asking(network)))
+        asked = [self._asked(network, watched) for network in self.networks]
         stream = iter(faces)
-        with torch.inference_mode():
-            while batch := list(islice(stream, self.batch_size)):
-                for one in asked:
-                    one.add(batch)
-            said = [one.said() for one in asked]
+        while batch := list(islice(stream, self.batch_size)):
+            for one in asked:
+                one.add(batch)
+        said = [one.said() for one in asked]
         return [
             {task: rows_of(of_network.get(task), len(names)) for task, names in self.columns.items()}
             for of_network in said
         ]
 
-    def asking(self, network: Network) -> Callable[[Sequence[Image]], Predictions]:
+    def asking(self, network: Network) -> Callable[[Sequence[Image]], Mapping[str, Any]]:
         """Return what asks one of the networks, which is not a temporal head, about B RGB crops, each alone."""
-        if network.frozen:
-            return partial(ask_heads, network.module, network.frozen[0], self.device)
-        return partial(self._ask, network.module, Shaped(network.module.preprocessing))
+        if isinstance(network.module, Exported):
+            return partial(network.module.ask, tta=self.tta)
+        asked: Callable[[Sequence[Image]], Mapping[str, Any]]
+        asked = with_torch(network.path).asking(network, self.device, tta=self.tta)
+        return asked
 
-    def _ask(self, module: Any, shaped: Shaped, faces: Sequence[Image]) -> Predictions:
-        given = cast("Batch", {"image": shaped(faces, self.device)})
-        said: dict[str, Predictions] = (
-            averaged(module.predict_float32, given) if self.tta else module.predict_float32(given)
+    def _asked(self, network: Network, watched: Watched | None) -> Asked:
+        if isinstance(network.module, Exported):
+            return OneByOne(self.asking(network))
+        trained: Asked = with_torch(network.path).asked_of(
+            network, watched, self.postprocess.max_gap, self.device, tta=self.tta
         )
-        return said[""]
+        return trained
 
     def _table(
         self,
@@ -278,15 +276,27 @@ class Predictor:
         return tables
 
 
-def rows_of(values: Tensor | None, columns: int) -> FloatArray:
+def _device_of(name: str, given: Sequence[str | Path]) -> Any:
+    """Return the device of networks: torch's, or ``cpu`` where onnxruntime runs them all.
+
+    Raises:
+        ConfigError: there is no such device here, or files of ONNX are to be run on it.
+    """
+    if given and all(Path(one).suffix == ".onnx" for one in given):
+        if name == "cuda":
+            raise ConfigError(["device=cuda: ONNX files are run on the CPU: give device=cpu, or auto"])
+        return "cpu"
+    return with_torch(f"checkpoint={', '.join(map(str, given))}").device_of(name)
+
+
+def rows_of(values: Any, columns: int) -> FloatArray:
     """Return the predictions of N faces as (N, columns); of none where nothing was said."""
-    return np.zeros((0, columns), np.float32) if values is None else values.float().cpu().numpy()
+    return np.zeros((0, columns), np.float32) if values is None else as_array(values)
 
 
 def _several(images: Given | Iterable[Given]) -> Iterable[Given]:
     """Return one picture, or any number of them, as several."""
-    array = isinstance(images, Tensor | np.ndarray) and images.ndim == 3
-    if array or isinstance(images, str | Path | PIL.Image.Image):
+    if getattr(images, "ndim", 0) == 3 or isinstance(images, str | Path | PIL.Image.Image):
         return [cast("Given", images)]
     return cast("Iterable[Given]", images)
 
@@ -302,19 +312,22 @@ def as_rgb(image: Given) -> Image:
         return read_image(Path(image))
     if isinstance(image, PIL.Image.Image):
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        if image.ndim == 3 and image.shape[0] == 3:
-            image = image.permute(1, 2, 0)
-        if image.is_floating_point():
-            if float(image.min()) < 0 or float(image.max()) > 1:
-                raise DataError("a tensor of floats must be in [0, 1]: undo its normalisation, or give uint8")
-            image = (image * 255).round().to(torch.uint8)
-        image = image.numpy()
+    if not isinstance(image, np.ndarray) and hasattr(image, "detach"):
+        image = _of_tensor(image.detach().cpu())
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"{what} is no picture: give a path, a PIL image, (H, W, 3) uint8 RGB, or a (3, H, W) tensor")
     return image
+
+
+def _of_tensor(image: Tensor) -> np.ndarray[Any, Any]:
+    if image.ndim == 3 and image.shape[0] == 3:
+        image = image.permute(1, 2, 0)
+    if not image.is_floating_point():
+        return image.numpy()
+    if float(image.min()) < 0 or float(image.max()) > 1:
+        raise DataError("a tensor of floats must be in [0, 1]: undo its normalisation, or give uint8")
+    return (image * 255).round().byte().numpy()
 
 
 def _about(container: Container, watched: Watched) -> dict[str, Any]:

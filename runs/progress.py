@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
 
 from affect.settings import buildable
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.report import duration
 from runs.bar import WIDTH, Bar
 from runs.resuming import best_checkpoint

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from affect.errors import ConfigError
+from affect.errors import ConfigError, DataError
 from affect.hints import key_errors
 from affect.labels import UniTask
 from affect.settings import Count
@@ -19,9 +19,11 @@ from evaluators.postprocess.biases import SEARCHES as BIASES
 from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.settings import SEARCHED, STORED
 from evaluators.postprocess.thresholds import SEARCHES as THRESHOLDS
+from features.store_files import StoreInfo
 from heads.temporal.choices import HEADS
 from rendering.cache import rendered
 from runs.config import check_command_line, literal_paths
+from runs.described import labelled_tasks
 from runs.stages import run
 
 _WORDS: Final = (*BIASES, *THRESHOLDS)
@@ -177,6 +179,17 @@ def _flat(words: Sequence[Any]) -> Iterator[str]:
             yield str(word)
 
 
+def _places(root: str, store: str | None) -> Iterator[str]:
+    """Find data of somebody's own that are not there."""
+    if not Path(root).expanduser().is_dir():
+        yield f"labels.root={root}: no such folder"
+    try:
+        if store is not None:
+            StoreInfo.read(Path(store).expanduser())
+    except DataError as error:
+        yield f"store={store}: {error}"
+
+
 def _problems(config: DictConfig) -> Iterator[str]:
     """Find what is wrong with the keys."""
     plain: Any = {key: config[key] for key in config if key != "stages"}
@@ -193,7 +206,16 @@ def _problems(config: DictConfig) -> Iterator[str]:
         yield "store and labels.test_list are of data of your own: give labels.root, too"
     if plain["labels"]["root"] is not None and plain["store"] is None:
         yield "labels.root: give store, too, with features of these frames: python extract.py store=<folder> … makes it"
+    if plain["labels"]["root"] is not None:
+        yield from _places(plain["labels"]["root"], plain["store"])
     yield from PostProcess.problems(plain["postprocess"], max(len(heads), 1))
+    tasks = labelled_tasks(plain["labels"])
+    for key, task, instead in (("expression_biases", "expression", "null"), ("au_thresholds", "action_units", "0.5")):
+        if task not in tasks and _is_searched(key, value := plain["postprocess"].get(key)):
+            yield (
+                f"postprocess.{key}={value}: labels.task={plain['labels']['task']} has none of its labels to search "
+                f"on: give postprocess.{key}={instead}"
+            )
     if not isinstance(config.stages, ListConfig):
         yield "stages is no list; see conf/recipe.yaml"
         return

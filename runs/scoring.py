@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from affect.checksums import file_sha256
-from affect.frames import Frames
+from affect.frames import Frames, warn_of_one_value
 from affect.labels import UniTask
 from evaluators.calibration import calibration_scores, reliability, reliability_panels
 from evaluators.chance import chance, majority
@@ -21,7 +21,7 @@ from evaluators.curve import curve, write_curve
 from evaluators.faces import Pictures, write_faces
 from evaluators.figures import apart, smoothing_curves
 from evaluators.intervals import Estimate, estimate
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import LEARNT, MAIN, Scores
 from evaluators.page.run import Scored, write_report
 from evaluators.postprocess.chain import Processed, process
 from evaluators.postprocess.crossing import cross_fitted
@@ -37,7 +37,7 @@ from evaluators.table import Table, read_table, write_table
 from runs.callbacks import PredictionParts, parts_folder, predicting_speed
 from runs.folds import fold_scores, spread, spread_lines
 from runs.origin import origin_of, renderer_of, strangeness
-from training.module import LEARNT, AffectModule, TrainedModule
+from training.module import AffectModule, TrainedModule
 
 if TYPE_CHECKING:
     from datamodules.base import FaceDataModule, Split
@@ -76,6 +76,8 @@ def result_of(
     module.learnt_from = origin_of(data)
     module.label_means = label_means(data.frames("train"), data.train_rows, module.expressions)
     held = data.held
+    for rows, labels in (("training", data.frames("train").select(data.train_rows)), (held, data.frames(held))):
+        warn_of_one_value(rows, labels, module.scores.tasks)
     check_settings(settings, module, data, held)
 
     def report_table(trainer: pl.Trainer, folder: Path, experiment: str, best: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from omegaconf import DictConfig, OmegaConf
 
-from affect.errors import ConfigError
+from affect.errors import ConfigError, UserError
 from affect.files import write_whole
 from runs.automl import automl
 from runs.config import composed
@@ -59,15 +59,20 @@ def run(folder: Path, script: str, config: Sequence[str] | DictConfig) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     write_whole(record, json.dumps({"made": made, "seconds": None}))
-    if before is not None and script == "train" and last.is_file():
-        stored = stored_config([f"ckpt_path={last}"])
-        assert stored is not None
-        train(*stored)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        config = config if isinstance(config, DictConfig) else composed(script, config)
-        config.paths.run_dir = str(folder)
-        ENTRIES[script](config)
+    try:
+        if before is not None and script == "train" and last.is_file():
+            stored = stored_config([f"ckpt_path={last}"])
+            assert stored is not None
+            train(*stored)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            config = config if isinstance(config, DictConfig) else composed(script, config)
+            config.paths.run_dir = str(folder)
+            ENTRIES[script](config)
+    except UserError:
+        if not folder.exists():  # nothing was begun
+            record.unlink()
+        raise
     write_whole(record, json.dumps({"made": made, "seconds": round(time.perf_counter() - start, 1)}))
     return folder
 

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from affect.errors import UserError
 from affect.files import whole_file
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.report import NO_LABELS, aligned, read_records, read_scores
 from runs.config import quoted
 from runs.ending import clear_errors

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affect.errors import UserError
+from runs.exported import LARGEST
 from runs.portable import Portable
 
 OPSET: Final = 18
@@ -23,11 +24,6 @@ OPSET: Final = 18
 
 TOLERANCE: Final = 1e-4
 """How far an output may be from that of the source: probabilities, and valence and arousal."""
-
-LARGEST: Final = 2**31 - 2**24
-"""Bytes of weights that one ONNX file takes, whose format ends at 2 GiB."""
-
-INSTALL: Final = 'pip install --constraint constraints.txt --editable ".[export]"'
 
 
 class Attention(nn.Module):
@@ -77,22 +73,6 @@ def _plainly() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def check_installed(what: str) -> None:
-    """Check that there is what writes ONNX files, and what runs them.
-
-    Args:
-        what: needs it.
-
-    Raises:
-        UserError: there is not.
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"{what} needs onnx and onnxruntime ({error}): {INSTALL}") from error
 
 
 def to_onnx(network: Portable, metadata: Mapping[str, str]) -> bytes:

@@ -72,7 +72,8 @@ from __future__ import annotations
 
 from affect.settings import Count, Whole, buildable
 from affect.preprocessing import Interpolation
-from datamodules.transforms import EvalTransform, Image
+from datamodules.transforms import EvalTransform
+from datamodules.resizing import Image
 
 
 @buildable("augmentation")

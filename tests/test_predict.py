@@ -474,7 +474,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(emma: Path, tmp_path: Path, capsys
     ("override", "message"),
     [
         ("postprocess.smoothing=wide", "postprocess.smoothing"),
-        ("postprocess.max_gap=7", "max_gap smooth nothing by themselves"),
+        ("postprocess.alpha=8", "alpha and max_gap smooth nothing by themselves"),
         ("postprocess.au_thresholds=exact", "nothing can be searched without labels"),
         ("postprocess.temperature=search", "nothing can be searched without labels"),
         ("postprocess.coverage=0.9", "nothing can be searched without labels"),

@@ -19,11 +19,11 @@ import backbones.files
 import backbones.registry
 import prepare
 from affect.checksums import file_sha256
+from affect.errors import WeightsError
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET
 from backbones.files import INSTALL, local_path
 from backbones.registry import REGISTRY
-from backbones.state import WeightsError
 from backbones.weights import load_weights
 from runs.building import REPOSITORY
 from runs.config import CONFIG_DIR, literal_paths

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from affect.batch import Batch, Predictions
 from affect.errors import ConfigError
 from evaluators.metrics import AffectScores
+from evaluators.names import LEARNT
 from evaluators.postprocess.unseen import KNOWN, LabelMeans
 from training.optimisation import MONITOR, SGD, Adam, AdamW, Groups
 from training.sam import has_climbed
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from affect.preprocessing import Preprocessing
 
-LEARNT = "learnt_from"
 """Key in checkpoints, and in the metadata of tables, of what a model learnt from (``runs.origin``)."""
 
 

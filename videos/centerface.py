@@ -103,26 +103,46 @@ def _overlap(one: Boxes, others: Boxes) -> npt.NDArray[np.float64]:
     return common / either
 
 
-def _session(file: Path) -> Any:
-    """Make the session that runs the network on pictures of any size; the file fixes one of 32 x 32 px."""
+def any_size(file: Path) -> bytes:
+    """Return CenterFace's ONNX file for pictures of any size; it fixes one of 32 x 32 px.
+
+    Raises:
+        DataError: onnx is not installed, or the file is not CenterFace's.
+    """
     try:
-        onnx, onnxruntime = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+        model = _package("onnx").load(file, load_external_data=False)
+        for value in (*model.graph.input, *model.graph.output):
+            for side in value.type.tensor_type.shape.dim:
+                side.Clear()
+        made: bytes = model.SerializeToString()
+    except DataError:
+        raise
+    except Exception as error:  # a file that is something else raises whatever its bytes lead to
+        raise _not_it(file, error) from error
+    return made
+
+
+def _session(file: Path) -> Any:
+    """Make the session that runs the network on pictures of any size."""
+    onnxruntime, model = _package("onnxruntime"), any_size(file)
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # the file lists its weights as inputs, too, at each of which it would warn
+        options.intra_op_num_threads = 1  # several pictures at a time: videos.detector.search
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # likewise
+        raise _not_it(file, error) from error
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
     except ImportError as error:
         raise DataError(
             f"CenterFace runs in the packages onnx and onnxruntime, which cannot be loaded ({error}): {INSTALL}"
         ) from error
-    try:
-        model = onnx.load(file, load_external_data=False)
-        for value in (*model.graph.input, *model.graph.output):
-            for side in value.type.tensor_type.shape.dim:
-                side.Clear()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # the file lists its weights as inputs, too, at each of which it would warn
-        options.intra_op_num_threads = 1  # several pictures at a time: videos.detector.search
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # a file that is something else raises whatever its bytes lead to
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{file}: not the ONNX file of CenterFace ({reason}). Delete it, and fetch it again."
-        ) from error
-    return session
+
+
+def _not_it(file: Path, error: Exception) -> DataError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{file}: not the ONNX file of CenterFace ({reason}). Delete it, and fetch it again.")

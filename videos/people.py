@@ -52,8 +52,11 @@ CUT: Final = 0.12
 SUDDEN: Final = 4.0
 """A cut differs by this factor more than the frames before: a shaken camera is no cut."""
 
-_LEARN: Final = 0.4  # share of the newest look, and of the newest step, in what is expected
-_THUMB: Final = (32, 24)
+LEARN: Final = 0.4
+"""Share of the newest look, and of the newest step, in what is expected."""
+
+THUMB: Final = (32, 24)
+"""Width and height of what is compared of two frames, px."""
 
 
 @dataclass
@@ -139,14 +142,14 @@ class People:
 
     def _is_cut(self, image: Image) -> bool:
         """Tell whether this frame shows another scene than the one before."""
-        thumb = cv2.resize(image, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float64) / 255
+        thumb = cv2.resize(image, THUMB, interpolation=cv2.INTER_AREA).astype(np.float64) / 255
         before, self._thumb = self._thumb, thumb
         size, self._size = self._size, (image.shape[0], image.shape[1])
         if before is None:
             return False
         change = float(np.abs(thumb - before).mean())
         cut = size != self._size or change > max(CUT, SUDDEN * self._usual)
-        self._usual = 0.0 if cut else self._usual + _LEARN * (change - self._usual)
+        self._usual = 0.0 if cut else self._usual + LEARN * (change - self._usual)
         return cut
 
 
@@ -213,9 +216,9 @@ def _costs(one: _Person, square: Array, look: Array, time: float) -> tuple[float
 
 def _update(one: _Person, square: Array, look: Array, time: float, *, whole: bool) -> None:
     step = (square[:2] - one.square[:2]) / (time - one.time)
-    one.speed += _LEARN * (step - one.speed)
+    one.speed += LEARN * (step - one.speed)
     # what covers a face must not become part of its look, unless that is all that is known of it
-    one.look = one.look + (1.0 if not one.whole else _LEARN * whole) * (look - one.look)
+    one.look = one.look + (1.0 if not one.whole else LEARN * whole) * (look - one.look)
     one.square, one.time = square, time
     one.whole, one.seen = one.whole or whole, one.seen + 1
 

@@ -32,7 +32,7 @@ from benchmarks.studies.abaw5_rows import COLUMNS, CURVES, TABLES, TEST, TEST_TA
 from benchmarks.studies.running import study_parser
 from datamodules.affwild2_uni import AffWild2UniDataModule
 from evaluators.curve import curve
-from evaluators.metrics import Scores
+from evaluators.names import Scores
 from evaluators.postprocess.chain import Processed, process
 from evaluators.postprocess.options import PostProcess
 from evaluators.postprocess.thresholds import Thresholds

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from affect.files import whole_file
 from affect.labels import UniTask
 from evaluators.curve import write_csv
-from evaluators.metrics import Scores
+from evaluators.names import Scores
 
 FIGURES: Final[Mapping[UniTask, Mapping[str, str]]] = {
     "va": {"valence": "CCC_V", "arousal": "CCC_A"},

@@ -40,7 +40,7 @@ from benchmarks.studies.running import trained
 from datamodules.affwild2_mtl import MTLDataModule
 from datamodules.base import Split
 from evaluators.chance import frequency_baseline
-from evaluators.metrics import Scores
+from evaluators.names import Scores
 from evaluators.predictions import score_rows
 from evaluators.report import NO_LABELS, aligned, read_scores
 from rendering.oracle import oracle_predictions

@@ -26,7 +26,7 @@ from benchmarks.studies import people
 from benchmarks.studies.priors import COMMON, LABELLED, RESULT, ROWS, overrides_of, seed_of
 from benchmarks.studies.running import study_parser
 from datamodules.pictures import read_image
-from datamodules.transforms import resize
+from datamodules.resizing import resize
 from rendering.sketch import Image
 from runs.assembly import build_data
 from runs.config import resolve

@@ -6,16 +6,16 @@ A mask leaves out patches, so the same time sees more faces. Each row of ``ROWS`
 ``--seconds`` of training steps, not for a number of epochs: how fast a row is on this machine is measured first, once,
 in ``FOLDER/speed``. Each has its whole schedule in that time, and the last epoch is the result.
 
-Prints P_LSD, seconds and images of each row, the difference to the row without a mask with its interval over people,
-and draws the scores against seconds and against images (``FOLDER/masks.png``). The command can be given again after an
-interruption, and with other seeds at the same time in another terminal. A ``key=value`` goes to every run.
+Prints P_LSD, seconds and images of each row, the difference to the first row, without a mask, with its interval over
+people, and draws the scores against seconds and against images (``FOLDER/masks.png``). The command can be given again
+after an interruption, and with other seeds at the same time in another terminal. A ``key=value`` goes to every run.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -32,7 +32,7 @@ from rendering.layouts import LAYOUTS
 from runs.ending import clear_errors
 from runs.stages import run
 
-COMMON: Final = ("experiment=cotex", "data=synthetic", "scale=small", "trainer=cpu", "callbacks=final", "scores=main")
+COMMON: Final = ("experiment=cotex", "scale=small", "trainer=cpu", "callbacks=final", "scores=main")
 BEST: Final = 0.75
 """The mask ratio of the rows that differ in something else."""
 
@@ -84,22 +84,55 @@ def name_of(row: str) -> str:
     return row.replace(" %", "").replace("%", "").replace(", ", "-").replace("λ = 0", "apart").replace(" ", "-")
 
 
+def drawn(seed: int) -> list[str]:
+    """Return what makes the data of a seed: drawn faces with their expressions."""
+    return ["data=synthetic", f"render.seed={seed}"]
+
+
 def epochs(folder: Path, row: str, budget: float, faces: int, overrides: Sequence[str]) -> int:
-    """Return how many epochs of a row fit into the time, by a short run of it; at least three, for the warm-up."""
-    given = [*COMMON, *ROWS[row].overrides, "render.seed=0", "trainer.max_epochs=1", "warmup_epochs=0",
+    """Return how many epochs of a row fit into the time, by a short run of it; at least three, for the warm-up.
+
+    Args:
+        folder: of the study.
+        row: a key of ``ROWS``.
+        budget: seconds.
+        faces: of an epoch.
+        overrides: of the run, its data among them.
+    """
+    given = [*COMMON, *ROWS[row].overrides, "trainer.max_epochs=1", "warmup_epochs=0",
              "trainer.limit_train_batches=12", "trainer.limit_val_batches=1", *overrides]  # fmt: skip
     place = run(folder / "speed" / name_of(row), "train", given)
     return max(3, round(budget * logged(place, "train/images_per_s")[-1] / faces))
 
 
-def study(folder: Path, seeds: Sequence[int], budget: float, overrides: Sequence[str]) -> None:
-    """Make the runs that are missing; then write and print the table, and draw the curves."""
-    places: dict[str, list[Path]] = {row: [] for row in ROWS}
-    faces = _faces(overrides)
-    length = {row: epochs(folder, row, budget, faces, overrides) for row in ROWS}
+def study(
+    folder: Path,
+    seeds: Sequence[int],
+    budget: float,
+    overrides: Sequence[str],
+    *,
+    data: Callable[[int], list[str]] = drawn,
+    faces: int | None = None,
+    rows: Sequence[str] = (),
+) -> None:
+    """Make the runs that are missing; then write and print the table, and draw the curves.
+
+    Args:
+        folder: of the study.
+        seeds: of trainings and data.
+        budget: seconds of training steps for each row and seed.
+        overrides: of every run.
+        data: returns what makes the data of a seed.
+        faces: of an epoch; None: as many as the overrides have drawn.
+        rows: keys of ``ROWS``, the first of them what the others are compared with; none: all.
+    """
+    rows = rows or list(ROWS)
+    places: dict[str, list[Path]] = {row: [] for row in rows}
+    faces = faces or _faces(overrides)
+    length = {row: epochs(folder, row, budget, faces, [*data(0), *overrides]) for row in rows}
     for seed in seeds:
-        for row, what in ROWS.items():
-            given = [*COMMON, f"seed={seed}", f"render.seed={seed}", *what.overrides,
+        for row in rows:
+            given = [*COMMON, f"seed={seed}", *data(seed), *ROWS[row].overrides,
                      f"trainer.max_epochs={length[row]}", *overrides]  # fmt: skip
             places[row].append(run(folder / f"seed{seed}" / name_of(row), "train", given))
     found = {
@@ -107,7 +140,7 @@ def study(folder: Path, seeds: Sequence[int], budget: float, overrides: Sequence
         for row, of_row in places.items()
     }
     curves = {row: [curve(place, faces) for place in of_row] for row, of_row in places.items()}
-    gains = {row: nested(found[row], found["0 %"], "P_LSD") for row in ROWS if row != "0 %"}
+    gains = {row: nested(found[row], found[rows[0]], "P_LSD") for row in rows[1:]}
     print(aligned(table(curves, gains)), end="\n\n")
     write_whole(
         folder / "results.json",
@@ -124,7 +157,7 @@ def _faces(overrides: Sequence[str]) -> int:
 
 def table(curves: Mapping[str, Sequence[Curve]], gains: Mapping[str, Any]) -> list[list[str]]:
     """Return header and a line for each row."""
-    lines = [["row", "P_LSD", "- that of 0 %", "paper", "seconds", "images", "epochs"]]
+    lines = [["row", "P_LSD", "- that of the first", "paper", "seconds", "images", "epochs"]]
     for row, of_row in curves.items():
         last = [one.score[-1] for one in of_row]
         lines.append([

@@ -18,7 +18,7 @@ from affect.errors import DataError
 from affect.files import put_in_place
 from affect.frames import Frames
 from affect.preprocessing import IMAGENET
-from evaluators.metrics import Scores
+from evaluators.names import Scores
 from evaluators.report import read_scores
 from runs.assembly import build_data
 from runs.config import resolve

@@ -14,8 +14,8 @@ import numpy as np
 
 from affect.errors import DataError
 from affect.folds import base_video
-from affect.frames import FloatArray, Frames, rows_by_video
-from affect.labels import AFFECT, AU_NAMES
+from affect.frames import Frames, rows_by_video
+from affect.labels import AFFECT
 from datamodules.affwild2 import AffWild2DataModule
 from datamodules.affwild2_joint import AffWild2JointDataModule
 from datamodules.affwild2_uni import AffWild2UniDataModule
@@ -117,12 +117,11 @@ def _one_class(part: Part) -> Iterator[Finding]:
     elif len(known) and not counts.all():
         names = ", ".join(np.array(part.module.expressions)[counts == 0])
         yield Finding("one class", f"{part.name}: no row shows {names}", file, fault=False)
-    for name, column in zip(AFFECT, frames.valence_arousal.T, strict=True):
-        if (value := _only_value(column)) is not None:
+    units = frames.constant()
+    for name in AFFECT:
+        if (value := units.pop(name, None)) is not None:
             valid = int(frames.labelled("valence_arousal").sum())
             yield _constant(part, f"{name} is {value:g} in all {valid} rows that have it", valid)
-    units = {name: value for name, column in zip(AU_NAMES, frames.action_units.T, strict=True)
-             if (value := _only_value(column)) is not None}  # fmt: skip
     valid = int(frames.labelled("action_units").sum())
     if units and len(units) == np.count_nonzero(~np.isnan(frames.action_units).all(axis=0)):
         yield _constant(part, f"every action unit has one value in all {valid} rows", valid)
@@ -133,11 +132,6 @@ def _one_class(part: Part) -> Iterator[Finding]:
 
 def _constant(part: Part, what: str, rows: int) -> Finding:
     return Finding("one class", f"{part.name}: {what}. Is it the right column?", part.source, fault=rows >= _FEW)
-
-
-def _only_value(column: FloatArray) -> float | None:
-    known = column[~np.isnan(column)]
-    return float(known[0]) if len(known) > 1 and (known == known[0]).all() else None
 
 
 def _shared_videos(module: FaceDataModule, one: Part, other: Part) -> Iterator[Finding]:

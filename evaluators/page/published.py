@@ -14,7 +14,7 @@ import numpy as np
 
 from affect.frames import Frames
 from affect.labels import TASKS
-from evaluators.metrics import expression_score
+from evaluators.names import expression_score
 from evaluators.table import Table
 
 

@@ -14,7 +14,7 @@ from affect.frames import Frames
 from evaluators import figures
 from evaluators.faces import Pictures
 from evaluators.intervals import Estimate
-from evaluators.metrics import MAIN, Scores
+from evaluators.names import MAIN, Scores
 from evaluators.page.faces import faces_card
 from evaluators.page.markup import card, fact_line, figure, note, page, scrolled, table
 from evaluators.page.published import published_for

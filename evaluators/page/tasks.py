@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from affect.frames import Frames, video_numbers
 from affect.labels import ACTION_UNITS
 from evaluators import figures
-from evaluators.metrics import Scores
+from evaluators.names import Scores
 from evaluators.page.markup import card, figure, note, scrolled, table
 from evaluators.postprocess.thresholds import f1_at
 from evaluators.report import confusion_of

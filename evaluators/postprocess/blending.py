@@ -17,7 +17,6 @@ from evaluators.postprocess.gating import CONFIDENCE, Array, averaged, check_gat
 from evaluators.postprocess.settings import one_of, read_stored
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, search_thresholds
 from evaluators.postprocess.unseen import mean_of_means
-from evaluators.predictions import score_rows
 from evaluators.table import Table, check_same_list
 
 Weights: TypeAlias = Sequence[float] | Mapping[str, Sequence[float]] | str | None
@@ -305,6 +304,8 @@ def _score(
         found = float(search_thresholds(au_thresholds, values, units)[1].mean())
         score = found if found or (~np.isnan(units)).any() else None
     else:
+        from evaluators.predictions import score_rows  # with torch, which predict.py may be without
+
         thresholds = au_thresholds if task == "action_units" else 0.5
         predicted = {task: values if keep is None else values[keep]}
         score = score_rows(predicted, frames, keep, expressions=expressions, au_thresholds=thresholds)["SCORE"]

@@ -213,13 +213,28 @@ def _check_used(settings: PostProcess, *, people: bool) -> None:
     if people and settings.k == SEARCH:
         raise UserError("postprocess.k=search needs labels: give the postprocess.json of a run that searched")
     exponential = settings.smoothing == EXPONENTIAL
-    gaps = exponential or (people and (settings.smoothing is not None or settings.missing is not None))
-    if (settings.alpha is not None and not exponential) or (settings.max_gap != MAX_GAP and not gaps):
+    # of people, the network may look at stretches, too: ``check_gap``
+    if not exponential and (settings.alpha is not None or (settings.max_gap != MAX_GAP and not people)):
         raise UserError(
             "postprocess.alpha and max_gap smooth nothing by themselves: give postprocess.smoothing=exponential"
         )
     if type(settings.max_gap) is not int or settings.max_gap < 1:
         raise UserError(f"postprocess.max_gap is {settings.max_gap!r}; give frames, 1 or more")
+
+
+def check_gap(settings: PostProcess, *, in_time: bool) -> None:
+    """Refuse a gap between a person's faces that nothing would use.
+
+    Args:
+        settings: for tables of people.
+        in_time: whether a network looks at a person's faces through time.
+    """
+    used = in_time or settings.smoothing is not None or settings.missing is not None
+    if settings.max_gap != MAX_GAP and not used:
+        raise UserError(
+            f"postprocess.max_gap={settings.max_gap} is of temporal heads, smoothing and filling, and these "
+            "checkpoints look at each face alone: give postprocess.smoothing or missing, too, or leave it out"
+        )
 
 
 def _check_gate(settings: PostProcess, tables: int) -> None:

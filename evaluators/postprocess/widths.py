@@ -9,10 +9,9 @@ import numpy as np
 from affect.errors import UserError
 from affect.frames import Frames
 from affect.labels import TASKS
-from evaluators.metrics import expression_score
+from evaluators.names import expression_score
 from evaluators.postprocess.smoothing import smooth_many
 from evaluators.postprocess.thresholds import SEARCHES, Thresholds, search_thresholds
-from evaluators.predictions import score_table
 from evaluators.table import Table
 
 GRID: Final = (0, 1, 2, 3, 5, 7, 10, 15, 25, 50, 100, 200)
@@ -48,6 +47,8 @@ def search_half_widths(
         DataError: the list is not of videos.
         UserError: no label of what the table predicts.
     """
+    from evaluators.predictions import score_table  # with torch, which predict.py may be without
+
     searched = isinstance(au_thresholds, str) and au_thresholds in SEARCHES
     names = {
         "valence_arousal": "P_VA", "expression": expression_score(table.expressions), "action_units": "P_AU"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from affect.errors import WeightsError
 from affect.preprocessing import IMAGENET, Preprocessing
 from backbones.normalize import Normalize
-from backbones.state import WeightsError
 from backbones.weights import same_preprocessing
 
 

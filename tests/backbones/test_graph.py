@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from torch import nn
 
-from backbones.state import WeightsError
+from affect.errors import WeightsError
 from backbones.weights import classifier_state, load_weights
 from tests.backbones.exports import SIDE, SINGLE, SMALL, difference, export, fresh, images, make
 

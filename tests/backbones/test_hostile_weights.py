@@ -18,7 +18,8 @@ from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.state import WeightsError, read_state
+from affect.errors import WeightsError
+from backbones.state import read_state
 from backbones.weights import classifier_state, load_weights
 from tests.backbones.test_graph import Handmade, handmade
 from tests.changes import changed

@@ -12,10 +12,10 @@ import timm
 import torch
 from torch import nn
 
+from affect.errors import WeightsError
 from affect.labels import AFFECTNET_EXPRESSIONS
 from affect.preprocessing import IMAGENET
 from backbones.registry import REGISTRY
-from backbones.state import WeightsError
 from backbones.weights import classifier_state, load_weights
 from dan.network import DAN
 from tests.backbones.exports import CASES, SINGLE, SLOW, SMALL, difference, export, fresh, images, make

@@ -13,12 +13,13 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 from torchvision.models import vgg16
 
+from affect.errors import WeightsError
 from affect.preprocessing import IMAGENET, Preprocessing
 from backbones import weights as module
 from backbones.files import INSTALL, fetch
 from backbones.normalize import Normalize
 from backbones.registry import REGISTRY
-from backbones.state import WeightsError, read_state
+from backbones.state import read_state
 from backbones.weights import classifier_state, load_weights
 
 LITE0 = "efficientnet-lite0-imagenet"

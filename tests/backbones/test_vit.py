@@ -9,8 +9,8 @@ from timm.layers.drop import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
+from affect.errors import WeightsError
 from backbones.masks import keep_lowest
-from backbones.state import WeightsError
 from backbones.vit import ViT, build_vit
 from tests.golden import rebuild
 

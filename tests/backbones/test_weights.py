@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from affect.errors import WeightsError
 from affect.labels import AFFECTNET_EXPRESSIONS, AU_NAMES, EXPRESSIONS
 from backbones import weights as module
 from backbones.registry import REGISTRY
-from backbones.state import WeightsError, read_state
+from backbones.state import read_state
 from backbones.vit import ViT, build_vit
 from backbones.weights import load_weights
 from dan.network import DAN

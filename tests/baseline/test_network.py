@@ -10,10 +10,9 @@ import timm
 import torch
 from hydra import compose, initialize_config_dir
 
-from affect.errors import ConfigError
+from affect.errors import ConfigError, WeightsError
 from affect.labels import LSD_EXPRESSIONS
 from backbones.choices import BACKBONES
-from backbones.state import WeightsError
 from baseline.module import BaselineModule
 from baseline.network import Baseline
 from losses.multitask import MultiTaskLoss

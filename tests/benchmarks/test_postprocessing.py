@@ -13,6 +13,15 @@ import pytest
 from benchmarks import postprocessing
 from benchmarks.machine import take_turns
 from benchmarks.postprocessing import agree, cases, make
+from benchmarks.reference import postprocessing as reference
+from evaluators.postprocess.biases import GRID, macro_f1, search_biases
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine values of a bias instead of 41, each of which costs a call of scikit-learn."""
+    monkeypatch.setattr(reference, "BIASES", reference.BIASES[::5])
+    monkeypatch.setattr("evaluators.postprocess.biases.GRID", GRID[::5])
 
 
 def test_tables_have_the_shape_of_the_validation_sets() -> None:
@@ -29,14 +38,24 @@ def test_tables_have_the_shape_of_the_validation_sets() -> None:
 
 def test_both_ways_agree() -> None:
     made = cases(0.005)
-    assert len(made) == 7
+    assert len(made) == 8
     for name, (ours, theirs) in made.items():
         assert agree(name, ours(), theirs()), name
+
+
+def test_the_loop_finds_the_biases_of_the_grid() -> None:
+    np.testing.assert_array_equal(reference.BIASES, GRID[::5])
+    table, labels = make("expression", 0.005)
+    values, truth = table.predictions["expression"], labels.expression
+    biases, score = reference.biases(values, truth)
+    np.testing.assert_allclose(search_biases("grid", values, truth), biases, atol=1e-12)
+    assert macro_f1(np.log(values) + biases, truth) == pytest.approx(score, abs=1e-12)
 
 
 def test_a_difference_is_seen() -> None:
     assert not agree("smoothing", [np.zeros(3)], [np.full(3, 1e-6)])
     assert not agree("thresholds", [0.5, 0.4], [0.4, 0.5])
+    assert not agree("biases", [0.4], [0.5])
     assert not agree("scores", [0.5], [0.6])
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from backbones.state import WeightsError
+from affect.errors import WeightsError
 from dan.network import DAN
 from losses.attention import AffinityLoss, partition_loss
 from tests.golden import rebuild

@@ -262,7 +262,9 @@ def test_a_file_that_was_written_is_read_again(tmp_path_factory: pytest.TempPath
     assert Dealt.read(path) == dealt
 
 
-def test_the_file_of_a_run_gives_the_same_folds_to_other_data(mtl: Path, tmp_path: Path) -> None:
+def test_the_file_of_a_run_gives_the_same_folds_to_other_data(
+    mtl: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = module(mtl, folds=3, fold=1)
     assert first.dealt is not None
     assert first.dealt.list_sha256 == list_sha256(first.frames("oof"))
@@ -271,7 +273,9 @@ def test_the_file_of_a_run_gives_the_same_folds_to_other_data(mtl: Path, tmp_pat
     assert held_and_trained(again, 1) == held_and_trained(first, 1)
     assert again.dealt == first.dealt
     part = module(mtl, folds=str(tmp_path / FILE), fold=1, fold_splits=["train"])
-    part.setup("fit")
+    with caplog.at_level(logging.WARNING):
+        part.setup("fit")
+    assert "other lists than train of this data; each video keeps its fold, and 2 that are not in these" in caplog.text
     listed = set(module(mtl).frames("train").image)
     assert set(part.frames("fold1").image) == listed & set(first.frames("fold1").image)
     assert set(part.frames("train").image) == listed & set(first.frames("train").image)
@@ -283,6 +287,10 @@ def test_the_file_of_a_run_gives_the_same_folds_to_other_data(mtl: Path, tmp_pat
         ("video,fold\na,0\nb,1\na,0", r":4: a has a line already"),
         ("video,fold\na_left,0\na_right,1", r":3: a_right is of a video that is in fold 0"),
         ("video,fold\na,0\nb,1\nc,0\nd,1", r"no line for 1 videos of the data, 'e' first"),
+        (
+            "video,fold\na,0\nb,1\nc,0\nd,1\ne,0\nf,1\ng,0",
+            r"'f' has a line, .* list of .* \(train and val\): .* 1 more",
+        ),
         ("video,fold\na,0\nb,2\nc,0\nd,0\ne,0", r"fold 1 has no video, and there is a fold 2"),
         ("video,fold\na,0\nb,0\nc,0\nd,0\ne,0", r"1 fold; two are needed"),
         ("video,fold\na,0\nb,one", r":3: 'b,one' is not a video, a comma"),

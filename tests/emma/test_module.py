@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from affect.batch import Batch
-from backbones.state import WeightsError
+from affect.errors import WeightsError
 from backbones.vit import build_vit
 from dan.network import DAN
 from emma.module import EMMAModule

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from affect.errors import WeightsError
 from affect.labels import AFFECTNET_EXPRESSIONS, EXPRESSIONS
-from backbones.state import WeightsError
 from backbones.vit import build_vit
 from dan.network import DAN
 from emma.network import EMMA

@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
+from affect.errors import WeightsError
 from affect.labels import AFFECTNET_ALPHABETICAL, AFFECTNET_EXPRESSIONS, EXPRESSIONS
-from backbones.state import WeightsError
 from emotieffnet.network import EmotiEffNet, FineTunedNet
 
 IMAGE = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -13,9 +13,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
+from affect.errors import WeightsError
 from affect.labels import AU_NAMES, EXPRESSIONS
 from affect.preprocessing import Preprocessing
-from backbones.state import WeightsError
 from backbones.vit import build_vit
 from emotionnet.network import REGIONS, EmotionNet, sine_positions
 from runs.assembly import build_module

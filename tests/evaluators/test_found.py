@@ -18,7 +18,7 @@ from affect.labels import EXPRESSIONS
 from evaluators.found import COLUMNS, Found
 from evaluators.parquet import write_parquet
 from evaluators.postprocess.chain import process_people
-from evaluators.postprocess.options import PostProcess
+from evaluators.postprocess.options import PostProcess, check_gap
 from evaluators.postprocess.people import stretches
 from evaluators.postprocess.settings import write_stored
 from evaluators.postprocess.temperature import with_temperatures
@@ -153,9 +153,16 @@ def test_a_gap_is_a_number_of_frames(gap: object) -> None:
 
 
 def test_a_gap_ends_every_window_of_people_and_nothing_without_one() -> None:
-    for node in ({"smoothing": "box"}, {"smoothing": "exponential"}, {"missing": "linear"}):
+    for node in ({"smoothing": "box"}, {"smoothing": "exponential"}, {"missing": "linear"}, {}):
         assert PostProcess.problems({**node, "max_gap": 7}, people=True) == []
-    (error,) = PostProcess.problems({"max_gap": 7}, people=True)
+        settings = PostProcess.of({**node, "max_gap": 7}, people=True)
+        check_gap(settings, in_time=True)
+        if node:
+            check_gap(settings, in_time=False)
+    check_gap(PostProcess(), in_time=False)
+    with pytest.raises(UserError, match=r"max_gap=7 is of temporal heads, smoothing and filling, .* leave it out"):
+        check_gap(settings, in_time=False)
+    (error,) = PostProcess.problems({"max_gap": 7})
     assert "smooth nothing by themselves" in error
 
 

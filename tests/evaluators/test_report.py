@@ -7,7 +7,7 @@ import pytest
 
 from affect.labels import EXPRESSIONS, TASKS
 from evaluators.chance import chance, majority
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.predictions import score_rows
 from evaluators.report import NO_LABELS, format_main, format_table, read_scores, write_scores
 from tests.evaluators.fake import make_frames, make_predictions

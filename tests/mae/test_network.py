@@ -7,8 +7,8 @@ import pytest
 import timm
 import torch
 
+from affect.errors import WeightsError
 from backbones.masks import keep_lowest
-from backbones.state import WeightsError
 from backbones.vit import build_vit, sincos_positions
 from losses.reconstruction import normalised_patches, reconstruction_loss
 from mae.network import DECODER, MAE

@@ -30,6 +30,7 @@ from runs.chained import InTime, Stretches
 from runs.checkpoints import save_atomically
 from runs.config import CONFIG_DIR, resolve
 from runs.extract import extract
+from runs.frozen import Frozen, Image
 from runs.networks import load_networks
 from runs.predictor import Predictor
 from runs.train import train
@@ -209,6 +210,39 @@ def test_a_head_that_looks_ahead_is_refused_live(stores: list[Path], crops: Path
         call_live(tmp_path, "http://127.0.0.1:9/clip.mp4", run)
     assert "\n" not in str(told.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gap_alone_ends_what_a_temporal_head_remembers(causal: Path, video: Path, tmp_path: Path) -> None:
+    tables = [
+        read_table(call(tmp_path / str(gap), video, causal, "batch_size=64", f"postprocess.max_gap={gap}")
+                   / "clip/clip.parquet") for gap in (4, 5)
+    ]  # fmt: skip
+    found = tables[0].found
+    assert found is not None
+    differ = (tables[0].predictions["valence_arousal"] != tables[1].predictions["valence_arousal"]).any(axis=1)
+    first = found.face_id == 1  # away from frame 12 to 15: the next face is 5 frames after the last
+    late = np.asarray(tables[0].frame) > 11
+    assert differ[found.success & first & late].any()
+    assert not differ[found.success & first & ~late].any()
+    assert not differ[found.success & ~first].any()
+
+
+def test_the_network_of_the_features_looks_at_batches_whose_size_changes_nothing(
+    stores: list[Path], crops: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, looked, own = trained(stores[1:], crops, tmp_path, *temporal("gru")), list[int](), Frozen.__call__
+
+    def counted(self: Frozen, faces: Sequence[Image], device: torch.device) -> Any:
+        looked.append(len(faces))
+        return own(self, faces, device)
+
+    monkeypatch.setattr(Frozen, "__call__", counted)
+    tables = []
+    for size in (20, 1):
+        out = call(tmp_path / str(size), video, run, f"batch_size={size}")
+        tables.append(read_table(out / "clip/clip.parquet").predictions["valence_arousal"])
+    assert looked == [20, 20, 7, *[1] * 47]
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-5, rtol=0)
 
 
 def test_pictures_and_crops_are_seen_alone(causal: Path, tmp_path: Path) -> None:

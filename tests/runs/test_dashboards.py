@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from evaluators.metrics import MAIN
+from evaluators.names import MAIN
 from evaluators.report import read_scores
 from runs.building import build
 from runs.config import CONFIG_DIR

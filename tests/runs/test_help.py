@@ -6,8 +6,9 @@ import pytest
 from hydra import initialize_config_dir
 
 from affect.errors import ConfigError
-from runs.config import CONFIG_DIR, options
+from runs.config import CONFIG_DIR
 from runs.help import described, help_text
+from runs.options import options
 
 PROGRAMS = ("train", "evaluate", "extract", "automl", "predict", "compare", "export", "recipe")
 

@@ -30,16 +30,17 @@ from evaluators.page.markup import script_hash
 from evaluators.postprocess.options import PostProcess
 from evaluators.table import read_table
 from runs import following as following_module
-from runs.chained import InTime
+from runs.chained import CausalPeople, InTime
 from runs.command import as_given
 from runs.config import CONFIG_DIR, check_command_line
 from runs.ending import Stopped, clear_errors
-from runs.following import CausalPeople, Following, Steady, _looking_ahead, _unfit
+from runs.following import Following, Steady, _unfit
 from runs.live import Course, Frame, drawn, run, summary
 from runs.live_page import Page
 from runs.networks import Network
 from runs.predict import predict
 from runs.predictor import Predictor
+from runs.trained import people_of
 from tests.features.windows import values
 from tests.heads.temporal.test_stitching import module_of
 from tests.test_predict import emma, film, picture, red_squares  # noqa: F401 - a fixture
@@ -318,8 +319,8 @@ def test_squares_are_as_steady_as_the_past_allows(seed: int) -> None:
 
 def test_what_looks_ahead_is_refused_in_one_line() -> None:
     network = Network(module_of(causal=False), ("expression",), "run/best.ckpt", "0" * 64)
-    (told,) = _looking_ahead([network])
-    assert told.startswith("checkpoint: the head of run/best.ckpt looks at later frames")
+    with pytest.raises(UserError, match=r"^checkpoint: the head of run/best.ckpt looks at later frames"):
+        people_of(network, 5, torch.device("cpu"))
     for given_, told in (
         ({"smoothing": "box"}, "postprocess.smoothing=box looks at later frames: live, give exponential"),
         ({"missing": "linear"}, "postprocess.missing=linear looks at later frames"),

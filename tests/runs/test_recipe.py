@@ -67,8 +67,18 @@ def test_all_errors_are_told_before_anything_is_made(tmp_path: Path) -> None:
     for part in ("there is no none_such; there are transformer", "each once: heads=[transformer,gru]",
                  "folds=1: give 2 or more", "give labels.root, too", "postprocess.k is -1"):  # fmt: skip
         assert part in text, part
-    with pytest.raises(ConfigError, match=r"labels\.root: give store, too"):
+    with pytest.raises(ConfigError, match=r"labels\.root: give store, too(.|\n)*labels\.root=/x: no such folder"):
         recipe(composed("recipe", ["labels.root=/x", f"paths.output_dir={tmp_path}"]))
+    own = [f"labels.root={tmp_path}", "store=/x/y", "reader=affwild2_uni", "labels.task=va"]
+    with pytest.raises(ConfigError) as told:
+        recipe(composed("recipe", [*own, f"paths.output_dir={tmp_path}"]))
+    for part in ("store=/x/y: /x/y/store.json: no such file", "labels to search on: give postprocess.au_thresholds=0.5",
+                 "postprocess.expression_biases=search: labels.task=va has none of its labels"):  # fmt: skip
+        assert part in str(told.value), part
+    with pytest.raises(ConfigError, match=r"head=gru: recipe\.py takes heads=\[gru\], of bigru, gru, tcn, "):
+        composed("recipe", ["head=gru"])
+    with pytest.raises(ConfigError, match=r"head=gru: evaluate\.py has no head to choose; there are: checkpoint, "):
+        composed("evaluate", ["head=gru"])
     with pytest.raises(ConfigError, match=r"unknown key 'trainer\.max_epoch'; did you mean"):
         recipe(composed("recipe", ["+overrides={trainer.max_epoch:1}", f"paths.output_dir={tmp_path}"]))
     with pytest.raises(ConfigError, match=r"stages: .*: a stage has name, run and words"):

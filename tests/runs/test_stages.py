@@ -60,7 +60,7 @@ def test_a_run_that_fails_is_not_finished(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ConfigError, match="none_such"):
             run(tmp_path / "run", "train", ["experiment=none_such"])
-        assert not (tmp_path / "run").exists()
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("record", [None, "{", "[]", "{}"])

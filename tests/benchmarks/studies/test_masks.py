@@ -56,7 +56,7 @@ def test_the_whole_study_at_toy_size(
         return run(folder, script, [*(one for one in given if "render.train_faces" not in one), *sizes])
 
     monkeypatch.setattr(masks, "run", smaller)
-    monkeypatch.setattr(masks, "COMMON", ("data=synthetic", "callbacks=final"))
+    monkeypatch.setattr(masks, "COMMON", ("callbacks=final",))
     # 95 % of 16 patches would leave none
     monkeypatch.setattr(masks, "ROWS", {row: what for row, what in ROWS.items() if row != "95 %"})
     monkeypatch.setattr(

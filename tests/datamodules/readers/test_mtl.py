@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from affect.errors import DataError
+from affect.frames import warn_of_one_value
 from affect.labels import AU_NAMES
 from datamodules.readers.mtl import read_frame_list, read_mtl
 from tests.datamodules.conftest import HEADER, LABELS, UNLABELLED
@@ -185,6 +186,21 @@ def test_positive_weights_are_negatives_per_positive(tmp_path: Path) -> None:
     weights = read_mtl(path).positive_weights()
     np.testing.assert_array_equal(weights, np.array([2.0] + [0.5] * 11, dtype=np.float32))
     assert read_mtl(path).select(np.array([1, 3])).positive_weights()[0] == 1  # no positive row of AU1
+
+
+def test_valence_arousal_and_units_of_one_value_are_told(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("\n".join([HEADER, *(f"v/{number:05d}.jpg,{LABELS}" for number in (1, 2, 3)), ""]))
+    same = read_mtl(path)
+    warn_of_one_value("training", same, ["valence_arousal", "action_units"])
+    warn_of_one_value("training", same, ["expression"])
+    warn_of_one_value("training", same.select(np.array([0])), ["valence_arousal"])  # one row is alike by chance
+    same.valence_arousal[0, 0], same.action_units[0, 3] = 0.9, 1 - same.action_units[0, 3]
+    warn_of_one_value("fold1", same, ["valence_arousal", "action_units"])
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "training: all rows have the same valence and arousal and action units",
+        "fold1: all rows have the same arousal",
+    ]  # fmt: skip
 
 
 def test_a_column_of_one_class_is_told_where_it_is_weighed(tmp_path: Path, caplog) -> None:

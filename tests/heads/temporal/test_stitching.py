@@ -196,9 +196,10 @@ def test_windows_that_come_too_late_or_leave_gaps_are_refused(start: int, done: 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of memory is read from /proc")
 @pytest.mark.parametrize("causal", [False, True])
-def test_memory_does_not_grow_with_the_video(tmp_path: Path, causal: bool) -> None:
+@pytest.mark.parametrize("way", ["stored", "chained"])
+def test_memory_does_not_grow_with_the_video(tmp_path: Path, way: str, causal: bool) -> None:
     def peak(frames: int) -> int:
-        words = [sys.executable, "-m", "tests.heads.temporal.long_video", f"{tmp_path}/{frames}", str(frames)]
+        words = [sys.executable, "-m", "tests.heads.temporal.long_video", way, f"{tmp_path}/{frames}", str(frames)]
         done = subprocess.run([*words, str(causal)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return int(done.stdout)

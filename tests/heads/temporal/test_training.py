@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from affect.errors import ConfigError, DataError
+from affect.errors import ConfigError, DataError, UserError
 from affect.folds import base_video
 from features.store import open_store
 from features.store_files import FeatureWriter
@@ -20,6 +21,7 @@ from rendering.cache import draw as draw_faces
 from runs.config import CONFIG_DIR, check_command_line, resolve
 from runs.networks import load_networks
 from runs.train import train
+from tests.conftest import raising
 from tests.features.windows import INFO
 from tests.test_train import command, evaluate_here, scores_of
 
@@ -126,6 +128,87 @@ def test_what_does_not_go_together_is_one_message(
     assert str(told.value).count("\n  - ") == 1
 
 
+def damaged(store: Path, to: Path, how: str) -> Path:
+    """A store without the last frames of a video, or with a number that is none, or without any video."""
+    shutil.copytree(store, to)
+    part = to / "train-0003" / "part-00000"
+    for name in ("frame", "embedding", "outputs") if how == "short" else ("embedding",):
+        array = np.load(part / f"{name}.npy")
+        if how == "nan":
+            array[4, 2] = np.nan
+        np.save(part / f"{name}.npy", array[:-3] if how == "short" else array)
+    (part / "sha256.txt").unlink()
+    if how == "empty":
+        for folder in (one for one in to.iterdir() if one.is_dir()):
+            shutil.rmtree(folder)
+    return to
+
+
+VIDEOS = ("train-0000", "train-0002", "train-0003", "train-0004", "train-0005", "validation-0000", "validation-0002")
+
+
+BAD_STORES = {
+    "short": r"of-a and .*short are stores of other frames: 3 of video train-0003 .*Extract both from the same list",
+    "nan": r"nan/train-0003/part-00000/embedding\.npy: frame 6 of video train-0003 is not finite; delete ",
+    "empty": r"empty has no features of 6 videos of the train split .* extract\.py store=.* adds them",
+    "nowhere": r"- .*nowhere/store\.json: no such file, so .*nowhere is no feature store; make one with extract\.py",
+}
+
+BAD_FOLDS = (
+    (5, 7, r"- data\.fold=7: there are 5 folds, 0 to 4"),
+    (8, 0, r"8 folds of 7 videos: each fold needs one of its own; ask for fewer folds"),
+    ([*VIDEOS, VIDEOS[0]], 0, r"folds\.csv:9: train-0000 has a line already; give each video one fold"),
+    (VIDEOS[:-1], 0, r"folds\.csv: no line for 1 videos of the data, 'validation-0002' first; add them, or"),
+    ([*VIDEOS, "elsewhere"], 0, r"folds\.csv: 'elsewhere' has a line, but is in no list .*: take out its line"),
+    (VIDEOS, 7, r"data\.fold=7: there are 3 folds, 0 to 2"),
+)
+
+
+def test_bad_data_end_in_one_line_before_there_is_a_run_folder(
+    stores: list[Path], videos: Path, tmp_path: Path
+) -> None:
+    usual, cases = composed(*arguments(stores[0], videos, tmp_path, "head=gru")), []
+    for how, message in BAD_STORES.items():
+        config, there = usual.copy(), tmp_path / how
+        other = there if how == "nowhere" else damaged(stores[0], there, how)
+        config.data.store = [str(stores[0]), str(other)] if how == "short" else str(other)
+        cases.append((config, message))
+    for folds, fold, message in BAD_FOLDS:
+        config = usual.copy()
+        config.data.folds, config.data.fold = folds, fold
+        if not isinstance(folds, int):
+            lines = ["video,fold", *(f"{video},{number % 3}" for number, video in enumerate(folds))]
+            (tmp_path / str(len(cases))).mkdir()
+            config.data.folds = str(tmp_path / str(len(cases)) / "folds.csv")
+            Path(config.data.folds).write_text("\n".join(lines) + "\n")
+        cases.append((config, message))
+    for config, message in cases:
+        with pytest.raises(UserError, match=message) as told:
+            train(config)
+        assert str(told.value).count("\n") <= 1  # of a configuration, a line that counts its errors comes first
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_constant_label_and_a_task_without_a_label_are_told(
+    stores: list[Path],
+    videos: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = shutil.copytree(videos, tmp_path / "labels", ignore=shutil.ignore_patterns("*.parquet"))
+    for file in root.glob("*/*/*.txt"):
+        header, *rows = file.read_text().splitlines()
+        file.write_text("\n".join([header, *(["0.25,0.25" if "VA_" in str(file) else "-1"] * len(rows))]) + "\n")
+    monkeypatch.setattr("runs.train.build_trainer", lambda *_, **__: raising(UserError("it would train"))())
+    with caplog.at_level("WARNING"), pytest.raises(UserError, match="it would train"):
+        train(composed(*arguments(stores[0], root, tmp_path, "head=gru")))
+    for rows in ("training", "val"):
+        assert f"{rows}: all rows have the same valence and arousal, of which nothing can be learnt" in caplog.text
+    with pytest.raises(DataError, match=r"no frame of the training videos has both features in .*of-a and a label"):
+        train(composed(*arguments(stores[0], root, tmp_path / "expr", "data.labels.task=expr")))
+
+
 def test_heads_and_data_that_do_not_fit_are_refused(stores: list[Path], videos: Path, tmp_path: Path) -> None:
     common = [f"data.store={stores[0]}", f"data.labels.root={videos}", "data.labels.task=va", "trainer=cpu",
               f"paths.run_dir={tmp_path}/run", f"paths.cache_dir={tmp_path}/cache"]  # fmt: skip
@@ -175,6 +258,16 @@ def test_a_fold_is_held_back_scored_and_predicted(stores: list[Path], videos: Pa
     dealt = dict(line.split(",") for line in (tmp_path / "run" / "folds.csv").read_text().splitlines()[2:])
     assert {dealt[base_video(video)] for video in held["video"].to_pylist()} == {"1"}
     assert held["valence"].null_count == 0
+    again = [f"checkpoint={tmp_path}/run", f"paths.run_dir={tmp_path}/again", f"paths.cache_dir={tmp_path}/cache"]
+    with pytest.raises(
+        ConfigError, match=r"split=fold2: .*run has learnt from . of these . videos, .*split=fold1, which"
+    ):
+        evaluate_here(*again, "split=fold2")
+    with pytest.raises(ConfigError, match=r"split=oof: .*run has learnt from . of these 7 videos"):
+        evaluate_here(*again, "split=oof")
+    assert not (tmp_path / "again").exists()
+    evaluate_here(*again, "split=fold1")
+    assert scores_of(tmp_path / "again") == pytest.approx(scores_of(tmp_path / "run"), abs=1e-6)
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [one["val/P_VA"] for one in logged if "val/P_VA" in one][-1] == pytest.approx(
         scores_of(tmp_path / "run")["P_VA"], abs=1e-6
