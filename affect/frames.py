@@ -114,7 +114,7 @@ def warn_of_one_value(rows: str, labels: Frames, tasks: Sequence[str]) -> None:
         tasks: those that are learnt, or scored.
     """
     found = labels.constant()
-    names = [name for name in AFFECT if name in found and "valence_arousal" in tasks]
+    names: list[str] = [name for name in AFFECT if name in found and "valence_arousal" in tasks]
     units = [name for name in AU_NAMES if name in found]
     if units and len(units) == (~np.isnan(labels.action_units).all(axis=0)).sum() and "action_units" in tasks:
         names.append("action units")

@@ -36,6 +36,7 @@ EXPRESSION_COUNTS: Final = {
 
 _EPISODES: Final = (0.12, 0.3, 0.33, 0.25)  # chance of 1, 2, 3 and 4 episodes in a video
 _PERSON, _SCENE, _EPISODE, _MOTION, _FRAME, ANNOTATORS, LISTING, _LOOK = range(8)  # purposes of a generator
+_TALK: Final = 9  # part of an episodes' generator; those of the four episodes come before it
 _ROOTS: Final = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
@@ -105,20 +106,36 @@ def draw_light(rng: Generator) -> Light:
     return Light((x, y, z), tuple(key.tolist()), tuple(ambient.tolist()), float(rng.uniform(0.0, 0.22)))
 
 
-def episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> tuple[Array, Array]:
+def episodes(
+    seed: int, stream: int, index: int, frames: NDArray[np.int64], lasting: tuple[int, int] | None = None
+) -> tuple[Array, Array]:
     """Draw what the person expresses.
+
+    Args:
+        seed: seed of the data set.
+        stream: of the video.
+        index: number of the video in its split.
+        frames: (T,) frame numbers, increasing.
+        lasting: the fewest and the most frames from one expression to the next, each as likely as the others; None: one
+            to four share the video, as frequent as ``EXPRESSION_COUNTS`` has them.
 
     Returns:
         Intensities (T, 2, 16) and weights of the expressions (T, 8).
     """
     rng = generator(seed, stream, index, _EPISODE)
-    slots = spread(seed, stream, index)
-    count = int(rng.choice(4, p=_EPISODES)) + 1
-    shares = np.linalg.solve(confusion().T, EXPRESSION_COUNTS[stream])  # of what is shown, for these to be annotated
-    kinds = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], slots[:count], side="right")
     length = float(frames[-1])
-    share = rng.dirichlet(np.full(count, 6.0))
-    ends = np.cumsum(share)[:-1] * length
+    if lasting is None:
+        slots = spread(seed, stream, index)
+        count = int(rng.choice(4, p=_EPISODES)) + 1
+        shares = np.linalg.solve(confusion().T, EXPRESSION_COUNTS[stream])  # of what is shown, for these to be said
+        kinds = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], slots[:count], side="right")
+        share = rng.dirichlet(np.full(count, 6.0))
+        ends = np.cumsum(share)[:-1] * length
+    else:
+        ends = np.cumsum(rng.uniform(*lasting, int(length // lasting[0]) + 1))
+        ends = ends[ends < length]
+        count = len(ends) + 1
+        kinds = rng.integers(len(EXPRESSIONS), size=count)
     ramp = rng.uniform(6.0, 14.0, count - 1)  # frames from one expression to the next
     rise = 1.0 / (1.0 + np.exp(-4.0 * (frames[:, None] - ends) / ramp))
     weight = np.concatenate([np.ones((len(frames), 1)), rise], axis=1)
@@ -127,12 +144,12 @@ def episodes(seed: int, stream: int, index: int, frames: NDArray[np.int64]) -> t
     units = np.zeros((len(frames), 2, 16))
     expression = np.zeros((len(frames), len(EXPRESSIONS)))
     for part, kind in enumerate(kinds):
-        own = generator(seed, stream, index, _EPISODE, part + 1)
+        own = generator(seed, stream, index, _EPISODE, part + (1 if lasting is None else _TALK + 1))
         apex = draw_apex(own, EXPRESSIONS[kind])
         swell = 0.9 + 0.1 * _smooth(own, frames, 16)[:, None, :] / np.sqrt(6.0) * 1.5
         units += weight[:, part, None, None] * apex * swell
         expression[:, kind] += weight[:, part]
-    talk = generator(seed, stream, index, _EPISODE, 9)
+    talk = generator(seed, stream, index, _EPISODE, _TALK)
     if talk.random() < 0.6:  # lips that speak open and close faster than an expression comes and goes
         beat = 0.82 + 0.18 * np.sin(frames * talk.uniform(0.5, 1.4) + talk.uniform(0, 6.28))
         units[:, :, [COLUMN[25], COLUMN[26]]] *= beat[:, None, None]
@@ -183,7 +200,14 @@ def _moments(seed: int, stream: int, index: int, frames: NDArray[np.int64], unit
     return moments
 
 
-def draw_video(seed: int, stream: int, index: int, frames: int, look: Look = USUAL) -> Video:
+def draw_video(
+    seed: int,
+    stream: int,
+    index: int,
+    frames: int,
+    look: Look = USUAL,
+    lasting: tuple[int, int] | None = None,
+) -> Video:
     """Draw everything about one video except its pixels.
 
     Args:
@@ -193,6 +217,7 @@ def draw_video(seed: int, stream: int, index: int, frames: int, look: Look = USU
         index: number of the video in its split.
         frames: number of frames.
         look: harder ways to draw the person.
+        lasting: see ``episodes``.
 
     Returns:
         The video.
@@ -201,7 +226,7 @@ def draw_video(seed: int, stream: int, index: int, frames: int, look: Look = USU
     gaps = scene.choice((4, 5, 6, 7, 8, 9), frames) if stream in (TRAIN, VALIDATION) else np.ones(frames)
     numbers = np.cumsum(gaps).astype(np.int64)
     numbers += 1 - numbers[0]
-    units, expression = episodes(seed, stream, index, numbers)
+    units, expression = episodes(seed, stream, index, numbers, lasting)
     return _video(seed, stream, index, scene, numbers, units, expression, look)
 
 

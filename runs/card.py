@@ -12,10 +12,11 @@ from affect.errors import UserError
 from affect.labels import AU_NAMES, Task
 from evaluators.names import MAIN
 from evaluators.report import read_scores
+from runs.exported import OPSET
 from runs.licences import FREE, UNKNOWN, UNSTATED, Start
 from runs.networks import origin
 from runs.portable import Portable
-from runs.to_onnx import OPSET, TOLERANCE
+from runs.to_onnx import TOLERANCE
 
 RESIZE: Final = "area averaging where a face is larger (cv2.INTER_AREA), {} where it is smaller"
 

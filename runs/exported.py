@@ -16,6 +16,9 @@ from datamodules.resizing import Image
 from runs.asking import shaped
 from training.tta import mean, versions
 
+OPSET: Final = 18
+"""Version of ONNX's operators."""
+
 LARGEST: Final = 2**31 - 2**24
 """Bytes of weights that one ONNX file takes, whose format ends at 2 GiB."""
 
@@ -50,8 +53,13 @@ class Exported:
 
         try:
             content = read_file(path, LARGEST + 2**24)
-            if _names_files(onnx.load_model_from_string(content)):  # onnxruntime would read whatever it names
+            model = onnx.load_model_from_string(content)
+            if _names_files(model):  # onnxruntime would read whatever it names
                 raise ValueError("it names other files, which export.py never does")
+            operators = [one.version for one in model.opset_import if not one.domain]
+            if operators != [OPSET]:
+                told = ", ".join(map(str, operators)) or "no version"
+                raise ValueError(f"it is of ONNX's operators {told}, and this version reads those of {OPSET}")
             self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base
             reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -67,8 +67,8 @@ class Following:
     def warm(self) -> None:
         """Look at nothing, for the first use of a network takes far longer than the next ones."""
         self._detector(np.zeros((480, 640, 3), np.uint8))
-        face = [np.zeros((self._predictor.faces.size, self._predictor.faces.size, 3), np.uint8)]
         for nobody in (0, -1):  # people are counted from 1
+            face = [np.zeros((self._predictor.faces.size, self._predictor.faces.size, 3), np.uint8)]
             for one in self._asked:
                 one.ask(face, [nobody], 1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from affect.checksums import file_sha256
-from affect.errors import ConfigError, UserError
+from affect.errors import CheckpointError, ConfigError, UserError
 from affect.labels import TASKS, Task
 from backbones.registry import REGISTRY
 from evaluators.names import LEARNT
@@ -130,6 +130,8 @@ def _load(given: str | Path, weights: Weights = None, known: dict[Any, Any] | No
     if path.suffix == ".onnx":
         exported = Exported(path)
         return Network(exported, exported.tasks, str(path), file_sha256(path))
+    if path.suffix == ".joblib":
+        raise CheckpointError(f"{path} is a model of LightAutoML, which sees features and no pictures")
     known = {} if known is None else known
     return with_torch(f"checkpoint={given}").load_trained(path, weights, known)  # type: ignore[no-any-return]
 

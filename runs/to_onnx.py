@@ -16,11 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affect.errors import UserError
-from runs.exported import LARGEST
+from runs.exported import LARGEST, OPSET
 from runs.portable import Portable
-
-OPSET: Final = 18
-"""Version of ONNX's operators."""
 
 TOLERANCE: Final = 1e-4
 """How far an output may be from that of the source: probabilities, and valence and arousal."""

@@ -8,6 +8,8 @@ const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
 ]);
 
+const UNEVEN = "The frames of this video come unevenly, and this browser may have left some out.";
+
 /** Say what this browser lacks; nothing where it has all. */
 export function lacks() {
   if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD)) {
@@ -67,8 +69,18 @@ export class Analysis {
     await this.begin("pictures");
     for (const [at, file] of files.entries()) {
       if (this.stopped) break;
-      const name = stem(file.name);
-      await this.add(await pictureOf(file), {video: name, image: file.name, frame: 1}, (at + 1) / files.length, shown);
+      const about = {video: stem(file.name), image: file.name, frame: 1};
+      try {
+        await this.add(await pictureOf(file), about, (at + 1) / files.length, shown);
+      } catch (error) {
+        if (!(error instanceof Told)) throw error;
+        this.notes.push(error.message);
+        this.pictures.push({...about, time: null, faces: []});
+      }
+    }
+    if (files.length && this.notes.length === files.length) {
+      this.pictures = [];
+      throw new Told(this.notes[0]);
     }
     return this.finish(shown);
   }
@@ -111,8 +123,10 @@ export class Analysis {
   }
 
   async begin(kind) {
+    this.kind = kind;
     this.pictures = [];
     this.bitmaps = [];
+    this.notes = [];  // sentences about what is missing
     this.stopped = false;
     await this.call("begin", [kind]);
   }
@@ -128,6 +142,7 @@ export class Analysis {
     const times = this.pictures.map(one => one.time), numbered = this.pictures[0]?.frame;
     const byTime = numbered ? null : frameNumbers(times, this.settings.tolerance);
     this.pictures.forEach((one, at) => { one.frame ??= byTime ? byTime[at] : at + 1; });
+    if (this.kind === "video" && byTime?.at(-1) !== this.pictures.length) this.notes.push(UNEVEN);
     return this.pictures;
   }
 

@@ -5,6 +5,8 @@
 export class Told extends Error {}
 
 const SHORTEST = 1 / 240;  // s between two frames at least
+const UNSEEN = 500;  // ms after which a frame is taken without being told that it is there
+const FAR = 1e7;  // s, after the end of any video
 const USUAL = 1 / 30;  // s: steps are not longer, so that a slow beginning hides no frames that follow faster
 
 export async function pictureOf(file) {
@@ -18,28 +20,38 @@ export async function pictureOf(file) {
 
 /**
  * Every frame of a video once, in order, found by seeking: playing would leave out those for which there is no time.
- * `shown(seconds, duration)` is told how far it is.
+ * `stopped()` tells whether to go on.
  */
 export async function* framesOf(file, stopped) {
   const video = await opened(file);
   try {
     const first = await seek(video, 0);
-    let at = first, step = SHORTEST, found = 0;
+    let place = {at: first, target: 0}, step = 0;
     for (;;) {
-      yield {time: at - first, share: at / video.duration, ...await shownBy(video)};
-      let next = at;
-      for (let target = at + (found ? 1.25 : 1) * step; next <= at; target += found ? step / 2 : step) {
-        if (stopped() || target > video.duration + 2 * step) return;
-        next = await seek(video, Math.min(target, video.duration));
-        if (target > video.duration && next <= at) return;
-      }
-      const length = Math.max(next - at, SHORTEST);
-      step = found++ ? Math.min(step, length) : Math.min(length, USUAL);
-      at = next;
+      yield {time: place.at - first, share: place.at / video.duration, ...await shownBy(video)};
+      const next = await following(video, place, step, stopped);
+      if (!next) return;
+      step = Math.min(step || USUAL, Math.max(next.at - place.at, SHORTEST));
+      place = next;
     }
   } finally {
     URL.revokeObjectURL(video.src);
     video.removeAttribute("src");
+  }
+}
+
+/**
+ * Find the frame after one, and show it; null at the end. `at` is when the frame begins, `target` where it was found: a
+ * browser may show frames later than they begin. step: from target to target, s; 0: not known yet.
+ */
+async function following(video, {at, target}, step, stopped) {
+  let wide = step || SHORTEST;
+  for (;;) {
+    if (stopped() || target >= video.duration) return null;
+    target = Math.min(target + wide, video.duration);
+    const next = await seek(video, target);
+    if (next > at) return {at: next, target};
+    wide = step ? step / 2 : SHORTEST;
   }
 }
 
@@ -54,16 +66,28 @@ async function opened(file) {
   });
   if (!told && !video.videoWidth) throw new Told(`${file.name} has sound alone, and no pictures.`);
   if (told) throw new Told(told);
+  if (!Number.isFinite(video.duration)) await seek(video, FAR);  // a recording of a browser: then it is looked for
+  if (!Number.isFinite(video.duration)) throw new Told(`${file.name} does not say how long it is: convert it to MP4.`);
   return video;
 }
 
-/** Show the frame of a time, and return when its own time begins, s. */
+/**
+ * Show the frame of a time, and return when its own time begins, s.
+ *
+ * `seeked` may come before the frame is there; browsers tell that by requestVideoFrameCallback, but not of a page in the
+ * background, where nothing is drawn.
+ */
 async function seek(video, target) {
+  let asked = 0, timer = 0;
+  const there = new Promise(resolve => { asked = video.requestVideoFrameCallback(resolve); });
   await new Promise((resolve, reject) => {
     video.onseeked = resolve;
     video.onerror = () => reject(new Told("The video is damaged: a part of it cannot be decoded."));
     video.currentTime = target;
   });
+  await Promise.race([there, new Promise(resolve => { timer = setTimeout(resolve, UNSEEN); })]);
+  clearTimeout(timer);
+  video.cancelVideoFrameCallback(asked);
   const frame = new VideoFrame(video), time = frame.timestamp / 1e6;
   frame.close();
   return time;

@@ -97,7 +97,8 @@ async function analyse(work, isLive) {
     if (!analysis.stopped) await analysis.finish(show).catch(() => {});
   }
   const {pictures} = analysis, faces = pictures.reduce((sum, one) => sum + one.faces.length, 0);
-  const told = `${ended}: ${count(pictures.length, "picture")}, ${count(faces, "face")}${speed()}.`;
+  const notes = ["", ...analysis.notes].join(" ");
+  const told = `${ended}: ${count(pictures.length, "picture")}, ${count(faces, "face")}${speed()}.${notes}`;
   progress(pictures.length ? told : "", null);
   busy(false);
   redraw();

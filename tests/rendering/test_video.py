@@ -51,6 +51,26 @@ def test_expressions_come_and_go_over_several_frames():
     assert sum(count > 4 for count in partial) > 10
 
 
+def test_expressions_last_as_long_as_asked_for_and_each_comes_as_often():
+    frames = np.arange(1, 401)
+    shown = np.zeros(8)
+    for index in range(30):
+        units, weights = video.episodes(0, video.UNI_TRAIN, index, frames, (20, 60))
+        assert weights.sum(axis=1) == pytest.approx(1.0)
+        assert units.min() >= 0
+        assert units.max() <= 1
+        kinds = weights.argmax(axis=1)
+        changes = np.flatnonzero(np.diff(kinds))
+        lengths = np.diff(changes)
+        assert len(changes) >= 4  # 400 / 60, less those where the same one follows
+        assert lengths.min() >= 20 - 1
+        shown += np.bincount(kinds, minlength=8)
+    assert (shown / shown.sum()).min() > 0.06
+    assert (shown / shown.sum()).max() < 0.21
+    longer, _ = video.episodes(0, video.UNI_TRAIN, 0, frames[:300], (20, 60))
+    assert longer.shape == (300, 2, 16)
+
+
 def test_consecutive_videos_are_spread_evenly():
     spread = np.stack([video.spread(0, video.TRAIN, index) for index in range(400)])
     counts = np.stack([np.histogram(column, 10, (0, 1))[0] for column in spread.T])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,11 +22,12 @@ from runs.exported import Exported
 from runs.networks import load_networks
 from runs.predictor import Predictor
 from tests.house import ROOT
-from tests.runs.test_export import call, faces, model_of, saved
+from tests.runs.test_export import HEADS, call, faces, model_of, saved
 from tests.test_predict import call as predict
 from tests.test_predict import picture, red_squares
 from training.tta import mean, versions
 
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 
 ABSENT = ("torch", "torchvision", "timm", "lightning", "pytorch_lightning", "torchmetrics", "albumentations",
@@ -108,6 +110,93 @@ def test_what_is_installed_without_torch_is_as_in_the_package() -> None:
     wanted = [line.partition(" # ")[0] for line in lines if not line.startswith("#")]
     assert set(wanted) <= set(known)
     assert not {re.split("[^a-z_-]", one)[0] for one in wanted} & {name.replace("_", "-") for name in ABSENT}
+
+
+def test_what_is_no_network_of_pictures_is_refused_in_a_line(emma: Path, tmp_path: Path) -> None:
+    call(saved(tmp_path, HEADS["gru"]), f"out={tmp_path}/gru.onnx")
+    head = onnx.load(tmp_path / "gru.onnx")
+    del head.graph.input[1:]  # without its state
+    later = onnx.load(emma / "emma.onnx")
+    later.opset_import[0].version = 99
+    earlier = onnx.load(emma / "emma.onnx")
+    earlier.opset_import[0].version = 11
+    files = {
+        "head.onnx": (head.SerializeToString(), "not a readable ONNX file|sees no picture"),
+        "later.onnx": (later.SerializeToString(), "of ONNX's operators 99, and this version reads those of 18"),
+        "earlier.onnx": (earlier.SerializeToString(), "of ONNX's operators 11"),
+        "cut.onnx": ((emma / "emma.onnx").read_bytes()[:-1000], "not a readable ONNX file"),
+        "empty.onnx": (b"", "not a readable ONNX file|was not written by export.py|operators"),
+        "model.tflite": (b"\x1c\0\0\0TFL3" + bytes(50), "not a readable checkpoint"),
+        "model.h5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "not a readable checkpoint"),
+        "automl.joblib": (b"\x80\x04" + bytes(50), "a model of LightAutoML, which sees features and no pictures"),
+    }
+    for name, (content, message) in files.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=message) as raised:
+            Predictor(path)
+        assert name in str(raised.value)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(UserError, match=r"gru\.onnx reads features as they come, and sees no picture"):
+        Predictor(tmp_path / "gru.onnx")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match="predicts nothing that could be scored"):
+        Predictor(saved(tmp_path / "other", model_of("mae")))
+
+
+PHOTOGRAPHS = ROOT.parent / "shared"
+SIDES = (48, 64, 96, 112, 150, 224, 448, 1350)
+
+
+def photographs(folder: Path) -> list[Path]:
+    """64 real faces as files, eight of each side: as they are where they have it, else resized."""
+    small = sorted((PHOTOGRAPHS / "real_faces_small/cropped_aligned").glob("fer_*/*.jpg"))[::40]
+    large = sorted((PHOTOGRAPHS / "london/images").glob("*.jpg"))
+    if len(small) < 8 or len(large) < 56:
+        pytest.skip("no photographs in ../shared/real_faces_small and ../shared/london")
+    files = []
+    for number, source in enumerate([*small[:8], *large[:56]]):
+        side = SIDES[number // 8]
+        image = cv2.imread(str(source))
+        if image.shape[:2] == (side, side):
+            files.append(source)
+        else:
+            files.append(folder / f"{number}.jpg")
+            how = cv2.INTER_AREA if image.shape[0] > side else cv2.INTER_CUBIC
+            cv2.imwrite(str(files[-1]), cv2.resize(image, (side, side), interpolation=how))
+    return files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["emma", "cotex", "emotieffnet_backbone"])
+def test_photographs_get_the_same_from_the_bytes_of_their_files(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = photographs(tmp_path)
+    model = model_of(name)
+    side = 96  # some faces are enlarged, others reduced
+    (model["network"]["vit"] if name == "emma" else model["network"])["image_size"] = side
+    if name == "emma":
+        model["network"]["dan"]["image_size"] = side
+    call(saved(tmp_path, model), f"out={tmp_path}/one.onnx")
+    expected = Predictor(tmp_path / "run").crops(files)
+    said = Predictor(tmp_path / "one.onnx").crops(files)
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"```python\n(.*?)```", Path("one.md").read_text(), re.DOTALL)[0]
+    code = compile(lines, "one.md", "exec")
+    by_card: dict[str, list[np.ndarray]] = {}
+    for file in files:
+        Path("face.png").write_bytes(file.read_bytes())  # OpenCV looks at the bytes, not at the name
+        found: dict[str, Any] = {}
+        exec(code, found)
+        for task, values in found["said"].items():
+            by_card.setdefault(task, []).append(values)
+    for task, values in expected.items():
+        assert len(values) == 64
+        # untrained networks say nearly the same of all faces: other pixels would differ by far more of that
+        far = min(2e-3, 0.1 * np.ptp(values, axis=0).max())
+        np.testing.assert_allclose(said[task], values, rtol=0, atol=far)
+        np.testing.assert_allclose(np.concatenate(by_card[task]), values, rtol=0, atol=far)
 
 
 def test_faces_are_resized_as_in_evaluation(emma: Path) -> None:
