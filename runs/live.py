@@ -190,14 +190,7 @@ def run(
 
     def look() -> None:
         try:
-            while (frame := waiting.take()) is not None:
-                shown = False
-                try:
-                    work(frame)
-                    shown = True
-                finally:
-                    waiting.done(shown=shown)
-                course.latency.append(clock() - frame.came)
+            _look(work, course, clock)
         except BaseException as error:
             failed.append(error)
         finally:
@@ -220,6 +213,18 @@ def run(
     if failed:
         raise failed[0]
     return stopped
+
+
+def _look(work: Callable[[Frame], None], course: Course, clock: Callable[[], float]) -> None:
+    """Work on the frames that wait, until there are no more."""
+    while (frame := course.waiting.take()) is not None:
+        shown = False
+        try:
+            work(frame)
+            shown = True
+        finally:
+            course.waiting.done(shown=shown)
+        course.latency.append(clock() - frame.came)
 
 
 class Look(Protocol):
