@@ -4,8 +4,8 @@
 
 Features are random, 768 a frame, and every window is whole. A batch is that of the preset unless ``--windows`` says
 otherwise. The plain way (benchmarks/reference/) takes windows one after the other, and causal heads frame by frame.
-Both ways take turns, on one thread, and medians over the rounds are reported. The latency of a causal head is the
-median time from the features of a frame to its scores.
+Both ways take turns, on one thread, and medians over the rounds are reported, in CPU seconds: other work on the machine
+then counts little. The latency of a causal head is the median time from the features of a frame to its scores.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ def train(case: Case, loss: WindowLoss, optimiser: torch.optim.Optimizer) -> Non
 
 
 def latency(case: Case, frames: int = LATENCY_FRAMES) -> float:
-    """Return the median seconds that a causal head takes for the next frame."""
+    """Return the median CPU seconds that a causal head takes for the next frame."""
     state, seconds = case.network.initial(1), []
     with torch.no_grad():
         for frame in range(frames):
             features = case.batch["features"][:1, frame % case.batch["features"].shape[1], None]
-            start = time.perf_counter()
+            start = time.process_time()
             _, state = case.network.advance(features, state)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
     return statistics.median(seconds)
 
 
@@ -121,7 +121,8 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     }
     for name, both in ways.items():
         case.network.train(name == "training")
-        seconds = {way: statistics.median(times) for way, times in take_turns(both, rounds).items()}
+        turns = take_turns(both, rounds, clock=time.process_time)
+        seconds = {way: statistics.median(times) for way, times in turns.items()}
         figures[name] = {
             "seconds": seconds,
             "ratio": seconds["reference"] / seconds["ours"],
