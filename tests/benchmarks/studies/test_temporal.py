@@ -129,7 +129,7 @@ def test_the_whole_study_at_toy_size(
     monkeypatch.setattr(temporal, "LENGTH", (22, 30))
     monkeypatch.setattr(temporal, "STRETCH", (4, 8))
     monkeypatch.setattr(temporal, "LASTING", (8, 12))
-    monkeypatch.setattr(temporal, "TEMPORAL", {"bigru": ()})
+    monkeypatch.setattr(temporal, "TEMPORAL", {"bigru": ("bigru",)})
     monkeypatch.setattr(temporal, "EPOCHS", 1)
     monkeypatch.setattr(temporal, "usable_cores", lambda: 1)
     folder = tmp_path / "study"
