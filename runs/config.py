@@ -179,8 +179,8 @@ def check_command_line(config_name: str, arguments: Sequence[str]) -> None:
         try:
             config = compose(config_name, overrides=choices, return_hydra_config=True)
         except HydraException as error:
-            told = composing_error(config_name, error, [*map(str, primary)])
-            raise ConfigError([told], "the command line") from error
+            failed = composing_error(config_name, error, [*map(str, primary)])
+            raise ConfigError([failed], "the command line") from error
     errors += _without_values(config.hydra.runtime.choices, overrides)
     errors += _chosen_twice(config.hydra, overrides)
     known = [key for key in keys(config) if not key.startswith("hydra")]
