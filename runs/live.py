@@ -46,6 +46,7 @@ WIDEST: Final = 960
 
 _QUALITY: Final = 80  # of the page's pictures, as JPEG
 _RATE_S: Final = 2.0  # over which the page's frames/s are counted
+_HEARING_S: Final = 0.2  # in which a signal is heard
 
 
 class Frame(NamedTuple):
@@ -202,12 +203,14 @@ def run(
         # a reader may hang in the network, so nobody waits for it
         Thread(target=read, daemon=True).start()
         Thread(target=look, daemon=True).start()
-        finished.wait()
+        while not finished.wait(_HEARING_S):  # another thread may take a signal, which this one hears when it wakes
+            pass
     except (KeyboardInterrupt, Stopped) as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         course.ended = "it was stopped"
         waiting.stop()
-        finished.wait()
+        while not finished.wait(_HEARING_S):
+            pass
     if broken and stopped is None:
         course.ended = broken[0]
     if failed:
