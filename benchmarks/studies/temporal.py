@@ -92,8 +92,8 @@ TEMPORAL: Final[Mapping[str, tuple[str, ...]]] = {
     "bigru": ("bigru",),
     "gru": ("gru",),
 }  # fmt: skip
-"""By name, ``head=`` and further keys: winners of ABAW10 and ABAW11, which see a whole window or video; the first with a
-lower rate, more dropout and windows that move, as was tried on seed 100, where heads learnt 60 people by heart; and
+"""By name, ``head=`` and further keys: winners of ABAW10 and ABAW11, which see a whole window or video; the first with
+a lower rate, more dropout and windows that move, as was tried on seed 100, where heads learnt 60 people by heart; and
 half of the second, which never looks ahead. In all losses rare labels count as much as in that of ``FRAME``."""
 EPOCHS: Final = 40
 """Of every head, at most."""
