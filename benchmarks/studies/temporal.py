@@ -1,6 +1,6 @@
 """What temporal heads are worth beside smoothing: drawn videos, a fifth of whose frames are hidden.
 
-    python -m benchmarks.studies.temporal FOLDER [key=value …] [--seeds 0 1 2] [--network RUN]
+    python -m benchmarks.studies.temporal FOLDER [key=value …] [--seeds 0 1 2] [--people 60] [--network RUN]
 
 An EmotionNet learns from drawn people of its own, once (``FOLDER/network``), and stays as it is; ``--network`` takes
 that of a finished run on ``draws=mtl``, whose people are none of these videos'. For each seed people are drawn anew, in
@@ -251,14 +251,17 @@ def scored(table: Table, labels: Frames, k: Mapping[str, int]) -> Sums:
     return sums(process([table], labels, PostProcess(**CHAIN, k=k)).table, labels).only(SCORES)
 
 
-def study(folder: Path, seeds: Sequence[int], overrides: Sequence[str], network: Path | None = None) -> None:
+def study(
+    folder: Path, seeds: Sequence[int], overrides: Sequence[str], network: Path | None = None,
+    people: int = SIZES["train"],
+) -> None:  # fmt: skip
     """Make the runs that are missing; then write and print the tables."""
     paths = [one for one in overrides if one.startswith("paths.")]
     network = network or timed(folder / "network", "train", [*NETWORK, *OUTPUT, *paths])
     found: dict[str, dict[str, list[Found]]] = {store: {} for store in STORES}
     for seed in seeds:
         of_seed = folder / f"seed{seed}"
-        root = draw(of_seed / "videos", seed, SIZES)
+        root = draw(of_seed / "videos", seed, {**SIZES, "train": people})
         for lists, splits in (("learning", "[train,val]"), ("test", "[val]")):
             timed(of_seed / f"extract-{lists}", "extract", [
                 f"checkpoint={network}", f"store={of_seed}/whole", "data=affwild2_mtl",
@@ -312,9 +315,11 @@ def main() -> None:
     """Read the command line and make the study."""
     parser = study_parser(__doc__, seeds=(0, 1, 2))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of every run")
+    parser.add_argument("--people", type=int, default=SIZES["train"], help="videos to learn from, each of another one")
     parser.add_argument("--network", type=Path, metavar="RUN", help="whose features are taken; nothing is drawn for it")
     options = parser.parse_intermixed_args()
-    study(options.folder.absolute(), options.seeds, options.overrides, options.network and options.network.absolute())
+    network = options.network and options.network.absolute()
+    study(options.folder.absolute(), options.seeds, options.overrides, network, options.people)
 
 
 if __name__ == "__main__":
