@@ -35,6 +35,7 @@ def test_ours_is_the_step_of_the_experiment() -> None:
         assert paper["data"]["batch_size"] == 8
 
 
+@pytest.mark.slow
 def test_the_plain_way_learns_from_the_kept_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", small_vit)
     seen: list[int] = []
@@ -49,6 +50,7 @@ def test_the_plain_way_learns_from_the_kept_patches(monkeypatch: pytest.MonkeyPa
     assert all(step.seconds > 0 and step.peak_memory > 0 for step in wire.steps)
 
 
+@pytest.mark.slow
 def test_the_plain_autoencoder_has_the_loss_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights, image and mask in both: what is compared is the same work."""
     torch.manual_seed(0)

@@ -59,6 +59,7 @@ def test_a_difference_is_seen() -> None:
     assert not agree("scores", [0.5], [0.6])
 
 
+@pytest.mark.slow
 def test_rounds_and_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def integers(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faces", [False, True])
 def test_weights_take_a_byte_and_the_card_says_what_it_costs(emma: Path, tmp_path: Path, faces: bool) -> None:
     path = tmp_path / "one.onnx"

@@ -40,6 +40,7 @@ def test_pixels_are_those_of_the_rows_with_an_image_in_order(data: MTLDataModule
     assert pixels.max() > 200  # not scaled
 
 
+@pytest.mark.slow
 def test_linear_control_gives_every_score(data: MTLDataModule) -> None:
     train_rows, train_pixels = controls.read_pixels(data, "train")
     rows, pixels = controls.read_pixels(data, "val")
