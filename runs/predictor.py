@@ -167,7 +167,8 @@ class Predictor:
             np.ones(len(images), np.int64), times, picture, ids, np.concatenate([np.empty((0, 5)), *found]),
             np.empty((0, 3)), by_time=False,
         )  # fmt: skip
-        return self._table(said, watched, called, files, {"unreadable": unreadable} if unreadable else {})
+        tables = self.tables_of(said, watched, called, files, {"unreadable": unreadable} if unreadable else {})
+        return process_people(tables, self.postprocess)
 
     def video(self, path: str | Path, *, shown: Shown | None = None) -> Table:
         """Follow every face through a video, and return what the networks say of each in each frame.
@@ -192,7 +193,8 @@ class Predictor:
         watched = watch(pictures("finding faces"), detector, container.fps)
         said = self._say(cut_out(pictures("looking at them"), watched, self.faces, path), watched)
         count = len(watched.frame)
-        return self._table(said, watched, [path.stem] * count, [path.name] * count, _about(container, watched))
+        tables = self.tables_of(said, watched, [path.stem] * count, [path.name] * count, _about(container, watched))
+        return process_people(tables, self.postprocess)
 
     def _say(self, faces: Iterable[Image], watched: Watched | None = None) -> list[dict[Task, FloatArray]]:
         """Return the predictions of each network for a stream of RGB crops, of which it holds one batch at a time.
@@ -225,17 +227,6 @@ class Predictor:
             network, watched, self.postprocess.max_gap, self.device, tta=self.tta
         )
         return trained
-
-    def _table(
-        self,
-        said: Sequence[Mapping[Task, FloatArray]],
-        watched: Watched,
-        video: Sequence[str],
-        image: Sequence[str],
-        metadata: Mapping[str, Any],
-    ) -> Table:
-        """Make the table of all networks, blended and processed."""
-        return process_people(self.tables_of(said, watched, video, image, metadata), self.postprocess)
 
     def tables_of(
         self,
