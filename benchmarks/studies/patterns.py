@@ -46,9 +46,9 @@ def relabelled(folder: Path, seed: int, faces: Mapping[str, int]) -> Path:
     Returns:
         The folder.
     """
+    source = draw(folder.with_name(f"faces{seed}"), "lsd", workers=1, seed=seed, **faces)  # refuses other sizes
     if folder.is_dir():
         return folder
-    source = draw(folder.with_name(f"faces{seed}"), "lsd", workers=1, seed=seed, **faces)
     made = folder.with_name(f".{folder.name}")
     generator = np.random.default_rng(seed)
     for split in sorted(path for path in source.iterdir() if path.is_dir()):

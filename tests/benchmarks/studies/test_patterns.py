@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from affect.files import OutputError
 from benchmarks.studies import masks
 from benchmarks.studies.patterns import PERIODS, grating, relabelled, study
 from runs.stages import run
@@ -37,6 +38,8 @@ def test_faces_get_other_labels_and_each_class_as_many(tmp_path: Path) -> None:
     assert with_grating is not None
     assert 3 <= np.abs(with_grating.astype(int) - face.astype(int)).max() <= 7
     assert relabelled(folder, 1, sizes) == folder
+    with pytest.raises(OutputError):
+        relabelled(folder, 1, {**sizes, "train_faces": 18})
 
 
 @pytest.mark.slow
